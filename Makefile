@@ -1,0 +1,53 @@
+# Every target makes its own .venv from pyproject.toml; a machine needs only Python >= 3.11 and make.
+PYTHON ?= python3
+EXTRAS ?= data,test
+RUN ?= runs/quickstart
+VENV ?= .venv
+BIN := $(VENV)/bin
+comma := ,
+STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: help quickstart test test-slow test-new lint system-deps
+
+help:
+	@echo "make quickstart   environment, then the main job: cold start, RL, evaluation (FRESH=1 starts over)"
+	@echo "make test         environment, then every test under 20 s"
+	@echo "make test-slow    environment, then the slow tests"
+	@echo "make test-new     the package on the newest Python and JAX (needs PYTHON=<newest python>)"
+	@echo "make lint         ruff"
+	@echo "make system-deps  Debian packages that make tests or the sandbox stronger (root)"
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mxjax needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Making $(VENV) with mxjax[$(EXTRAS)] (once, about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing; install it (Debian: apt-get install python3-venv)"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@
+
+quickstart: $(STAMP)
+	@$(if $(FRESH),rm -rf $(RUN))
+	$(BIN)/mxjax sft --config configs/quickstart.py --workdir $(RUN)/cold_start
+	$(BIN)/mxjax train --config configs/quickstart.py --workdir $(RUN) --config.init=$(RUN)/cold_start
+
+test: $(STAMP)
+	@echo "Running every test under 20 s; the 20 slowest and every skip with its reason are listed at the end"
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(STAMP)
+	@echo "Running the tests that take longer than 20 s"
+	$(BIN)/python -m pytest -q -m slow
+
+test-new:
+	@echo "Newest JAX on $(PYTHON): imports, 8-device parity, one tiny run"
+	$(MAKE) VENV=.venv-new .venv-new/.installed-$(subst $(comma),-,$(EXTRAS))
+	.venv-new/bin/python -m pip install --quiet --upgrade jax flax optax orbax-checkpoint
+	.venv-new/bin/python -m pytest -q -m "not slow" tests/test_package.py tests/test_sharding.py tests/test_train.py
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+system-deps:
+	@echo "Installing Debian packages: bubblewrap (sandbox level A)"
+	apt-get update -qq && apt-get install -y -qq bubblewrap

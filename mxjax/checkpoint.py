@@ -1,0 +1,381 @@
+"""Saving and restoring training state: Orbax, plus what a resumed run must be able to rely on.
+
+Orbax writes sharded arrays asynchronously and commits a step by one rename. It does not notice a flipped bit in a
+finished step, casts silently to the dtype asked for, and answers False when a step is not written. Here every step
+carries a manifest (digests of its files, shape and dtype of its leaves) that is checked before anything is read, and
+each of these is an error in one sentence.
+
+Layout: `<directory>/<step>/<item>/...` and `<directory>/<step>/manifest.json`. Items are `params` (policy name → tree),
+`opt_<role>` (an optax state) and `meta` (JSON). A state is a mapping from item name to its contents.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers
+
+MANIFEST = "manifest.json"
+META = "meta"
+PARAMS = "params"
+
+_log = logging.getLogger(__name__)
+
+State = Mapping[str, Any]
+
+
+class Checkpointer:
+    """Writes the checkpoints of one run; a context manager, one per directory at a time.
+
+    Opening removes what a killed save left behind, and sets aside (renames to `<step>.bad`) any step without a
+    manifest: its save did not finish, or it was not written by this class, and nothing can vouch for its contents.
+
+    Args:
+      directory: holds the numbered steps; created if absent; `gs://` works.
+      keep: how many of the newest steps stay on disk, None for all.
+    """
+
+    def __init__(self, directory: str, keep: int | None = 3):
+        if keep is not None and keep < 1:
+            raise ValueError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
+        self._root = epath.Path(directory)
+        self._saving: tuple[int, dict] | None = None
+        if jax.process_index() == 0:
+            self._root.mkdir(parents=True, exist_ok=True)
+            for step in sorted(_committed(self._root) - set(steps(self._root))):
+                name = _set_aside(self._root, step)
+                _log.warning("checkpoint step %d in %s has no %s; it is now %s", step, self._root, MANIFEST, name)
+        _synchronize("checkpointer_opened")
+        policy = checkpoint_managers.LatestN(keep) if keep else None
+        self._manager = ocp.CheckpointManager(
+            self._root,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
+            ),
+        )
+
+    def __enter__(self) -> Checkpointer:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def save(self, state: State, step: int) -> None:
+        """Begins to save `state` as `step`; returns once the arrays may be donated or overwritten.
+
+        Writing goes on in the background; an error there is raised by the next `save`, `wait` or `close`. Raises
+        ValueError for a step that is not after the latest one, and for a leaf that is not an array.
+        """
+        self._manager.wait_until_finished()
+        arguments, leaves = {}, {}
+        for item, contents in state.items():
+            if item == META:
+                arguments[item] = ocp.args.JsonSave(_json(contents))
+            else:
+                leaves[item] = {name: _describe(item + name, leaf) for name, leaf in _leaves(contents)}
+                arguments[item] = ocp.args.PyTreeSave(jax.tree.map(_snapshot, contents))
+        self._saving = (step, leaves)
+        if not self._manager.save(step, args=ocp.args.Composite(**arguments)):
+            raise ValueError(
+                f"step {step} is not after step {self._manager.latest_step()}, the latest in {self._root}; "
+                "to write it again, move the steps from there on out of the directory"
+            )
+
+    def restore(self, like: State, step: int | None = None) -> dict[str, Any]:
+        """`restore` of this directory, once a save under way has finished."""
+        self.wait()
+        try:
+            return restore(self._root, like, step)
+        finally:
+            self._manager.reload()
+
+    def steps(self) -> list[int]:
+        """The finished steps, ascending."""
+        return steps(self._root)
+
+    def latest_step(self) -> int | None:
+        """The newest finished step, None if there is none."""
+        return latest_step(self._root)
+
+    def wait(self) -> None:
+        """Returns when the save under way is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finishes the save under way and lets go of the directory."""
+        self._manager.close()
+
+    def _write_manifest(self) -> None:
+        """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
+        step, leaves = self._saving
+        found = [self._root / str(step), *self._root.glob(f"{step}.orbax-checkpoint-tmp*")]
+        path = next(p for p in found if p.exists())
+        body = {"step": step, "items": [p.name for p in path.iterdir() if p.is_dir()], "leaves": leaves}
+        body["files"] = _digests(path, body["items"])
+        text = json.dumps(body, sort_keys=True)
+        sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text})
+        unfinished = path / (MANIFEST + ".tmp")
+        unfinished.write_text(sealed)
+        unfinished.rename(path / MANIFEST)
+
+
+def save(directory: str, state: State, step: int) -> None:
+    """Saves `state` as `step` and returns when it is on disk. Keeps all older steps. See `Checkpointer.save`."""
+    with Checkpointer(directory, keep=None) as checkpointer:
+        checkpointer.save(state, step)
+
+
+def restore(directory: str, like: State, step: int | None = None) -> dict[str, Any]:
+    """The items named by `like`, bit for bit as they were saved, on the shardings that `like` asks for.
+
+    The files are verified first. Without `step`, the newest undamaged step is read: a damaged one is set aside
+    (renamed to `<step>.bad`), which a logged sentence says.
+
+    Args:
+      like: item name → tree of `jax.ShapeDtypeStruct` (with sharding, else the first device) or arrays (their shape,
+        dtype and sharding count, not their values; a NumPy leaf is read as NumPy). What it holds for `meta` does not
+        matter. `params` may name only some of the saved policies.
+
+    Raises:
+      FileNotFoundError: no such directory or step, or no undamaged step is left.
+      ValueError: `step` is damaged; an item or leaf is missing; a leaf has another shape or dtype.
+    """
+    root = epath.Path(directory)
+    step = _agree_on_step(root, step)
+    manifest = _manifest(root / str(step))
+    arguments = {}
+    for item, tree in like.items():
+        _require_item(root, manifest, item)
+        if item == META:
+            arguments[item] = ocp.args.JsonRestore()
+            continue
+        _compare(root / str(step), item, manifest["leaves"][item], tree)
+        target = jax.tree.map(_target, tree)
+        arguments[item] = ocp.args.PyTreeRestore(
+            target,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+            partial_restore=item == PARAMS,
+        )
+    with ocp.CheckpointManager(root, options=ocp.CheckpointManagerOptions(create=False)) as manager:
+        restored = manager.restore(step, args=ocp.args.Composite(**arguments))
+    return {item: restored[item] for item in like}
+
+
+def steps(directory: str) -> list[int]:
+    """The finished steps of `directory`, ascending; empty if there are none or no such directory."""
+    root = epath.Path(directory)
+    return sorted(step for step in _committed(root) if (root / str(step) / MANIFEST).exists())
+
+
+def latest_step(directory: str) -> int | None:
+    """The newest finished step of `directory`, None if there is none."""
+    return max(steps(directory), default=None)
+
+
+def leaves(directory: str, step: int | None = None) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
+    """What a step holds: item → leaf path (as `jax.tree_util.keystr` writes it) → (shape, dtype name).
+
+    Step None is the newest whose manifest is whole; its files are not verified. Raises FileNotFoundError without such
+    a step, ValueError if the manifest is damaged.
+    """
+    root = epath.Path(directory)
+    chosen = _existing_step(root, step)
+    if step is None:
+        chosen = next((s for s in reversed(steps(root)) if _has_whole_manifest(root / str(s))), chosen)
+    manifest = _manifest(root / str(chosen))
+    return {
+        item: {name: (tuple(shape), dtype) for name, (shape, dtype) in table.items()}
+        for item, table in manifest["leaves"].items()
+    }
+
+
+def _committed(root: epath.Path) -> set[int]:
+    """Steps that Orbax committed. A save under way has another name, or on object stores no commit marker."""
+    if not root.exists():
+        return set()
+    numbered = [path for path in root.iterdir() if path.name.isdigit()]
+    return {int(path.name) for path in numbered if ocp.utils.is_checkpoint_finalized(path)}
+
+
+def _existing_step(root: epath.Path, step: int | None) -> int:
+    finished = steps(root)
+    if step is None and finished:
+        return finished[-1]
+    if step in finished:
+        return step
+    if finished:
+        raise FileNotFoundError(f"{root} has no step {step}; finished steps: {', '.join(map(str, finished))}")
+    inner = root / "checkpoints"
+    hint = f"pass {inner}" if steps(inner) else "pass the directory that holds the numbered steps"
+    raise FileNotFoundError(f"{root} has no finished checkpoint; {hint}")
+
+
+def _agree_on_step(root: epath.Path, step: int | None) -> int:
+    """The step that all processes restore, verified by process 0."""
+    chosen, problem = -1, None
+    if jax.process_index() == 0:
+        try:
+            chosen = _undamaged_step(root, step)
+        except (FileNotFoundError, ValueError) as error:
+            problem = error
+    if jax.process_count() > 1:
+        chosen = int(multihost_utils.broadcast_one_to_all(np.int32(chosen)))
+    if chosen < 0:
+        raise problem or FileNotFoundError(f"process 0 found no usable checkpoint in {root}; see its message")
+    return chosen
+
+
+def _undamaged_step(root: epath.Path, step: int | None) -> int:
+    candidate = _existing_step(root, step)
+    while problem := fault(root, candidate):
+        name = _set_aside(root, candidate)
+        older = [s for s in steps(root) if s < candidate]
+        damaged = f"checkpoint step {candidate} in {root} is damaged ({problem}); it is now {name}"
+        if step is not None:
+            raise ValueError(f"{damaged}; older finished steps: {', '.join(map(str, older)) or 'none'}")
+        if not older:
+            raise FileNotFoundError(f"{damaged}, and no older step is left; restore a copy or start the run anew")
+        _log.warning("%s; falling back to step %d", damaged, older[-1])
+        candidate = older[-1]
+    return candidate
+
+
+def _set_aside(root: epath.Path, step: int) -> str:
+    """Renames a step so that nothing reads it, and returns its new name."""
+    name, number = f"{step}.bad", 1
+    while (root / name).exists():
+        number += 1
+        name = f"{step}.bad{number}"
+    try:
+        (root / str(step)).rename(root / name)
+    except OSError as error:
+        return f"still there, since it cannot be renamed ({error.strerror})"
+    return name
+
+
+def _manifest(path: epath.Path) -> dict[str, Any]:
+    """Raises ValueError unless the manifest is whole."""
+    try:
+        sealed = json.loads((path / MANIFEST).read_text())
+        text, digest = sealed["body"], sealed["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path / MANIFEST} is not readable") from error
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise ValueError(f"{path / MANIFEST} does not match its own digest")
+    return json.loads(text)
+
+
+def _has_whole_manifest(path: epath.Path) -> bool:
+    try:
+        return bool(_manifest(path))
+    except ValueError:
+        return False
+
+
+def fault(directory: str, step: int) -> str:
+    """What is wrong with a finished step, by its own manifest; "" if nothing is."""
+    path = epath.Path(directory) / str(step)
+    try:
+        manifest = _manifest(path)
+        found = _digests(path, manifest["items"])
+    except (ValueError, OSError) as error:
+        return str(error)
+    for name, digest in manifest["files"].items():
+        if found.get(name) != digest:
+            return f"{name} {'differs from what was written' if name in found else 'is missing'}"
+    return ""
+
+
+def _digests(path: epath.Path, items: list[str]) -> dict[str, str]:
+    """sha256 of every file below the items of a step; the files beside the items are Orbax's notes, not our data."""
+    files, folders = [], [path / item for item in items]
+    while folders:
+        for entry in folders.pop().iterdir():
+            (folders if entry.is_dir() else files).append(entry)
+
+    def digest(file: epath.Path) -> str:
+        total = hashlib.sha256()
+        with file.open("rb") as stream:
+            while chunk := stream.read(2**20):
+                total.update(chunk)
+        return total.hexdigest()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return {str(file.relative_to(path)): d for file, d in zip(files, pool.map(digest, files))}
+
+
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in flat]
+
+
+def _describe(name: str, leaf: Any) -> tuple[tuple[int, ...], str]:
+    arrays = (jax.Array, jax.ShapeDtypeStruct, np.ndarray)
+    if not isinstance(leaf, arrays) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+        raise ValueError(
+            f"{name} is {type(leaf).__name__} and not an array of numbers; plain values and PRNG keys "
+            f"(as jax.random.key_data(key).tolist()) belong into {META!r}"
+        )
+    return tuple(leaf.shape), np.dtype(leaf.dtype).name
+
+
+def _snapshot(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+    """Orbax copies device arrays before it returns, and host arrays it reads later."""
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+
+
+def _target(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _require_item(root: epath.Path, manifest: Mapping[str, Any], item: str) -> None:
+    if item not in manifest["items"]:
+        known = ", ".join(sorted(manifest["items"]))
+        raise ValueError(f"step {manifest['step']} in {root} has no item {item!r}; it has {known}")
+
+
+def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -> None:
+    """Raises ValueError naming the first leaf in which `like` differs from what was saved."""
+    asked = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
+    for name, (shape, dtype) in asked.items():
+        if name not in saved:
+            raise ValueError(f"{path} has no leaf {item}{name}; is the model configuration the one that was saved?")
+        saved_shape, saved_dtype = tuple(saved[name][0]), saved[name][1]
+        if (shape, dtype) != (saved_shape, saved_dtype):
+            raise ValueError(
+                f"{item}{name} was saved as {saved_dtype}{list(saved_shape)} and is asked for as "
+                f"{dtype}{list(shape)}; restore it as saved and convert it afterwards ({path})"
+            )
+    policies = [jax.tree_util.keystr((jax.tree_util.DictKey(name),)) for name in like] if item == PARAMS else [""]
+    for name in saved:
+        if name not in asked and name.startswith(tuple(policies)):
+            raise ValueError(f"{path} holds the leaf {item}{name}, which is not asked for; name every saved leaf")
+
+
+def _json(contents: Any) -> Any:
+    """A copy of `contents`, as it will read."""
+    try:
+        return json.loads(json.dumps(contents))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{META!r} must be JSON (numbers, text, lists, mappings): {error}") from error
+
+
+def _synchronize(name: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

@@ -1,0 +1,130 @@
+"""The command line: `mxjax VERB`. Exit 0: done; 1: the answer is no; 2: the user's mistake, in one sentence.
+
+Verbs import what they need when they run, so that `mxjax doctor` answers even where JAX cannot start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from mxjax.config import UserError
+
+VERBS = {
+    "train": "start from `init`, or continue the workdir",
+    "sft": "cold start: supervised fine-tuning on filtered trajectories",
+    "evaluate": "a checkpoint on benchmarks, by one or more systems",
+    "solve": "answer one question and show the design and every call",
+    "convert": "HF <-> Orbax, GGUF -> either",
+    "doctor": "what this machine has, or whether a workdir is sound",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print("usage: mxjax VERB [options]\n")
+        print("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
+        return 0 if argv else 2
+    verb, rest = argv[0], argv[1:]
+    try:
+        if verb not in VERBS:
+            raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
+        return {"train": _train, "sft": _sft}.get(verb, _command(verb))(rest)
+    except UserError as error:
+        print(f"mxjax {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"mxjax {verb}: stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _command(verb: str):
+    return lambda argv: importlib.import_module("mxjax.commands").__dict__[verb](_parse(verb, argv))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message}; see mxjax {self.prog.split()[-1]} --help")
+
+
+def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog=f"mxjax {verb}", description=VERBS[verb])
+    add = parser.add_argument
+    if verb == "solve":
+        add("question")
+    if verb == "convert":
+        add("source", help="what to read: a Hugging Face directory, a .gguf file, a workdir, or a name `load` knows")
+        add("destination", help="a new directory; ending in .orbax for an mxjax workdir, otherwise Hugging Face's form")
+        add("--role", help="which policy of a split run")
+    if verb == "doctor":
+        add("path", nargs="?", help="a workdir to check")
+    if verb in ("evaluate", "solve"):
+        add("--checkpoint", required=True, help="an mxjax workdir, a Hugging Face directory, a .gguf file, ...")
+        add("--step", type=int, help="checkpoint step; default the newest")
+        add("--seed", type=int, default=0)
+        add("--greedy", action="store_true", help="temperature 0 for both roles")
+    if verb == "evaluate":
+        add("--benchmark", required=True, help="comma separated: held_out, gsm8k, reasoning_gym:TASK, jsonl:PATH")
+        add("--system", default="single,designed", help="comma separated")
+        add("--samples", type=int, default=1)
+        add("--limit", type=int, help="questions per benchmark")
+        add("--output", default="", help="where results.json goes; default beside the checkpoint")
+        add("--resume", action="store_true", help="keep the rows that --output already has")
+        add("--data_dir", help="where prepared benchmark files lie")
+    return parser.parse_args(argv)
+
+
+def _run_config(verb: str, argv: Sequence[str]):
+    """The config of `--config FILE --workdir DIR [--config.key=value ...]`, locked and checked."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    flags.DEFINE_string("workdir", "", "where the run lives", flag_values=values)
+    flags.DEFINE_bool("quiet", False, "no progress bars", flag_values=values)
+    file = next((argv[i + 1] if a == "--config" and i + 1 < len(argv) else a.partition("=")[2]
+                 for i, a in enumerate(argv) if a == "--config" or a.startswith("--config=")), "")  # fmt: skip
+    if not file:
+        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py --workdir runs/a")
+    if not os.path.exists(file.partition(":")[0]):
+        raise UserError(f"config file {file} does not exist; check the path")
+    try:
+        unparsed = values(["mxjax", *argv])[1:]
+        config = values.config
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"cannot read the configuration: {str(error).splitlines()[0]}") from None
+    if unparsed:
+        raise UserError(f"does not know {unparsed[0]!r}; settings are written --config.key=value")
+    if values.workdir:
+        config.workdir = values.workdir
+    if not config.workdir:
+        raise UserError("needs --workdir DIR, where the run lives")
+    return config, values.quiet
+
+
+def _train(argv: Sequence[str]) -> int:
+    config, quiet = _run_config("train", argv)
+    from mxjax.evaluate import table
+    from mxjax.train import train
+
+    print(table(train(config, quiet)))
+    return 0
+
+
+def _sft(argv: Sequence[str]) -> int:
+    config, quiet = _run_config("sft", argv)
+    from mxjax.sft import sft
+
+    metrics = sft(config, quiet)
+    print(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The one configuration: every key with its default, and how a run's file and flags become a checked config.
+
+A config file's `get_config()` starts from `default_config()` and sets what differs. Configs are locked, so a misspelled
+key is an error before anything runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mxjax import __version__
+
+
+class UserError(Exception):
+    """A mistake of the user's: one sentence that names the thing and the fix. The command line exits with 2."""
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Turns the ValueError or FileNotFoundError of a wrong setting or file into a UserError."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(str(error)) from error
+
+
+def default_config() -> ConfigDict:
+    """All keys. Batch sizes and learning rates are the paper's (method, section 8)."""
+    role = {
+        "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+        "prompt": "short",
+        "max_tokens": 8192,
+    }
+    return ConfigDict(
+        {
+            "seed": 0,
+            "workdir": "",
+            "init": "random:tiny",  # random:PRESET, smollm2-135m, a Hugging Face directory, a .gguf file, a workdir
+            "model": {"dtype": "float32", "remat": "full"},
+            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            "task": "",  # module:function of a user's own task, instead of data.train
+            "data": {
+                # A spec, see mxjax.data.sources; a non-empty mixture is a tuple of specs with weights.
+                "train": {"source": "reasoning_gym:chain_sum", "options": {}, "form": "task", "bare_share": 0.5},
+                "mixture": (),
+                "validation": {},  # a spec; empty: held out from the training source
+                "train_size": 20_000,
+                "validation_size": 256,
+            },
+            "roles": {"designer": role, "executor": role},
+            "rollout": {"questions": 8, "designs": 4, "executions": 4, "limits": {}},
+            "engine": {"slots": 64, "page_size": 64, "max_len": 16_384},
+            "reward": {"answer_from": "agent", "format_weight": 0.4},
+            "rl": {
+                "steps": 400,
+                "mode": "stagewise",  # stagewise | coupled | designer_only | executor_only
+                "split_policy": False,  # two sets of weights, one per role
+                "stage_length": 30,
+                "first_stage": "executor",
+                "optimizer": {
+                    "learning_rate": 5e-6, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.01,
+                    "clip_norm": 1.0, "warmup_steps": 0, "schedule": "constant", "total_steps": 0,
+                },
+                "clip_low": 0.2,
+                "clip_high": 0.2,
+                "entropy": 0.0,
+                "minibatch_segments": 16,
+                "epochs": 1,
+                "aggregation": "token",  # token | segment | execution
+                "executor_group": "question",  # question | design
+                "drop_zero_spread": False,
+                "old_logprobs": "engine",  # engine | recompute
+                "on_stage_switch": "keep",  # keep | reset_mu | reset
+                "microbatch_rows": 1,
+                "row_length": 16_384,
+            },
+            "sft": {
+                "examples": "teacher:arithmetic",  # or jsonl:PATH with rows {"role", "messages"}
+                "questions": 10_000,  # questions that a scripted teacher works out
+                "vocab_size": 1024,  # of the tokenizer trained when init is random
+                "steps": 1000,
+                "batch_segments": 256,
+                "microbatch_rows": 8,
+                "row_length": 512,
+                "optimizer": {
+                    "learning_rate": 1e-3, "b1": 0.9, "b2": 0.98, "eps": 1e-8, "weight_decay": 0.01,
+                    "clip_norm": 1.0, "warmup_steps": 50, "schedule": "cosine", "total_steps": 0,
+                },
+            },
+            "eval": {
+                "every": 0,  # RL steps between validations; 0: before and after only
+                "benchmarks": ("validation",),
+                "systems": ("single", "designed"),
+                "samples": 1,
+                "temperature": 1.0,
+                "agent_text": "You are a careful solver. Work step by step.",  # of agents in fixed systems
+            },
+            "checkpoint": {"every": 50, "keep": 2},
+            "telemetry": {"episodes_every": 10, "tensorboard": False, "wandb": ""},
+        }
+    )  # fmt: skip
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """The config as plain JSON values."""
+    return json.loads(config.to_json_best_effort())
+
+
+def run_record(config: ConfigDict, model: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` of a workdir holds: the package version marks it as ours."""
+    return {"mxjax": __version__, "model": model, "config": to_json(config)}

@@ -1,0 +1,120 @@
+"""Test sets by name, each row brought to one question and one plain gold answer.
+
+GSM8K and SVAMP come with a sample of 50 questions. The full sets, and those whose licence does not let us ship them,
+are read from a directory that the user prepares, `<data_dir>/<name>/test.jsonl`; nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from etils import epath
+
+from mxjax.data import reasoning, sources
+from mxjax.rollout.records import Question
+
+DATA_ENV = "MXJAX_DATA"
+DEFAULT_LIMIT = 500
+"""Questions of a procedural benchmark when no limit is given."""
+
+_SAMPLES = epath.Path(__file__).parent / "samples"
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+Row = Mapping[str, Any]
+
+
+def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir: str | None = None) -> list[Question]:
+    """The test questions of a benchmark.
+
+    Args:
+        name: `gsm8k`, `svamp`, `mawps`, `math500`, `aime24`, `aime25`, `amc23`, `reasoning_gym:<task>` or
+            `jsonl:<path>`. A full file in the data directory goes before a shipped sample, whose questions have the
+            source `<name>:sample`.
+        limit: at most so many, a sample by `seed` in the file's order; None: all (500 of a procedural task).
+        seed: of the sample, or of the procedural task.
+        data_dir: where prepared files lie; default the environment variable MXJAX_DATA.
+
+    Raises:
+        ValueError: an unknown benchmark, or one whose file is missing or wrong; one sentence that names the fix.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"The limit of a benchmark must be at least 1, got {limit}.")
+    if name.startswith(reasoning.PREFIX):
+        return sources.load_questions(name, "test", seed, limit or DEFAULT_LIMIT)
+    if name.startswith(sources.JSONL):
+        return sources.sample(sources.read_jsonl(name.removeprefix(sources.JSONL), name, "test"), limit, seed)
+    if name not in ADAPTERS:
+        raise ValueError(
+            f"Unknown benchmark {name!r}: use one of {', '.join(sorted(ADAPTERS))}, reasoning_gym:<task> "
+            "or jsonl:<path>."
+        )
+    path, source = _find(name, data_dir or os.environ.get(DATA_ENV))
+    questions = []
+    for line, row in sources.read_rows(os.fspath(path)):
+        try:
+            text, gold = ADAPTERS[name](row)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{path}, line {line}: not a row of {name} ({type(error).__name__}: {error}).") from error
+        questions.append(Question(f"{source}:{line}", text, "math", gold, source=source, split="test"))
+    return sources.sample(questions, limit, seed)
+
+
+def plain_number(value: Any) -> str:
+    """A gold number without thousands separators and without `.0`; whatever is not a number stays as it is."""
+    text = str(value).strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    return re.sub(r"(?<=[0-9])\.0+\Z", "", text)
+
+
+def _find(name: str, data_dir: str | None) -> tuple[epath.Path, str]:
+    """(file, source name) of a benchmark's full test file if it is there, else of its shipped sample."""
+    if data_dir:
+        full = epath.Path(data_dir) / name / "test.jsonl"
+        if full.exists():
+            return full, name
+    shipped = _SAMPLES / f"{name}.jsonl"
+    if shipped.exists():
+        return shipped, f"{name}:sample"
+    wanted = f"{data_dir or '<data_dir>'}/{name}/test.jsonl"
+    raise ValueError(f"The benchmark {name} is not here: put its rows in {wanted} and set --data_dir or {DATA_ENV}.")
+
+
+def _gsm8k(row: Row) -> tuple[str, str]:
+    return row["question"], plain_number(_after_hashes(row["answer"]))
+
+
+def _after_hashes(worked_answer: str) -> str:
+    _, marker, answer = worked_answer.rpartition("####")
+    if not marker or not answer.strip():
+        raise ValueError("the answer has no '#### <number>'")
+    return answer
+
+
+def _svamp(row: Row) -> tuple[str, str]:
+    body = row["Body"].strip()
+    stop = "" if body.endswith((".", "?", "!")) else "."
+    return f"{body}{stop} {row['Question'].strip()}", plain_number(row["Answer"])
+
+
+def _fields(text: str, gold: str) -> Callable[[Row], tuple[str, str]]:
+    """An adapter for rows that hold the question and its answer in two plain fields."""
+
+    def adapter(row: Row) -> tuple[str, str]:
+        return row[text].strip(), plain_number(row[gold])
+
+    return adapter
+
+
+ADAPTERS: Mapping[str, Callable[[Row], tuple[str, str]]] = {
+    "aime24": _fields("problem", "answer"),
+    "aime25": _fields("problem", "answer"),
+    "amc23": _fields("problem", "answer"),
+    "gsm8k": _gsm8k,
+    "math500": _fields("problem", "answer"),
+    "mawps": _fields("input", "target"),
+    "svamp": _svamp,
+}
+"""From a row of each benchmark's file to (question, gold answer)."""

@@ -1,0 +1,42 @@
+"""When two texts are the same question, which is what keeps test questions out of training.
+
+"Calculate 12 + 7." and "12+7" ask the same thing, so wording that carries no question is dropped from arithmetic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from mxjax.data.arithmetic import is_expression
+from mxjax.rollout.records import Question
+
+_CARRIER = re.compile(
+    r"\b(?:state|the|final|answer|to|following|arithmetic|problem|calculate|what|is|solve|compute|evaluate"
+    r"|multiplication|give|only|result|as|your|value|of)\b|[:.?=,]"
+)
+
+
+def normalise_text(text: str) -> str:
+    """The identity of a question's text: Unicode form, case, white space and arithmetic carrier words do not count.
+
+    Idempotent. Two questions with equal identity must not stand on both sides of a train/test split.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    plain = " ".join(unicodedata.normalize("NFKC", folded.casefold()).split())
+    bare = _CARRIER.sub(" ", plain)
+    if is_expression(bare):
+        return re.sub(r"\s*([()+*/-])\s*", r"\1", " ".join(bare.split()))
+    return plain
+
+
+def texts_of(questions: Iterable[Question]) -> frozenset[str]:
+    """The normalised texts of `questions`, for `exclude_texts`."""
+    return frozenset(normalise_text(question.text) for question in questions)
+
+
+def text_id(source: str, text: str) -> str:
+    """A question's id: the same text of the same source has the same id in every run and process."""
+    return f"{source}:{hashlib.blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"

@@ -1,0 +1,110 @@
+"""Which questions a run trains on, which it is tested on, and which it takes at a step.
+
+The held-out questions are drawn first and their texts are kept out of every other stream, because streams of one
+generator meet: with near seeds, all of 512 held-out questions were found among 20,000 training ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mxjax.data.identity import texts_of
+from mxjax.data.sources import load_questions
+from mxjax.rollout.records import Question
+
+POOL_RATIO = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Pools:
+    """Training and held-out questions without a text in common."""
+
+    train: list[Question]
+    held_out: list[Question]
+
+
+def held_out(spec: Any, size: int, seed: int = 0, split: str = "test") -> list[Question]:
+    """`size` test questions, always distinct; draw these before anything else, then exclude `texts_of(...)` them."""
+    return load_questions(spec, split, seed, size, distinct=True)
+
+
+def disjoint_pools(
+    spec: Any,
+    size: int | None,
+    held_out_size: int,
+    seed: int = 0,
+    held_out_spec: Any = None,
+    ratio: int = POOL_RATIO,
+) -> Pools:
+    """Held-out questions, and `size` training questions none of which has the text of a held-out one.
+
+    Args:
+        spec: source of the training questions (`mxjax.data.sources`).
+        size: how many training questions; None: all the rest of a file or task.
+        held_out_size: how many held-out questions, drawn first.
+        seed: the run's data seed.
+        held_out_spec: their source, if it is another.
+        ratio: distinct training questions there must be for each held-out one. Holding out a large part of a small
+            space would change what is trained on, and leave a pool that the policy can learn by heart.
+
+    Raises:
+        ValueError: the sources cannot give that much.
+    """
+    test = held_out(spec if held_out_spec is None else held_out_spec, held_out_size, seed)
+    train = load_questions(spec, "train", seed, size, exclude_texts=texts_of(test))
+    distinct = len(texts_of(train))
+    if distinct < ratio * held_out_size:
+        raise ValueError(
+            f"{distinct} distinct training questions are fewer than {ratio} for each of {held_out_size} held-out ones: "
+            f"hold out at most {distinct // ratio}, or train on a larger pool."
+        )
+    return Pools(train, test)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionStream:
+    """The questions of each step, a pure function of (seed, step): the step is the data position.
+
+    Each epoch is a shuffle of its own, cut into steps; the remainder of an epoch, other questions each time, is left
+    out, so that no step asks one question twice. Nothing is sharded here: every process sees the whole batch.
+    """
+
+    pool: Sequence[Question]
+    seed: int
+    questions_per_step: int
+
+    def __post_init__(self) -> None:
+        if not self.pool:
+            raise ValueError("The data set is empty: point data.train at a source with questions.")
+        if not 1 <= self.questions_per_step <= len(self.pool):
+            raise ValueError(
+                f"A step of {self.questions_per_step} questions cannot be drawn from a pool of {len(self.pool)}: "
+                "lower the questions per step or enlarge the pool."
+            )
+        if len({question.id for question in self.pool}) < len(self.pool):
+            raise ValueError("Two questions of the pool have the same id: make the ids of the data set distinct.")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.pool) // self.questions_per_step
+
+    def batch(self, step: int) -> list[Question]:
+        """The questions of RL step `step`, counted from 0."""
+        if step < 0:
+            raise ValueError(f"The step must be at least 0, got {step}.")
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.questions_per_step
+        order = _shuffle(self.seed % 2**64, epoch, len(self.pool))
+        return [self.pool[i] for i in order[start : start + self.questions_per_step]]
+
+
+@functools.lru_cache(maxsize=4)
+def _shuffle(seed: int, epoch: int, size: int) -> tuple[int, ...]:
+    """A permutation of range(size) made from raw Philox bits, which numpy keeps the same across versions."""
+    keys = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(size)
+    return tuple(np.argsort(keys, kind="stable").tolist())

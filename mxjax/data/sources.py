@@ -1,0 +1,268 @@
+"""Where questions come from: generators, files, mixtures of them, and users' own tasks, all named by a spec.
+
+A spec is what a config file holds. Either a string:
+
+    reasoning_gym:<task>    a procedural task of reasoning-gym
+    jsonl:<path>            one JSON object a line: question (or text, problem) and answer (or gold), id optional
+    <module>:<function>     a function of the user's that returns a `Task`
+
+or a mapping `{"source": <string>, ...}` with, for reasoning_gym, `options` (the task's keyword arguments), `form`
+("task", "bare" or "mixed"), `bare_share` and `distinct`; or a list of such mappings, each with a `weight`: a mixture.
+
+Questions are distinct by default, which thins out what a generator draws often: of 20,000 distinct sums of 2-3 terms
+and 1-2 digits 1 % are of two single digits, of 20,000 draws 25 %. `distinct=False` keeps the draws as they come.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from mxjax.data import reasoning
+from mxjax.data.identity import normalise_text, text_id
+from mxjax.rollout.records import Question
+
+JSONL = "jsonl:"
+DRAWS_PER_QUESTION = 20
+"""A stream may draw this many items for each distinct question asked of it before it is called exhausted."""
+_TEXT_FIELDS = ("question", "text", "problem")
+_GOLD_FIELDS = ("answer", "gold")
+_TASK_TYPES = ("math", "text", "code")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A user's own task, returned by the function that a `module:function` spec names.
+
+    `questions` are the questions, or a function `(split, seed) -> questions`. `verify(question, answer)` returns a
+    `Verdict`, a bool or a number in [0, 1]; None: answers are compared with the gold answers.
+    """
+
+    questions: Sequence[Question] | Callable[[str, int], Iterable[Question]]
+    verify: Callable[[Question, str], Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spec:
+    source: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    form: str = "task"
+    bare_share: float = 0.5
+    distinct: bool = True
+    weight: float = 1.0
+
+
+def load_questions(
+    spec: Any,
+    split: str = "train",
+    seed: int = 0,
+    size: int | None = None,
+    exclude_texts: Iterable[str] = frozenset(),
+    distinct: bool | None = None,
+) -> list[Question]:
+    """`size` questions of `spec`, a pure function of the arguments.
+
+    Args:
+        spec: see the module's docstring.
+        split: recorded in the questions; a generator's splits are different streams.
+        seed: the run's data seed.
+        size: how many; None: all that a file or task has. A file or task with more gives a seeded sample, in order.
+        exclude_texts: texts that must not occur, compared by `normalise_text`.
+        distinct: overrides the spec's `distinct`.
+
+    Returns:
+        Questions of distinct text, unless the spec says `distinct=False`; ids are distinct in any case.
+
+    Raises:
+        ValueError: a wrong spec or file, or fewer questions than asked for; one sentence that says what to change.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"The number of questions must be at least 1, got {size}.")
+    excluded = frozenset(normalise_text(text) for text in exclude_texts)
+    parts = _parse(spec)
+    if distinct is not None:
+        parts = [dataclasses.replace(part, distinct=distinct) for part in parts]
+    if len(parts) == 1:
+        return _load(parts[0], split, seed, size, excluded)
+    if size is None:
+        raise ValueError("A mixture needs the number of questions: set size.")
+    questions: list[Question] = []
+    seen = set(excluded)
+    for part, share in zip(parts, _shares(size, [part.weight for part in parts]), strict=True):
+        drawn = _load(part, split, seed, share, frozenset(seen)) if share else []
+        seen.update(normalise_text(question.text) for question in drawn)
+        questions += drawn
+    return questions
+
+
+def load_task(name: str) -> Task:
+    """The `Task` that `module:function` returns.
+
+    Raises:
+        ValueError: there is no such module or function, or it returns something else.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise ValueError(f"A task is named module:function, got {name!r}.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"Cannot import {error.name!r} for the task {name!r}: is it on PYTHONPATH?") from error
+    make = getattr(module, function_name, None)
+    if not callable(make):
+        raise ValueError(f"The module {module_name!r} has no function {function_name!r}.")
+    task = make()
+    if not isinstance(task, Task):
+        raise ValueError(f"{name} must return a mxjax.data.Task, got {type(task).__name__}.")
+    return task
+
+
+def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Question]:
+    """The questions of a JSON-lines file, on any file system that etils knows.
+
+    Raises:
+        ValueError: the file is missing or empty, or a line is wrong; the message names file and line.
+    """
+    rows = read_rows(path)
+    return [_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in rows]
+
+
+def read_rows(path: str) -> list[tuple[int, dict[str, Any]]]:
+    """(line number, object) for each line of a JSON-lines file that is not blank; errors as `read_jsonl`."""
+    try:
+        content = epath.Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"Cannot read the question file {path}: {error}.") from error
+    rows = []
+    for line, text in enumerate(content.split("\n"), 1):
+        if text.strip():
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path}, line {line}: not valid JSON ({error}).") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {line}: expected a JSON object, got {type(row).__name__}.")
+            rows.append((line, row))
+    if not rows:
+        raise ValueError(f"The question file {path} is empty: write one JSON object a line.")
+    return rows
+
+
+def sample(questions: Sequence[Question], size: int | None, seed: int) -> list[Question]:
+    """`size` of `questions` drawn by `seed` without replacement, in their own order; all of them if size is None."""
+    if size is None or size >= len(questions):
+        return list(questions)
+    keys = np.random.Philox(np.random.SeedSequence(seed % 2**64)).random_raw(len(questions))
+    return [questions[i] for i in sorted(np.argsort(keys, kind="stable")[:size])]
+
+
+def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -> Question:
+    text = next((row[name] for name in _TEXT_FIELDS if name in row), None)
+    gold = next((row[name] for name in _GOLD_FIELDS if name in row), None)
+    task_type = row.get("task_type", "math")
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{place}: needs a non-empty string in one of the fields {', '.join(_TEXT_FIELDS)}.")
+    if task_type not in _TASK_TYPES:
+        raise ValueError(f"{place}: task_type must be one of {', '.join(_TASK_TYPES)}, got {task_type!r}.")
+    if task_type == "code":
+        tests = row.get("tests")
+        if not isinstance(tests, list) or not tests:
+            raise ValueError(f"{place}: a code question needs a non-empty list in the field tests.")
+        return Question(str(row.get("id", text_id(source, text))), text, task_type, None, tests, source, split)
+    if isinstance(gold, bool) or not isinstance(gold, (str, int, float)) or not str(gold).strip():
+        raise ValueError(f"{place}: needs the answer, text or number, in one of the fields {', '.join(_GOLD_FIELDS)}.")
+    return Question(str(row.get("id", text_id(source, text))), text, task_type, str(gold), None, source, split)
+
+
+def _load(spec: _Spec, split: str, seed: int, size: int | None, excluded: frozenset[str]) -> list[Question]:
+    """The questions of one source; see `load_questions`."""
+    if spec.source.startswith(reasoning.PREFIX):
+        if size is None:
+            raise ValueError(f"{spec.source} is a generator: set the number of questions.")
+        limit = DRAWS_PER_QUESTION * size + 1_000
+        stream = reasoning.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
+        found = _select(stream, excluded, spec.distinct, size)
+    else:
+        found = sample(_select(_stored(spec, split, seed), excluded, spec.distinct, None), size, seed)
+    if not found:
+        raise ValueError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
+    if size is not None and len(found) < size:
+        raise ValueError(
+            f"{spec.source} has only {len(found)} questions to give, {size} were asked for: ask for fewer, or widen "
+            "the source (more rows, terms or digits)."
+        )
+    return found
+
+
+def _stored(spec: _Spec, split: str, seed: int) -> list[Question]:
+    """All questions of a file or of a user's task."""
+    if spec.source.startswith(JSONL):
+        return read_jsonl(spec.source.removeprefix(JSONL), spec.source, split)
+    questions = load_task(spec.source).questions
+    found = list(questions(split, seed) if callable(questions) else questions)
+    if not found:
+        raise ValueError(f"The task {spec.source} has no questions: its Task.questions is empty.")
+    return [dataclasses.replace(question, split=split) for question in found]
+
+
+def _select(
+    questions: Iterable[Question], excluded: frozenset[str], distinct: bool, size: int | None
+) -> list[Question]:
+    """The first `size` of `questions` that are not excluded; repeats dropped, or kept under ids of their own."""
+    found: list[Question] = []
+    times: dict[str, int] = {}
+    for question in questions:
+        text = normalise_text(question.text)
+        if text in excluded or (distinct and text in times):
+            continue
+        times[text] = times.get(text, 0) + 1
+        repeat = times[text]
+        found.append(question if repeat == 1 else dataclasses.replace(question, id=f"{question.id}-{repeat}"))
+        if len(found) == size:
+            break
+    return found
+
+
+def _parse(spec: Any) -> list[_Spec]:
+    """The parts of a spec: one, or several for a mixture. Mappings may be ConfigDicts."""
+    if isinstance(spec, str):
+        spec = {"source": spec}
+    if isinstance(spec, (list, tuple)):
+        if not spec:
+            raise ValueError("The mixture is empty: give at least one source.")
+        return [part for entry in spec for part in _parse(entry)]
+    if not hasattr(spec, "items"):
+        raise ValueError(f"A question source is a string, a mapping or a list of mappings, got {spec!r}.")
+    fields = dict(spec.items())
+    known = {field.name for field in dataclasses.fields(_Spec)}
+    unknown = sorted(set(fields) - known)
+    if unknown or "source" not in fields:
+        problem = f"unknown key {unknown[0]!r}" if unknown else "no key 'source'"
+        raise ValueError(f"A question source has the keys {', '.join(sorted(known))}: {problem}.")
+    parsed = _Spec(**{**fields, "options": dict((fields.get("options") or {}).items())})
+    if ":" not in parsed.source:
+        raise ValueError(
+            f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, jsonl:<path> or module:function."
+        )
+    if not 0 <= parsed.weight < float("inf"):
+        raise ValueError(f"The weight of {parsed.source} must be a finite number of at least 0, got {parsed.weight}.")
+    return [parsed]
+
+
+def _shares(size: int, weights: Sequence[float]) -> list[int]:
+    """`size` split in proportion to `weights`, by largest remainder, first part first among equals."""
+    whole = sum(weights)
+    if whole <= 0:
+        raise ValueError("The weights of a mixture must not all be zero.")
+    exact = [size * weight / whole for weight in weights]
+    shares = [int(share) for share in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda i: shares[i] - exact[i])
+    for i in by_remainder[: size - sum(shares)]:
+        shares[i] += 1
+    return shares

@@ -1,0 +1,171 @@
+"""Evaluation: one harness and one grader for every system, with budgets and intervals in each row.
+
+A system is a way to answer a question with the executor policy: a fixed script ("single", "vote", ...), the single
+agent sampled k times with a majority over its answers ("self_consistency@k"), or designs by the designer ("designed").
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mxjax import mas
+from mxjax.rewards import extract_answer
+from mxjax.rollout import Execution, Question, QuestionTree, Role, collect
+
+Z95 = 1.959963984540054
+BOOTSTRAPS = 2000
+
+_SCRIPT = """from workflow import Workflow, AgentNode, EnsembleNode, ReflectionNode, DebateNode
+workflow = Workflow()
+workflow.add_node({node})
+workflow.run(question)
+"""
+_AGENT = 'AgentNode("{name}", "{text}")'
+SOLVER_TEXT = "You are a careful solver. Work step by step."
+
+
+def fixed_script(system: str, text: str = SOLVER_TEXT) -> str:
+    """The script of a fixed system: "single", "vote", "reflection" or "debate", its agents told `text`."""
+    agents = [_AGENT.format(name=f"solver{n}", text=text) for n in range(3)]
+    nodes = {
+        "single": agents[0],
+        "vote": f'EnsembleNode("vote", [{", ".join(agents)}], "majority_vote")',
+        "reflection": f'ReflectionNode("reflection", {agents[0]}, num_iterations=1)',
+        "debate": f'DebateNode("debate", [{", ".join(agents[:2])}], num_rounds=2)',
+    }
+    return _SCRIPT.format(node=nodes[system])
+
+
+FIXED = ("single", "vote", "reflection", "debate")
+SYSTEMS = (*FIXED, "self_consistency", "designed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A system on a set of questions: its table row, and what each number was computed from.
+
+    `correct_QS` float64[Q, samples] aligns with the questions, for paired comparisons.
+    """
+
+    row: dict[str, Any]
+    correct_QS: np.ndarray
+    trees: list[QuestionTree]
+
+
+def evaluate(
+    questions: Sequence[Question],
+    system: str,
+    roles: Mapping[str, Role],
+    reward: Callable,
+    benchmark: str = "",
+    samples: int = 1,
+    seed: int = 0,
+    limits: Any = None,
+    agent_text: str = SOLVER_TEXT,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """Answers every question `samples` times with `system` and grades the returned messages.
+
+    Raises ValueError for an unknown system or no questions.
+    """
+    match = re.fullmatch(r"([a-z_]+)(?:@(\d+))?", system)
+    name, votes = (match[1], int(match[2] or 5)) if match else (system, 1)
+    if name not in SYSTEMS or (match and match[2] and name != "self_consistency"):
+        raise ValueError(f"unknown system {system!r}; known: {', '.join(SYSTEMS)} (self_consistency@K for K votes)")
+    if not questions:
+        raise ValueError(f"no questions to evaluate on in {benchmark or 'the set'}; check its file or raise the limit")
+    start = time.monotonic()
+    common = dict(seed=seed, limits=limits, progress=progress)
+    if name == "designed":
+        trees = collect(questions, roles, reward, designs=samples, executions=1, **common)
+        answers = [[design.executions for design in tree.designs] for tree in trees]
+    else:
+        script = fixed_script("single" if name == "self_consistency" else name, agent_text)
+        each = votes if name == "self_consistency" else 1
+        trees = collect(questions, roles, reward, scripts=[script], executions=samples * each, **common)
+        answers = [_chunks(tree.designs[0].executions, each) for tree in trees]
+    correct_QS = np.array([[_majority(group).correct for group in groups] for groups in answers], np.float64)
+    row = {"system": system, "benchmark": benchmark, "n": len(questions), "samples": samples}
+    row |= _accuracy(correct_QS, seed) | _budget(trees, samples) | {"seconds": round(time.monotonic() - start, 2)}
+    return Outcome(row, correct_QS, trees)
+
+
+def _chunks(items: Sequence, size: int) -> list[Sequence]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def _majority(executions: Sequence[Execution]) -> Execution:
+    """The execution whose answer most others share; the first seen wins ties. Failed ones have no vote."""
+    voted = [(extract_answer(e.result.content), e) for e in executions if e.status == "ok"]
+    voted = [(answer.strip(), e) for answer, e in voted if answer is not None]
+    if not voted:
+        return executions[0]
+    winner = collections.Counter(answer for answer, _ in voted).most_common(1)[0][0]
+    return next(e for answer, e in voted if answer == winner)
+
+
+def _accuracy(correct_QS: np.ndarray, seed: int) -> dict[str, Any]:
+    interval = wilson(correct_QS[:, 0].sum(), len(correct_QS))
+    if correct_QS.shape[1] > 1 or not np.isin(correct_QS, (0, 1)).all():
+        interval = bootstrap_mean(correct_QS.mean(axis=1), seed)
+    return {"accuracy": float(correct_QS.mean()), "ci95": [float(interval[0]), float(interval[1])]}
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a proportion."""
+    p, z2 = successes / n, Z95**2
+    centre, half = p + z2 / (2 * n), Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return max(0.0, (centre - half) / (1 + z2 / n)), min(1.0, (centre + half) / (1 + z2 / n))
+
+
+def bootstrap_mean(values_Q: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean over questions; of differences, for a paired comparison."""
+    picks = np.random.default_rng(seed).integers(0, len(values_Q), (BOOTSTRAPS, len(values_Q)))
+    low, high = np.percentile(np.asarray(values_Q)[picks].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _budget(trees: Sequence[QuestionTree], samples: int) -> dict[str, Any]:
+    """What an answer cost, and how designs failed: means per question and sample."""
+    answers = len(trees) * samples
+    designs = [design for tree in trees for design in tree.designs]
+    executions = [execution for design in designs for execution in design.executions]
+    segments = [s for e in executions for s in e.segments] + [d.segment for d in designs if d.segment is not None]
+    failures = collections.Counter(e.status for e in executions if e.status != "ok")
+    mean = lambda total: round(total / answers, 2)
+    return {
+        "valid_design_rate": float(np.mean([not design.error for design in designs])),
+        "patterns": pattern_shares(designs),
+        "calls": mean(len(segments)),
+        "prompt_tokens": mean(sum(len(s.prompt_token_ids) for s in segments)),
+        "response_tokens": mean(sum(len(s.token_ids) for s in segments)),
+        "failures": dict(failures),
+    }
+
+
+def pattern_shares(designs: Sequence[Any]) -> dict[str, float]:
+    """Share of each pattern (`mas.pattern`) among the designs; those that cannot run count as "invalid"."""
+    names = collections.Counter("invalid" if d.error else mas.pattern(mas.check(d.source)) for d in designs)
+    return {name: count / len(designs) for name, count in names.most_common()}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as aligned text: system, accuracy with its interval, validity and cost per question."""
+    head = ("when", "system", "benchmark", "n", "accuracy", "95 %", "valid", "calls", "tokens in", "tokens out", "s")
+    lines = [head] + [
+        (
+            str(row.get("when", "")), row["system"], row["benchmark"], str(row["n"]), f"{row['accuracy']:.1%}",
+            f"{row['ci95'][0]:.1%} - {row['ci95'][1]:.1%}", f"{row['valid_design_rate']:.0%}", f"{row['calls']:.1f}",
+            f"{row['prompt_tokens']:.0f}", f"{row['response_tokens']:.0f}", f"{row['seconds']:.0f}",
+        )
+        for row in rows
+    ]  # fmt: skip
+    widths = [max(len(line[c]) for line in lines) for c in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

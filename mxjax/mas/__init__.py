@@ -1,0 +1,32 @@
+"""Designs: finding, checking and running the scripts that build multi-agent systems.
+
+A script is written by a model and is therefore hostile until shown otherwise: it is never executed by Python, but compiled and
+interpreted here, with every resource metered, and it stops at each call of an agent until a reply is put in.
+"""
+
+from mxjax.mas.check import CheckedDesign, check
+from mxjax.mas.errors import DesignError
+from mxjax.mas.limits import Limits
+from mxjax.mas.parse import parse_design
+from mxjax.mas.prompts import Prompts, designer_messages, load_prompts
+from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
+from mxjax.mas.runs import ScriptRun, run, start
+
+__all__ = [
+    "AgentCall",
+    "CheckedDesign",
+    "DesignError",
+    "Limits",
+    "Prompts",
+    "Reply",
+    "Result",
+    "ScriptRun",
+    "Tool",
+    "ToolCall",
+    "check",
+    "designer_messages",
+    "load_prompts",
+    "parse_design",
+    "run",
+    "start",
+]

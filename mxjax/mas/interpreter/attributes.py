@@ -1,0 +1,262 @@
+"""Attribute look-up: an allow-list per type for host values, Python's own rules for classes of the script.
+
+No host attribute is ever read by name. `METHODS` is filled by the modules that define the methods of each type.
+"""
+
+from __future__ import annotations
+
+from mxjax.mas.interpreter import exceptions
+from mxjax.mas.interpreter.frames import Frame, Invoke
+from mxjax.mas.interpreter.values import (
+    NOTHING,
+    PENDING,
+    UNBOUND,
+    BoundMethod,
+    BuiltinType,
+    Class,
+    Function,
+    Instance,
+    Module,
+    Native,
+    Super,
+    Wrapper,
+    type_name,
+)
+
+METHODS: dict[type, dict[str, Native]] = {}
+PROPERTIES: dict[type, dict] = {}
+
+
+def methods(kind: type, table: dict):
+    """Registers functions `fn(machine, owner, *args)` as methods of host type `kind`."""
+    METHODS.setdefault(kind, {}).update({name: Native(name, fn) for name, fn in table.items()})
+
+
+def missing(owner, name: str) -> AttributeError:
+    """The error for an attribute that is not there."""
+    if type(owner) is Module:
+        return AttributeError(f"module '{owner.name}' has no attribute '{name}'")
+    if type(owner) in (Class, BuiltinType):
+        return AttributeError(f"type object '{owner.name}' has no attribute '{name}'")
+    return AttributeError(f"'{type_name(owner)}' object has no attribute '{name}'")
+
+
+def load(m, owner, name: str):
+    """`owner.name`, or PENDING when a property or `__getattr__` has to run for it."""
+    value, bound = method(m, owner, name)
+    if not bound or value is PENDING:
+        return value
+    return BoundMethod(value, owner.owner if type(owner) is Super else owner)
+
+
+def method(m, owner, name: str):
+    """What `owner.name` is, and whether it is a function still to be bound to `owner`."""
+    kind = type(owner)
+    if kind is Instance:
+        return _instance(m, owner, name)
+    if kind is Module:
+        value = owner.members.get(name, UNBOUND)
+        if value is UNBOUND:
+            raise missing(owner, name)
+        return value, False
+    if kind is Class:
+        return _class(owner, name), False
+    if kind is Super:
+        return _super(m, owner, name)
+    table = METHODS.get(kind)
+    if table is not None and name in table:
+        return table[name], True
+    if name == "__class__":
+        return m.builtins["type"].make(m, owner), False
+    if kind in PROPERTIES and name in PROPERTIES[kind]:
+        return PROPERTIES[kind][name](m, owner), False
+    if kind is BuiltinType:
+        if name in ("__name__", "__qualname__"):
+            return owner.name, False
+        if name in owner.members:
+            return owner.members[name], False
+        for host in owner.hosts[:1]:
+            if name in METHODS.get(host, ()):
+                return METHODS[host][name], False
+    if kind in (Function, Native, BoundMethod):
+        return _function(owner, name), False
+    raise missing(owner, name)
+
+
+def _function(owner, name: str):
+    if name in ("__name__", "__qualname__"):
+        return owner.name
+    if type(owner) is Function:
+        if owner.fields and name in owner.fields:
+            return owner.fields[name]
+        if name == "__doc__":
+            return None
+    raise missing(owner, name)
+
+
+def _instance(m, owner: Instance, name: str):
+    value = owner.fields.get(name, UNBOUND)
+    if value is not UNBOUND:
+        return value, False
+    value = owner.cls.lookup(name)
+    if value is not UNBOUND:
+        kind = type(value)
+        if kind is Function or kind is Native:
+            return value, True
+        if kind is Wrapper:
+            return _wrapped(m, value, owner, owner.cls), False
+        return value, False
+    if name == "__class__":
+        return owner.cls, False
+    if name == "__dict__":
+        return owner.fields, False
+    hook = owner.cls.lookup("__getattr__")
+    if hook is not UNBOUND:
+        return m.call(hook, (owner, name)), False
+    raise missing(owner, name)
+
+
+def _wrapped(m, wrapper: Wrapper, owner, cls: Class):
+    if wrapper.kind == "staticmethod":
+        return wrapper.function
+    if wrapper.kind == "classmethod":
+        return BoundMethod(wrapper.function, cls)
+    if wrapper.kind == "property":
+        return m.call(wrapper.function, (owner,))
+    return m.start(_cached(wrapper, owner))
+
+
+def _cached(wrapper: Wrapper, owner: Instance):
+    value = owner.fields[wrapper.function.name] = yield Invoke(wrapper.function, (owner,))
+    return value
+
+
+def _class(owner: Class, name: str):
+    value = owner.lookup(name)
+    if value is UNBOUND:
+        if name in ("__name__", "__qualname__"):
+            return owner.name
+        if name == "__mro__":
+            return owner.mro
+        if name == "__bases__":
+            return owner.bases
+        if name == "__doc__":
+            return None
+        if name == "__init__":
+            return Native("__init__", lambda m, *args, **kwargs: None)
+        raise missing(owner, name)
+    if type(value) is Wrapper:
+        if value.kind == "classmethod":
+            return BoundMethod(value.function, owner)
+        if value.kind == "staticmethod":
+            return value.function
+    return value
+
+
+def _super(m, owner: Super, name: str):
+    target = owner.owner
+    cls = target if type(target) is Class else target.cls
+    after = cls.mro[cls.mro.index(owner.cls) + 1 :]
+    for parent in after:
+        value = parent.members.get(name, UNBOUND)
+        if value is UNBOUND:
+            continue
+        if type(value) is Wrapper:
+            return _wrapped(m, value, target, cls), False
+        if type(value) in (Function, Native) and type(target) is Instance:
+            return BoundMethod(value, target), False
+        return value, False
+    if name == "__init__":
+        if exceptions.BASE in cls.mro:
+            return Native("__init__", lambda m, *args: target.fields.__setitem__("args", args)), False
+        return Native("__init__", lambda m, *args, **kwargs: None), False
+    if name == "__setattr__":
+        return Native("__setattr__", lambda m, name, value: store_plain(m, target, name, value)), False
+    if name == "__str__" and exceptions.BASE in cls.mro:
+        return Native("__str__", lambda m: ", ".join(map(str, target.fields.get("args", ()))[:100])), False
+    raise AttributeError(f"'super' object has no attribute '{name}'")
+
+
+def store(m, owner, name: str, value):
+    """`owner.name = value`; PENDING when a property or `__setattr__` has to run for it."""
+    if type(owner) is Instance:
+        found = owner.cls.lookup(name)
+        if type(found) is Wrapper and found.kind == "property":
+            if found.setter is None:
+                raise AttributeError(f"property '{name}' of '{owner.cls.name}' object has no setter")
+            return m.start(_quiet(found.setter, owner, value))
+        hook = owner.cls.lookup("__setattr__")
+        if hook is not UNBOUND:
+            return m.start(_quiet(hook, owner, name, value))
+        return store_plain(m, owner, name, value)
+    if type(owner) is Class and not owner.shared:
+        m.allocate(100)
+        owner.members[name] = value
+    elif type(owner) is Function:
+        m.allocate(100)
+        owner.fields = {**(owner.fields or {}), name: value}
+    else:
+        raise AttributeError(f"'{type_name(owner)}' object has no attribute '{name}' that can be set")
+    return None
+
+
+def store_plain(m, owner: Instance, name: str, value):
+    """Puts a field of an instance."""
+    if name not in owner.fields:
+        m.allocate(100)
+        if len(owner.fields) >= 1000:
+            m.need_items(len(owner.fields) + 1)
+    owner.fields[name] = value
+
+
+def _quiet(function, *args):
+    yield Invoke(function, args)
+    return NOTHING
+
+
+def delete(m, owner, name: str):
+    """`del owner.name`."""
+    if type(owner) is not Instance or name not in owner.fields:
+        raise missing(owner, name)
+    del owner.fields[name]
+
+
+def make_class(m, name: str, parents: list, body: Frame, keywords: dict):
+    """Runs a class body and makes the class of it."""
+    bases = tuple(parent for parent in parents if type(parent) is Class)
+    for parent in parents:
+        if type(parent) is not Class and not getattr(parent, "ignored_base", False):
+            raise TypeError(f"a class cannot derive from '{type_name(parent)}' objects such as {getattr(parent, 'name', parent)!s:.40}")
+    yield Invoke(Native(name, lambda machine: _run_body(machine, body)))
+    members = body.namespace
+    cls = Class(name, bases, members)
+    m.allocate(400 + 100 * len(members))
+    for index in body.code.cells:
+        body.slots[index].value = cls
+    for parent in cls.mro[1:]:
+        made = parent.members.get("__class_made__")
+        if made is not None:
+            cls = (yield Invoke(made, (cls,))) or cls
+            break
+    return cls
+
+
+def _run_body(m, body: Frame):
+    body.back = m.task.frame
+    m.enter(body)
+    return PENDING
+
+
+def is_instance(m, value, wanted) -> bool:
+    """`isinstance(value, wanted)`; TypeError when `wanted` is no class or tuple of classes."""
+    if type(wanted) is tuple:
+        return any(is_instance(m, value, one) for one in wanted)
+    if type(wanted) is Class:
+        return type(value) is Instance and wanted in value.cls.mro
+    if type(wanted) is BuiltinType:
+        if wanted.name in ("set", "frozenset"):
+            return type_name(value) == wanted.name
+        return isinstance(value, wanted.hosts)
+    if getattr(wanted, "matches_anything", False):
+        return True
+    raise TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union")

@@ -1,0 +1,319 @@
+"""The methods of list, tuple, dict, set, deque, defaultdict, Counter, range and dict views."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mxjax.mas.interpreter import operators
+from mxjax.mas.interpreter.attributes import PROPERTIES, methods
+from mxjax.mas.interpreter.iteration import take_all
+from mxjax.mas.interpreter.sorting import sort
+from mxjax.mas.interpreter.subscripts import grow
+from mxjax.mas.interpreter.text import to_repr
+from mxjax.mas.interpreter.types import update_dict
+from mxjax.mas.interpreter.values import UNBOUND, CounterDict, DefaultDict, HostIterator, Native, Set, View
+
+# Lists, tuples, deques
+
+
+def append(m, owner, value):
+    m.allocate(40)
+    if len(owner) >= m.limits.items:
+        m.need_items(len(owner) + 1)
+    owner.append(value)
+
+
+def append_left(m, owner, value):
+    m.need_items(len(owner) + 1) if len(owner) >= m.limits.items else m.allocate(40)
+    owner.appendleft(value)
+
+
+def extend(m, owner, values):
+    items = yield from take_all(m, values)
+    m.need_items(len(owner) + len(items))
+    owner.extend(items)
+
+
+def extend_left(m, owner, values):
+    items = yield from take_all(m, values)
+    m.need_items(len(owner) + len(items))
+    owner.extendleft(items)
+
+
+def insert(m, owner, index, value):
+    m.charge(len(owner) >> 4)
+    m.need_items(len(owner) + 1) if len(owner) >= m.limits.items else m.allocate(40)
+    owner.insert(index, value)
+
+
+def pop(m, owner, index=-1):
+    m.charge(len(owner) >> 6)
+    return owner.pop(index)
+
+
+def position(m, owner, value, start=0, stop=None):
+    """The index of `value`, or -1."""
+    stop = len(owner) if stop is None else stop
+    for index in range(*slice(start, stop).indices(len(owner))):
+        if index < len(owner) and (yield from operators.equal(m, owner[index], value)):
+            return index
+    return -1
+
+
+def index(m, owner, value, start=0, stop=None):
+    found = yield from position(m, owner, value, start, stop)
+    if found < 0:
+        kind = "tuple.index(x): x not in tuple" if type(owner) is tuple else f"{(yield from to_repr(m, value))} is not in list"
+        raise ValueError(kind)
+    return found
+
+
+def remove(m, owner, value):
+    found = yield from position(m, owner, value)
+    if found < 0:
+        raise ValueError(f"{type(owner).__name__}.remove(x): x not in {type(owner).__name__}")
+    del owner[found]
+
+
+def count(m, owner, value):
+    total = 0
+    for item in list(owner):
+        total += yield from operators.equal(m, item, value)
+    return total
+
+
+def sort_list(m, owner, *, key=None, reverse=False):
+    owner[:] = yield from sort(m, list(owner), key, reverse)
+
+
+def reverse(m, owner):
+    m.charge(len(owner) >> 4)
+    owner.reverse()
+
+
+def copy_sequence(m, owner):
+    m.need_items(len(owner))
+    return owner.copy()
+
+
+def rotate(m, owner, n=1):
+    m.charge(len(owner) >> 2)
+    owner.rotate(n)
+
+
+_SEQUENCE = {"index": index, "count": count}
+_MUTABLE = {
+    "append": append, "extend": extend, "remove": remove, "reverse": reverse, "copy": copy_sequence,
+    "clear": lambda m, owner: owner.clear(), "insert": insert,
+}  # fmt: skip
+methods(tuple, _SEQUENCE)
+methods(list, {**_SEQUENCE, **_MUTABLE, "pop": pop, "sort": sort_list})
+methods(
+    deque,
+    {
+        **_SEQUENCE, **_MUTABLE, "appendleft": append_left, "extendleft": extend_left, "rotate": rotate,
+        "pop": lambda m, owner: owner.pop(), "popleft": lambda m, owner: owner.popleft(),
+    },
+)  # fmt: skip
+PROPERTIES[deque] = {"maxlen": lambda m, owner: owner.maxlen}
+methods(range, {"index": lambda m, owner, value: owner.index(value), "count": lambda m, owner, value: owner.count(value)})
+PROPERTIES[range] = {name: (lambda m, owner, name=name: getattr(owner, name)) for name in ("start", "stop", "step")}
+methods(HostIterator, {"__next__": lambda m, owner: next(owner.source)})
+
+# Dicts
+
+
+def get(m, owner, key, default=None):
+    operators.hashable(m, key)
+    return owner.get(key, default)
+
+
+def set_default(m, owner, key, default=None):
+    grow(m, owner, key)
+    return owner.setdefault(key, default)
+
+
+def pop_key(m, owner, key, default=UNBOUND):
+    operators.hashable(m, key)
+    if key not in owner and default is UNBOUND:
+        raise KeyError(key)
+    return owner.pop(key, default)
+
+
+def update(m, owner, source=(), **kwargs):
+    yield from update_dict(m, owner, source, kwargs)
+
+
+def copy_dict(m, owner):
+    m.need_items(len(owner))
+    m.allocate(100 * len(owner))
+    result = type(owner)(owner)
+    if type(owner) is DefaultDict:
+        result.factory = owner.factory
+    return result
+
+
+_DICT = {
+    "get": get, "setdefault": set_default, "pop": pop_key, "update": update, "copy": copy_dict,
+    "keys": lambda m, owner: View("keys", owner),
+    "values": lambda m, owner: View("values", owner),
+    "items": lambda m, owner: View("items", owner),
+    "clear": lambda m, owner: owner.clear(),
+    "popitem": lambda m, owner: owner.popitem(),
+}  # fmt: skip
+methods(dict, _DICT)
+methods(DefaultDict, _DICT)
+PROPERTIES[DefaultDict] = {"default_factory": lambda m, owner: owner.factory}
+
+
+def make_default_dict(m, factory=None, source=(), **kwargs):
+    """`collections.defaultdict(...)`."""
+    result = DefaultDict()
+    result.factory = factory
+    yield from update_dict(m, result, source, kwargs)
+    return result
+
+
+def make_counter(m, source=(), **kwargs):
+    """`collections.Counter(...)`."""
+    result = CounterDict()
+    yield from count_into(m, result, source, kwargs, 1)
+    return result
+
+
+def count_into(m, target: dict, source, kwargs: dict, sign: int):
+    """Adds (or subtracts) the counts of `source` to `target`."""
+    pairs = list(kwargs.items())
+    if isinstance(source, dict):
+        pairs = [*source.items(), *pairs]
+    else:
+        items = yield from take_all(m, source)
+        pairs = [*((item, 1) for item in items), *pairs]
+    for key, amount in pairs:
+        grow(m, target, key)
+        value = operators.add(m, target.get(key, 0), amount if sign > 0 else operators.negative(m, amount))
+        target[key] = value
+
+
+def most_common(m, owner, n=None):
+    m.need_items(len(owner))
+    items = yield from sort(m, list(owner.items()), _SECOND, True)
+    return items if n is None else items[: max(0, n)]
+
+
+_SECOND = Native("count", lambda m, pair: pair[1])
+
+
+def elements(m, owner):
+    total = sum(max(0, n) for n in owner.values() if type(n) is int)
+    m.need_items(total)
+    return HostIterator(iter([key for key, n in owner.items() for _ in range(max(0, n))]), "chain")
+
+
+def total(m, owner):
+    return sum(owner.values())
+
+
+def _count_method(sign: int):
+    def method(m, owner, source=(), **kwargs):
+        yield from count_into(m, owner, source, kwargs, sign)
+
+    return method
+
+
+methods(
+    CounterDict,
+    {
+        **_DICT, "most_common": most_common, "elements": elements, "total": total,
+        "update": _count_method(1), "subtract": _count_method(-1),
+    },
+)  # fmt: skip
+
+# Sets
+
+
+def add(m, owner, value):
+    operators.hashable(m, value)
+    m.allocate(100)
+    if len(owner) >= m.limits.items:
+        m.need_items(len(owner) + 1)
+    _mutable(owner)[value] = None
+
+
+def _mutable(owner: Set) -> dict:
+    if owner.frozen:
+        raise AttributeError("'frozenset' object has no such method")
+    return owner.items
+
+
+def discard(m, owner, value):
+    operators.hashable(m, value)
+    _mutable(owner).pop(value, None)
+
+
+def remove_item(m, owner, value):
+    operators.hashable(m, value)
+    if value not in owner.items:
+        raise KeyError(value)
+    del _mutable(owner)[value]
+
+
+def pop_item(m, owner):
+    items = _mutable(owner)
+    if not items:
+        raise KeyError("pop from an empty set")
+    key = next(iter(items))
+    del items[key]
+    return key
+
+
+def _combined(operator, in_place: bool = False):
+    """A set method that takes any iterables, from the operator on two sets."""
+
+    def method(m, owner, *others):
+        result = owner
+        for other in others:
+            result = operator(m, result, (yield from _as_set(m, other)))
+        if in_place:
+            _mutable(owner)
+            owner.items = result.items
+            return None
+        return result if result is not owner else Set(owner.items, owner.frozen)
+
+    return method
+
+
+def _as_set(m, other):
+    if type(other) is Set:
+        return other
+    items = yield from take_all(m, other)
+    for item in items:
+        operators.hashable(m, item)
+    return Set(items)
+
+
+def _related(test):
+    def method(m, owner, other):
+        items = (yield from _as_set(m, other)).items
+        m.charge(len(items) + len(owner))
+        return test(owner.items.keys(), items.keys())
+
+    return method
+
+
+methods(
+    Set,
+    {
+        "add": add, "discard": discard, "remove": remove_item, "pop": pop_item,
+        "clear": lambda m, owner: _mutable(owner).clear(),
+        "copy": lambda m, owner: Set(owner.items, owner.frozen),
+        "union": _combined(operators.or_), "intersection": _combined(operators.and_),
+        "difference": _combined(operators.subtract), "symmetric_difference": _combined(operators.xor),
+        "update": _combined(operators.or_, True), "intersection_update": _combined(operators.and_, True),
+        "difference_update": _combined(operators.subtract, True),
+        "symmetric_difference_update": _combined(operators.xor, True),
+        "issubset": _related(lambda a, b: a <= b), "issuperset": _related(lambda a, b: a >= b),
+        "isdisjoint": _related(lambda a, b: a.isdisjoint(b)),
+    },
+)  # fmt: skip
+

@@ -1,0 +1,107 @@
+"""The exception classes of the script language, and the translation of host errors into them.
+
+Our own functions raise plain host errors (`ValueError("...")`); the machine turns those into script exceptions here, so that
+a script can catch them by the name it knows.
+"""
+
+from __future__ import annotations
+
+from mxjax.mas.interpreter.values import Class, Instance, Raised
+
+_TREE = {
+    "BaseException": "",
+    "Exception": "BaseException",
+    "KeyboardInterrupt": "BaseException",
+    "SystemExit": "BaseException",
+    "GeneratorExit": "BaseException",
+    "ArithmeticError": "Exception",
+    "OverflowError": "ArithmeticError",
+    "ZeroDivisionError": "ArithmeticError",
+    "AssertionError": "Exception",
+    "AttributeError": "Exception",
+    "EOFError": "Exception",
+    "ImportError": "Exception",
+    "ModuleNotFoundError": "ImportError",
+    "LookupError": "Exception",
+    "IndexError": "LookupError",
+    "KeyError": "LookupError",
+    "NameError": "Exception",
+    "UnboundLocalError": "NameError",
+    "OSError": "Exception",
+    "ConnectionError": "OSError",
+    "FileNotFoundError": "OSError",
+    "PermissionError": "OSError",
+    "TimeoutError": "OSError",
+    "RuntimeError": "Exception",
+    "NotImplementedError": "RuntimeError",
+    "RecursionError": "RuntimeError",
+    "StopIteration": "Exception",
+    "StopAsyncIteration": "Exception",
+    "SyntaxError": "Exception",
+    "TypeError": "Exception",
+    "ValueError": "Exception",
+    "UnicodeError": "ValueError",
+    "UnicodeDecodeError": "UnicodeError",
+    "UnicodeEncodeError": "UnicodeError",
+    "JSONDecodeError": "ValueError",
+    "Warning": "Exception",
+    "UserWarning": "Warning",
+    "DeprecationWarning": "Warning",
+    "RuntimeWarning": "Warning",
+}
+
+EXCEPTIONS: dict[str, Class] = {}
+for _name, _base in _TREE.items():
+    EXCEPTIONS[_name] = Class(_name, (EXCEPTIONS[_base],) if _base else (), {}, shared=True)
+BASE = EXCEPTIONS["BaseException"]
+EXCEPTION = EXCEPTIONS["Exception"]
+for _alias in ("IOError", "EnvironmentError"):
+    EXCEPTIONS[_alias] = EXCEPTIONS["OSError"]
+
+HOST_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+
+
+def make(name: str, *args) -> Instance:
+    """A new exception of the built-in class `name`."""
+    return Instance(EXCEPTIONS[name], {"args": args})
+
+
+def convert(error: BaseException) -> Instance:
+    """The script exception for a host error, or the one that a `Raised` carries."""
+    if type(error) is Raised:
+        return error.value
+    for host in type(error).__mro__:
+        cls = EXCEPTIONS.get(host.__name__)
+        if cls is not None:
+            args = error.args if isinstance(error, KeyError | StopIteration) else (str(error),)
+            return Instance(cls, {"args": args if args != ("",) else ()})
+    return make("RuntimeError", str(error))
+
+
+def is_exception(value) -> bool:
+    """Whether `value` is an instance of an exception class."""
+    return type(value) is Instance and BASE in value.cls.mro
+
+
+def is_exception_class(value) -> bool:
+    """Whether `value` is an exception class."""
+    return type(value) is Class and BASE in value.mro
+
+
+def describe(value: Instance) -> str:
+    """`ValueError: text`, for reasons and reports, without running any code of the script."""
+    args = [argument for argument in value.fields.get("args", ()) if type(argument) in (str, int, float, bool)]
+    text = ", ".join(str(argument) for argument in args)[:500]
+    return f"{value.cls.name}: {text}" if text else value.cls.name

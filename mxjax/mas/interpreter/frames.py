@@ -1,0 +1,159 @@
+"""What the machine runs: frames, tasks and groups of tasks, and the requests that our own code makes of it.
+
+Library code and built-in functions that may run script code are Python generators. They never call into the machine; they
+yield one of the requests below and are resumed with its result, so that no call of the script nests on the host's stack.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mxjax.mas.limits import Meter
+
+
+class Invoke:
+    """Call a script value; the result comes back, or its exception is thrown in as `Raised`."""
+
+    __slots__ = ("args", "fn", "kwargs")
+
+    def __init__(self, fn, args: tuple = (), kwargs: dict | None = None):
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+
+
+class Next:
+    """Advance an iterator; the next value comes back, or EXHAUSTED."""
+
+    __slots__ = ("iterator", "value")
+
+    def __init__(self, iterator, value=None):
+        self.iterator = iterator
+        self.value = value
+
+
+class Emit:
+    """Yield a value to whoever iterates over this lazy iterator."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Ask:
+    """Suspend for a reply from outside: `call` is an `AgentCall` or a `ToolCall`; the `Reply` comes back."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call):
+        self.call = call
+
+
+class Gather:
+    """Run several generators concurrently; a list of `Outcome` comes back, in the same order.
+
+    `private` members run no script code and share nothing: each goes on as soon as its own reply is in. Others go on in
+    rounds, in a fixed order, once every reply that the script waits for has arrived.
+    """
+
+    __slots__ = ("members", "private")
+
+    def __init__(self, members: list[tuple[Any, Place]], private: bool):
+        self.members = members
+        self.private = private
+
+
+class Outcome:
+    """How a member of a group ended: with a value, or with a script exception."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value=None, error=None):
+        self.value = value
+        self.error = error
+
+
+class Place:
+    """Where in the structure of a run something happens; call ids and the canonical order derive from it."""
+
+    __slots__ = ("children", "counts", "order", "path")
+
+    def __init__(self, path: str, order: tuple[int, ...]):
+        self.path = path
+        self.order = order
+        self.children = 0
+        self.counts: dict[str, int] | None = None
+
+    def child(self, name: str) -> Place:
+        """The place of the next thing called `name` inside this one."""
+        if self.counts is None:
+            self.counts = {}
+        label = "".join(char if char.isalnum() or char in "-_" else "_" for char in name[:48]) or "node"
+        count = self.counts[label] = self.counts.get(label, 0) + 1
+        self.children += 1
+        prefix = f"{self.path}/" if self.path else ""
+        suffix = f".{count}" if count > 1 else ""
+        return Place(f"{prefix}{label}{suffix}", (*self.order, self.children))
+
+
+class Frame:
+    """One activation of a `Code`: instruction pointer, slots, value stack and block stack."""
+
+    __slots__ = ("back", "blocks", "code", "generator", "handling", "ip", "namespace", "place", "slots", "stack")
+
+    def __init__(self, code, slots: list, back, place: Place, namespace: dict | None = None):
+        self.code = code
+        self.slots = slots
+        self.back = back
+        self.place = place
+        self.namespace = namespace
+        self.ip = 0
+        self.stack: list = []
+        self.blocks: list[tuple] = []
+        self.handling = None
+        self.generator = None
+
+
+class NativeFrame:
+    """One activation of a generator of ours; `inbox` or `error` is what it is resumed with."""
+
+    __slots__ = ("back", "error", "gen", "generator", "inbox", "place")
+
+    def __init__(self, gen, back, place: Place):
+        self.gen = gen
+        self.back = back
+        self.place = place
+        self.inbox = None
+        self.error = None
+        self.generator = None
+
+
+class Task:
+    """A stack of frames that runs on its own; the script is one, each member of a group is another."""
+
+    __slots__ = ("depth", "frame", "group", "limit", "line", "meter", "order", "outcome", "waiting")
+
+    def __init__(self, frame, order: tuple[int, ...], group: Group | None, meter: Meter):
+        self.frame = frame
+        self.order = order
+        self.group = group
+        self.meter = meter
+        self.depth = 0
+        self.waiting = False
+        self.outcome: Outcome | None = None
+        self.limit: str | None = None
+        self.line = 0
+
+
+class Group:
+    """Members of one `Gather`, and the task that waits for them."""
+
+    __slots__ = ("left", "parent", "private", "start", "tasks")
+
+    def __init__(self, parent: Task, private: bool):
+        self.parent = parent
+        self.private = private
+        self.tasks: list[Task] = []
+        self.left = 0
+        self.start: Meter | None = None

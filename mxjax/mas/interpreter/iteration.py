@@ -1,0 +1,131 @@
+"""Iteration over anything that iterates: plain containers by the host, everything else by the machine.
+
+A container of known size is accounted for before it is copied; an iterator of unknown length item by item, so that an
+endless one meets a limit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter.frames import Emit, Invoke, NativeFrame, Next
+from mxjax.mas.interpreter.values import (
+    EXHAUSTED,
+    UNBOUND,
+    Class,
+    CounterDict,
+    DefaultDict,
+    Generator,
+    HostIterator,
+    Instance,
+    Raised,
+    Set,
+    View,
+    type_name,
+)
+
+SIZED = frozenset({list, tuple, str, range, dict, DefaultDict, CounterDict, deque, Set, View})
+
+
+def size(value) -> int:
+    """The length of a value of one of the `SIZED` types."""
+    return len(value.owner) if type(value) is View else len(value)
+
+
+def host_iterator(value):
+    """The host's iterator over plain values, or None where the machine has to iterate."""
+    kind = type(value)
+    if kind is Set:
+        return iter(value.items)
+    if kind is View:
+        return iter(value.host())
+    if kind in SIZED:
+        return iter(value)
+    if kind is HostIterator:
+        return value.source
+    return None
+
+
+def iterate(m, value):
+    """An iterator over `value`: a host iterator or a `Generator`. TypeError where there is none."""
+    iterator = host_iterator(value)
+    if iterator is not None:
+        return iterator
+    if type(value) is Generator and not value.awaitable:
+        return value
+    if type(value) is Instance:
+        method = value.cls.lookup("__iter__")
+        if method is not UNBOUND:
+            inner = yield Invoke(method, (value,))
+            if type(inner) is Instance and inner.cls.lookup("__next__") is not UNBOUND:
+                return lazy(m, _drain(inner), "iterator")
+            return (yield from iterate(m, inner))
+        if value.cls.lookup("__getitem__") is not UNBOUND:
+            return lazy(m, _by_index(value), "iterator")
+    if type(value) is Class and "__members__" in value.members:
+        return iter(list(value.members["__members__"].values()))
+    raise TypeError(f"'{type_name(value)}' object is not iterable")
+
+
+def _drain(instance: Instance):
+    while True:
+        try:
+            value = yield Invoke(instance.cls.lookup("__next__"), (instance,))
+        except Raised as error:
+            if _is(error, "StopIteration"):
+                return
+            raise
+        yield Emit(value)
+
+
+def _by_index(instance: Instance):
+    index = 0
+    while True:
+        try:
+            value = yield Invoke(instance.cls.lookup("__getitem__"), (instance, index))
+        except Raised as error:
+            if _is(error, "IndexError"):
+                return
+            raise
+        yield Emit(value)
+        index += 1
+
+
+def _is(error: Raised, name: str) -> bool:
+    return any(cls.name == name for cls in error.value.cls.mro)
+
+
+def lazy(m, gen, name: str) -> Generator:
+    """A lazy iterator for scripts, from a generator of ours that yields `Emit`."""
+    frame = NativeFrame(gen, None, m.task.frame.place)
+    frame.generator = Generator(frame, name)
+    m.allocate(256)
+    return frame.generator
+
+
+def pull(m, iterator):
+    """The next value of what `iterate` returned, or EXHAUSTED."""
+    m.charge(1)
+    if type(iterator) is Generator:
+        return (yield Next(iterator))
+    return next(iterator, EXHAUSTED)
+
+
+def take_all(m, value) -> list:
+    """A new list of everything that `value` yields."""
+    if type(value) in SIZED:
+        m.need_items(size(value))
+        return list(host_iterator(value))
+    iterator = yield from iterate(m, value)
+    items: list = []
+    most = m.limits.items
+    while True:
+        item = (yield Next(iterator)) if type(iterator) is Generator else next(iterator, EXHAUSTED)
+        if item is EXHAUSTED:
+            return items
+        m.charge(1)
+        m.allocate(40)
+        if len(items) >= most:
+            raise LimitExceeded("items")
+        items.append(item)

@@ -1,0 +1,471 @@
+"""The machine that runs compiled scripts: metered, suspendable, on explicit stacks.
+
+It never recurses on the host's stack and never consults a clock. A run is a set of tasks; it stops when every task waits
+for a reply from outside or has ended, and goes on when replies are put in (`resume`). Anything that a script computes goes
+through `call`, `charge` and `allocate`, so that what it may use is bounded before it is used.
+"""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import Any
+
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter import exceptions, measure
+from mxjax.mas.interpreter.arguments import bind
+from mxjax.mas.interpreter.frames import (
+    Ask,
+    Emit,
+    Frame,
+    Group,
+    Invoke,
+    NativeFrame,
+    Next,
+    Outcome,
+    Place,
+    Task,
+)
+from mxjax.mas.interpreter.values import (
+    EXHAUSTED,
+    NOTHING,
+    PENDING,
+    UNBOUND,
+    BoundMethod,
+    BuiltinType,
+    Cell,
+    Class,
+    Function,
+    Generator,
+    HostIterator,
+    Instance,
+    Native,
+    Raised,
+    type_name,
+)
+from mxjax.mas.limits import Limits, Meter
+
+EXCEPT, FINALLY, HANDLER = "except", "finally", "handler"
+
+
+class Completion:
+    """Why control leaves a block: "raise", "return" or "jump" (to `target`, leaving `depth` blocks)."""
+
+    __slots__ = ("depth", "kind", "value")
+
+    def __init__(self, kind: str, value, depth: int = 0):
+        self.kind = kind
+        self.value = value
+        self.depth = depth
+
+
+class Machine:
+    """State of one execution. `host` is handed to the library and is opaque here."""
+
+    __slots__ = (
+        "arrived", "builtins", "free", "globals", "host", "imported", "limits", "meter", "modules", "outstanding",
+        "pending", "printed", "printed_chars", "ready", "rng", "root", "task",
+    )  # fmt: skip
+
+    def __init__(self, code, limits: Limits, builtins: dict[str, Any], modules: dict[str, Any], names: dict[str, Any]):
+        self.limits = limits
+        self.builtins = builtins
+        self.modules = modules
+        self.imported: dict[str, Any] = {}
+        self.globals = names
+        self.meter = Meter()
+        self.printed: list[str] = []
+        self.printed_chars = 0
+        self.rng = None
+        self.host: Any = None
+        self.pending: dict[str, tuple[Any, Task]] = {}
+        self.ready: list[Task] = []
+        self.arrived: list[Task] = []
+        self.free: list[Task] = []
+        self.outstanding = 0
+        frame = Frame(code, [UNBOUND] * code.slots, None, Place("", ()))
+        self.root = self.task = Task(frame, (), None, self.meter)
+        self.ready.append(self.root)
+
+    # Metering
+
+    def charge(self, amount: int):
+        """Uses fuel."""
+        meter = self.meter
+        meter.fuel += amount
+        if meter.fuel > self.limits.fuel:
+            raise LimitExceeded("fuel")
+
+    def allocate(self, size: int):
+        """Accounts for `size` bytes about to be allocated, with fuel in proportion."""
+        meter = self.meter
+        meter.fuel += size >> 6
+        if meter.fuel > self.limits.fuel:
+            raise LimitExceeded("fuel")
+        meter.allocated += size
+        if meter.allocated > 2 * self.limits.live_bytes:
+            if size <= self.limits.live_bytes:
+                meter.allocated = size + measure.live_bytes(self)
+            if meter.allocated > self.limits.live_bytes:
+                raise LimitExceeded("live_bytes")
+
+    def need_string(self, length: int):
+        """Accounts for a string of `length` characters about to be made."""
+        if length > self.limits.string_chars:
+            raise LimitExceeded("string_chars")
+        self.allocate(64 + length)
+
+    def need_items(self, count: int):
+        """Accounts for a container of `count` items about to be made."""
+        if count > self.limits.items:
+            raise LimitExceeded("items")
+        self.charge(count >> 2)
+        self.allocate(64 + 40 * count)
+
+    def need_int(self, bits: int):
+        """Accounts for an integer of `bits` bits about to be made."""
+        if bits > self.limits.int_bits:
+            raise LimitExceeded("int_bits")
+        self.charge((bits >> 6) + (bits * bits >> 20))
+
+    # Tasks
+
+    def settle(self):
+        """Runs every task that can go on, until all wait or the script has ended."""
+        while True:
+            while self.free or self.ready:
+                if self.free:
+                    task = self.free.pop(0)
+                else:
+                    task = min(self.ready, key=lambda task: task.order)
+                    self.ready.remove(task)
+                self.run(task)
+            if self.outstanding or not self.arrived:
+                return
+            self.ready, self.arrived = self.arrived, []
+
+    def resume(self, task: Task, value):
+        """Gives a waiting task what it waits for; it runs at the next `settle` at which its turn comes."""
+        task.waiting = False
+        task.frame.inbox = value
+        if task.group is not None and task.group.private:
+            self.free.append(task)
+        else:
+            self.outstanding -= 1
+            self.arrived.append(task)
+
+    def run(self, task: Task):
+        """Runs one task until it waits or ends."""
+        self.task = task
+        self.meter = meter = task.meter
+        most = self.limits.fuel
+        try:
+            while task.frame is not None and not task.waiting:
+                frame = task.frame
+                try:
+                    if type(frame) is Frame:
+                        ops = frame.code.ops
+                        while True:
+                            meter.fuel += 1
+                            if meter.fuel > most:
+                                raise LimitExceeded("fuel")
+                            handler, argument = ops[frame.ip]
+                            frame.ip += 1
+                            if handler(self, frame, argument):
+                                break
+                    else:
+                        self.pump(frame)
+                except Raised as error:
+                    self.unwind(error.value)
+                except exceptions.HOST_ERRORS as error:
+                    if isinstance(error, RecursionError):
+                        raise LimitExceeded("nesting") from None
+                    self.unwind(exceptions.convert(error))
+        except LimitExceeded as error:
+            if task.group is None or not task.group.private:
+                raise
+            task.limit, task.frame = error.name, None
+        except MemoryError:
+            raise LimitExceeded("live_bytes") from None
+        if task.frame is None and task.group is not None:
+            self.leave_group(task)
+
+    def wait(self, request):
+        """Suspends the running task on an `Ask` or a `Gather`."""
+        task = self.task
+        private = task.group is not None and task.group.private
+        if type(request) is Ask:
+            self.pending[request.call.id] = (request.call, task)
+            self.outstanding += not private
+            task.waiting = True
+            return
+        group = Group(task, request.private)
+        group.start = task.meter.copy()
+        group.left = len(request.members)
+        for gen, place in request.members:
+            meter = task.meter.copy() if request.private else task.meter
+            member = Task(NativeFrame(gen, None, place), place.order, group, meter)
+            member.depth = task.depth
+            group.tasks.append(member)
+        task.waiting = True
+        self.outstanding += request.private and not private
+        (self.free if request.private else self.ready).extend(group.tasks)
+        if not group.tasks:
+            self.close_group(group)
+
+    def leave_group(self, task: Task):
+        group = task.group
+        group.left -= 1
+        if not group.left:
+            self.close_group(group)
+
+    def close_group(self, group: Group):
+        """All members have ended: adds up what they used and lets the parent go on."""
+        parent = group.parent
+        limit = None
+        if group.private:
+            for task in group.tasks:
+                parent.meter.add_since(group.start, task.meter)
+                limit = limit or task.limit
+            limit = limit or self.exceeded(parent.meter)
+        outcomes = [task.outcome for task in group.tasks]
+        if group.private:
+            self.resume(parent, outcomes)
+        else:
+            parent.waiting = False
+            parent.frame.inbox = outcomes
+            self.ready.append(parent)
+        if limit:
+            parent.frame.inbox = LimitExceeded(limit)
+
+    def exceeded(self, meter: Meter) -> str | None:
+        """The first limit that the sum of what a group used goes over."""
+        limits = self.limits
+        for name in ("fuel", "agent_calls", "tool_calls", "prompt_chars"):
+            if getattr(meter, name) > getattr(limits, name):
+                return name
+        return None
+
+    # Frames
+
+    def enter(self, frame):
+        """Puts a frame on top of the running task."""
+        task = self.task
+        task.depth += 1
+        if task.depth > self.limits.depth:
+            raise LimitExceeded("depth")
+        task.frame = frame
+
+    def leave(self, frame):
+        """Takes the top frame off the running task."""
+        self.task.depth -= 1
+        self.task.frame = frame.back
+        if frame.generator is not None:
+            frame.generator.running = False
+            frame.generator.frame = None
+
+    def deliver(self, value):
+        """Hands a value to the frame that is now on top."""
+        task = self.task
+        top = task.frame
+        if top is None:
+            task.outcome = Outcome(value)
+        elif type(top) is not Frame:
+            top.inbox = value
+        elif value is not NOTHING:
+            top.stack.append(value)
+
+    def finish(self, frame, value):
+        """Returns `value` from the top frame."""
+        self.leave(frame)
+        if frame.generator is None:
+            self.deliver(value)
+            return
+        frame.generator = None
+        top = self.task.frame
+        if type(top) is Frame:
+            top.stack.pop()
+            top.ip = top.code.ops[top.ip - 1][1]
+        else:
+            top.inbox = EXHAUSTED
+
+    def pump(self, frame: NativeFrame):
+        """Advances a generator of ours until it waits, calls script code or is done."""
+        value, error = frame.inbox, frame.error
+        frame.inbox = frame.error = None
+        if type(value) is LimitExceeded:
+            raise value
+        gen = frame.gen
+        while True:
+            try:
+                request = gen.send(value) if error is None else gen.throw(Raised(error))
+            except StopIteration as stop:
+                self.finish(frame, stop.value)
+                return
+            except BaseException:
+                self.leave(frame)
+                raise
+            error = None
+            try:
+                kind = type(request)
+                if kind is Invoke:
+                    value = self.call(request.fn, request.args, request.kwargs)
+                elif kind is Next:
+                    value = self.advance(request.iterator, request.value)
+                elif kind is Emit:
+                    self.emit(frame, request.value)
+                    return
+                else:
+                    self.wait(request)
+                    return
+            except Raised as raised:
+                error = raised.value
+                continue
+            except exceptions.HOST_ERRORS as host:
+                if isinstance(host, RecursionError):
+                    raise
+                error = exceptions.convert(host)
+                continue
+            if value is PENDING:
+                return
+
+    def emit(self, frame, value):
+        """Yields `value` from a generator frame to its consumer."""
+        self.task.depth -= 1
+        self.task.frame = frame.back
+        frame.back = None
+        frame.generator.running = False
+        self.deliver(value)
+
+    def advance(self, iterator, value=None):
+        """The next value of an iterator, EXHAUSTED, or PENDING if a frame has to run for it."""
+        if type(iterator) is HostIterator:
+            return next(iterator.source, EXHAUSTED)
+        if type(iterator) is not Generator:
+            raise TypeError(f"'{type_name(iterator)}' object is not an iterator")
+        frame = iterator.frame
+        if iterator.running:
+            raise ValueError("generator already executing")
+        if frame is None:
+            return EXHAUSTED
+        frame.back = self.task.frame
+        self.enter(frame)
+        iterator.running = True
+        if type(frame) is Frame:
+            if frame.ip:
+                frame.stack.append(value)
+            elif value is not None:
+                raise TypeError("can't send non-None value to a just-started generator")
+        return PENDING
+
+    # Calls
+
+    def call(self, fn, args: tuple, kwargs: dict | None = None):
+        """Calls a script value: its result, or PENDING when a frame was entered whose result will be delivered."""
+        for _ in range(8):
+            kind = type(fn)
+            if kind is Function:
+                return self.call_function(fn, args, kwargs)
+            if kind is Native:
+                result = fn.fn(self, *args, **kwargs) if kwargs else fn.fn(self, *args)
+                return self.start(result) if type(result) is GeneratorType else result
+            if kind is BuiltinType:
+                result = fn.make(self, *args, **kwargs) if kwargs else fn.make(self, *args)
+                return self.start(result) if type(result) is GeneratorType else result
+            if kind is Class:
+                return self.start(instantiate(self, fn, args, kwargs))
+            if kind is BoundMethod:
+                fn, args = fn.function, (fn.owner, *args)
+                continue
+            method = fn.cls.lookup("__call__") if kind is Instance else UNBOUND
+            if method is UNBOUND:
+                break
+            fn, args = method, (fn, *args)
+        raise TypeError(f"'{type_name(fn)}' object is not callable")
+
+    def start(self, gen):
+        """Enters a generator of ours as a call."""
+        top = self.task.frame
+        self.enter(NativeFrame(gen, top, top.place))
+        return PENDING
+
+    def call_function(self, function: Function, args: tuple, kwargs: dict | None):
+        """Enters a script function, or makes its generator."""
+        code = function.code
+        slots = bind(self, function, args, kwargs)
+        for index in code.cells:
+            slots[index] = Cell(slots[index])
+        if code.frees:
+            for index, cell in zip(code.frees, function.closure):
+                slots[index] = cell
+        top = self.task.frame
+        frame = Frame(code, slots, top, top.place)
+        self.allocate(256)
+        if code.kind == "plain":
+            self.enter(frame)
+            return PENDING
+        generator = Generator(frame, code.kind, awaitable=code.kind == "coroutine")
+        if code.kind == "generator":
+            frame.generator = generator
+        frame.back = None
+        return generator
+
+    # Exceptions
+
+    def unwind(self, error: Instance):
+        """Takes frames off until one handles `error`; with none left, the task ends with it."""
+        task = self.task
+        first = True
+        while task.frame is not None:
+            frame = task.frame
+            if type(frame) is NativeFrame:
+                frame.error = error
+                return
+            if first:
+                task.line = frame.code.lines[frame.ip - 1]
+                first = False
+            if self.complete(frame, Completion("raise", error)):
+                return
+            self.leave(frame)
+            frame.generator = None
+        task.outcome = Outcome(error=error)
+
+    def complete(self, frame: Frame, completion: Completion) -> bool:
+        """Leaves blocks of `frame` for `completion`; False when an exception finds no handler in this frame."""
+        kind = completion.kind
+        while frame.blocks:
+            if kind == "jump" and len(frame.blocks) <= completion.depth:
+                break
+            block, target, height, saved = frame.blocks.pop()
+            del frame.stack[height:]
+            if block is HANDLER:
+                frame.handling = saved
+            elif block is FINALLY or kind == "raise":
+                frame.blocks.append((HANDLER, 0, height, frame.handling))
+                if kind == "raise":
+                    frame.handling = completion.value
+                frame.stack.append(completion if block is FINALLY else completion.value)
+                frame.ip = target
+                return True
+        if kind == "jump":
+            frame.ip = completion.value
+            return True
+        if kind == "return":
+            self.finish(frame, completion.value)
+            return True
+        return False
+
+
+def instantiate(machine: Machine, cls: Class, args: tuple, kwargs: dict | None):
+    """Makes an object of a class; a generator, since `__init__` may be script code."""
+    machine.allocate(160)
+    instance = Instance(cls, {})
+    if exceptions.BASE in cls.mro:
+        instance.fields["args"] = args
+    init = cls.lookup("__init__")
+    if init is not UNBOUND:
+        result = yield Invoke(init, (instance, *args), kwargs)
+        if result is not None:
+            raise TypeError(f"__init__() should return None, not '{type_name(result)}'")
+    elif (args or kwargs) and "args" not in instance.fields:
+        raise TypeError(f"{cls.name}() takes no arguments")
+    return instance

@@ -1,0 +1,29 @@
+"""The importable modules of the script language, by name; each entry makes the module for one machine."""
+
+from __future__ import annotations
+
+from mxjax.mas.interpreter.modules import collections_, functools_, inert, json_, math_, random_, re_, text_
+from mxjax.mas.interpreter.modules.itertools_ import ITERTOOLS
+from mxjax.mas.interpreter.values import Module, Native
+
+
+def module(name: str, functions: dict, constants: dict | None = None) -> Module:
+    """A module of functions `fn(machine, ...)` and plain constants."""
+    return Module(name, {key: Native(key, fn) for key, fn in functions.items()} | (constants or {}))
+
+
+MODULES = {
+    "collections": module("collections", collections_.FUNCTIONS, collections_.TYPES),
+    "functools": module("functools", functools_.FUNCTIONS),
+    "itertools": module("itertools", ITERTOOLS),
+    "json": module("json", json_.FUNCTIONS, json_.CONSTANTS),
+    "math": module("math", math_.FUNCTIONS, math_.CONSTANTS),
+    "statistics": module("statistics", math_.STATISTICS),
+    "random": random_.make,
+    "re": module("re", re_.FUNCTIONS, re_.CONSTANTS),
+    "string": module("string", {}, text_.STRING),
+    "textwrap": module("textwrap", text_.TEXTWRAP),
+    "copy": module("copy", functools_.COPY),
+    "operator": module("operator", functools_.OPERATOR),
+    **inert.MODULES,
+}

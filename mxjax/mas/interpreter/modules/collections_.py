@@ -1,0 +1,85 @@
+"""`collections`: Counter, defaultdict, deque, OrderedDict and namedtuple."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mxjax.mas.interpreter.containers import make_counter, make_default_dict
+from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.iteration import take_all
+from mxjax.mas.interpreter.operators import equal
+from mxjax.mas.interpreter.text import to_repr
+from mxjax.mas.interpreter.types import TYPES as BUILTIN
+from mxjax.mas.interpreter.values import BuiltinType, Class, CounterDict, DefaultDict, Instance, Native
+
+
+def make_deque(m, iterable=(), maxlen=None):
+    items = yield from take_all(m, iterable)
+    return deque(items, maxlen)
+
+
+def namedtuple(m, name, fields, *, defaults=()):
+    """A class whose instances have the named fields and behave as a tuple of them."""
+    names = fields.replace(",", " ").split() if type(fields) is str else (yield from take_all(m, fields))
+    for field in names:
+        if type(field) is not str or not field.isidentifier() or field.startswith("_"):
+            raise ValueError(f"Type names and field names must be valid identifiers: {field!r}")
+    defaults = tuple((yield from take_all(m, defaults)))
+    return record_class(name, tuple(names), defaults)
+
+
+def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
+    """The class that `namedtuple` returns."""
+    spare = dict(zip(names[len(names) - len(defaults) :], defaults))
+
+    def init(m, owner, *args, **kwargs):
+        if len(args) > len(names):
+            raise TypeError(f"{name}() takes {len(names)} positional arguments but {len(args)} were given")
+        values = dict(zip(names, args)) | kwargs
+        for field in names:
+            if field not in values and field not in spare:
+                raise TypeError(f"{name}() missing required argument: '{field}'")
+            owner.fields[field] = values.pop(field, spare.get(field))
+        if values:
+            raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(values))}'")
+
+    def values_of(owner):
+        return tuple(owner.fields[field] for field in names)
+
+    def show(m, owner):
+        parts = []
+        for field in names:
+            parts.append(f"{field}={(yield from to_repr(m, owner.fields[field]))}")
+        return f"{name}({', '.join(parts)})"
+
+    def replaced(m, owner, **kwargs):
+        return (yield Invoke(cls, (), dict(zip(names, values_of(owner))) | kwargs))
+
+    def same(m, owner, other):
+        if type(other) is Instance and other.cls is cls:
+            other = values_of(other)
+        return (yield from equal(m, values_of(owner), other))
+
+    methods = {
+        "__init__": init,
+        "__iter__": lambda m, owner: BUILTIN["tuple"].make(m, values_of(owner)),
+        "__getitem__": lambda m, owner, index: values_of(owner)[index],
+        "__len__": lambda m, owner: len(names),
+        "__repr__": show,
+        "__eq__": same,
+        "__hash__": lambda m, owner: 0,
+        "_asdict": lambda m, owner: dict(zip(names, values_of(owner))),
+        "_replace": replaced,
+    }
+    cls = Class(name, (), {key: Native(key, fn) for key, fn in methods.items()} | {"_fields": names, "__match_args__": names})
+    return cls
+
+
+FUNCTIONS = {"namedtuple": namedtuple}
+TYPES = {
+    "Counter": BuiltinType("Counter", (CounterDict,), make_counter),
+    "defaultdict": BuiltinType("defaultdict", (DefaultDict,), make_default_dict),
+    "deque": BuiltinType("deque", (deque,), make_deque),
+    "OrderedDict": BUILTIN["dict"],
+}
+BUILTIN.update({name: TYPES[name] for name in ("Counter", "defaultdict", "deque")})

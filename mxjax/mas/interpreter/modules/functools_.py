@@ -1,0 +1,168 @@
+"""`functools`, `copy` and `operator`."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter import attributes, operators, subscripts
+from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.iteration import iterate, pull
+from mxjax.mas.interpreter.values import EXHAUSTED, UNBOUND, BoundMethod, Class, CounterDict, DefaultDict, Instance, Native, Set, Wrapper
+
+
+def partial(m, function, *args, **kwargs):
+    def call(m, *more, **extra):
+        return (yield Invoke(function, (*args, *more), {**kwargs, **extra}))
+
+    return Native(getattr(function, "name", "partial"), call)
+
+
+def reduce(m, function, iterable, initial=UNBOUND):
+    iterator = yield from iterate(m, iterable)
+    total = initial if initial is not UNBOUND else (yield from pull(m, iterator))
+    if total is EXHAUSTED:
+        raise TypeError("reduce() of empty iterable with no initial value")
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        total = yield Invoke(function, (total, value))
+    return total
+
+
+def lru_cache(m, maxsize=128, typed=False):
+    """Remembers results by arguments; used with and without parentheses."""
+    if maxsize is None or type(maxsize) is int:
+        return Native("lru_cache", lambda m, function: _cached(function))
+    return _cached(maxsize)
+
+
+def cache(m, function):
+    return _cached(function)
+
+
+def _cached(function) -> Native:
+    results: dict = {}
+
+    def call(m, *args, **kwargs):
+        key = (args, tuple(kwargs.items()))
+        operators.hashable(m, key)
+        if key not in results:
+            value = yield Invoke(function, args, kwargs)
+            m.allocate(200)
+            if len(results) >= m.limits.items:
+                raise LimitExceeded("items")
+            results[key] = value
+        return results[key]
+
+    return Native(getattr(function, "name", "cached"), call)
+
+
+def wraps(m, wrapped, **kwargs):
+    return Native("wraps", lambda m, function: function)
+
+
+def cached_property(m, function):
+    return Wrapper("cached_property", function)
+
+
+def cmp_to_key(m, function):
+    def less(m, a, b):
+        return (yield Invoke(function, (a.fields["value"], b.fields["value"]))) < 0
+
+    cls = Class("K", (), {"__lt__": Native("__lt__", less)})
+    return Native("K", lambda m, value: Instance(cls, {"value": value}))
+
+
+FUNCTIONS = {
+    "partial": partial, "reduce": reduce, "lru_cache": lru_cache, "cache": cache, "wraps": wraps,
+    "cached_property": cached_property, "cmp_to_key": cmp_to_key,
+}  # fmt: skip
+
+
+# copy
+
+
+def copy(m, value):
+    kind = type(value)
+    if kind is Instance:
+        m.allocate(64 + 100 * len(value.fields))
+        return Instance(value.cls, dict(value.fields))
+    if kind in (list, dict, deque, DefaultDict, CounterDict, Set):
+        m.need_items(len(value))
+        return attributes.METHODS[kind]["copy"].fn(m, value)
+    return value
+
+
+def deepcopy(m, value, memo=None):
+    return _deep(m, value, {}, 0)
+
+
+def _deep(m, value, memo: dict, depth: int):
+    if depth > m.limits.nesting:
+        raise LimitExceeded("nesting")
+    if id(value) in memo:
+        return memo[id(value)]
+    m.charge(1)
+    kind = type(value)
+    if kind is tuple:
+        m.need_items(len(value))
+        return tuple(_deep(m, item, memo, depth + 1) for item in value)
+    if kind is list or kind is deque:
+        m.need_items(len(value))
+        made = memo[id(value)] = kind()
+        made.extend(_deep(m, item, memo, depth + 1) for item in value)
+        return made
+    if isinstance(value, dict):
+        m.need_items(2 * len(value))
+        made = memo[id(value)] = type(value)()
+        if kind is DefaultDict:
+            made.factory = value.factory
+        for key, item in value.items():
+            made[key] = _deep(m, item, memo, depth + 1)
+        return made
+    if kind is Instance:
+        m.allocate(64 + 100 * len(value.fields))
+        made = memo[id(value)] = Instance(value.cls, {})
+        made.fields.update({key: _deep(m, item, memo, depth + 1) for key, item in value.fields.items()})
+        return made
+    return Set(value.items, value.frozen) if kind is Set else value
+
+
+COPY = {"copy": copy, "deepcopy": deepcopy}
+
+
+# operator
+
+
+def itemgetter(m, *keys):
+    def call(m, owner):
+        items = []
+        for key in keys:
+            item = subscripts.get_item(m, owner, key)
+            items.append((yield from item) if hasattr(item, "send") else item)
+        return items[0] if len(items) == 1 else tuple(items)
+
+    return Native("itemgetter", call)
+
+
+def attrgetter(m, name):
+    return Native("attrgetter", lambda m, owner: attributes.load(m, owner, name))
+
+
+def methodcaller(m, name, *args):
+    def call(m, owner):
+        function, bound = attributes.method(m, owner, name)
+        return (yield Invoke(BoundMethod(function, owner) if bound else function, args))
+
+    return Native("methodcaller", call)
+
+
+OPERATOR = {
+    "itemgetter": itemgetter, "attrgetter": attrgetter, "methodcaller": methodcaller,
+    "add": operators.add, "sub": operators.subtract, "mul": operators.multiply, "truediv": operators.divide,
+    "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "eq": operators.equals,
+    "ne": operators.differs, "lt": operators.ordering("<"), "le": operators.ordering("<="),
+    "gt": operators.ordering(">"), "ge": operators.ordering(">="), "neg": operators.negative,
+    "and_": operators.and_, "or_": operators.or_, "xor": operators.xor,
+    "contains": lambda m, container, item: operators.contains(m, item, container),
+    "getitem": subscripts.get_item,
+}  # fmt: skip

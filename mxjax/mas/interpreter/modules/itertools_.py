@@ -1,0 +1,209 @@
+"""`itertools`: lazy iterators, each a generator of ours that the machine advances item by item."""
+
+from __future__ import annotations
+
+from mxjax.mas.interpreter import operators
+from mxjax.mas.interpreter.builtins import truth
+from mxjax.mas.interpreter.frames import Emit, Invoke
+from mxjax.mas.interpreter.iteration import iterate, lazy, pull, take_all
+from mxjax.mas.interpreter.values import EXHAUSTED, HostIterator, Native
+
+
+def _lazy(name: str, gen):
+    return lambda m, *args, **kwargs: lazy(m, gen(m, *args, **kwargs), name)
+
+
+def count(m, start=0, step=1):
+    while True:
+        yield Emit(start)
+        m.charge(1)
+        start = operators.add(m, start, step)
+
+
+def cycle(m, iterable):
+    items = yield from take_all(m, iterable)
+    while items:
+        for item in items:
+            m.charge(1)
+            yield Emit(item)
+
+
+def repeat(m, value, times=None):
+    done = 0
+    while times is None or done < times:
+        m.charge(1)
+        yield Emit(value)
+        done += 1
+
+
+def chain(m, *iterables):
+    yield from chain_from(m, iterables)
+
+
+def chain_from(m, iterables):
+    outer = yield from iterate(m, iterables)
+    while (iterable := (yield from pull(m, outer))) is not EXHAUSTED:
+        inner = yield from iterate(m, iterable)
+        while (value := (yield from pull(m, inner))) is not EXHAUSTED:
+            yield Emit(value)
+
+
+def islice(m, iterable, *args):
+    part = slice(*args)
+    at, step, stop = part.start or 0, part.step or 1, part.stop
+    iterator = yield from iterate(m, iterable)
+    index = 0
+    while stop is None or index < stop:
+        value = yield from pull(m, iterator)
+        if value is EXHAUSTED:
+            return
+        if index == at:
+            yield Emit(value)
+            at += step
+        index += 1
+
+
+def takewhile(m, predicate, iterable):
+    iterator = yield from iterate(m, iterable)
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        if not (yield from truth(m, (yield Invoke(predicate, (value,))))):
+            return
+        yield Emit(value)
+
+
+def dropwhile(m, predicate, iterable):
+    iterator = yield from iterate(m, iterable)
+    dropping = True
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        dropping = dropping and (yield from truth(m, (yield Invoke(predicate, (value,)))))
+        if not dropping:
+            yield Emit(value)
+
+
+def filterfalse(m, predicate, iterable):
+    iterator = yield from iterate(m, iterable)
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        kept = value if predicate is None else (yield Invoke(predicate, (value,)))
+        if not (yield from truth(m, kept)):
+            yield Emit(value)
+
+
+def starmap(m, function, iterable):
+    iterator = yield from iterate(m, iterable)
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        yield Emit((yield Invoke(function, tuple((yield from take_all(m, value))))))
+
+
+def accumulate(m, iterable, func=None, *, initial=None):
+    iterator = yield from iterate(m, iterable)
+    total = initial if initial is not None else (yield from pull(m, iterator))
+    if total is EXHAUSTED:
+        return
+    yield Emit(total)
+    add = func or Native("add", operators.add)
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        total = yield Invoke(add, (total, value))
+        yield Emit(total)
+
+
+def zip_longest(m, *iterables, fillvalue=None):
+    iterators = []
+    for iterable in iterables:
+        iterators.append((yield from iterate(m, iterable)))
+    while True:
+        row = []
+        for iterator in iterators:
+            row.append((yield from pull(m, iterator)))
+        if all(value is EXHAUSTED for value in row):
+            return
+        yield Emit(tuple(fillvalue if value is EXHAUSTED else value for value in row))
+
+
+def pairwise(m, iterable):
+    iterator = yield from iterate(m, iterable)
+    before = yield from pull(m, iterator)
+    while before is not EXHAUSTED and (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        yield Emit((before, value))
+        before = value
+
+
+def groupby(m, iterable, key=None):
+    """Groups are lists, made when their key ends."""
+    iterator = yield from iterate(m, iterable)
+    group: list = []
+    current = EXHAUSTED
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        value_key = value if key is None else (yield Invoke(key, (value,)))
+        if group and not (yield from operators.equal(m, value_key, current)):
+            yield Emit((current, group))
+            group = []
+        current = value_key
+        m.allocate(40)
+        group.append(value)
+    if group:
+        yield Emit((current, group))
+
+
+def product(m, *iterables, repeat=1):
+    pools = []
+    for iterable in iterables:
+        pools.append((yield from take_all(m, iterable)))
+    pools *= repeat
+    yield from _choose(m, len(pools), lambda chosen: range(len(pools[len(chosen)])), lambda at: pools[at])
+
+
+def permutations(m, iterable, r=None):
+    items = yield from take_all(m, iterable)
+    r = len(items) if r is None else r
+    yield from _choose(m, r, lambda chosen: [i for i in range(len(items)) if i not in chosen], lambda at: items)
+
+
+def combinations(m, iterable, r):
+    items = yield from take_all(m, iterable)
+    yield from _choose(m, r, lambda chosen: range(chosen[-1] + 1 if chosen else 0, len(items)), lambda at: items)
+
+
+def combinations_with_replacement(m, iterable, r):
+    items = yield from take_all(m, iterable)
+    yield from _choose(m, r, lambda chosen: range(chosen[-1] if chosen else 0, len(items)), lambda at: items)
+
+
+def _choose(m, r: int, options, pool):
+    """All tuples of `r` items in lexicographic order: `options(chosen)` are the indices that may come next."""
+    m.need_items(max(0, r))
+    chosen: list[int] = []
+    stack = [iter(options(chosen))] if r > 0 else []
+    if r == 0:
+        yield Emit(())
+    while stack:
+        m.charge(2)
+        index = next(stack[-1], None)
+        if index is None:
+            stack.pop()
+            if chosen:
+                chosen.pop()
+            continue
+        chosen.append(index)
+        if len(chosen) == r:
+            m.allocate(64 + 40 * r)
+            yield Emit(tuple(pool(at)[i] for at, i in enumerate(chosen)))
+            chosen.pop()
+        else:
+            m.charge(len(chosen))
+            stack.append(iter(options(chosen)))
+
+
+def tee(m, iterable, n=2):
+    items = yield from take_all(m, iterable)
+    return tuple(HostIterator(iter(items), "tee") for _ in range(n))
+
+
+_LAZY = {
+    "count": count, "cycle": cycle, "repeat": repeat, "chain": chain, "islice": islice, "takewhile": takewhile,
+    "dropwhile": dropwhile, "filterfalse": filterfalse, "starmap": starmap, "accumulate": accumulate,
+    "zip_longest": zip_longest, "pairwise": pairwise, "groupby": groupby, "product": product,
+    "permutations": permutations, "combinations": combinations,
+    "combinations_with_replacement": combinations_with_replacement,
+}  # fmt: skip
+ITERTOOLS = {**{name: _lazy(name, gen) for name, gen in _LAZY.items()}, "tee": tee}
+CHAIN = _lazy("chain", chain_from)

@@ -1,0 +1,135 @@
+"""`json`, with nesting and size bounded before anything is parsed or written."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter import exceptions
+from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.text import int_text
+from mxjax.mas.interpreter.values import UNBOUND, Raised, type_name
+
+
+def loads(m, text, **kwargs):
+    if type(text) is not str:
+        raise TypeError(f"the JSON object must be str, bytes or bytearray, not {type_name(text)}")
+    return parse(m, text)
+
+
+def parse(m, text: str):
+    """The value of a JSON text; raises the script's JSONDecodeError."""
+    m.charge(len(text) >> 2)
+    m.allocate(20 * len(text))
+    depth = deepest = 0
+    inside = False
+    for at, char in enumerate(text):
+        if char == '"' and not (inside and _escaped(text, at)):
+            inside = not inside
+        elif not inside and char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif not inside and char in "]}":
+            depth -= 1
+    if deepest > m.limits.nesting:
+        raise LimitExceeded("nesting")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        made = exceptions.make("JSONDecodeError", str(error))
+        made.fields.update(msg=error.msg, pos=error.pos, lineno=error.lineno, colno=error.colno, doc=text)
+        raise Raised(made) from None
+
+
+def _escaped(text: str, at: int) -> bool:
+    slashes = 0
+    while at > slashes and text[at - slashes - 1] == "\\":
+        slashes += 1
+    return slashes % 2 == 1
+
+
+def dumps(m, value, *, indent=None, ensure_ascii=True, sort_keys=False, separators=None, default=None, **kwargs):
+    step = " " * indent if type(indent) is int else indent
+    if step is not None and len(step) > 100:
+        raise LimitExceeded("format_width")
+    comma, colon = separators or ((", ", ": ") if step is None else (",", ": "))
+    writer = _Writer(m, step, ensure_ascii, sort_keys, comma, colon, default)
+    yield from writer.write(value, 0)
+    return "".join(writer.out)
+
+
+class _Writer:
+    def __init__(self, m, step, ensure_ascii, sort_keys, comma, colon, default):
+        self.m, self.step, self.ascii, self.sort = m, step, ensure_ascii, sort_keys
+        self.comma, self.colon, self.default = comma, colon, default
+        self.out: list[str] = []
+        self.total = 0
+
+    def put(self, text: str):
+        self.total += len(text)
+        if self.total > self.m.limits.string_chars:
+            raise LimitExceeded("string_chars")
+        self.m.allocate(len(text) + 16)
+        self.out.append(text)
+
+    def write(self, value, depth: int):
+        if depth > self.m.limits.nesting:
+            raise LimitExceeded("nesting")
+        kind = type(value)
+        if kind is list or kind is tuple:
+            yield from self.sequence(value, depth)
+        elif isinstance(value, dict):
+            yield from self.mapping(value, depth)
+        elif value is None or kind is bool:
+            self.put({None: "null", True: "true", False: "false"}[value])
+        elif kind is str:
+            self.put(json.dumps(value, ensure_ascii=self.ascii))
+        elif kind is int:
+            self.put(int_text(self.m, value))
+        elif kind is float:
+            self.put(repr(value) if math.isfinite(value) else json.dumps(value))
+        elif self.default is not None:
+            yield from self.write((yield Invoke(self.default, (value,))), depth + 1)
+        else:
+            raise TypeError(f"Object of type {type_name(value)} is not JSON serializable")
+
+    def line(self, depth: int) -> str:
+        return "" if self.step is None else "\n" + self.step * depth
+
+    def sequence(self, value, depth: int):
+        if not value:
+            self.put("[]")
+            return
+        for index, item in enumerate(value):
+            self.put(("," if self.step is not None else self.comma) if index else "[")
+            self.put(self.line(depth + 1))
+            yield from self.write(item, depth + 1)
+        self.put(self.line(depth) + "]")
+
+    def mapping(self, value, depth: int):
+        if not value:
+            self.put("{}")
+            return
+        keys = list(value)
+        if self.sort and all(type(key) is str for key in keys):
+            keys.sort()
+        for index, key in enumerate(keys):
+            self.put((self.comma.rstrip() if self.step is not None else self.comma) if index else "{")
+            self.put(self.line(depth + 1))
+            self.put(json.dumps(self.key(key), ensure_ascii=self.ascii) + self.colon)
+            yield from self.write(value.get(key, UNBOUND), depth + 1)
+        self.put(self.line(depth) + "}")
+
+    def key(self, key) -> str:
+        if type(key) is str:
+            return key
+        if key is None or type(key) is bool:
+            return {None: "null", True: "true", False: "false"}[key]
+        if type(key) in (int, float):
+            return repr(key)
+        raise TypeError(f"keys must be str, int, float, bool or None, not {type_name(key)}")
+
+
+FUNCTIONS = {"loads": loads, "dumps": dumps}
+CONSTANTS = {"JSONDecodeError": exceptions.EXCEPTIONS["JSONDecodeError"]}

@@ -1,0 +1,167 @@
+"""`math` and `statistics`, on ints and floats."""
+
+from __future__ import annotations
+
+import math
+
+from mxjax.mas.interpreter import operators
+from mxjax.mas.interpreter.iteration import take_all
+from mxjax.mas.interpreter.sorting import sort
+from mxjax.mas.interpreter.values import type_name
+
+
+def _number(value):
+    if type(value) not in operators.NUMBERS:
+        raise TypeError(f"must be real number, not {type_name(value)}")
+    return value
+
+
+def _host(name: str):
+    function = getattr(math, name)
+
+    def call(m, *args):
+        for argument in args:
+            if type(_number(argument)) is int and argument.bit_length() > 64:
+                m.need_int(argument.bit_length())
+        return function(*args)
+
+    return call
+
+
+def _integers(name: str):
+    """A function of ints whose cost grows with their size."""
+    function = getattr(math, name)
+
+    def call(m, *args):
+        for argument in args:
+            if type(argument) not in (int, bool):
+                raise TypeError(f"'{type_name(argument)}' object cannot be interpreted as an integer")
+            bits = int(argument).bit_length()
+            m.charge(1 + (bits >> 6) * (bits >> 6))
+        return function(*args)
+
+    return call
+
+
+def lcm(m, *args):
+    m.need_int(sum(int(argument).bit_length() for argument in args if type(argument) in (int, bool)))
+    return _integers("lcm")(m, *args)
+
+
+def factorial(m, n):
+    if type(n) is int and n > 1:
+        m.need_int(int(n * math.log2(n)) if n < 1 << 40 else n)
+    return math.factorial(n)
+
+
+def comb(m, n, k):
+    if type(n) is int and type(k) is int and n > 0 and k > 0:
+        small = min(k, max(n - k, 0))
+        m.need_int(small * n.bit_length())
+        m.charge(small)
+    return math.comb(n, k)
+
+
+def perm(m, n, k=None):
+    if type(n) is int and n > 0:
+        m.need_int((n if k is None else k) * n.bit_length())
+    return math.perm(n, k)
+
+
+def prod(m, iterable, *, start=1):
+    items = yield from take_all(m, iterable)
+    total = start
+    for item in items:
+        total = operators.multiply(m, total, item)
+    return total
+
+
+def fsum(m, iterable):
+    return math.fsum(map(_number, (yield from take_all(m, iterable))))
+
+
+def dist(m, p, q):
+    return math.dist((yield from take_all(m, p)), (yield from take_all(m, q)))
+
+
+_PLAIN = """acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees erf erfc exp expm1 fabs floor fmod frexp gamma
+    hypot isclose isfinite isinf isnan ldexp lgamma log log10 log1p log2 modf pow radians remainder sin sinh sqrt tan tanh
+    trunc cbrt exp2""".split()
+
+
+def isclose(m, a, b, *, rel_tol=1e-09, abs_tol=0.0):
+    return math.isclose(_number(a), _number(b), rel_tol=rel_tol, abs_tol=abs_tol)
+
+
+FUNCTIONS = {
+    **{name: _host(name) for name in _PLAIN},
+    **{name: _integers(name) for name in ("gcd", "isqrt")},
+    "lcm": lcm, "factorial": factorial, "comb": comb, "perm": perm, "prod": prod, "fsum": fsum, "dist": dist,
+    "isclose": isclose,
+}  # fmt: skip
+CONSTANTS = {name: getattr(math, name) for name in ("pi", "e", "tau", "inf", "nan")}
+
+
+# statistics
+
+
+def _numbers(m, data, name: str, least: int = 1):
+    items = [_number(item) for item in (yield from take_all(m, data))]
+    if len(items) < least:
+        raise ValueError(f"{name} requires at least {least} data point{'s' * (least > 1)}")
+    return items
+
+
+def _tidy(value, items):
+    """An int where all data are ints and the value is whole, as `statistics` returns it."""
+    return int(value) if all(type(item) is not float for item in items) and value == int(value) else value
+
+
+def mean(m, data):
+    items = yield from _numbers(m, data, "mean")
+    return _tidy(math.fsum(items) / len(items), items)
+
+
+def fmean(m, data):
+    items = yield from _numbers(m, data, "fmean")
+    return math.fsum(items) / len(items)
+
+
+def median(m, data):
+    items = yield from _numbers(m, data, "median")
+    items = yield from sort(m, items, None, False)
+    half = len(items) // 2
+    return items[half] if len(items) % 2 else (items[half - 1] + items[half]) / 2
+
+
+def mode(m, data):
+    ranked = yield from multimode(m, data)
+    if not ranked:
+        raise ValueError("no mode for empty data")
+    return ranked[0]
+
+
+def multimode(m, data):
+    counts: dict = {}
+    for item in (yield from take_all(m, data)):
+        operators.hashable(m, item)
+        counts[item] = counts.get(item, 0) + 1
+    most = max(counts.values(), default=0)
+    return [item for item, count in counts.items() if count == most]
+
+
+def _spread(name: str, sample: bool, root: bool):
+    def call(m, data):
+        items = yield from _numbers(m, data, name, 2 if sample else 1)
+        centre = math.fsum(items) / len(items)
+        value = math.fsum((item - centre) ** 2 for item in items) / (len(items) - sample)
+        return math.sqrt(value) if root else _tidy(value, items)
+
+    return call
+
+
+STATISTICS = {
+    "mean": mean, "fmean": fmean, "median": median, "mode": mode, "multimode": multimode,
+    "variance": _spread("variance", True, False), "pvariance": _spread("pvariance", False, False),
+    "stdev": _spread("stdev", True, True), "pstdev": _spread("pstdev", False, True),
+}  # fmt: skip

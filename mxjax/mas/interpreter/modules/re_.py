@@ -1,0 +1,233 @@
+"""`re`, on a linear-time engine: no pattern that a script makes can take more than time in proportion to the text."""
+
+from __future__ import annotations
+
+import functools
+
+import re2
+
+from mxjax.mas.interpreter.attributes import PROPERTIES, methods
+from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.values import HostIterator, type_name
+
+FLAGS = {"IGNORECASE": 2, "I": 2, "MULTILINE": 8, "M": 8, "DOTALL": 16, "S": 16, "VERBOSE": 64, "X": 64, "ASCII": 256, "A": 256, "UNICODE": 32, "U": 32}
+_INLINE = {2: "i", 8: "m", 16: "s"}
+_MEMORY = 1 << 22
+
+
+class Pattern:
+    """A compiled pattern."""
+
+    __slots__ = ("flags", "host", "pattern")
+    type_name = "Pattern"
+
+    def __init__(self, pattern: str, flags: int, host):
+        self.pattern = pattern
+        self.flags = flags
+        self.host = host
+
+    def shown(self) -> str:
+        return f"re.compile({self.pattern!r})"
+
+
+class Match:
+    """A match; the host's object is never handed out."""
+
+    __slots__ = ("host", "pattern")
+    type_name = "Match"
+
+    def __init__(self, host, pattern: Pattern):
+        self.host = host
+        self.pattern = pattern
+
+    def shown(self) -> str:
+        return f"<re.Match object; span={self.host.span()}, match={self.host.group()!r}>"
+
+    def get_item(self, m, key):
+        return self.host.group(key)
+
+
+@functools.lru_cache(maxsize=512)
+def _compiled(pattern: str, flags: int):
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _MEMORY
+    inline = "".join(letter for flag, letter in _INLINE.items() if flags & flag)
+    text = _verbose(pattern) if flags & FLAGS["VERBOSE"] else pattern
+    try:
+        return re2.compile(f"(?{inline})(?:{text})" if inline else text, options)
+    except re2.error as error:
+        reason = error.args[0] if error.args else "cannot be compiled"
+        reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        raise ValueError(f"regular expression {pattern[:80]!r}: {reason}") from None
+
+
+def _verbose(pattern: str) -> str:
+    """Drops the white space and comments that the verbose flag allows."""
+    out, inside, at = [], False, 0
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "\\":
+            out.append(pattern[at : at + 2])
+            at += 2
+            continue
+        inside = (inside or char == "[") and char != "]"
+        if not inside and char == "#":
+            end = pattern.find("\n", at)
+            at = len(pattern) if end < 0 else end
+            continue
+        if inside or not char.isspace():
+            out.append(char)
+        at += 1
+    return "".join(out)
+
+
+def compile_(m, pattern, flags=0):
+    if type(pattern) is Pattern:
+        return pattern
+    if type(pattern) is not str:
+        raise TypeError(f"first argument must be string or compiled pattern, not {type_name(pattern)}")
+    m.charge(len(pattern) >> 1)
+    return Pattern(pattern, flags, _compiled(pattern, flags))
+
+
+def _text(m, pattern: Pattern, text) -> str:
+    if type(text) is not str:
+        raise TypeError(f"expected string or bytes-like object, got '{type_name(text)}'")
+    m.charge(8 + (len(text) >> 3) * (1 + (len(pattern.pattern) >> 6)))
+    if not text.isascii():
+        text.encode()
+    return text
+
+
+def _searcher(name: str):
+    def call(m, pattern, text, flags=0):
+        compiled = compile_(m, pattern, flags)
+        found = getattr(compiled.host, name)(_text(m, compiled, text))
+        return None if found is None else Match(found, compiled)
+
+    return call
+
+
+def findall(m, pattern, text, flags=0):
+    compiled = compile_(m, pattern, flags)
+    found = compiled.host.findall(_text(m, compiled, text))
+    m.need_items(len(found))
+    return [tuple(item) if type(item) is tuple else item for item in found]
+
+
+def finditer(m, pattern, text, flags=0):
+    compiled = compile_(m, pattern, flags)
+    text = _text(m, compiled, text)
+    m.need_items(len(text) >> 6)
+    matches = [Match(found, compiled) for found in compiled.host.finditer(text)]
+    m.need_items(len(matches))
+    return HostIterator(iter(matches), "callable_iterator")
+
+
+def split(m, pattern, text, maxsplit=0, flags=0):
+    compiled = compile_(m, pattern, flags)
+    parts = compiled.host.split(_text(m, compiled, text), maxsplit)
+    m.need_items(len(parts))
+    return list(parts)
+
+
+def sub(m, pattern, repl, text, count=0, flags=0):
+    return (yield from _substitute(m, pattern, repl, text, count, flags))[0]
+
+
+def subn(m, pattern, repl, text, count=0, flags=0):
+    return (yield from _substitute(m, pattern, repl, text, count, flags))
+
+
+def _substitute(m, pattern, repl, text, count, flags):
+    compiled = compile_(m, pattern, flags)
+    text = _text(m, compiled, text)
+    out, at, done = [], 0, 0
+    total = len(text)
+    for found in list(compiled.host.finditer(text)):
+        if count and done >= count:
+            break
+        m.charge(2)
+        if type(repl) is str:
+            new = _expand(found, repl)
+        else:
+            new = yield Invoke(repl, (Match(found, compiled),))
+            if type(new) is not str:
+                raise TypeError(f"expected str instance, {type_name(new)} found")
+        total += len(new)
+        m.need_string(total)
+        out += (text[at : found.start()], new)
+        at, done = found.end(), done + 1
+    out.append(text[at:])
+    return "".join(out), done
+
+
+def _expand(found, template: str) -> str:
+    r"""Fills `\1` and `\g<name>` of a replacement."""
+    if "\\" not in template:
+        return template
+    out, at = [], 0
+    while at < len(template):
+        char = template[at]
+        if char != "\\":
+            out.append(char)
+            at += 1
+            continue
+        after = template[at + 1 : at + 2]
+        if after.isdigit():
+            end = at + 2 + template[at + 2 : at + 3].isdigit()
+            out.append(found.group(int(template[at + 1 : end])) or "")
+            at = end
+        elif template.startswith("\\g<", at) and ">" in template[at:]:
+            end = template.index(">", at)
+            name = template[at + 3 : end]
+            out.append(found.group(int(name) if name.isdigit() else name) or "")
+            at = end + 1
+        else:
+            out.append({"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}.get(after, "\\" + after))
+            at += 2
+    return "".join(out)
+
+
+def escape(m, text):
+    m.need_string(2 * len(text))
+    return "".join(char if char.isalnum() or char == "_" or not char.isascii() else "\\" + char for char in text)
+
+
+FUNCTIONS = {
+    "compile": compile_, "match": _searcher("match"), "search": _searcher("search"), "fullmatch": _searcher("fullmatch"),
+    "findall": findall, "finditer": finditer, "split": split, "sub": sub, "subn": subn, "escape": escape,
+}  # fmt: skip
+CONSTANTS = FLAGS
+_OF_PATTERN = ("match", "search", "fullmatch", "findall", "finditer", "split", "sub", "subn")
+methods(Pattern, {name: FUNCTIONS[name] for name in _OF_PATTERN})
+PROPERTIES[Pattern] = {
+    "pattern": lambda m, owner: owner.pattern,
+    "flags": lambda m, owner: owner.flags,
+    "groups": lambda m, owner: owner.host.groups,
+}
+
+
+def _group(m, owner, *keys):
+    keys = keys or (0,)
+    return owner.host.group(*keys)
+
+
+methods(
+    Match,
+    {
+        "group": _group,
+        "groups": lambda m, owner, default=None: tuple(owner.host.groups(default)),
+        "groupdict": lambda m, owner, default=None: dict(owner.host.groupdict(default)),
+        "start": lambda m, owner, key=0: owner.host.start(key),
+        "end": lambda m, owner, key=0: owner.host.end(key),
+        "span": lambda m, owner, key=0: tuple(owner.host.span(key)),
+    },
+)
+PROPERTIES[Match] = {
+    "string": lambda m, owner: owner.host.string,
+    "re": lambda m, owner: owner.pattern,
+    "lastindex": lambda m, owner: owner.host.lastindex,
+    "lastgroup": lambda m, owner: owner.host.lastgroup,
+}

@@ -1,0 +1,301 @@
+"""What a script can hold: plain Python values, and the types defined here that the interpreter owns.
+
+None, bool, int, float, str, list, tuple, dict, range and deque are the host's own. Everything else is one of the classes
+below, so that no attribute of a host object can ever be reached from a script.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+
+class Sentinel:
+    """A named marker that no script can hold."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNBOUND = Sentinel("UNBOUND")
+EXHAUSTED = Sentinel("EXHAUSTED")
+PENDING = Sentinel("PENDING")
+NOTHING = Sentinel("NOTHING")
+
+
+class Raised(Exception):
+    """Carries a script exception, an `Instance`, through the interpreter's own code."""
+
+    def __init__(self, value: Instance):
+        super().__init__()
+        self.value = value
+
+
+class Cell:
+    """A variable shared by a function and the functions in it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value=UNBOUND):
+        self.value = value
+
+
+class Function:
+    """A function written in the script."""
+
+    __slots__ = ("closure", "code", "defaults", "fields", "kw_defaults")
+
+    def __init__(self, code, defaults: tuple, kw_defaults: dict, closure: tuple):
+        self.code = code
+        self.defaults = defaults
+        self.kw_defaults = kw_defaults
+        self.closure = closure
+        self.fields = None
+
+    @property
+    def name(self) -> str:
+        return self.code.name
+
+
+class Native:
+    """A function of ours: `fn(machine, *args, **kwargs)` returns a value, or a generator of requests (see `machine`)."""
+
+    __slots__ = ("fn", "name")
+
+    def __init__(self, name: str, fn):
+        self.name = name
+        self.fn = fn
+
+
+class BoundMethod:
+    """A function together with the object that it was looked up on."""
+
+    __slots__ = ("function", "owner")
+
+    def __init__(self, function, owner):
+        self.function = function
+        self.owner = owner
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+
+class BuiltinType:
+    """`int`, `str`, `list` and so on: callable through `make`, and known to `isinstance` through `hosts`."""
+
+    __slots__ = ("hosts", "make", "members", "name")
+
+    def __init__(self, name: str, hosts: tuple[type, ...], make, members: dict[str, Any] | None = None):
+        self.name = name
+        self.hosts = hosts
+        self.make = make
+        self.members = members or {}
+
+
+class Class:
+    """A class of the script or of ours; `members` are its own attributes, `mro` the classes looked through.
+
+    A `shared` class serves every execution and can therefore not be changed by a script.
+    """
+
+    __slots__ = ("bases", "members", "mro", "name", "shared")
+
+    def __init__(self, name: str, bases: tuple[Class, ...], members: dict[str, Any], shared: bool = False):
+        self.name = name
+        self.bases = bases
+        self.members = members
+        self.mro = _linearise(self)
+        self.shared = shared
+
+    def lookup(self, name: str):
+        """The attribute `name` along the method resolution order, or UNBOUND."""
+        for cls in self.mro:
+            value = cls.members.get(name, UNBOUND)
+            if value is not UNBOUND:
+                return value
+        return UNBOUND
+
+
+def _linearise(cls: Class) -> tuple[Class, ...]:
+    """C3, as Python orders base classes."""
+    sequences = [list(base.mro) for base in cls.bases] + [list(cls.bases)]
+    order = [cls]
+    while any(sequences):
+        sequences = [sequence for sequence in sequences if sequence]
+        head = next((s[0] for s in sequences if not any(s[0] in other[1:] for other in sequences)), None)
+        if head is None:
+            raise TypeError("Cannot create a consistent method resolution order (MRO) for bases")
+        order.append(head)
+        for sequence in sequences:
+            if sequence[0] is head:
+                del sequence[0]
+    return tuple(order)
+
+
+class Instance:
+    """An object of a `Class`."""
+
+    __slots__ = ("cls", "fields")
+
+    def __init__(self, cls: Class, fields: dict[str, Any]):
+        self.cls = cls
+        self.fields = fields
+
+
+class Wrapper:
+    """A class attribute that changes how it is looked up: kind "property", "staticmethod" or "classmethod"."""
+
+    __slots__ = ("function", "kind", "setter")
+
+    def __init__(self, kind: str, function, setter=None):
+        self.kind = kind
+        self.function = function
+        self.setter = setter
+
+
+class Super:
+    """What `super()` returns: attribute look-up that starts after `cls` in the order of `owner`."""
+
+    __slots__ = ("cls", "owner")
+
+    def __init__(self, cls: Class, owner):
+        self.cls = cls
+        self.owner = owner
+
+
+class Module:
+    """An importable module: a name and its members."""
+
+    __slots__ = ("members", "name")
+
+    def __init__(self, name: str, members: dict[str, Any]):
+        self.name = name
+        self.members = members
+
+
+class Set:
+    """A set that remembers the order of insertion, so that no outcome depends on hash seeds."""
+
+    __slots__ = ("frozen", "items")
+
+    def __init__(self, items=(), frozen: bool = False):
+        self.items = dict.fromkeys(items)
+        self.frozen = frozen
+
+    def __hash__(self) -> int:
+        if not self.frozen:
+            raise TypeError("unhashable type: 'set'")
+        return hash(frozenset(self.items))
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Set) and self.items.keys() == other.items.keys()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class DefaultDict(dict):
+    """`collections.defaultdict`; the factory runs in the machine."""
+
+    __slots__ = ("factory",)
+
+
+class CounterDict(dict):
+    """`collections.Counter`."""
+
+    __slots__ = ()
+
+
+class Generator:
+    """A suspended computation that yields values: a script generator, or one of our own lazy iterators."""
+
+    __slots__ = ("awaitable", "frame", "name", "running")
+
+    def __init__(self, frame, name: str, awaitable: bool = False):
+        self.frame = frame
+        self.name = name
+        self.running = False
+        self.awaitable = awaitable
+
+
+class Slice:
+    """`a[b:c:d]`, with its parts."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: tuple):
+        self.parts = parts
+
+
+class HostIterator:
+    """A host iterator over plain values; `bounded` when it must end."""
+
+    __slots__ = ("name", "source")
+
+    def __init__(self, source, name: str):
+        self.source = source
+        self.name = name
+
+
+class View:
+    """`d.keys()`, `d.values()` or `d.items()`: a live view of a dict."""
+
+    __slots__ = ("kind", "owner")
+
+    def __init__(self, kind: str, owner: dict):
+        self.kind = kind
+        self.owner = owner
+
+    def host(self):
+        """The host's view of the same dict."""
+        return getattr(self.owner, self.kind)()
+
+
+class Ellipsis_:
+    """The value of `...`."""
+
+    __slots__ = ()
+
+
+ELLIPSIS = Ellipsis_()
+NOT_IMPLEMENTED = Sentinel("NotImplemented")
+
+SCALARS = frozenset({type(None), bool, int, float, str})
+_NAMES = {
+    type(None): "NoneType",
+    Set: "set",
+    Function: "function",
+    Native: "builtin_function_or_method",
+    BoundMethod: "method",
+    BuiltinType: "type",
+    Class: "type",
+    Module: "module",
+    DefaultDict: "defaultdict",
+    CounterDict: "Counter",
+    deque: "deque",
+    Generator: "generator",
+    Slice: "slice",
+    Ellipsis_: "ellipsis",
+    Super: "super",
+    Wrapper: "property",
+}
+
+
+def type_name(value) -> str:
+    """The name of the type of `value`, as the script sees it."""
+    kind = type(value)
+    if kind is Instance:
+        return value.cls.name
+    if kind is Set:
+        return "frozenset" if value.frozen else "set"
+    if kind is View:
+        return f"dict_{value.kind}"
+    if kind is Generator or kind is HostIterator:
+        return value.name
+    return _NAMES.get(kind) or getattr(value, "type_name", None) or kind.__name__

@@ -1,0 +1,125 @@
+"""`AgentNode`: one agent, its prompt, its tool loop."""
+
+from __future__ import annotations
+
+from mxjax.mas.interpreter.values import Instance
+from mxjax.mas.library import texts, tools
+from mxjax.mas.library.core import (
+    AGENT_RESPONSE,
+    WORKFLOW_NODE,
+    ask_agent,
+    content_text,
+    error_message,
+    init_node,
+    is_message,
+    message,
+    messages_of,
+    native_class,
+    node_name,
+    question_message,
+)
+from mxjax.mas.prompts import fill
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
+
+
+def init_agent(
+    m, self, name="agent", system_prompt="", tool_registry=None, ai_client=None, max_turns=10,
+    enable_conversation_logging=True, **config,
+):  # fmt: skip
+    init_node(m, self, name, **config)
+    self.fields.update(
+        system_prompt=system_prompt,
+        tool_registry=tool_registry,
+        max_turns=max_turns,
+        enable_conversation_logging=enable_conversation_logging,
+    )
+
+
+def max_turns(node: Instance) -> int:
+    """How often an agent may use its tools."""
+    turns = node.fields.get("max_turns")
+    return max(1, turns) if type(turns) is int else 1
+
+
+def _sampling(node: Instance) -> dict:
+    config = node.fields.get("config")
+    if not isinstance(config, dict):
+        return {}
+    return {name: config[name] for name in SAMPLING if type(config.get(name)) in (int, float)}
+
+
+def process_agent(m, self, context):
+    """Answers a context: one conversation with the model, with tools in between."""
+    registry = self.fields.get("tool_registry")
+    usable = tools.usable(m, registry)
+    has_python = tools.python_tool(m, registry)
+    messages = yield from first_messages(m, self, context, usable, has_python)
+    sampling = _sampling(self)
+    name = node_name(self)
+    turns = max_turns(self)
+    parent = None
+    for turn in range(1, turns + 2):
+        parent, reply = yield from ask_agent(m, name, messages, turn, sampling, parent)
+        if reply.error:
+            return error_message(m, reply.error)
+        answer = None
+        if usable and turn <= turns:
+            answer = yield from tool_answer(m, usable, has_python, reply.text, turn)
+        if answer is None:
+            return message(m, reply.text, AGENT_RESPONSE, {"turns": turn})
+        if turn == turns:
+            answer = f"{answer}\n\n{m.host.prompts.final_demand}" if answer else m.host.prompts.final_demand
+        messages = [*messages, {"role": "assistant", "content": reply.text}, {"role": "user", "content": answer}]
+    raise AssertionError("the last turn always returns")
+
+
+def tool_answer(m, usable: dict, has_python: bool, reply: str, turn: int):
+    """What an agent is told after a reply that calls a tool; None when the reply is final."""
+    prompts = m.host.prompts
+    code = texts.python_block(reply) if has_python else None
+    if code is not None:
+        output = yield from tools.ask_tool(m, tools.PYTHON, {"code": code}, turn)
+        return fill(prompts.python_result, output=output.error or output.text)
+    called = texts.tool_call(reply)
+    if called is None:
+        return None
+    if type(called) is str:
+        return fill(prompts.bad_tool_call, error=called)
+    return (yield from tools.run_tool(m, usable, *called, turn))
+
+
+def first_messages(m, node: Instance, context, usable: dict, has_python: bool):
+    """System and user message of a new conversation."""
+    prompts, task_type = m.host.prompts, m.host.task_type
+    system = node.fields.get("system_prompt")
+    system = system if type(system) is str else ""
+    if has_python:
+        system += prompts.python_tool
+    others = {name: tool for name, tool in usable.items() if name != tools.PYTHON}
+    if others:
+        system += fill(prompts.tools, tools=(yield from tools.describe_tools(m, others)))
+    system += {"code": prompts.delivery_code, "math": prompts.delivery_math}.get(task_type, prompts.delivery_text)
+    user = yield from user_text(m, context)
+    made = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    return [item for item in made if item["content"]]
+
+
+def user_text(m, context):
+    """The question alone for the first agent; for later ones also what the agents before wrote."""
+    prompts = m.host.prompts
+    asked = question_message(context)
+    question = (yield from content_text(m, asked)) if asked is not None else ""
+    entries = []
+    for item in messages_of(context):
+        if is_message(item) and item.fields.get("message_type") is AGENT_RESPONSE and item is not asked:
+            reply = texts.entry((yield from content_text(m, item)), prompts.omitted)
+            sender = item.fields.get("sender")
+            entries.append(fill(prompts.agent_entry, name=sender if type(sender) is str else "Agent", reply=reply))
+    if not entries:
+        return fill(prompts.first_agent, question=question)
+    m.need_string(sum(map(len, entries)) + len(question))
+    return fill(prompts.later_agent, question=question, entries="".join(entries))
+
+
+AGENT = native_class("AgentNode", WORKFLOW_NODE, {"__init__": init_agent, "process": process_agent})

@@ -1,0 +1,331 @@
+"""Messages, contexts and the base class of nodes, as native classes of the script language."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter import exceptions, text
+from mxjax.mas.interpreter.attributes import PROPERTIES
+from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Outcome
+from mxjax.mas.interpreter.modules.inert import LOGGER
+from mxjax.mas.interpreter.values import UNBOUND, BoundMethod, Class, Instance, Native, Raised, type_name
+from mxjax.mas.prompts import Prompts
+from mxjax.mas.records import AgentCall, Reply, ToolCall
+
+
+@dataclasses.dataclass
+class Host:
+    """What one execution needs to know of the world, and what it leaves behind; `machine.host`."""
+
+    prompts: Prompts
+    task_type: str
+    tools: Any
+    order: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    returned: str | None = None
+    failed: str = ""
+    runs: int = 0
+
+
+class MessageKind:
+    """One member of `MessageType`; immutable, since every execution shares it."""
+
+    __slots__ = ("name", "value")
+    type_name = "MessageType"
+
+    def __init__(self, name: str):
+        self.name = name
+        self.value = name.lower()
+
+    def shown(self) -> str:
+        return f"MessageType.{self.name}"
+
+
+PROPERTIES[MessageKind] = {"name": lambda m, owner: owner.name, "value": lambda m, owner: owner.value}
+_KINDS = ("USER_INPUT", "AGENT_RESPONSE", "TOOL_CALL", "TOOL_RESULT", "INTERMEDIATE", "FINAL_RESULT", "ERROR")
+KINDS = {name: MessageKind(name) for name in _KINDS}
+USER_INPUT, AGENT_RESPONSE, ERROR = KINDS["USER_INPUT"], KINDS["AGENT_RESPONSE"], KINDS["ERROR"]
+MESSAGE_TYPE = Class("MessageType", (), {**KINDS, "__members__": KINDS}, shared=True)
+
+
+def native_class(name: str, base: Class | None, methods: dict) -> Class:
+    """A class of ours; its methods are functions `fn(machine, self, ...)`."""
+    return Class(name, (base,) if base else (), {key: Native(key, fn) for key, fn in methods.items()}, shared=True)
+
+
+def kind_of(value) -> MessageKind:
+    """The message kind that a script means by a member, or by its name or value."""
+    if type(value) is MessageKind:
+        return value
+    found = KINDS.get(value.upper()) if type(value) is str else None
+    if found is None:
+        raise TypeError(f"message_type must be a MessageType, not {type_name(value)}")
+    return found
+
+
+# Messages
+
+
+def init_message(m, self, content=None, message_type=AGENT_RESPONSE, metadata=None, sender=None, recipient=None):
+    m.allocate(600)
+    self.fields.update(
+        content=content,
+        message_type=kind_of(message_type),
+        metadata={} if metadata is None else metadata,
+        sender=sender,
+        recipient=recipient,
+    )
+
+
+def message_to_dict(m, self):
+    return {**self.fields, "message_type": kind_of(self.fields.get("message_type")).value}
+
+
+def message_from_dict(m, data):
+    fields = {key: data[key] for key in ("content", "message_type", "metadata", "sender", "recipient") if key in data}
+    made = Instance(MESSAGE, {})
+    init_message(m, made, **fields)
+    return made
+
+
+def show_message(m, self):
+    content = yield from text.to_repr(m, self.fields.get("content"))
+    kind = yield from text.to_repr(m, self.fields.get("message_type"))
+    return f"Message(content={content}, message_type={kind})"
+
+
+MESSAGE = native_class(
+    "Message", None, {"__init__": init_message, "to_dict": message_to_dict, "__repr__": show_message}
+)
+MESSAGE.members["from_dict"] = Native("from_dict", message_from_dict)
+
+
+def message(m, content, kind: MessageKind, metadata: dict | None = None) -> Instance:
+    """A new message."""
+    made = Instance(MESSAGE, {})
+    init_message(m, made, content, kind, metadata)
+    return made
+
+
+def error_message(m, reason: str) -> Instance:
+    """A message that says why a node failed."""
+    return message(m, {"error": reason}, ERROR)
+
+
+def is_message(value) -> bool:
+    """Whether `value` is a message, of `Message` or a subclass."""
+    return type(value) is Instance and MESSAGE in value.cls.mro
+
+
+def is_error(value: Instance) -> bool:
+    """Whether a message says that a node failed."""
+    return value.fields.get("message_type") is ERROR
+
+
+def error_text(value: Instance) -> str:
+    """The reason in an error message."""
+    content = value.fields.get("content")
+    reason = content.get("error") if isinstance(content, dict) else content
+    return reason if type(reason) is str else "the node failed"
+
+
+# Contexts
+
+
+def init_context(m, self, messages=None, state=None, metadata=None):
+    m.allocate(500)
+    self.fields.update(
+        messages=[] if messages is None else messages,
+        state={} if state is None else state,
+        metadata={} if metadata is None else metadata,
+    )
+
+
+def messages_of(context) -> list:
+    """The messages of a context; TypeError when a script put something else there."""
+    messages = context.fields.get("messages") if type(context) is Instance else None
+    if type(messages) is not list:
+        raise TypeError("expected a Context with a list of messages")
+    return messages
+
+
+def add_message(m, self, added):
+    messages = messages_of(self)
+    m.need_items(len(messages) + 1)
+    messages.append(added)
+
+
+def get_latest_message(m, self, message_type=None):
+    for item in reversed(messages_of(self)):
+        if is_message(item) and (message_type is None or item.fields.get("message_type") is kind_of(message_type)):
+            return item
+    return None
+
+
+def get_messages_by_type(m, self, message_type):
+    wanted = kind_of(message_type)
+    return [item for item in messages_of(self) if is_message(item) and item.fields.get("message_type") is wanted]
+
+
+def _state(self) -> dict:
+    state = self.fields.get("state")
+    if not isinstance(state, dict):
+        raise TypeError("the state of a Context must be a dict")
+    return state
+
+
+def set_state(m, self, key, value):
+    m.need_items(len(_state(self)) + 1)
+    _state(self)[key] = value
+
+
+def get_state(m, self, key, default=None):
+    return _state(self).get(key, default)
+
+
+CONTEXT = native_class(
+    "Context",
+    None,
+    {
+        "__init__": init_context, "add_message": add_message, "get_latest_message": get_latest_message,
+        "get_messages_by_type": get_messages_by_type, "set_state": set_state, "get_state": get_state,
+    },
+)  # fmt: skip
+
+
+def new_context(m, messages=(), state=None) -> Instance:
+    """A new context with copies of what is given."""
+    made = Instance(CONTEXT, {})
+    m.need_items(len(messages))
+    init_context(m, made, list(messages), dict(state or {}))
+    return made
+
+
+def copy_context(m, context) -> Instance:
+    """A context with the same messages and state, in containers of its own."""
+    return new_context(m, messages_of(context), _state(context))
+
+
+def question_message(context) -> Instance | None:
+    """The first user input of a context, else its latest message."""
+    found = [item for item in messages_of(context) if is_message(item)]
+    first = next((item for item in found if item.fields.get("message_type") is USER_INPUT), None)
+    return first or (found[-1] if found else None)
+
+
+def content_text(m, item: Instance):
+    """The content of a message as text."""
+    return (yield from text.to_str(m, item.fields.get("content")))
+
+
+# Nodes
+
+
+def init_node(m, self, name="node", **config):
+    m.allocate(400)
+    self.fields.update(name=name, config=config, logger=LOGGER)
+
+
+def node_name(node) -> str:
+    """The name of a node, whatever a script put there."""
+    name = node.fields.get("name") if type(node) is Instance else None
+    return name if type(name) is str else "node"
+
+
+def call_node(m, self, context):
+    """`node(context)`: processes, and adds the message to the context with the node as sender."""
+    frame = m.task.frame
+    frame.place = frame.place.child(node_name(self))
+    return (yield from run_node(m, self, context))
+
+
+def run_node(m, node, context):
+    """Processes a node at the place where it is already; an exception of the script becomes an error message."""
+    try:
+        process = node.cls.lookup("process") if type(node) is Instance else UNBOUND
+        if process is UNBOUND:
+            raise TypeError(f"'{type_name(node)}' object is not a node")
+        made = yield Invoke(process, (node, context))
+        if type(made) is str:
+            made = message(m, made, AGENT_RESPONSE)
+        elif not is_message(made):
+            raise TypeError(f"process() of {node_name(node)} must return a Message, not {type_name(made)}")
+    except Raised as error:
+        if exceptions.EXCEPTION not in error.value.cls.mro:
+            raise
+        made = error_message(m, exceptions.describe(error.value))
+    except TypeError as error:
+        made = error_message(m, f"TypeError: {error}")
+    made.fields["sender"] = node_name(node)
+    add_message(m, context, made)
+    return made
+
+
+def process(m, self, context):
+    raise NotImplementedError("a node must define process(self, context)")
+
+
+WORKFLOW_NODE = native_class("WorkflowNode", None, {"__init__": init_node, "__call__": call_node, "process": process})
+
+
+def invoke_node(m, node, context):
+    """Calls a node as a script would, so that a subclass may override `__call__`."""
+    if type(node) is not Instance or node.cls.lookup("__call__") is UNBOUND:
+        raise TypeError(f"'{type_name(node)}' object is not a node")
+    made = yield Invoke(BoundMethod(node.cls.lookup("__call__"), node), (context,))
+    if not is_message(made):
+        raise TypeError(f"{node_name(node)} must return a Message, not {type_name(made)}")
+    return made
+
+
+def gather_nodes(m, jobs: list[tuple[Instance, Instance]], bound):
+    """Runs (node, context) pairs that do not depend on each other; their messages, in the same order.
+
+    `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded and fit in
+    what is left, each goes on by itself as replies come in; otherwise they go on in rounds, which is as deterministic.
+    """
+    place = m.task.frame.place
+    bounds = [bound(m, node) for node, _ in jobs]
+    left = m.limits.agent_calls - m.meter.agent_calls
+    private = None not in bounds and sum(bounds) <= left
+    members = [(run_node(m, node, context), place.child(node_name(node))) for node, context in jobs]
+    outcomes: list[Outcome] = yield Gather(members, private)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise Raised(outcome.error)
+    return [outcome.value for outcome in outcomes]
+
+
+# Calls
+
+
+def ask_agent(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None):
+    """Suspends for the model's reply to a conversation; the id of the call and the reply."""
+    place = m.task.frame.place
+    meter = m.meter
+    meter.agent_calls += 1
+    meter.prompt_chars += sum(len(item["content"]) for item in messages)
+    for name in ("agent_calls", "prompt_chars"):
+        if getattr(meter, name) > getattr(m.limits, name):
+            raise LimitExceeded(name)
+    m.charge(10 + (meter.prompt_chars >> 12))
+    call = AgentCall(f"{place.path}#{turn}", node, messages, sampling, parent)
+    m.host.order[call.id] = (*place.order, 0, turn)
+    reply: Reply = yield Ask(call)
+    m.allocate(len(reply.text))
+    return call.id, reply
+
+
+def ask_tool(m, name: str, arguments: dict, turn: int):
+    """Suspends for the output of a host tool; the reply."""
+    place = m.task.frame.place
+    m.meter.tool_calls += 1
+    if m.meter.tool_calls > m.limits.tool_calls:
+        raise LimitExceeded("tool_calls")
+    m.charge(10)
+    call = ToolCall(f"{place.path}#{turn}.tool", name, arguments, place.path)
+    m.host.order[call.id] = (*place.order, 0, turn)
+    reply: Reply = yield Ask(call)
+    m.allocate(len(reply.text))
+    return reply

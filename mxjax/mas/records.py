@@ -1,0 +1,79 @@
+"""What goes in and out of a running script: calls, replies, tools and the result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentCall:
+    """A call to the model that a script waits for.
+
+    Attributes:
+      id: structural, from the path of the node and the turn; it does not depend on the order in which replies arrive.
+      node: the name of the agent.
+      messages: the conversation to answer, as {"role", "content"} dicts.
+      sampling: overrides of the sampling settings, often none.
+      parent: the call whose conversation this one continues: `messages` starts with the parent's messages and its reply.
+    """
+
+    id: str
+    node: str
+    messages: list[dict[str, str]]
+    sampling: Mapping[str, Any]
+    parent: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ToolCall:
+    """A call to a host tool; calls with the same `session` are of one agent's conversation and may share state."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    session: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What is given back for a call. With an `error` (such as "prompt_too_long") the node that called fails."""
+
+    text: str
+    tokens: int = 0
+    finish_reason: str = "stop"
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A host tool: `func(**arguments)` returns its output."""
+
+    func: Callable[..., Any] | None = None
+    description: str = ""
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How an execution ended.
+
+    Attributes:
+      status: "ok", "error" (the script failed or returned no answer) or "limit".
+      content: the text of the message that the script's last `run(...)` returned; "" unless ok.
+      reason: why not ok, in a sentence; for a limit, the field of `Limits`.
+      calls: number of agent calls made.
+      fuel: fuel used.
+      origin_call: the latest call whose reply is `content`, verbatim or as library compaction made it; None if the script
+        composed it.
+      origin_text: the raw text of that reply.
+    """
+
+    status: str
+    content: str
+    reason: str
+    calls: int
+    fuel: int
+    origin_call: str | None
+    origin_text: str | None

@@ -1,0 +1,179 @@
+"""Runs checked designs: one at a time with a chat function, or suspended at every call, thousands side by side.
+
+The outcome of a run is a function of the script, the question, the seed and the replies by call id; in what order replies
+arrive makes no difference to which calls are made, to the fuel used or to the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping
+
+from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter import exceptions
+from mxjax.mas.interpreter.builtins import BUILTINS
+from mxjax.mas.interpreter.machine import Machine
+from mxjax.mas.library import texts
+from mxjax.mas.library.core import Host
+from mxjax.mas.limits import Limits
+from mxjax.mas.prompts import Prompts
+from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
+
+
+class ScriptRun:
+    """One execution of a design. It waits for `pending` calls until there is a `result`."""
+
+    __slots__ = ("_calls", "_machine", "checked", "limits", "question", "result")
+
+    def __init__(self, checked: CheckedDesign, question: str, machine: Machine, limits: Limits):
+        self.checked = checked
+        self.question = question
+        self.limits = limits
+        self.result: Result | None = None
+        self._machine = machine
+        self._calls: list[tuple[AgentCall | ToolCall, Reply]] = []
+
+    @property
+    def pending(self) -> tuple[AgentCall | ToolCall, ...]:
+        """The calls that the script waits for, in structural order; () once there is a result."""
+        return () if self.result is not None else self._ordered([call for call, _ in self._machine.pending.values()])
+
+    @property
+    def printed(self) -> str:
+        """What the script printed so far."""
+        return "".join(self._machine.printed)
+
+    @property
+    def answered(self) -> tuple[tuple[AgentCall | ToolCall, Reply], ...]:
+        """The calls that have been answered, with their replies, in structural order."""
+        return tuple(sorted(self._calls, key=lambda pair: self._machine.host.order[pair[0].id]))
+
+    def _ordered(self, calls) -> tuple:
+        order = self._machine.host.order
+        return tuple(sorted(calls, key=lambda call: order[call.id]))
+
+    def advance(self, replies: Mapping[str, Reply | str]) -> tuple[AgentCall | ToolCall, ...]:
+        """Answers some of the pending calls and returns the calls that this newly gives out.
+
+        Raises ValueError for an id that is not pending, and TypeError for a reply that is neither Reply nor str; the run is
+        then as before.
+        """
+        machine = self._machine
+        for call_id, reply in replies.items():
+            if self.result is not None or call_id not in machine.pending:
+                raise ValueError(f"no call with id {call_id!r} is pending")
+            if not isinstance(reply, Reply | str):
+                raise TypeError(f"the reply to {call_id!r} must be a Reply or a str, not {type(reply).__name__}")
+        before = set(machine.pending)
+        for call_id in [call_id for call_id in machine.pending if call_id in replies]:
+            call, task = machine.pending.pop(call_id)
+            reply = self._clean(replies[call_id])
+            self._calls.append((call, reply))
+            machine.resume(task, reply)
+        self._settle()
+        return () if self.result else self._ordered([machine.pending[i][0] for i in machine.pending if i not in before])
+
+    def _clean(self, reply: Reply | str) -> Reply:
+        reply = Reply(reply) if isinstance(reply, str) else reply
+        if not isinstance(reply.text, str):
+            raise TypeError(f"the text of a reply must be a str, not {type(reply.text).__name__}")
+        if len(reply.text) > self.limits.reply_chars:
+            reply = Reply(reply.text[: self.limits.reply_chars], reply.tokens, reply.finish_reason, reply.error)
+        return reply
+
+    def _settle(self):
+        machine = self._machine
+        try:
+            machine.settle()
+        except LimitExceeded as error:
+            self._end("limit", reason=error.name)
+            return
+        outcome = machine.root.outcome
+        if outcome is None:
+            return
+        host = machine.host
+        error = outcome.error
+        if error is not None and error.cls.name != "SystemExit":
+            self._end("error", reason=f"line {machine.root.line}: {exceptions.describe(error)}")
+        elif not host.runs:
+            self._end("error", reason="the script ended without running a workflow")
+        elif host.failed:
+            self._end("error", reason=host.failed)
+        else:
+            self._end("ok", content=host.returned)
+
+    def _end(self, status: str, content: str = "", reason: str = ""):
+        machine = self._machine
+        origin = self._origin(content) if status == "ok" else None
+        meter = machine.meter if machine.task.group is None else machine.root.meter
+        self.result = Result(
+            status=status,
+            content=content,
+            reason=reason,
+            calls=meter.agent_calls,
+            fuel=meter.fuel,
+            origin_call=origin[0] if origin else None,
+            origin_text=origin[1] if origin else None,
+        )
+
+    def _origin(self, content: str) -> tuple[str, str] | None:
+        """The latest reply, in structural order, that `content` is or is the compact form of."""
+        host = self._machine.host
+        for call, reply in reversed(self.answered):
+            if isinstance(call, AgentCall) and not reply.error:
+                if content == reply.text or content == texts.compact(reply.text, host.task_type, host.prompts.omitted):
+                    return call.id, reply.text
+        return None
+
+
+def start(
+    checked: CheckedDesign,
+    question: str,
+    task_type: str = "math",
+    tools: Mapping[str, Tool] | None = None,
+    seed: int = 0,
+    prompts: Prompts | None = None,
+    limits: Limits | None = None,
+) -> ScriptRun:
+    """Starts an execution and runs it up to its first calls. `seed` seeds the script's `random`."""
+    limits = limits or checked.limits
+    machine = Machine(checked.code, limits, BUILTINS, ALL_MODULES, {"__name__": "__main__", "question": question})
+    machine.host = Host(prompts or Prompts(), task_type, dict(tools or {}))
+    digest = hashlib.sha256(f"{seed}\n{question}\n{checked.source}".encode("utf-8", "surrogatepass")).digest()
+    machine.rng = random.Random(int.from_bytes(digest[:8], "big"))
+    made = ScriptRun(checked, question, machine, limits)
+    made._settle()
+    return made
+
+
+def run(
+    source: str,
+    question: str,
+    chat: Callable[[list[dict[str, str]]], str],
+    task_type: str = "math",
+    tools: Mapping[str, Tool] | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    prompts: Prompts | None = None,
+) -> Result:
+    """Runs a script to its end: `chat(messages)` answers each agent call, `tools` each tool call.
+
+    An exception in `chat` or in a tool becomes the error of that call. Raises DesignError for a source that is no design.
+    """
+    made = start(check(source, limits), question, task_type, tools, seed, prompts, limits)
+    while made.result is None:
+        made.advance({call.id: _answer(call, chat, tools or {}) for call in made.pending})
+    return made.result
+
+
+def _answer(call: AgentCall | ToolCall, chat, tools: Mapping[str, Tool]) -> Reply:
+    try:
+        if isinstance(call, ToolCall):
+            answer = tools[call.name].func(**call.arguments)
+        else:
+            answer = chat([dict(item) for item in call.messages])
+    except Exception as error:
+        return Reply("", error=f"{type(error).__name__}: {error}")
+    return answer if isinstance(answer, Reply) else Reply(str(answer))

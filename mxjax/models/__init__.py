@@ -1,0 +1,19 @@
+"""The policy model: configuration, parameters, pure forward functions, tokenizers, and loading."""
+
+from mxjax.models.config import ModelConfig, preset
+from mxjax.models.io import Policy, load, save_hf
+from mxjax.models.params import init_params
+from mxjax.models.tokenizer import Tokenizer
+from mxjax.models.transformer import forward, token_logprobs
+
+__all__ = [
+    "ModelConfig",
+    "Policy",
+    "Tokenizer",
+    "forward",
+    "init_params",
+    "load",
+    "preset",
+    "save_hf",
+    "token_logprobs",
+]

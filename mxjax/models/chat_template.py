@@ -1,0 +1,72 @@
+"""Renders Hugging Face chat templates: Jinja source plus messages to the text that a model was trained on.
+
+Templates arrive with downloaded weights, so they are untrusted programs: they run in Jinja's immutable
+sandbox, with the few globals and filters that Hugging Face defines and nothing else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+
+import jinja2
+import jinja2.ext
+import jinja2.sandbox
+
+
+class _GenerationBlock(jinja2.ext.Extension):
+    """`{% generation %}...{% endgeneration %}` marks text that the model writes; here it passes through."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's protocol)
+
+    def parse(self, parser):
+        parser.stream.skip()
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Namespace(jinja2.utils.Namespace):
+    """Jinja's `namespace()`, without names that begin with an underscore (the way out of a sandbox)."""
+
+    def __init__(*args, **kwargs):
+        self, *rest = args
+        values = dict(*rest, **kwargs)
+        for name in values:
+            _refuse_private(name)
+        jinja2.utils.Namespace.__init__(self, values)
+
+    def __setitem__(self, name, value):
+        _refuse_private(name)
+        super().__setitem__(name, value)
+
+
+def _refuse_private(name: str) -> None:
+    if str(name).startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"a chat template may not set {name!r} on a namespace")
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.exceptions.TemplateError(message)
+
+
+def _tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def compile_template(source: str) -> Callable[..., str]:
+    """A function from the template's variables (`messages`, `add_generation_prompt`, ...) to the text.
+
+    Raises ValueError if `source` is not a template. The returned function raises `jinja2.TemplateError` when
+    the template refuses its messages.
+    """
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    environment.globals["namespace"] = _Namespace
+    try:
+        return environment.from_string(source).render
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"the chat template does not parse, line {error.lineno}: {error.message}") from error

@@ -1,0 +1,100 @@
+"""The one table of parameters: leaf -> shape, logical axes, initialiser.
+
+Initial values, shapes for loading and restoring, and shardings of parameters and optimiser states all derive from it,
+so a layout is changed in one place.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from mxjax.models.config import ModelConfig
+from mxjax.sharding import named_sharding
+
+
+class Leaf(NamedTuple):
+    """One parameter: its shape, the logical axis of each dimension, and the standard deviation (None: ones)."""
+
+    shape: tuple[int, ...]
+    axes: tuple[str | None, ...]
+    std: float | None
+
+
+def param_table(cfg: ModelConfig) -> dict:
+    """Nested dict of `Leaf` in the structure of the parameters. Layers are stacked on the leading axis."""
+    L, D, F, V = cfg.num_hidden_layers, cfg.hidden_size, cfg.intermediate_size, cfg.vocab_size
+    N, K, H = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
+    into, out = D**-0.5, (2 * L) ** -0.5  # residual branches start small, so that depth does not blow up the sum
+    layers = {
+        "attn_norm": Leaf((L, D), ("layers", None), None),
+        "wq": Leaf((L, D, N, H), ("layers", "embed", "heads", None), into),
+        "wk": Leaf((L, D, K, H), ("layers", "embed", "kv_heads", None), into),
+        "wv": Leaf((L, D, K, H), ("layers", "embed", "kv_heads", None), into),
+        "wo": Leaf((L, N, H, D), ("layers", "heads", None, "embed"), (N * H) ** -0.5 * out),
+        "mlp_norm": Leaf((L, D), ("layers", None), None),
+        "w_gate": Leaf((L, D, F), ("layers", "embed", "mlp"), into),
+        "w_up": Leaf((L, D, F), ("layers", "embed", "mlp"), into),
+        "w_down": Leaf((L, F, D), ("layers", "mlp", "embed"), F**-0.5 * out),
+    }
+    if cfg.qk_norm:
+        layers["q_norm"] = Leaf((L, H), ("layers", None), None)
+        layers["k_norm"] = Leaf((L, H), ("layers", None), None)
+    table = {
+        "embed": Leaf((V, D), ("vocab", "embed"), into),
+        "layers": layers,
+        "final_norm": Leaf((D,), (None,), None),
+    }
+    if not cfg.tie_word_embeddings:
+        table["lm_head"] = Leaf((D, V), ("embed", "vocab"), into)
+    return table
+
+
+def _map(table: dict, fn) -> dict:
+    return jax.tree.map(fn, table, is_leaf=lambda x: isinstance(x, Leaf))
+
+
+def param_shardings(cfg: ModelConfig, mesh: jax.sharding.Mesh) -> dict:
+    """NamedSharding of every parameter on `mesh`."""
+    return _map(param_table(cfg), lambda leaf: named_sharding(mesh, leaf.axes, leaf.shape))
+
+
+def abstract_params(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=jnp.float32) -> dict:
+    """`jax.ShapeDtypeStruct` of every parameter, with its sharding when a mesh is given."""
+
+    def struct(leaf):
+        sharding = None if mesh is None else named_sharding(mesh, leaf.axes, leaf.shape)
+        return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
+
+    return _map(param_table(cfg), struct)
+
+
+def init_params(key: jax.Array, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=jnp.float32) -> dict:
+    """Fresh parameters. Each leaf has a key of its own, so values depend on neither mesh nor the other leaves."""
+    flat = traverse_util.flatten_dict(param_table(cfg))
+
+    def init():
+        made = {}
+        for index, (path, leaf) in enumerate(sorted(flat.items())):
+            if leaf.std is None:
+                made[path] = jnp.ones(leaf.shape, dtype)
+            else:
+                noise = jax.random.truncated_normal(jax.random.fold_in(key, index), -3, 3, leaf.shape, jnp.float32)
+                made[path] = (noise * leaf.std).astype(dtype)
+        return traverse_util.unflatten_dict(made)
+
+    return jax.jit(init, out_shardings=None if mesh is None else param_shardings(cfg, mesh))()
+
+
+def num_params(cfg: ModelConfig) -> int:
+    """How many parameters a model of this configuration has."""
+    total = 0
+    for leaf in traverse_util.flatten_dict(param_table(cfg)).values():
+        size = 1
+        for n in leaf.shape:
+            size *= n
+        total += size
+    return total

@@ -1,0 +1,159 @@
+"""Between foreign weight files and our parameter tree: one table of names and layouts, read in both directions.
+
+A leaf is read shard by shard, each device's part straight from the file, so that no process ever holds a whole model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.experimental import multihost_utils
+
+from mxjax.models.config import ModelConfig
+from mxjax.models.params import abstract_params
+
+
+class Layout(NamedTuple):
+    """How a leaf is called and laid out elsewhere: axes by letter, a foreign axis may fuse several ("NH")."""
+
+    huggingface: str
+    gguf: str
+    theirs: str
+    ours: str
+
+
+# Leaf path → its layout. Names with {} are one tensor per layer; our leaves stack these on a leading axis.
+LAYOUTS = {
+    "embed": Layout("model.embed_tokens.weight", "token_embd.weight", "V D", "VD"),
+    "layers/attn_norm": Layout("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", "D", "D"),
+    "layers/wq": Layout("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", "NH D", "DNH"),
+    "layers/wk": Layout("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", "KH D", "DKH"),
+    "layers/wv": Layout("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", "KH D", "DKH"),
+    "layers/wo": Layout("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", "D NH", "NHD"),
+    "layers/q_norm": Layout("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", "H", "H"),
+    "layers/k_norm": Layout("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", "H", "H"),
+    "layers/mlp_norm": Layout("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", "D", "D"),
+    "layers/w_gate": Layout("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", "F D", "DF"),
+    "layers/w_up": Layout("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", "F D", "DF"),
+    "layers/w_down": Layout("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", "D F", "FD"),
+    "final_norm": Layout("model.norm.weight", "output_norm.weight", "D", "D"),
+    "lm_head": Layout("lm_head.weight", "output.weight", "V D", "DV"),
+}
+
+
+class Tensors(Protocol):
+    """A weight file: names as Hugging Face has them, shapes, and parts of a tensor on request."""
+
+    origin: str
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """tensor[index]"""
+
+
+def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | None, dtype) -> dict:
+    """The parameter tree of `cfg` with the values of `tensors`, on the shardings of `mesh` (None: the first device).
+
+    Raises ValueError naming a tensor that is missing, misshaped, or that this architecture has no place for.
+    """
+    leaves = traverse_util.flatten_dict(abstract_params(cfg, mesh, dtype), sep="/")
+    _check(tensors, cfg, leaves)
+    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    made = {}
+    for path, leaf in leaves.items():
+        read = _Reader(tensors, path, leaf)
+        made[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding or default, read)
+    return traverse_util.unflatten_dict(made, sep="/")
+
+
+def to_huggingface(params: Mapping, cfg: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+    """Hugging Face's tensors of `params`, one at a time: (name, contiguous array in the dtype of the leaf).
+
+    Collective: in a run of several processes all of them must iterate.
+    """
+    for path, leaf in traverse_util.flatten_dict(dict(params), sep="/").items():
+        layout = LAYOUTS[path]
+        for layer in range(cfg.num_hidden_layers) if path.startswith("layers/") else [None]:
+            ours = _on_host(leaf if layer is None else leaf[layer])
+            sizes = dict(zip(layout.ours, ours.shape, strict=True))
+            order = [layout.ours.index(axis) for axis in layout.theirs.replace(" ", "")]
+            theirs = ours.transpose(order).reshape(_foreign_shape(layout, sizes))
+            yield layout.huggingface.format(layer), np.ascontiguousarray(theirs)
+
+
+def _on_host(array: jax.Array) -> np.ndarray:
+    return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
+
+
+def _foreign_shape(layout: Layout, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(math.prod(sizes[axis] for axis in group) for group in layout.theirs.split(" "))
+
+
+def _check(tensors: Tensors, cfg: ModelConfig, leaves: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+    expected = {}
+    for path, leaf in leaves.items():
+        stacked = path.startswith("layers/")
+        sizes = dict(zip(LAYOUTS[path].ours, leaf.shape[1:] if stacked else leaf.shape, strict=True))
+        for layer in range(cfg.num_hidden_layers) if stacked else [None]:
+            expected[LAYOUTS[path].huggingface.format(layer)] = _foreign_shape(LAYOUTS[path], sizes)
+    for name, shape in expected.items():
+        if name not in tensors.shapes:
+            raise ValueError(f"{tensors.origin} lacks the tensor {name}, which its configuration asks for")
+        if tuple(tensors.shapes[name]) != shape:
+            found = list(tensors.shapes[name])
+            raise ValueError(f"{name} in {tensors.origin} has shape {found}, its configuration asks for {list(shape)}")
+    for name in tensors.shapes:
+        # Files repeat tied embeddings and older ones store rotary frequencies; both are computed here.
+        redundant = name.endswith("rotary_emb.inv_freq") or (cfg.tie_word_embeddings and name == "lm_head.weight")
+        if name not in expected and not redundant:
+            raise ValueError(
+                f"{tensors.origin} has the tensor {name}, for which this architecture has no place; "
+                "its model family is not supported"
+            )
+
+
+class _Reader:
+    """The callback of `jax.make_array_from_callback` for one leaf: global index → values of that shard."""
+
+    def __init__(self, tensors: Tensors, path: str, leaf: jax.ShapeDtypeStruct):
+        self.tensors, self.layout, self.leaf = tensors, LAYOUTS[path], leaf
+        self.stacked = path.startswith("layers/")
+        self.shards: dict[tuple, np.ndarray] = {}  # replicas ask for the same shard
+
+    def __call__(self, index: tuple[slice, ...]) -> np.ndarray:
+        ranges = tuple(part.indices(size)[:2] for part, size in zip(index, self.leaf.shape, strict=True))
+        if ranges not in self.shards:
+            self.shards[ranges] = self._read(ranges)
+        return self.shards[ranges]
+
+    def _read(self, ranges: tuple[tuple[int, int], ...]) -> np.ndarray:
+        if not self.stacked:
+            return self._tensor(self.layout.huggingface, ranges)
+        (first, last), *rest = ranges
+        out = np.empty([stop - start for start, stop in ranges], jnp.dtype(self.leaf.dtype))
+        for layer in range(first, last):
+            out[layer - first] = self._tensor(self.layout.huggingface.format(layer), rest)
+        return out
+
+    def _tensor(self, name: str, ranges) -> np.ndarray:
+        """The part `ranges` (in our axes) of one foreign tensor, in our axes and dtype."""
+        axes = self.layout.ours
+        shape = self.leaf.shape[1:] if self.stacked else self.leaf.shape
+        size, part = dict(zip(axes, shape)), dict(zip(axes, ranges))
+        index = []
+        for group in self.layout.theirs.split(" "):
+            inner = math.prod(size[axis] for axis in group[1:])
+            for axis in group[1:]:  # only the outermost of fused axes is ever sharded
+                assert part[axis] == (0, size[axis]), (name, ranges)
+            start, stop = part[group[0]]
+            index.append(slice(start * inner, stop * inner))
+        theirs = self.layout.theirs.replace(" ", "")
+        values = self.tensors.read(name, tuple(index))
+        values = values.reshape([part[axis][1] - part[axis][0] for axis in theirs])
+        return values.transpose([theirs.index(axis) for axis in axes]).astype(jnp.dtype(self.leaf.dtype))

@@ -1,0 +1,24 @@
+"""Verifiers: what an execution earned, from the message its design returned.
+
+Answers are written by the policy that is being trained, so every grader here treats them as hostile text: nothing
+is evaluated, work is bounded, and whatever is not plainly the gold answer is wrong.
+"""
+
+from mxjax.rewards.extract import extract_answer
+from mxjax.rewards.format import format_code, format_math
+from mxjax.rewards.math import grade_math
+from mxjax.rewards.reward import RewardFunction, make_reward
+from mxjax.rewards.text import grade_text
+from mxjax.rewards.verdict import InfrastructureError, Verdict
+
+__all__ = [
+    "InfrastructureError",
+    "RewardFunction",
+    "Verdict",
+    "extract_answer",
+    "format_code",
+    "format_math",
+    "grade_math",
+    "grade_text",
+    "make_reward",
+]

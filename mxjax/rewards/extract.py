@@ -1,0 +1,66 @@
+r"""Takes exactly one final answer out of a message, because a grader that looks at two can be offered both.
+
+The rule, first that applies:
+
+1. after the last `FINAL ANSWER:` the last `\boxed{...}`; a box there that never closes is no answer;
+2. what stands on the line of the last `FINAL ANSWER:`, if anything does;
+3. the last `\boxed{...}` of the message;
+4. the whole message, if it is one line of at most 512 characters and has no marker.
+
+So a reflection that says `\boxed{10}` and later `\boxed{12}` has answered 12, and a final statement with several
+boxes has answered the last of them. Only the last 65,536 characters of a message are looked at.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+
+MAX_ANSWER = 512
+MAX_MESSAGE = 65_536
+
+FINAL_ANSWER = re.compile(r"final\s{1,4}answer\*{0,2}\s{0,4}:\*{0,2}", re.IGNORECASE)
+BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
+def extract_answer(message: str) -> str | None:
+    """The one final answer of `message`, None if it has none; its length is for the grader to judge."""
+    text = message[-MAX_MESSAGE:]
+    marker = _last(FINAL_ANSWER, text)
+    if marker is not None:
+        statement = text[marker.end() :]
+        box = _last(BOX, statement)
+        if box is not None:
+            return _inside(statement, box)
+        line = statement.split("\n", 1)[0].strip(" \t\r*")
+        if line:
+            return line
+    box = _last(BOX, text)
+    if box is not None:
+        return _inside(text, box)
+    whole = text.strip()
+    is_short = len(whole) <= MAX_ANSWER and len(whole.splitlines()) == 1
+    return whole if is_short and marker is None else None
+
+
+def closing_brace(text: str, start: int) -> int | None:
+    r"""Index of the `}` that closes a group whose content begins at `start`; `\{` and `\}` are not braces."""
+    depth = 1
+    for brace in _BRACE.finditer(text, start):
+        if brace.group() == "{":
+            depth += 1
+        elif brace.group() == "}":
+            depth -= 1
+            if depth == 0:
+                return brace.start()
+    return None
+
+
+def _inside(text: str, box: re.Match[str]) -> str | None:
+    end = closing_brace(text, box.end())
+    return None if end is None else text[box.end() : end]
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(iter(collections.deque(pattern.finditer(text), maxlen=1)), None)

@@ -1,0 +1,85 @@
+"""From the result of one execution to its reward: R = correctness + 0.4 * format.
+
+What is graded is the message that the workflow returned. By default that message must also be an agent's reply: a
+design that prints the answer itself would otherwise be paid as a calculator with a dummy agent (method, section 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mxjax.rewards.format import format_code, format_math
+from mxjax.rewards.math import grade_math
+from mxjax.rewards.text import grade_text
+from mxjax.rewards.verdict import InfrastructureError, Verdict
+from mxjax.rollout.records import Question, Reward
+
+Verify = Callable[[Question, str], Verdict | bool | float]
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardFunction:
+    """`reward(question, result, segments) -> Reward` for rollouts; make one with `make_reward`."""
+
+    answer_from: str
+    verify: Verify
+
+    def __call__(self, question: Question, result: Any, segments: Sequence[Any] = ()) -> Reward:
+        """Grades `result.content` against `question`; the format is judged on `result.origin_text`.
+
+        0 for an execution that did not finish, and, with `answer_from="agent"`, for an answer that no agent gave. A
+        grader that loses its machine makes the reward invalid instead of zero; any other exception is a bug in the
+        data or in `verify` and propagates.
+        """
+        if result.status != "ok":
+            return Reward(0.0, 0.0, True, how=result.reason or result.status)
+        if self.answer_from == "agent" and result.origin_call is None:
+            return Reward(0.0, 0.0, True, how="not_from_agent")
+        try:
+            correct, how = _graded(self.verify(question, result.content))
+        except (InfrastructureError, OSError, MemoryError) as error:
+            return Reward(0.0, 0.0, False, how=f"infrastructure: {type(error).__name__}: {error}")
+        judge = format_code if question.task_type == "code" else format_math
+        shape = 0.0 if result.origin_call is None else judge(result.origin_text)
+        return Reward(correct, shape, True, how=how)
+
+
+def make_reward(
+    answer_from: str = "agent", verify: Verify | None = None
+) -> RewardFunction:
+    """The reward function of a run.
+
+    Args:
+        answer_from: "agent": the returned message must be an agent's reply; "any": whatever the script returned.
+        verify: a task's own `verify(question, answer) -> Verdict | bool | float in [0, 1]`; by default "math" and
+            "text" questions are compared with their gold answer.
+
+    Raises:
+        ValueError: an unknown `answer_from`.
+    """
+    if answer_from not in ("agent", "any"):
+        raise ValueError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
+    return RewardFunction(answer_from, verify or _by_gold)
+
+
+def _by_gold(question: Question, answer: str) -> Verdict:
+    if question.task_type == "math":
+        return grade_math(question.gold, answer)
+    if question.task_type == "text":
+        return grade_text(question.gold, answer)
+    raise ValueError(
+        f"Question {question.id!r} has task_type {question.task_type!r}, which has no gold answer to compare with: "
+        "pass verify= to make_reward."
+    )
+
+
+def _graded(verdict: Verdict | bool | float) -> tuple[float, str]:
+    """(correctness in [0, 1], the rule that decided) of whatever a verifier returned."""
+    if isinstance(verdict, Verdict):
+        return float(verdict.correct), verdict.how
+    correct = float(verdict)
+    if not 0.0 <= correct <= 1.0:
+        raise ValueError(f"verify must return a Verdict, a bool or a number in [0, 1], got {verdict!r}.")
+    return correct, "verify"

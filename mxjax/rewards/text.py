@@ -1,0 +1,29 @@
+"""Grades answers that are words: equal up to spacing and Unicode form, nothing more lenient."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from mxjax.rewards.extract import MAX_ANSWER, extract_answer
+from mxjax.rewards.latex import clean
+from mxjax.rewards.verdict import Verdict
+
+
+def grade_text(gold: str, answer: str) -> Verdict:
+    r"""Exact comparison of the message's one final answer with `gold`, letter case included.
+
+    Raises:
+        ValueError: `gold` is empty or not a str.
+    """
+    if not isinstance(gold, str) or not gold.strip():
+        raise ValueError(f"The gold answer must be a non-empty str, got {gold!r}: fix the data set's row.")
+    found = extract_answer(answer)
+    if found is None or not found.strip():
+        return Verdict(False, "no_answer")
+    if len(found) > MAX_ANSWER:
+        return Verdict(False, "too_long")
+    return Verdict(_same(found) == _same(gold) or _same(clean(found)) == _same(gold), "text")
+
+
+def _same(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())

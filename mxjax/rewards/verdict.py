@@ -1,0 +1,26 @@
+"""What a grader says, and how it says that the machine rather than the answer failed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """One grading decision, truthy iff `correct`.
+
+    `how` names the rule that decided ("integer", "tuple", "no_answer", ...); `passed` of `total` unit tests passed,
+    0 of 0 where there are none.
+    """
+
+    correct: bool
+    how: str
+    passed: int = 0
+    total: int = 0
+
+    def __bool__(self) -> bool:
+        return self.correct
+
+
+class InfrastructureError(RuntimeError):
+    """A grader lost its machine (a worker died, a pipe broke): the execution is void, neither right nor wrong."""

@@ -1,0 +1,204 @@
+"""The optimiser, and the training state: policies, one optimiser state per learner, and where idle ones wait.
+
+Each role owns an AdamW state in stage modes. Sharing one and switching learning rates, as the reference does, makes
+most of a stage's first updates the other role's left-over momentum (method, section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mxjax.rl.stages import MODES, ROLES
+
+SCHEDULES = ("constant", "cosine", "linear")
+SHARED, COUPLED, SFT = "shared", "coupled", "sft"
+DEFAULTS = {
+    "learning_rate": 5e-6,
+    "b1": 0.9,
+    "b2": 0.999,
+    "eps": 1e-8,
+    "weight_decay": 0.01,
+    "clip_norm": 1.0,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "total_steps": 0,
+    "final_fraction": 0.0,
+}
+
+
+def _settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(config or {})
+    unknown = sorted(set(given) - set(DEFAULTS))
+    if unknown:
+        raise ValueError(f"unknown optimizer settings {', '.join(unknown)}; known: {', '.join(DEFAULTS)}")
+    settings = {**DEFAULTS, **given}
+    if settings["schedule"] not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {settings['schedule']!r}")
+    if settings["schedule"] != "constant" and settings["total_steps"] <= settings["warmup_steps"]:
+        raise ValueError(
+            f"the schedule {settings['schedule']!r} needs total_steps above warmup_steps "
+            f"({settings['warmup_steps']}), got {settings['total_steps']}"
+        )
+    return settings
+
+
+def learning_rate_schedule(config: Mapping[str, Any] | None = None) -> optax.Schedule:
+    """Learning rate as a function of the optimiser's own count of updates; settings as in `make_optimizer`.
+
+    Linear warm-up over `warmup_steps` updates (the first one already moves), then constant, or cosine or linear to
+    `final_fraction` of the peak at `total_steps`.
+    """
+    s = _settings(config)
+
+    def schedule(count):
+        warm = jnp.minimum(1.0, (count + 1) / max(1, s["warmup_steps"]))
+        done = jnp.clip((count - s["warmup_steps"]) / max(1, s["total_steps"] - s["warmup_steps"]), 0.0, 1.0)
+        left = {"constant": 1.0, "cosine": 0.5 * (1 + jnp.cos(jnp.pi * done)), "linear": 1 - done}[s["schedule"]]
+        return s["learning_rate"] * warm * (s["final_fraction"] + (1 - s["final_fraction"]) * left)
+
+    return schedule
+
+
+def _decayed(params) -> Any:
+    """Which parameters weight decay acts on: all but the norms."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: "norm" not in jax.tree_util.keystr(path), params)
+
+
+def make_optimizer(config: Mapping[str, Any] | None = None) -> optax.GradientTransformation:
+    """AdamW with a global-norm clip and a learning-rate schedule, none of it decaying the norms' weights.
+
+    Settings and defaults (method, section 8): learning_rate 5e-6, b1 0.9, b2 0.999, eps 1e-8, weight_decay 0.01,
+    clip_norm 1.0, schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps, final_fraction 0. The
+    schedule counts this optimiser's updates, so a role's clock stands still while the other learns.
+    Raises ValueError for an unknown setting or schedule.
+    """
+    s = _settings(config)
+    return optax.chain(
+        optax.clip_by_global_norm(s["clip_norm"]),
+        optax.scale_by_adam(s["b1"], s["b2"], s["eps"]),
+        optax.add_decayed_weights(s["weight_decay"], mask=_decayed),
+        optax.scale_by_learning_rate(learning_rate_schedule(config)),
+    )
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that training changes; a pytree.
+
+    Attributes:
+      policies: {"shared": params} or {"designer": params, "executor": params}.
+      optimizers: optax states by owner: a role's name, or "coupled".
+      step: how many RL (or SFT) steps were taken; an RL step may hold several optimiser steps, or none.
+    """
+
+    policies: dict[str, Any]
+    optimizers: dict[str, Any]
+    step: int = 0
+
+
+def init_state(
+    policies: Mapping[str, Any], optimizer: optax.GradientTransformation, mode: str = "stagewise"
+) -> TrainState:
+    """A fresh state at step 0 for `mode`: a mode of `role_weights`, or "sft".
+
+    Optimiser states: one per role that the mode trains; in mode "coupled" on a shared policy a single "coupled" one;
+    in mode "sft" one called "sft" on a shared policy, else one per policy. They are laid out like the parameters.
+    The state owns its arrays (updates donate them): parameters that two policies share are copied, and a caller who
+    still needs `policies` keeps a copy. Raises ValueError for an unknown mode or other policy names.
+    """
+    names = set(policies)
+    if names not in ({SHARED}, set(ROLES)):
+        raise ValueError(f"policies must be named shared, or designer and executor; got {', '.join(sorted(names))}")
+    if mode not in (*MODES, SFT):
+        raise ValueError(f"rl.mode must be one of {', '.join(MODES)}, or sft; got {mode!r}")
+    shared = SHARED in names
+    owners = {
+        "stagewise": ROLES,
+        "coupled": (COUPLED,) if shared else ROLES,
+        "designer_only": ("designer",),
+        "executor_only": ("executor",),
+        SFT: (SFT,) if shared else ROLES,
+    }[mode]
+    policies = _unaliased(dict(policies))
+    optimizers = {owner: init_optimizer(optimizer, policies[SHARED if shared else owner]) for owner in owners}
+    return TrainState(policies=policies, optimizers=optimizers, step=0)
+
+
+def _unaliased(policies: dict) -> dict:
+    """The policies with a leaf that occurs twice copied, since a donated array must have one owner."""
+    seen: set[int] = set()
+
+    def own(leaf):
+        if id(leaf) in seen:
+            return jnp.copy(leaf)
+        seen.add(id(leaf))
+        return leaf
+
+    return jax.tree.map(own, policies)
+
+
+def optimizer_shardings(optimizer: optax.GradientTransformation, params: Any, shardings: Any, other: Any) -> Any:
+    """The optimiser state's shardings: moments like the parameters' `shardings`, everything else `other`."""
+    state = jax.eval_shape(optimizer.init, params)
+    return optax.tree_map_params(
+        optimizer, lambda _, sharding: sharding, state, shardings, transform_non_params=lambda _: other
+    )
+
+
+def init_optimizer(optimizer: optax.GradientTransformation, params: Any) -> Any:
+    """A fresh optimiser state, laid out like `params` (arrays)."""
+    first = jax.tree.leaves(params)[0].sharding
+    out_shardings = None
+    if isinstance(first, jax.sharding.NamedSharding):
+        replicated = jax.sharding.NamedSharding(first.mesh, jax.sharding.PartitionSpec())
+        out_shardings = optimizer_shardings(optimizer, params, jax.tree.map(lambda p: p.sharding, params), replicated)
+    return jax.jit(optimizer.init, out_shardings=out_shardings)(params)
+
+
+def reset_moments(optimizer_state: Any, how: str, fresh: Any) -> Any:
+    """The state of an optimiser whose role becomes active again.
+
+    `how` is "keep" (unchanged), "reset_mu" (first moments 0; second moments and count kept) or "reset" (`fresh`).
+    """
+    if how == "keep":
+        return optimizer_state
+    if how == "reset":
+        return fresh
+    return optax.tree.set(optimizer_state, mu=optax.tree.get(fresh, "mu"))
+
+
+def park(tree: Any) -> Any:
+    """The arrays moved to pinned host memory, where their device has it; a state that no one trains needs no HBM."""
+    return jax.tree.map(lambda x: _move(x, "pinned_host"), tree)
+
+
+def unpark(tree: Any) -> Any:
+    """The arrays moved back to their device's own memory."""
+    return jax.tree.map(lambda x: _move(x, None), tree)
+
+
+def _move(x: jax.Array, kind: str | None) -> jax.Array:
+    device = next(iter(x.sharding.device_set))
+    kind = kind or device.default_memory().kind
+    kinds = {memory.kind for memory in device.addressable_memories()}
+    if x.sharding.memory_kind == kind or kind not in kinds:
+        return x
+    return jax.device_put(x, x.sharding.with_memory_kind(kind))
+
+
+def parking_helps() -> bool:
+    """Whether parking frees device memory: on accelerators it does, a CPU's device memory is the host's."""
+    return jax.default_backend() != "cpu"
+
+
+def update_count(optimizer_state: Any) -> int:
+    """How many updates an optimiser state from `make_optimizer` has taken."""
+    counts = optax.tree.get_all_with_path(optimizer_state, "count")
+    return int(np.asarray(counts[0][1]))

@@ -1,0 +1,119 @@
+"""The records that flow from rollout to learner; one type between any two parts, none of them mutable.
+
+A *segment* is one LLM call: the exact ids sent, the exact ids sampled. An *execution* is one run of a design; a
+*design* one script; a *tree* all designs and executions of one question (method, section 3).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One task. `gold` is the reference answer ("math", "text"); `tests` are hidden tests ("code")."""
+
+    id: str
+    text: str
+    task_type: str = "math"
+    gold: str | None = None
+    tests: Sequence[Mapping[str, Any]] | None = None
+    source: str = ""
+    split: str = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reward:
+    """What a verifier says of one execution: `correct` and `format` in [0, 1].
+
+    `valid` is False only when the machine, not the policy, failed; `how` names the rule that decided.
+    """
+
+    correct: float
+    format: float = 0.0
+    valid: bool = True
+    how: str = ""
+
+    def total(self, format_weight: float = 0.4) -> float:
+        """The terminal reward R = correct + format_weight * format (method, section 4); 0 if not valid."""
+        return float(self.correct + format_weight * self.format) if self.valid else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """One LLM call. Token ids are int32[P] and int32[R]; log-probabilities are float32[R], in nats.
+
+    `logprobs` are those of the distribution sampled from, `model_logprobs` those of softmax(logits / T) before
+    truncation; the policy ratio uses the latter. `parent` is the call whose conversation this one continues.
+    """
+
+    role: str
+    call_id: str
+    parent: str | None
+    prompt_token_ids: np.ndarray
+    token_ids: np.ndarray
+    logprobs: np.ndarray
+    model_logprobs: np.ndarray
+    sampling: Any
+    finish_reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """One run of a design. `status` is "ok", "error", "limit", "invalid_design" or "infrastructure"."""
+
+    index: int
+    segments: tuple[Segment, ...]
+    result: Any
+    correct: float
+    format: float
+    reward: float
+    status: str
+    reason: str = ""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the execution counts at all: False only when the machine lost it."""
+        return self.status != "infrastructure"
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """One script by the designer, with its N executions. `error` says why it cannot run ("" if it can)."""
+
+    index: int
+    segment: Segment | None
+    source: str
+    error: str
+    executions: tuple[Execution, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionTree:
+    """M designs × N executions of one question, rolled out at RL step `step`."""
+
+    question: Question
+    designs: tuple[Design, ...]
+    step: int = 0
+
+    @property
+    def rewards_MN(self) -> np.ndarray:
+        """Terminal rewards, float64[M, N]."""
+        return np.array([[e.reward for e in d.executions] for d in self.designs], np.float64)
+
+    @property
+    def valid_MN(self) -> np.ndarray:
+        """Which executions count, bool[M, N]: all but those lost to infrastructure (method, section 5)."""
+        return np.array([[e.valid for e in d.executions] for d in self.designs], bool)
+
+    @property
+    def executor_valid_MN(self) -> np.ndarray:
+        """Which executions enter executor statistics, bool[M, N]: valid, and at least one executor call made.
+
+        Without the second condition executors would be paid because another design failed to parse.
+        """
+        return np.array([[e.valid and len(e.segments) > 0 for e in d.executions] for d in self.designs], bool)

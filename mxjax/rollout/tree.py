@@ -1,0 +1,246 @@
+"""Hierarchical rollout: M designs per question, each executed N times, all in flight at once over the engine.
+
+Every script suspends at its calls; completions resume it. Which requests are made, their ids and their seeds depend on
+(seed, step, question, design, execution, call) alone, so a tree does not depend on the order in which replies arrive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mxjax import mas
+from mxjax.rollout.records import Design, Execution, Question, QuestionTree, Reward, Segment
+from mxjax.sampling import Completion, Engine, Request, SamplingParams
+
+DESIGNER, EXECUTOR = "designer", "executor"
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """Who plays a role: an engine, how it samples, and the prompt set ("short", "documented", or a TOML path)."""
+
+    engine: Engine
+    sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
+    prompt: str = "short"
+
+
+def derive_seed(*parts: Any) -> int:
+    """A 64-bit seed from any printable parts; the same on every machine and in every process."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+@dataclasses.dataclass
+class _Run:
+    """One execution under way: its script, and each call's ids so that a continuation extends them exactly."""
+
+    question: Question
+    design: int
+    index: int
+    script: Any
+    segments: list[Segment] = dataclasses.field(default_factory=list)
+    calls: dict[str, tuple[Any, np.ndarray]] = dataclasses.field(default_factory=dict)
+
+
+class _Rollout:
+    """State of one `collect`: what each request in flight will resume."""
+
+    def __init__(self, questions, roles, reward, tools, limits, shape, seed, step, format_weight):
+        self.questions, self.roles, self.reward = questions, roles, reward
+        self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
+        self.shape, self.seed, self.step = shape, seed, step
+        self.prompts = {name: mas.load_prompts(role.prompt) for name, role in roles.items()}
+        self.in_flight: dict[tuple[int, int], Callable[[Completion], None]] = {}
+        self.designs: dict[tuple[int, int], tuple[Segment | None, str, str]] = {}
+        self.executions: dict[tuple[int, int, int], Execution] = {}
+
+    def begin(self, scripts: Sequence[str] | None) -> None:
+        """Asks the designer for every design, or starts the given scripts."""
+        for q in range(len(self.questions)):
+            for i in range(self.shape[0]):
+                if scripts is None:
+                    self._ask_designer(q, i)
+                else:
+                    self._run_design(q, i, None, scripts[i])
+
+    def _send(self, role: str, prompt_ids, sampling: SamplingParams, resume) -> None:
+        engine = self.roles[role].engine
+        handle = engine.submit(Request(prompt_ids, sampling))
+        self.in_flight[id(engine), handle.id] = resume
+
+    def _sampling(self, role: str, q: int, *path) -> SamplingParams:
+        parts = (self.seed, self.step, self.questions[q].id, role, *path)
+        return self.roles[role].sampling.replace(seed=derive_seed(*parts))
+
+    def _ask_designer(self, q: int, i: int) -> None:
+        question, role = self.questions[q], self.roles[DESIGNER]
+        messages = mas.designer_messages(question.text, question.task_type, self.prompts[DESIGNER])
+        ids = np.array(role.engine.tokenizer.chat_ids(messages), np.int32)
+        sampling = self._sampling(DESIGNER, q, i)
+        if ids.size >= role.engine.max_len:
+            reason = f"designer prompt of {ids.size} tokens is over the engine's {role.engine.max_len}"
+            self._reject_design(q, i, None, "", reason)
+            return
+
+        def designed(completion: Completion) -> None:
+            segment = _segment(DESIGNER, "design", None, ids, sampling, completion)
+            try:
+                source = mas.parse_design(completion.text)
+            except mas.DesignError as error:
+                self._reject_design(q, i, segment, completion.text, str(error))
+            else:
+                self._run_design(q, i, segment, source)
+
+        self._send(DESIGNER, ids, sampling, designed)
+
+    def _reject_design(self, q: int, i: int, segment: Segment | None, source: str, error: str) -> None:
+        self.designs[q, i] = (segment, source, error)
+        for j in range(self.shape[1]):
+            self.executions[q, i, j] = Execution(j, (), None, 0.0, 0.0, 0.0, "invalid_design", error)
+
+    def _run_design(self, q: int, i: int, segment: Segment | None, source: str) -> None:
+        try:
+            checked = mas.check(source, self.limits)
+        except mas.DesignError as error:
+            self._reject_design(q, i, segment, source, str(error))
+            return
+        self.designs[q, i] = (segment, source, "")
+        question = self.questions[q]
+        for j in range(self.shape[1]):
+            script = mas.start(
+                checked, question.text, question.task_type, tools=self.tools, limits=self.limits,
+                prompts=self.prompts[EXECUTOR], seed=derive_seed(self.seed, self.step, question.id, "script", i, j),
+            )  # fmt: skip
+            run = _Run(question, i, j, script)
+            self._give_out(q, run, script.pending)
+
+    def _give_out(self, q: int, run: _Run, calls) -> None:
+        """Sends the calls that a script waits for; those answered without the engine resume it at once."""
+        while run.script.result is None and calls:
+            at_once = {}
+            for call in calls:
+                if isinstance(call, mas.ToolCall):
+                    at_once[call.id] = self._use_tool(call)
+                elif not self._ask_executor(q, run, call):
+                    at_once[call.id] = mas.Reply("", error="prompt_too_long")
+            calls = run.script.advance(at_once) if at_once else ()
+        if run.script.result is not None:
+            self._finish(q, run)
+
+    def _use_tool(self, call) -> Any:
+        try:
+            return mas.Reply(str(self.tools[call.name].func(**call.arguments)))
+        except Exception as error:  # a tool's failure is the script's to handle, never the rollout's
+            return mas.Reply("", error=f"{type(error).__name__}: {error}")
+
+    def _ask_executor(self, q: int, run: _Run, call) -> bool:
+        """Submits one agent call; False when its prompt does not fit the engine."""
+        engine = self.roles[EXECUTOR].engine
+        if call.parent in run.calls:
+            earlier, ids = run.calls[call.parent]
+            ids = engine.tokenizer.extend_ids(ids.tolist(), call.messages[len(earlier.messages) + 1 :])
+        else:
+            ids = engine.tokenizer.chat_ids(call.messages)
+        ids = np.array(ids, np.int32)
+        if ids.size >= engine.max_len:
+            return False
+        sampling = self._sampling(EXECUTOR, q, run.design, run.index, call.id).replace(**call.sampling)
+
+        def replied(completion: Completion) -> None:
+            run.segments.append(_segment(EXECUTOR, call.id, call.parent, ids, sampling, completion))
+            run.calls[call.id] = (call, np.concatenate([ids, completion.token_ids]))
+            reply = mas.Reply(
+                completion.text, len(completion.token_ids), completion.finish_reason, error=completion.error
+            )
+            self._give_out(q, run, run.script.advance({call.id: reply}))
+
+        self._send(EXECUTOR, ids, sampling, replied)
+        return True
+
+    def _finish(self, q: int, run: _Run) -> None:
+        result = run.script.result
+        segments = tuple(sorted(run.segments, key=lambda segment: segment.call_id))
+        verdict = self.reward(run.question, result, segments)
+        self.executions[q, run.design, run.index] = Execution(
+            index=run.index, segments=segments, result=result,
+            correct=float(verdict.correct), format=float(verdict.format),
+            reward=verdict.total(self.format_weight),
+            status=result.status if verdict.valid else "infrastructure", reason=result.reason or verdict.how,
+        )  # fmt: skip
+
+    def drive(self, progress) -> None:
+        """Steps the engines until nothing is in flight."""
+        engines = list({id(role.engine): role.engine for role in self.roles.values()}.values())
+        while self.in_flight:
+            for engine in engines:
+                for completion in engine.step():
+                    self.in_flight.pop((id(engine), completion.request_id))(completion)
+            progress(len(self.executions))
+
+    def trees(self) -> list[QuestionTree]:
+        """The finished trees, in the order of the questions."""
+        M, N = self.shape
+        trees = []
+        for q, question in enumerate(self.questions):
+            designs = []
+            for i in range(M):
+                segment, source, error = self.designs[q, i]
+                executions = tuple(self.executions[q, i, j] for j in range(N))
+                designs.append(Design(i, segment, source, error, executions))
+            trees.append(QuestionTree(question, tuple(designs), self.step))
+        return trees
+
+
+def _segment(role, call_id, parent, prompt_ids, sampling, completion: Completion) -> Segment:
+    return Segment(
+        role, call_id, parent, prompt_ids, completion.token_ids, completion.logprobs, completion.model_logprobs,
+        sampling, completion.finish_reason,
+    )  # fmt: skip
+
+
+def collect(
+    questions: Sequence[Question],
+    roles: Mapping[str, Role],
+    reward: Callable[[Question, Any, Sequence[Segment]], Reward],
+    tools: Mapping[str, Any] | None = None,
+    limits: Any = None,
+    designs: int = 4,
+    executions: int = 4,
+    seed: int = 0,
+    step: int = 0,
+    scripts: Sequence[str] | None = None,
+    format_weight: float = 0.4,
+    progress: Callable[[int], None] = lambda executions_done: None,
+) -> list[QuestionTree]:
+    """Rolls out `designs` × `executions` trees for all questions at once (method, section 3).
+
+    Args:
+      questions: what to answer; ids must be distinct, since seeds derive from them.
+      roles: "designer" and "executor"; a shared policy is the same engine in both.
+      reward: called with (question, result, executor segments) of each execution that ran; R = correct +
+        `format_weight` * format. A design that cannot run gets 0 and its error as the reason.
+      tools: host tools that scripts may register, by name.
+      limits: `mas.Limits` of each execution.
+      seed, step: every request's and script's seed derives from them.
+      scripts: fixed designs to execute instead of sampled ones (baselines); then no designer role is needed.
+      progress: called with the number of executions done.
+
+    Raises ValueError for missing roles, repeated question ids, or counts below 1.
+    """
+    needed = {EXECUTOR} if scripts is not None else {DESIGNER, EXECUTOR}
+    if missing := needed - set(roles):
+        raise ValueError(f"collect needs a role for {', '.join(sorted(missing))}; got {sorted(roles)}")
+    if len({question.id for question in questions}) != len(questions):
+        raise ValueError("question ids must be distinct: seeds derive from them")
+    designs = designs if scripts is None else len(scripts)
+    if designs < 1 or executions < 1:
+        raise ValueError(f"designs and executions must be at least 1, got {designs} and {executions}")
+    rollout = _Rollout(questions, roles, reward, tools, limits, (designs, executions), seed, step, format_weight)
+    rollout.begin(scripts)
+    rollout.drive(progress)
+    return rollout.trees()

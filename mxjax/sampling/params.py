@@ -1,0 +1,85 @@
+"""Requests and completions: what goes into the engine and what comes out.
+
+Settings carry vLLM's names and defaults, so that a user's sampling dictionary works unchanged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+MAX_STOP_IDS = 8
+MIN_TEMPERATURE = 1e-5  # logits divided by less leave float32
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingParams:
+    """How one request is sampled. `temperature` 0 is greedy; `top_k` 0 or -1, `top_p` 1 and `min_p` 0 are off.
+
+    `stop_token_ids` add to the tokenizer's own; a stop id is kept in `token_ids`. `stop` strings end the text before
+    them and the ids at the one that completes them. The first `min_tokens` tokens can neither be stop ids nor complete
+    a stop string. `seed` None takes the engine's next one. Raises ValueError for impossible values.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    max_tokens: int = 256
+    min_tokens: int = 0
+    stop: Sequence[str] = ()
+    stop_token_ids: Sequence[int] = ()
+    seed: int | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
+        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        checks = [
+            (
+                self.temperature == 0 or MIN_TEMPERATURE <= self.temperature < math.inf,
+                f"temperature must be 0 (greedy) or a number of at least {MIN_TEMPERATURE}",
+            ),
+            (self.top_k >= -1, "top_k must be a count, or 0 or -1 for all tokens"),
+            (0 < self.top_p <= 1, "top_p must be in (0, 1]"),
+            (0 <= self.min_p <= 1, "min_p must be in [0, 1]"),
+            (self.max_tokens >= 1, "max_tokens must be at least 1"),
+            (0 <= self.min_tokens <= self.max_tokens, "min_tokens must be between 0 and max_tokens"),
+            (all(self.stop), "stop strings must not be empty"),
+        ]
+        for holds, sentence in checks:
+            if not holds:
+                raise ValueError(f"{sentence}; got {self}")
+
+    def replace(self, **changes) -> SamplingParams:
+        """A copy with some settings changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One call: the exact ids to continue. `parent` is the id of an earlier request whose ids these extend, if any."""
+
+    prompt_token_ids: Sequence[int]
+    sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
+    parent: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """What was sampled: `token_ids` int32[R], both log-probabilities f32[R] in nats, and why it ended.
+
+    `logprobs` are those of the distribution sampled from (after temperature and truncation), `model_logprobs` those
+    of softmax(logits / T) before truncation (T = 1 for greedy). `text` leaves out special tokens and stop strings.
+    `finish_reason` is "stop", "length", "cancelled", "deadline" or "error" (`error` says why; there is no text).
+    """
+
+    request_id: int
+    token_ids: np.ndarray
+    text: str
+    logprobs: np.ndarray
+    model_logprobs: np.ndarray
+    finish_reason: str
+    error: str | None = None

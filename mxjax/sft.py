@@ -1,0 +1,147 @@
+"""Cold start: supervised fine-tuning on filtered trajectories of both roles (method, section 7).
+
+Every assistant turn of a conversation is trained, everything else is masked. The learner, the packing and the
+checkpoints are those of reinforcement learning; only the loss differs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from mxjax import models, teacher
+from mxjax.config import UserError, to_json, user_errors
+from mxjax.models.tokenizer import Tokenizer
+from mxjax.rl import Learner, TrainingSegment, init_state, make_optimizer, sft_loss, training_segment
+from mxjax.rollout import Question
+from mxjax.runs import (
+    checkpoints,
+    load_policy,
+    open_workdir,
+    question_pools,
+    resume_state,
+    run_mesh,
+    save_state,
+)
+from mxjax.telemetry import progress_bar
+
+NOT_READ = ("rl", "rollout", "reward", "eval", "engine", "task")
+Conversation = Sequence[Mapping[str, str]]
+
+
+def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
+    """Runs or continues the cold start in `config.workdir`; returns the last step's metrics.
+
+    Raises UserError, in one sentence, for what the user can mend.
+    """
+    started, settings, mesh = time.monotonic(), config.sft, run_mesh(config)
+    conversations = load_examples(config, question_pools(config).train)
+    policy = starting_policy(config, conversations, mesh)
+    optimizer = {**settings.optimizer, "total_steps": settings.optimizer.total_steps or settings.steps + 1}
+    with user_errors():
+        learner = Learner(
+            policy.config, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",),
+            row_length=settings.row_length, microbatch_rows=settings.microbatch_rows,
+            minibatch_segments=settings.batch_segments,
+        )  # fmt: skip
+    workdir = open_workdir(config, policy.config, policy.tokenizer, NOT_READ)
+    segments = [segment(policy.tokenizer, conversation) for conversation in conversations]
+    usable = [s for s in segments if len(s) <= settings.row_length]
+    if not usable:
+        raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
+    data_s, metrics = time.monotonic() - started, {}
+
+    with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
+        state = resume_state(checkpointer, init_state({"shared": policy.params}, learner.optimizer, "sft"))
+        workdir.drop_metrics_from(state.step)
+        task = bar.add_task("cold start", total=settings.steps, completed=state.step, note="")
+        while state.step < settings.steps:
+            step = state.step
+            batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
+            state, metrics = learner.update(state, batch, {"sft": 1.0}, config.seed)
+            workdir.log(step, "", "sft", metrics)
+            if state.step % config.checkpoint.every == 0 or state.step == settings.steps:
+                save_state(checkpointer, state, config, "sft")
+            bar.update(task, completed=state.step, note=f"loss {metrics['sft/loss']:.3f}")
+    dropped = len(segments) - len(usable)
+    phases_s = {"cold_start_data": data_s, "cold_start": time.monotonic() - started - data_s}
+    if metrics:  # a finished run keeps its own figures
+        workdir.write_results("sft", to_json(config), [{"examples": len(usable), "too_long": dropped}], phases_s,
+                              config.seed)  # fmt: skip
+    return metrics
+
+
+def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Conversation]:
+    """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's."""
+    name = config.sft.examples
+    if name == "teacher:arithmetic":
+        prompts = (config.roles.designer.prompt, config.roles.executor.prompt)
+        return teacher.teach(questions[: config.sft.questions], prompts, config.seed)
+    if name.startswith("jsonl:"):
+        return read_conversations(name.removeprefix("jsonl:"))
+    raise UserError(f"sft.examples must be teacher:arithmetic or jsonl:PATH, got {name!r}")
+
+
+def read_conversations(path: str) -> list[Conversation]:
+    """Rows {"messages": [{"role", "content"}, ...]} of a jsonl file, each ending with the assistant."""
+    file, conversations = epath.Path(path), []
+    if not file.exists():
+        raise UserError(f"sft.examples names {path}, which does not exist; check the path")
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        try:
+            messages = json.loads(line)["messages"]
+            good = bool(messages) and all(isinstance(m["content"], str) for m in messages)
+            good = good and messages[-1]["role"] == "assistant"
+        except (ValueError, KeyError, TypeError):
+            good = False
+        if not good:
+            raise UserError(f'{path}, line {number}: expected {{"messages": [...]}} that ends with the assistant')
+        conversations.append(messages)
+    if not conversations:
+        raise UserError(f"{path} holds no example; add rows or choose another sft.examples")
+    return conversations
+
+
+def starting_policy(config: ConfigDict, conversations: Sequence[Conversation], mesh) -> models.Policy:
+    """The policy of `init`; for a random one, with a tokenizer trained on the examples."""
+    if not config.init.startswith("random:"):
+        return load_policy(config, mesh)
+    with user_errors():
+        cfg = models.preset(config.init.removeprefix("random:")).replace(**config.model)
+    texts = [message["content"] for conversation in conversations for message in conversation]
+    tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
+    cfg = cfg.replace(vocab_size=tokenizer.vocab_size)
+    return models.Policy(models.init_params(jax.random.key(config.seed), cfg, mesh), cfg, tokenizer)
+
+
+def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment:
+    """One conversation as a token stream in which the assistant's turns, their end token included, have weight 1."""
+    ids: list[int] = []
+    weights: list[float] = []
+    asked: list[Mapping[str, str]] = []
+    for message in conversation:
+        if message["role"] != "assistant":
+            asked.append(message)
+            continue
+        ids = tokenizer.extend_ids(ids, asked) if ids else tokenizer.chat_ids(asked)
+        weights += [0.0] * (len(ids) - len(weights))
+        reply = [*tokenizer.encode(message["content"]), tokenizer.end_id]
+        ids, weights, asked = [*ids, *reply], weights + [1.0] * len(reply), []
+    return training_segment("sft", [], ids, weight=weights)
+
+
+def batch_indices(examples: int, size: int, seed: int, step: int) -> np.ndarray:
+    """Which examples step `step` takes, a function of (seed, step): pieces of one seeded shuffle per epoch, in turn."""
+    wanted = np.arange(step * size, (step + 1) * size)
+    picked = np.empty(size, np.int64)
+    for epoch in np.unique(wanted // examples):
+        order = np.random.default_rng([seed % 2**64, int(epoch)]).permutation(examples)
+        inside = wanted // examples == epoch
+        picked[inside] = order[wanted[inside] % examples]
+    return picked

@@ -1,0 +1,78 @@
+"""The mesh, one table of rules from logical to mesh axes, and the two helpers that apply it.
+
+Model code names what an axis means ("heads", "batch"); only this file knows which devices that goes to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+RULES: dict[str, tuple[str, ...]] = {
+    "batch": ("data", "fsdp"),
+    "slots": ("data", "fsdp"),
+    "embed": ("fsdp",),
+    "vocab": ("tensor",),
+    "heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "mlp": ("tensor",),
+    "layers": (),
+}
+
+
+def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh with the axes data, fsdp, tensor. `shape` gives sizes by name; one of them may be -1 (the rest).
+
+    The default puts every device on `fsdp`. Raises ValueError when the sizes do not multiply to the device count.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = {axis: 1 for axis in MESH_AXES}
+    unknown = set(shape or {}) - set(MESH_AXES)
+    if unknown:
+        raise ValueError(f"unknown mesh axes {sorted(unknown)}; known: {', '.join(MESH_AXES)}")
+    sizes.update(shape if shape else {"fsdp": -1})
+    free = [axis for axis, size in sizes.items() if size == -1]
+    fixed = 1
+    for size in sizes.values():
+        fixed *= size if size != -1 else 1
+    if len(free) > 1:
+        raise ValueError(f"only one mesh axis may be -1, got {dict(sizes)}")
+    if free:
+        sizes[free[0]] = max(1, len(devices) // fixed)
+    count = fixed * (sizes[free[0]] if free else 1)
+    if count != len(devices):
+        raise ValueError(f"mesh {dict(sizes)} needs {count} devices, there are {len(devices)}; set mesh.* to match")
+    return jax.make_mesh(
+        tuple(sizes.values()), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
+    )
+
+
+def partition_spec(mesh_shape: Mapping[str, int], axes: Sequence[str | None], shape: Sequence[int]) -> PartitionSpec:
+    """PartitionSpec of an array with these logical axes; mesh axes that do not divide a dimension are left out."""
+    entries = []
+    for axis, size in zip(axes, shape, strict=True):
+        used = []
+        for mesh_axis in RULES[axis] if axis else ():
+            ways = mesh_shape.get(mesh_axis, 1)
+            if ways > 1 and size % ways == 0:
+                used.append(mesh_axis)
+                size //= ways
+        entries.append(tuple(used) if len(used) > 1 else used[0] if used else None)
+    return PartitionSpec(*entries)
+
+
+def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
+    """Sharding on `mesh` of an array with these logical axes and this shape."""
+    return NamedSharding(mesh, partition_spec(mesh.shape, axes, shape))
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+    """Pins a traced array to the layout of its logical axes under `jax.set_mesh`; without a mesh does nothing."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, partition_spec(mesh.shape, axes, x.shape))

@@ -1,0 +1,157 @@
+"""A scripted teacher for the cold start on arithmetic: varied designs, and worked solutions of several qualities.
+
+It shows ways of behaving, not which of them pays: some agents answer at once, some step by step, some check; some
+designs ask one agent, some vote, reflect, debate or pass work on. Finding out what pays is left to reinforcement
+learning. Every prompt is one that the interpreter really sends, since the teacher answers the calls of its own running
+designs, and an episode is kept only when its final answer is right (method, section 7).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+
+from mxjax import mas
+from mxjax.data.arithmetic import evaluate
+from mxjax.rewards import extract_answer, grade_math
+from mxjax.rollout import Question
+
+AT_ONCE, STEPS, CHECKED = "at once", "steps", "checked"
+
+# What agents are told -> how the teacher then behaves, with weights.
+AGENT_TEXTS: Mapping[str, Mapping[str, float]] = {
+    "Answer at once.": {AT_ONCE: 1.0},
+    "Solve the task.": {AT_ONCE: 0.6, STEPS: 0.4},
+    "Work step by step.": {STEPS: 0.8, AT_ONCE: 0.2},
+    "Work step by step, then check.": {CHECKED: 0.7, STEPS: 0.2, AT_ONCE: 0.1},
+}
+PATTERNS = {"single": 3, "vote": 2, "reflection": 2, "debate": 1, "pipeline": 2}
+SLIP = 0.3  # how often a first attempt that will be criticised is wrong, so that there is something to find
+
+HEAD = (
+    "<code>\n```python\nfrom workflow import Workflow, AgentNode, EnsembleNode, ReflectionNode, DebateNode\n"
+    "workflow = Workflow()\nworkflow.add_node("
+)
+NEXT = ")\nworkflow.add_node("
+TAIL = ")\nworkflow.run(question)\n```\n</code>"
+ANSWER = "</delivery>\nFINAL ANSWER: \\boxed{"
+
+# Strings that a tokenizer trained on this teacher keeps as one token each.
+ATOMS = (
+    HEAD, NEXT, TAIL, "<delivery>", ANSWER, 'AgentNode("', 'EnsembleNode("vote", [', '], "majority_vote"',
+    'ReflectionNode("reflection", ', ", num_iterations=1", 'DebateNode("debate", [', "], num_rounds=1",
+    "VERDICT: CORRECT", "VERDICT: INCORRECT", "\nReview:\n", "\nJudge:\n", "\nBefore you:\n", "Design a workflow.",
+    "\nDeliver, then answer.", "Problem type: ", "\nAnalysis: ", "\nPattern: ", "\nAgents: ", "\nFlow: ", *AGENT_TEXTS,
+)  # fmt: skip
+
+
+def teach(questions: Sequence[Question], prompts: tuple[str, str], seed: int = 0) -> list[list[dict[str, str]]]:
+    """Conversations of both roles for arithmetic questions; `prompts` are the designer's and the executor's sets.
+
+    Each ends with the assistant turn to learn. Raises ValueError for a question without an arithmetic expression.
+    """
+    designer, executor = map(mas.load_prompts, prompts)
+    conversations = []
+    for question in questions:
+        rng = random.Random(f"{seed}:{question.id}")
+        reply = design(question, rng)
+        calls: list[tuple[Sequence[Mapping[str, str]], str]] = []
+
+        def chat(messages, question=question, rng=rng, calls=calls):
+            answer, right = answer_call(messages, expression_of(question.text), executor, rng)
+            if right:
+                calls.append((messages, answer))
+            return answer
+
+        result = mas.run(mas.parse_design(reply), question.text, chat, question.task_type, prompts=executor)
+        if result.status == "ok" and grade_math(question.gold, result.content):
+            asked = mas.designer_messages(question.text, question.task_type, designer)
+            conversations.append([*asked, {"role": "assistant", "content": reply}])
+            conversations += [[*messages, {"role": "assistant", "content": text}] for messages, text in calls]
+    return conversations
+
+
+def expression_of(text: str) -> str:
+    """The arithmetic expression in a question's text. Raises ValueError if there is none."""
+    found = max(re.findall(r"[\d(][\d\s()+*/-]*", text), key=len, default="").strip()
+    if not re.search(r"\d", found):
+        raise ValueError(f"the arithmetic teacher finds no expression in {text[:80]!r}; use another sft.examples")
+    return found
+
+
+def design(question: Question, rng: random.Random) -> str:
+    """A designer's reply: five labelled parts, then the script."""
+    terms = len(re.findall(r"\d+", expression_of(question.text)))
+    pattern = rng.choices(list(PATTERNS), list(PATTERNS.values()))[0]
+    told = rng.choice(list(AGENT_TEXTS))
+    agent = lambda name, text=told: f'AgentNode("{name}", "{text}")'
+    if pattern == "single":
+        agents, flow, nodes = "1", "answer", agent("a")
+    elif pattern == "vote":
+        members = ", ".join(agent(name) for name in "abc")
+        agents, flow, nodes = "3", "vote", f'EnsembleNode("vote", [{members}], "majority_vote")'
+    elif pattern == "reflection":
+        agents, flow, nodes = "1", "review", f'ReflectionNode("reflection", {agent("a")}, num_iterations=1)'
+    elif pattern == "debate":
+        agents, flow, nodes = "2", "judge", f'DebateNode("debate", [{agent("a")}, {agent("b")}], num_rounds=1)'
+    else:
+        agents, flow, nodes = "2", "pass on", agent("a") + NEXT + agent("b", rng.choice(list(AGENT_TEXTS)))
+    return (
+        f"Problem type: arithmetic\nAnalysis: {terms} terms\nPattern: {pattern}\nAgents: {agents}\nFlow: {flow}\n"
+        f"{HEAD}{nodes}{TAIL}"
+    )
+
+
+def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Random) -> tuple[str, bool]:
+    """The teacher's reply to one call of a running design, and whether it is right."""
+    asked = messages[-1]["content"]
+    truth = str(evaluate(expression))
+    criticised = filled_field(prompts.reflection, "response", asked)
+    if criticised is not None:
+        right = extract_answer(criticised) == truth
+        return f"{worked(expression)}\nVERDICT: {'CORRECT' if right else 'INCORRECT'}", True
+    told = next((text for text in AGENT_TEXTS if messages[0]["content"].startswith(text)), "Work step by step.")
+    ways = AGENT_TEXTS[told]
+    way = rng.choices(list(ways), list(ways.values()))[0]
+    answer = truth
+    if way == AT_ONCE and rng.random() < SLIP:
+        answer = str(int(truth) + rng.choice((-10, -2, -1, 1, 2, 10)))
+    delivery = {AT_ONCE: answer, STEPS: worked(expression), CHECKED: f"{worked(expression)}; {undone(expression)}"}[way]
+    return f"<delivery>{delivery}{ANSWER}{answer}}}", answer == truth
+
+
+def filled_field(template: str, field: str, text: str) -> str | None:
+    """What stands at {field} in a text made from the template; None when the text was not made from it."""
+    pieces = re.split(r"\{(\w+)\}", template)
+    pattern = "".join(
+        re.escape(piece) if n % 2 == 0 else f"(?P<{piece}>.*)" if piece == field else ".*"
+        for n, piece in enumerate(pieces)
+    )
+    match = re.fullmatch(pattern, text, re.DOTALL)
+    return match[field] if match else None
+
+
+def _steps(expression: str) -> list[tuple[int, str, int, int]]:
+    """(a, op, b, a op b) for each step: products first, then left to right."""
+    tokens: list = [int(t) if t.isdigit() else t for t in re.findall(r"\d+|[+*-]", expression)]
+    steps = []
+    while len(tokens) > 1:
+        at = tokens.index("*") if "*" in tokens else 1
+        a, op, b = tokens[at - 1 : at + 2]
+        value = {"+": a + b, "-": a - b, "*": a * b}[op]
+        steps.append((a, op, b, value))
+        tokens[at - 1 : at + 2] = [value]
+    return steps
+
+
+def worked(expression: str) -> str:
+    """The expression step by step: "12+7=19, 19-3=16"."""
+    return ", ".join(f"{a}{op}{b}={value}" for a, op, b, value in _steps(expression)) or expression
+
+
+def undone(expression: str) -> str:
+    """The sums undone from the answer back, as a check: "16+3=19, 19-7=12"."""
+    inverse = {"+": "-", "-": "+"}
+    steps = [step for step in reversed(_steps(expression)) if step[1] in inverse]
+    return ", ".join(f"{value}{inverse[op]}{b}={a}" for a, op, b, value in steps) or worked(expression)

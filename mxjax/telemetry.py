@@ -1,0 +1,206 @@
+"""The working directory of a run: its config, metrics, whole episodes, and results. People debug from these.
+
+Only process 0 writes. Files go through `etils.epath`, so a workdir may be a bucket.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mxjax import __version__
+from mxjax.rollout.records import Execution, QuestionTree, Segment
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON: arrays to lists, dataclasses to dicts, numbers that are not finite to None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | jax.Array):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def read_json(path: epath.PathLike) -> Any:
+    """The content of a JSON file."""
+    return json.loads(epath.Path(path).read_text())
+
+
+class Workdir:
+    """Files of one run under `path`: config.json, metrics.jsonl, episodes/, results.json."""
+
+    def __init__(self, path: epath.PathLike):
+        self.path = epath.Path(path)
+        self._started = time.monotonic()
+        self._writes = jax.process_index() == 0
+        if self._writes:
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        """Where the checkpointer works."""
+        return self.path / "checkpoints"
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes a whole JSON file, by way of a temporary one, so that a reader never sees half of it."""
+        if self._writes:
+            temporary = self.path / f"{name}.tmp"
+            temporary.write_text(json.dumps(plain(value), indent=1) + "\n")
+            temporary.replace(self.path / name)
+
+    def log(self, step: int, stage: str, phase: str, metrics: Mapping[str, Any]) -> None:
+        """Appends one line {step, stage, phase, time_s, ...} to metrics.jsonl; time_s counts from this start."""
+        row = {"step": step, "stage": stage, "phase": phase, "time_s": time.monotonic() - self._started, **metrics}
+        self._append("metrics.jsonl", [row])
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All metrics lines so far; a last line cut by a kill is left out."""
+        path = self.path / "metrics.jsonl"
+        rows = []
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def drop_metrics_from(self, step: int) -> None:
+        """Drops the rows of steps that a run resumed at `step` takes again; evaluations of that state stay."""
+        if self._writes and (self.path / "metrics.jsonl").exists():
+            done = lambda row: row["step"] < step or (row["step"] == step and row["phase"] == "eval")
+            kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if done(row))
+            (self.path / "metrics.jsonl").write_text(kept)
+
+    def save_episodes(self, name: Any, trees: Sequence[QuestionTree], decode) -> None:
+        """Writes whole trees to episodes/<name>.jsonl, and as text for people to episodes/<name>.txt."""
+        if not self._writes:
+            return
+        folder = self.path / "episodes"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [json.dumps(_tree_record(tree, decode)) + "\n" for tree in trees]
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+        (folder / f"{name}.txt").write_text("\n".join(tree_text(tree, decode) for tree in trees))
+
+    def write_results(self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int):
+        """Writes results.json: what was run, on what, and one row per system and benchmark."""
+        device = jax.devices()[0]
+        self.write_json(
+            "results.json",
+            {
+                "schema": 1,
+                "command": command,
+                "config": config,
+                "versions": {"mxjax": __version__, "jax": jax.__version__},
+                "device": f"{jax.device_count()} x {device.device_kind}",
+                "sandbox_level": None,
+                "seed": seed,
+                "rows": rows,
+                "phases_s": phases_s,
+            },
+        )
+
+    def _append(self, name: str, rows: Iterable[Any]) -> None:
+        if not self._writes:
+            return
+        lines = "".join(json.dumps(plain(row)) + "\n" for row in rows)
+        path = self.path / name
+        if "://" in str(self.path):  # object stores cannot append
+            path.write_text((path.read_text() if path.exists() else "") + lines)
+        else:
+            with path.open("a") as file:
+                file.write(lines)
+
+
+def _call_record(segment: Segment, decode) -> dict[str, Any]:
+    return {
+        "role": segment.role,
+        "call_id": segment.call_id,
+        "parent": segment.parent,
+        "prompt": decode(segment.prompt_token_ids),
+        "reply": decode(segment.token_ids),
+        "tokens": len(segment.token_ids),
+        "finish_reason": segment.finish_reason,
+        "prompt_token_ids": segment.prompt_token_ids,
+        "token_ids": segment.token_ids,
+        "model_logprobs": segment.model_logprobs,
+    }
+
+
+def _execution_record(execution: Execution, decode) -> dict[str, Any]:
+    return {
+        "index": execution.index,
+        "status": execution.status,
+        "reason": execution.reason,
+        "correct": execution.correct,
+        "format": execution.format,
+        "reward": execution.reward,
+        "answer": getattr(execution.result, "content", ""),
+        "calls": [_call_record(segment, decode) for segment in execution.segments],
+    }
+
+
+def _tree_record(tree: QuestionTree, decode) -> dict[str, Any]:
+    designs = [
+        {
+            "index": design.index,
+            "source": design.source,
+            "error": design.error,
+            "call": None if design.segment is None else _call_record(design.segment, decode),
+            "executions": [_execution_record(execution, decode) for execution in design.executions],
+        }
+        for design in tree.designs
+    ]
+    return plain({"question": tree.question, "step": tree.step, "designs": designs})
+
+
+def tree_text(tree: QuestionTree, decode) -> str:
+    """A tree as a transcript: each design, then each execution's calls and its reward."""
+    lines = [f"QUESTION {tree.question.id}: {tree.question.text}", f"gold: {tree.question.gold}", ""]
+    for design in tree.designs:
+        lines += [f"== design {design.index} ==", design.source.strip(), ""]
+        if design.error:
+            lines += [f"rejected: {design.error}", ""]
+            continue
+        for execution in design.executions:
+            lines.append(f"-- execution {design.index}.{execution.index} --")
+            for segment in execution.segments:
+                lines += [f"[{segment.call_id}] < {decode(segment.prompt_token_ids)}"]
+                lines += [f"[{segment.call_id}] > {decode(segment.token_ids)}"]
+            lines.append(
+                f"answer: {getattr(execution.result, 'content', '')!r}  reward {execution.reward:.2f} "
+                f"(correct {execution.correct:g}, format {execution.format:g}) {execution.status} {execution.reason}\n"
+            )
+    return "\n".join(lines)
+
+
+def progress_bar(quiet: bool = False) -> Progress:
+    """A progress display with count, time spent, time left, and a `note` field for the current figures."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        disable=quiet or jax.process_index() != 0,
+    )

@@ -1,0 +1,309 @@
+"""The transformer against a NumPy one written from the formulas, and the promises of its training forward pass."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import optional
+
+from mxjax.models import ModelConfig, forward, token_logprobs
+from mxjax.models.params import abstract_params
+from mxjax.models.transformer import LOGIT_BLOCK, QUERY_BLOCK, hidden_states, packed_attention, token_stats
+
+CFG = ModelConfig(
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    rope_theta=1000.0,
+    rms_norm_eps=1e-5,
+    qk_norm=True,
+    tie_word_embeddings=False,
+    remat="none",
+)
+LLAMA = CFG.replace(qk_norm=False, tie_word_embeddings=True)
+
+
+@functools.cache
+def params(cfg=CFG):
+    """Random parameters; large enough that attention and gates are far from uniform."""
+    rng = np.random.default_rng(0)
+
+    def leaf(path, p):
+        noise = rng.normal(size=p.shape)
+        scaled = 1 + 0.3 * noise if "norm" in jax.tree_util.keystr(path) else 2 * noise / np.sqrt(cfg.hidden_size)
+        return jnp.asarray(scaled, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(leaf, abstract_params(cfg))
+
+
+def packed(lengths, total, seed=0):
+    """Tokens, positions, segment ids int32[1, total] of segments of these lengths, then padding."""
+    tokens = np.random.default_rng(seed).integers(0, CFG.vocab_size, total)
+    positions, ids, start = np.zeros(total, int), np.zeros(total, int), 0
+    for index, length in enumerate(lengths, 1):
+        positions[start : start + length] = np.arange(length)
+        ids[start : start + length] = index
+        start += length
+    return tuple(np.asarray(a, np.int32)[None] for a in (tokens, positions, ids))
+
+
+def alone(tokens):
+    """The same arrays for one segment in a row of its own."""
+    n = len(tokens)
+    return tuple(np.asarray(a, np.int32)[None] for a in (tokens, np.arange(n), np.ones(n)))
+
+
+run_forward = jax.jit(forward, static_argnums=1)
+run_stats = jax.jit(token_stats, static_argnums=1)
+
+
+# A transformer from the formulas, one token and one head at a time, in float64.
+
+
+def numpy_norm(x, weight, eps):
+    return x / np.sqrt((x**2).mean() + eps) * weight
+
+
+def numpy_rope(x, position, theta):
+    half = len(x) // 2
+    out = np.zeros_like(x)
+    for i in range(half):
+        angle = position * theta ** (-2 * i / len(x))
+        out[i] = x[i] * np.cos(angle) - x[i + half] * np.sin(angle)
+        out[i + half] = x[i + half] * np.cos(angle) + x[i] * np.sin(angle)
+    return out
+
+
+def numpy_softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def numpy_forward(policy, cfg, tokens):
+    """Logits float64[n, V] of one segment."""
+    policy = jax.tree.map(lambda x: np.asarray(x, np.float64), policy)
+    eps, group = cfg.rms_norm_eps, cfg.num_attention_heads // cfg.num_key_value_heads
+    x = policy["embed"][tokens]
+    for index in range(cfg.num_hidden_layers):
+        p = {name: leaf[index] for name, leaf in policy["layers"].items()}
+        normed = [numpy_norm(v, p["attn_norm"], eps) for v in x]
+
+        def heads(w, norm, t, normed=normed, p=p):
+            vectors = np.einsum("d,dnh->nh", normed[t], w)
+            if cfg.qk_norm:
+                vectors = np.stack([numpy_norm(v, p[norm], eps) for v in vectors])
+            return [numpy_rope(v, t, cfg.rope_theta) for v in vectors]
+
+        queries = [heads(p["wq"], "q_norm", t) for t in range(len(tokens))]
+        keys = [heads(p["wk"], "k_norm", t) for t in range(len(tokens))]
+        values = [np.einsum("d,dkh->kh", v, p["wv"]) for v in normed]
+        for t in range(len(tokens)):
+            for n in range(cfg.num_attention_heads):
+                k = n // group
+                scores = np.array([queries[t][n] @ keys[s][k] for s in range(t + 1)]) / np.sqrt(cfg.head_dim)
+                mixed = sum(w * values[s][k] for s, w in enumerate(numpy_softmax(scores)))
+                x[t] = x[t] + mixed @ p["wo"][n]
+        for t in range(len(tokens)):
+            h = numpy_norm(x[t], p["mlp_norm"], eps)
+            gate = h @ p["w_gate"]
+            x[t] = x[t] + (gate / (1 + np.exp(-gate)) * (h @ p["w_up"])) @ p["w_down"]
+    head = policy["embed"].T if cfg.tie_word_embeddings else policy["lm_head"]
+    return np.stack([numpy_norm(v, policy["final_norm"], eps) @ head for v in x])
+
+
+@pytest.mark.parametrize("cfg", [CFG, LLAMA, CFG.replace(num_key_value_heads=1)], ids=["qwen3", "llama", "mqa"])
+def test_equals_numpy(cfg):
+    tokens = np.random.default_rng(1).integers(0, cfg.vocab_size, 9)
+    expected = numpy_forward(params(cfg), cfg, tokens)
+    np.testing.assert_allclose(run_forward(params(cfg), cfg, *alone(tokens))[0], expected, rtol=1e-4, atol=1e-4)
+
+
+# Packed rows.
+
+
+def test_packed_segments_equal_separate_rows():
+    lengths = [5, 9, 3]
+    rows = packed(lengths, 20)
+    together = run_forward(params(), CFG, *rows)[0]
+    start = 0
+    for length in lengths:
+        separate = run_forward(params(), CFG, *alone(rows[0][0, start : start + length]))[0]
+        np.testing.assert_allclose(together[start : start + length], separate, rtol=1e-4, atol=1e-5)
+        start += length
+    assert np.isfinite(together).all()
+
+
+def test_a_later_token_changes_no_earlier_logit():
+    rows = packed([12], 12)
+    before = run_forward(params(), CFG, *rows)[0]
+    changed = rows[0].copy()
+    changed[0, 7] = (changed[0, 7] + 1) % CFG.vocab_size
+    after = run_forward(params(), CFG, changed, *rows[1:])[0]
+    np.testing.assert_array_equal(before[:7], after[:7])
+    assert not np.allclose(before[7:], after[7:])
+
+
+def test_neighbours_in_a_row_and_padding_change_nothing():
+    rows = packed([6, 6], 16)
+    before = run_forward(params(), CFG, *rows)[0]
+    changed = rows[0].copy()
+    changed[0, :6] = 0
+    changed[0, 12:] = 0
+    after = run_forward(params(), CFG, changed, *rows[1:])[0]
+    np.testing.assert_array_equal(before[6:12], after[6:12])
+
+
+def dense_attention(q, k, v, segment_ids):
+    """Causal attention in each segment with every score at once."""
+    B, T, N, H = q.shape
+    k, v = (np.repeat(a, N // k.shape[2], axis=2) for a in (k, v))
+    scores = np.einsum("btnh,bsnh->bnts", q, k) / np.sqrt(H)
+    visible = np.tril(np.ones((T, T), bool)) & (segment_ids[:, :, None] == segment_ids[:, None, :])
+    scores = np.where(visible[:, None], scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bnts,bsnh->btnh", weights / weights.sum(-1, keepdims=True), v)
+
+
+@pytest.mark.parametrize("T", [QUERY_BLOCK - 1, QUERY_BLOCK + 1, 2 * QUERY_BLOCK + 77])
+def test_attention_in_blocks_equals_dense(T):
+    rng = np.random.default_rng(T)
+    q, k, v = (rng.normal(size=(1, T, n, 4)).astype(np.float32) for n in (2, 1, 1))
+    ids = np.sort(rng.integers(1, 5, (1, T)).astype(np.int32), axis=1)
+    found = jax.jit(packed_attention)(q, k, v, ids)
+    np.testing.assert_allclose(found, dense_attention(q, k, v, ids), rtol=1e-4, atol=1e-5)
+
+
+# Log-probabilities.
+
+
+def expected_stats(policy, cfg, rows, temperature):
+    logits = run_forward(policy, cfg, *rows)
+    tokens, _, ids = rows
+    B, T = tokens.shape
+    logprobs, entropies = np.zeros((B, T)), np.zeros((B, T))
+    for b in range(B):
+        for t in range(1, T):
+            if ids[b, t] > 0 and ids[b, t] == ids[b, t - 1]:
+                distribution = numpy_softmax(np.asarray(logits[b, t - 1], np.float64) / temperature[b, t])
+                logprobs[b, t] = np.log(distribution[tokens[b, t]])
+                entropies[b, t] = -(distribution * np.log(distribution)).sum()
+    return logprobs, entropies
+
+
+@pytest.mark.parametrize("T", [17, LOGIT_BLOCK, LOGIT_BLOCK + 1, 3 * LOGIT_BLOCK - 5])
+def test_token_stats_are_log_softmax_and_entropy(T):
+    rows = packed([T // 3, T // 2], T)
+    temperature = np.random.default_rng(2).uniform(0.5, 2.0, (1, T)).astype(np.float32)
+    found = run_stats(params(), CFG, *rows, temperature)
+    for a, b in zip(found, expected_stats(params(), CFG, rows, temperature), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_temperature_is_a_scalar_or_one_per_token():
+    rows = packed([4, 5], 12)
+    one = token_logprobs(params(), CFG, *rows, 0.7)
+    np.testing.assert_allclose(one, token_logprobs(params(), CFG, *rows, np.full((1, 12), 0.7)), atol=1e-6)
+    assert not np.allclose(one, token_logprobs(params(), CFG, *rows))
+    padded = np.full((1, 12), 0.7)
+    padded[0, 9:] = 0.0
+    np.testing.assert_array_equal(one, token_logprobs(params(), CFG, *rows, padded))
+
+
+def test_blocks_do_not_change_values_or_gradients(monkeypatch):
+    rows = packed([11, 20], 37)
+
+    def loss(policy):
+        logprobs, entropies = token_stats(policy, CFG, *rows)
+        return jnp.sum(logprobs * np.linspace(0, 1, 37)) + 0.1 * jnp.sum(entropies)
+
+    whole = jax.jit(jax.value_and_grad(loss))(params())
+    monkeypatch.setattr("mxjax.models.transformer.LOGIT_BLOCK", 8)
+    monkeypatch.setattr("mxjax.models.transformer.QUERY_BLOCK", 10)
+    blocked = jax.jit(jax.value_and_grad(lambda policy: loss(policy)))(params())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), whole, blocked)
+
+
+def test_rematerialisation_changes_no_gradient():
+    rows = packed([7, 8], 16)
+
+    def gradient(remat):
+        cfg = CFG.replace(remat=remat)
+        return jax.jit(jax.grad(lambda policy: token_logprobs(policy, cfg, *rows).sum()))(params())
+
+    expected = gradient("none")
+    for remat in ("dots", "full"):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient(remat), expected)
+
+
+def test_bfloat16_compute_keeps_float32_scores():
+    rows = packed([7, 8], 16)
+    cfg = CFG.replace(dtype="bfloat16")
+    assert hidden_states(params(), cfg, *rows).dtype == jnp.bfloat16
+    rough = token_logprobs(params(), cfg, *rows)
+    assert rough.dtype == jnp.float32
+    np.testing.assert_allclose(rough, token_logprobs(params(), CFG, *rows), atol=0.3)
+
+
+# Parity with the reference implementations of the architectures.
+
+
+def from_torch(state, cfg):
+    """Our parameters from a Hugging Face state dict."""
+    N, K, H, D = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim, cfg.hidden_size
+    names = {
+        "attn_norm": ("input_layernorm", lambda w: w),
+        "wq": ("self_attn.q_proj", lambda w: w.T.reshape(D, N, H)),
+        "wk": ("self_attn.k_proj", lambda w: w.T.reshape(D, K, H)),
+        "wv": ("self_attn.v_proj", lambda w: w.T.reshape(D, K, H)),
+        "wo": ("self_attn.o_proj", lambda w: w.T.reshape(N, H, D)),
+        "mlp_norm": ("post_attention_layernorm", lambda w: w),
+        "w_gate": ("mlp.gate_proj", lambda w: w.T),
+        "w_up": ("mlp.up_proj", lambda w: w.T),
+        "w_down": ("mlp.down_proj", lambda w: w.T),
+    }
+    if cfg.qk_norm:
+        names |= {"q_norm": ("self_attn.q_norm", lambda w: w), "k_norm": ("self_attn.k_norm", lambda w: w)}
+    layers = {
+        ours: np.stack([
+            shape(state[f"model.layers.{i}.{theirs}.weight"].numpy()) for i in range(cfg.num_hidden_layers)
+        ])
+        for ours, (theirs, shape) in names.items()
+    }  # fmt: skip
+    tree = {"embed": state["model.embed_tokens.weight"].numpy(), "layers": layers}
+    tree["final_norm"] = state["model.norm.weight"].numpy()
+    if not cfg.tie_word_embeddings:
+        tree["lm_head"] = state["lm_head.weight"].numpy().T
+    return tree
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_parity_with_torch(family):
+    torch = optional("torch")
+    import transformers
+
+    cfg = CFG if family == "qwen3" else LLAMA
+    shared = {
+        name: getattr(cfg, name)
+        for name in (
+            "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+            "num_key_value_heads", "head_dim", "rms_norm_eps", "tie_word_embeddings", "max_position_embeddings",
+        )
+    }  # fmt: skip
+    prefix = {"qwen3": "Qwen3", "llama": "Llama"}[family]
+    rope = {"rope_type": "default", "rope_theta": cfg.rope_theta}
+    config = getattr(transformers, f"{prefix}Config")(**shared, rope_parameters=rope)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{prefix}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        tokens = np.random.default_rng(0).integers(0, cfg.vocab_size, 21)
+        expected = model(torch.tensor(tokens)[None]).logits[0].numpy()
+    found = run_forward(from_torch(model.state_dict(), cfg), cfg, *alone(tokens))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,16 @@
+"""What tests share: optional parts (skipped with a reason, or a failure where they are required)."""
+
+import importlib
+import os
+
+import pytest
+
+
+def optional(name: str):
+    """The module `name`; absent, the test skips, or fails when MXJAX_REQUIRE (comma separated) names it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        if name in os.environ.get("MXJAX_REQUIRE", "").split(","):
+            pytest.fail(f"{name} is required here (MXJAX_REQUIRE) but is not installed")
+        pytest.skip(f"{name} is not installed")
