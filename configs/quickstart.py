@@ -15,6 +15,7 @@ def get_config():
     """The settings of `make quickstart`."""
     config = default_config()
     config.init = "random:quickstart"
+    config.model.remat = "none"
     config.data.train = {
         "source": "reasoning_gym:chain_sum",
         "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2},
@@ -34,18 +35,18 @@ def get_config():
 
     config.sft.questions = 20_000
     config.sft.vocab_size = 512
-    config.sft.steps = 1000
+    config.sft.steps = 600
     config.sft.batch_segments = 192
-    config.sft.microbatch_rows = 8
-    config.sft.row_length = 512
-    config.sft.optimizer.learning_rate = 2e-3
+    config.sft.microbatch_rows = 16
+    config.sft.row_length = 256
+    config.sft.optimizer.learning_rate = 3e-3
 
     config.rollout.questions = 16
     config.rl.steps = 20
     config.rl.stage_length = 10
     config.rl.optimizer.learning_rate = 2e-4
     config.rl.minibatch_segments = 128
-    config.rl.microbatch_rows = 8
-    config.rl.row_length = 512
+    config.rl.microbatch_rows = 16
+    config.rl.row_length = 448
     config.checkpoint.every = 5
     return config

@@ -85,7 +85,7 @@ def _run_config(verb: str, argv: Sequence[str]):
     from ml_collections import config_flags
 
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["mxjax", *argv])
     flags.DEFINE_string("workdir", "", "where the run lives", flag_values=values)
     flags.DEFINE_bool("quiet", False, "no progress bars", flag_values=values)
     file = next((argv[i + 1] if a == "--config" and i + 1 < len(argv) else a.partition("=")[2]

@@ -14,7 +14,7 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import checkpoint, mas, models
+from mxjax import __version__, checkpoint, mas, models
 from mxjax.config import UserError, default_config, to_json, user_errors
 from mxjax.data import load_benchmark
 from mxjax.evaluate import SYSTEMS, table
@@ -149,7 +149,8 @@ def doctor(args: argparse.Namespace) -> int:
     """`mxjax doctor [PATH]`: versions, devices and optional parts; with a path, whether that workdir is sound."""
     if args.path:
         return _check_workdir(epath.Path(args.path))
-    names = ("mxjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "tokenizers", "numpy")
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "tokenizers", "numpy")
+    print(f"{'mxjax':<18} {__version__}")
     for name in names:
         print(f"{name:<18} {importlib.metadata.version(name)}")
     print(f"{'python':<18} {platform.python_version()}")

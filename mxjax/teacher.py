@@ -41,7 +41,7 @@ ANSWER = "</delivery>\nFINAL ANSWER: \\boxed{"
 ATOMS = (
     HEAD, NEXT, TAIL, "<delivery>", ANSWER, 'AgentNode("', 'EnsembleNode("vote", [', '], "majority_vote"',
     'ReflectionNode("reflection", ', ", num_iterations=1", 'DebateNode("debate", [', "], num_rounds=1",
-    "VERDICT: CORRECT", "VERDICT: INCORRECT", "\nReview:\n", "\nJudge:\n", "\nBefore you:\n", "Design a workflow.",
+    "VERDICT: CORRECT", "\nYou wrote:\n", "\nCritique:\n", "\nTry again.", "VERDICT: INCORRECT", "\nReview:\n", "\nJudge:\n", "\nBefore you:\n", "Design a workflow.",
     "\nDeliver, then answer.", "Problem type: ", "\nAnalysis: ", "\nPattern: ", "\nAgents: ", "\nFlow: ", *AGENT_TEXTS,
 )  # fmt: skip
 

@@ -62,13 +62,13 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         reward = make_reward(config.reward.answer_from, load_task(config.task).verify if config.task else None)
         limits = Limits(**config.rollout.limits)
         roles = make_roles(config, policies, mesh)
+        fresh = init_state({name: policy.params for name, policy in policies.items()}, learner.optimizer, rl.mode)
     workdir = open_workdir(config, first.config, first.tokenizer, ignore=("sft",))
     engines = {name: roles[role].engine for name in names for role in ROLES if name in (role, "shared")}
     phases_s = {"rl": 0.0, "evaluation": 0.0}
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
-        state = init_state({name: policy.params for name, policy in policies.items()}, learner.optimizer, rl.mode)
-        state = resume_state(checkpointer, state)
+        state = resume_state(checkpointer, fresh)
         workdir.drop_metrics_from(state.step)
         use(engines, state)
         for engine in engines.values():

@@ -1,11 +1,13 @@
 """Designs: finding, checking and running the scripts that build multi-agent systems.
 
-A script is written by a model and is therefore hostile until shown otherwise: it is never executed by Python, but compiled and
-interpreted here, with every resource metered, and it stops at each call of an agent until a reply is put in.
+A script is written by a model and is therefore hostile until shown otherwise: it is never executed by Python, but
+compiled and interpreted here, with every resource metered, and it stops at each call of an agent until a reply is put
+in.
 """
 
 from mxjax.mas.check import CheckedDesign, check
 from mxjax.mas.errors import DesignError
+from mxjax.mas.graph import Edge, Graph, Node, Step, graph, pattern, trace
 from mxjax.mas.limits import Limits
 from mxjax.mas.parse import parse_design
 from mxjax.mas.prompts import Prompts, designer_messages, load_prompts
@@ -16,17 +18,24 @@ __all__ = [
     "AgentCall",
     "CheckedDesign",
     "DesignError",
+    "Edge",
+    "Graph",
     "Limits",
+    "Node",
     "Prompts",
     "Reply",
     "Result",
     "ScriptRun",
+    "Step",
     "Tool",
     "ToolCall",
     "check",
     "designer_messages",
+    "graph",
     "load_prompts",
     "parse_design",
+    "pattern",
     "run",
     "start",
+    "trace",
 ]

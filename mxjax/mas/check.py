@@ -1,7 +1,7 @@
 """Turns the source of a design into a checked, compiled program, or says why it is none.
 
-Everything that can be told without running is told here, with a line: wrong syntax, constructs and modules that are not part
-of the language, and sizes. The same script is compiled once, however many executions share it.
+Everything that can be told without running is told here, with a line: wrong syntax, constructs and modules that are
+not part of the language, and sizes. The same script is compiled once, however many executions share it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def check(source: str, limits: Limits | None = None) -> CheckedDesign:
     if not isinstance(source, str):
         raise DesignError(1, 1, "syntax", f"a script must be text, got {type(source).__name__}")
     if len(source) > limits.source_chars:
-        raise DesignError(1, 1, "too_large", f"the script has {len(source)} characters, more than {limits.source_chars}")
+        raise DesignError(
+            1, 1, "too_large", f"the script has {len(source)} characters, more than {limits.source_chars}"
+        )
     key = (hashlib.sha256(source.encode("utf-8", "surrogatepass")).digest(), limits)
     found = _CACHE.get(key)
     if found is not None:
@@ -123,7 +125,9 @@ class _Hoisted(ast.NodeTransformer):
 
 
 def _warnings(tree: ast.Module) -> tuple[str, ...]:
-    called = {node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    called = {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     found = []
     if "run" not in called:

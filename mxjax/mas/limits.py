@@ -22,7 +22,7 @@ class Limits:
       tool_calls: calls to host tools.
       prompt_chars: characters of all prompts together.
       reply_chars: characters kept of one reply; the rest is cut.
-      printed_chars: characters kept of the script's own output.
+      printed_chars: characters of the script's own output.
       string_chars: length of one string.
       items: length of one container.
       int_bits: size of one integer.
@@ -38,7 +38,7 @@ class Limits:
     tool_calls: int = 64
     prompt_chars: int = 4_000_000
     reply_chars: int = 200_000
-    printed_chars: int = 100_000
+    printed_chars: int = 200_000
     string_chars: int = 1_000_000
     items: int = 200_000
     int_bits: int = 32_768

@@ -18,8 +18,8 @@ _RUNS = re.compile(r"\.run\s*\(")
 def parse_design(text: str) -> str:
     """The source of the script in `text`; DesignError(kind="missing") when there is none.
 
-    Looked for in this order: the last `<code>` block (a fence inside it, else its raw text), the last python fence, the last
-    generic fence, the text from the first import of the library if it both builds and runs a workflow.
+    Looked for in this order: the last `<code>` block (a fence inside it, else its raw text), the last python fence,
+    the last generic fence, the text from the first import of the library if it both builds and runs a workflow.
     """
     if not isinstance(text, str):
         raise DesignError(1, 1, "missing", f"a design must be text, got {type(text).__name__}")

@@ -1,7 +1,8 @@
 """Every string that the harness adds to a prompt, in one record that a file can override.
 
-A checkpoint must be served with exactly the strings that it was trained on, so none is written anywhere else; only the markers
-that replies are parsed for (`<delivery>`, `FINAL ANSWER: \\boxed{...}`, `<solution>`, `<code>`) are fixed.
+A checkpoint must be served with exactly the strings that it was trained on, so none is written anywhere else; only
+the markers that replies are parsed for (`<delivery>`, `FINAL ANSWER: \\boxed{...}`, `<solution>`, `<code>`) are
+fixed.
 """
 
 from __future__ import annotations
@@ -57,13 +58,15 @@ class Prompts:
     agent_entry: str = "[{name}]:\n{reply}\n\n"
     omitted: str = "\n...(reasoning omitted)...\n"
 
-    # The tool loop: {output}; {name}; {error}
+    # The tool loop: {output}; {name}; {error}. The demand follows the last tool's result
     python_result: str = "Output of your code:\n{output}"
     tool_result: str = "Result of {name}:\n{output}"
     tool_failed: str = "{name} failed: {error}"
-    bad_tool_call: str = "That tool call could not be read as JSON ({error}). Write it again, or give your final answer."
+    bad_tool_call: str = (
+        "That tool call could not be read as JSON ({error}). Write it again, or give your final answer."
+    )
     unknown_tool: str = "There is no tool called {name}."
-    final_demand: str = "No more tools can be used. Give your final answer now."
+    final_demand: str = "\n\nNo more tools can be used. Give your final answer now."
 
     # An ensemble's judge: {question}, {solutions}, each made of {index}, {name} and {reply}
     consensus: str = (
@@ -90,7 +93,7 @@ class Prompts:
     history_entry: str = "--- Attempt {index} ---\n{response}\nCritique: {reflection}\n\n"
     reflection_failed: str = "No critique could be made."
 
-    # Debate: {question}, {history}, rounds of {index} and {entries}, made of {index}, {name} and {reply}; judge: {entries}
+    # Debate: {question}, {history}, made of {index} and {entries}, made of {index}, {name}, {reply}; judge: {entries}
     debate: str = (
         "Original question:\n{question}\n\nThe discussion so far:\n\n{history}"
         "Criticise the other answers where they are wrong, and give your improved answer."
@@ -104,33 +107,43 @@ class Prompts:
     )
 
 
+_LIBRARY = """\
+You write short Python scripts that build and run a multi-agent system for one question. Write five short labelled \
+parts (problem type, analysis, pattern, agents, flow), then the script inside <code> as a ```python block.
+
+The script imports from `workflow` and has a string `question`. The library:
+
+AgentNode(name, system_prompt, tool_registry=None, max_turns=10): one agent; it is asked the question and shown the \
+work of the agents before it.
+EnsembleNode(name, agents, strategy, consensus_agent=None, weights=None): several agents answer independently; \
+strategy is "majority_vote", "weighted_vote" or "consensus".
+ReflectionNode(name, agent, num_iterations=2, critic_agent=None): answer, critique, refine.
+DebateNode(name, debaters, judge=None, num_rounds=2): rounds of debate, then a judge.
+RouterNode(name, routes, routing_func, default_route="default"): routing_func(context) names one of the routes.
+Workflow(name): add_node(node); run(question) returns the last message.
+ConditionalWorkflow(name): add_node(node, condition). LoopWorkflow(name, max_iterations): set_loop_condition(fn).
+AgentGraph(name): add_node(name, node), add_edge(src, dst, condition=None), add_conditional_edges(src, routing_func), \
+set_entry_point(name), set_finish_point(name), run(question).
+ToolRegistry(): register(name, func, description, parameters); registering "python_execute" gives an agent Python.
+A node of your own: subclass WorkflowNode, define process(self, context), return \
+Message(content, MessageType.AGENT_RESPONSE).
+
+Example:
+<code>
+```python
+from workflow import AgentNode, EnsembleNode, Workflow
+
+solvers = [AgentNode(name=f"Solver{i}", system_prompt="Solve step by step.") for i in range(3)]
+judge = AgentNode(name="Judge", system_prompt="Decide which solution is right.")
+workflow = Workflow("vote")
+workflow.add_node(EnsembleNode("Vote", solvers, "majority_vote", consensus_agent=judge))
+result = workflow.run(question)
+print(result.content)
+```
+</code>"""
 _DOCUMENTED = dataclasses.replace(
     Prompts(),
-    designer_system=(
-        "You write short Python scripts that build and run a multi-agent system for one question. Write five short labelled "
-        "parts (problem type, analysis, pattern, agents, flow), then the script inside <code> as a ```python block.\n\n"
-        "The script imports from `workflow` and has a string `question`. The library:\n"
-        "AgentNode(name, system_prompt, tool_registry=None, max_turns=10): one agent, asked the question and shown the work of "
-        "the agents before it.\n"
-        "EnsembleNode(name, agents, strategy, consensus_agent=None, weights=None): several agents answer independently; "
-        'strategy is "majority_vote", "weighted_vote" or "consensus".\n'
-        "ReflectionNode(name, agent, num_iterations=2, critic_agent=None): answer, critique, refine.\n"
-        "DebateNode(name, debaters, judge=None, num_rounds=2): rounds of debate, then a judge.\n"
-        'RouterNode(name, routes, routing_func, default_route="default"): routing_func(context) names one of the routes.\n'
-        "Workflow(name): add_node(node), run(question) returns the last message.\n"
-        "ConditionalWorkflow: add_node(node, condition). LoopWorkflow(max_iterations): set_loop_condition(fn).\n"
-        "AgentGraph(name): add_node(name, node), add_edge(src, dst, condition=None), add_conditional_edges(src, routing_func), "
-        "set_entry_point(name), set_finish_point(name), run(question).\n"
-        "ToolRegistry(): register(name, func, description, parameters); registering \"python_execute\" gives an agent Python.\n"
-        "A node of your own: subclass WorkflowNode, define process(self, context) and return "
-        "Message(content, MessageType.AGENT_RESPONSE).\n\n"
-        "Example:\n<code>\n```python\nfrom workflow import AgentNode, EnsembleNode, Workflow\n\n"
-        'solvers = [AgentNode(name=f"Solver{i}", system_prompt="Solve step by step.") for i in range(3)]\n'
-        'judge = AgentNode(name="Judge", system_prompt="Decide which solution is right.")\n'
-        'vote = EnsembleNode("Vote", solvers, "majority_vote", consensus_agent=judge)\n'
-        'workflow = Workflow("vote")\nworkflow.add_node(vote)\n'
-        "result = workflow.run(question)\nprint(result.content)\n```\n</code>"
-    ),
+    designer_system=_LIBRARY,
     designer_user="Task type: {task_type}\nDesign a multi-agent system for this question: {question}",
 )
 NAMED = {"short": Prompts(), "documented": _DOCUMENTED}
@@ -156,7 +169,7 @@ def load_prompts(name_or_path: str | os.PathLike) -> Prompts:
 
 
 def fill(template: str, **fields: str) -> str:
-    """Puts `fields` in the places of a template; every other brace is text. One pass: what is put in is not looked at."""
+    """Puts `fields` in the places of a template, in one pass; every other brace is text."""
     return _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class AgentCall:
     """A call to the model that a script waits for.
 
@@ -16,7 +16,8 @@ class AgentCall:
       node: the name of the agent.
       messages: the conversation to answer, as {"role", "content"} dicts.
       sampling: overrides of the sampling settings, often none.
-      parent: the call whose conversation this one continues: `messages` starts with the parent's messages and its reply.
+      parent: the call whose conversation this one continues: `messages` starts with the parent's messages and its
+        reply.
     """
 
     id: str
@@ -26,7 +27,7 @@ class AgentCall:
     parent: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call to a host tool; calls with the same `session` are of one agent's conversation and may share state."""
 
@@ -36,7 +37,7 @@ class ToolCall:
     session: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
     """What is given back for a call. With an `error` (such as "prompt_too_long") the node that called fails."""
 
@@ -46,7 +47,7 @@ class Reply:
     error: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Tool:
     """A host tool: `func(**arguments)` returns its output."""
 
@@ -55,7 +56,7 @@ class Tool:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Result:
     """How an execution ended.
 
@@ -65,7 +66,8 @@ class Result:
       reason: why not ok, in a sentence; for a limit, the field of `Limits`.
       calls: number of agent calls made.
       fuel: fuel used.
-      origin_call: the latest call whose reply is `content`, verbatim or as library compaction made it; None if the script
+      origin_call: the latest call whose reply is `content`, verbatim or as library compaction made it; None if the
+        script
         composed it.
       origin_text: the raw text of that reply.
     """

@@ -1,31 +1,32 @@
 """Runs checked designs: one at a time with a chat function, or suspended at every call, thousands side by side.
 
-The outcome of a run is a function of the script, the question, the seed and the replies by call id; in what order replies
-arrive makes no difference to which calls are made, to the fuel used or to the result.
+The outcome of a run is a function of the script, the question, the seed and the replies by call id; in what order
+replies arrive makes no difference to which calls are made, to the fuel used or to the result.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import random
 from collections.abc import Callable, Mapping
 
 from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions
 from mxjax.mas.interpreter.builtins import BUILTINS
+from mxjax.mas.interpreter.frames import Ask
 from mxjax.mas.interpreter.machine import Machine
 from mxjax.mas.library import texts
 from mxjax.mas.library.core import Host
 from mxjax.mas.limits import Limits
-from mxjax.mas.prompts import Prompts
+from mxjax.mas.prompts import NAMED, Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
 
 
 class ScriptRun:
     """One execution of a design. It waits for `pending` calls until there is a `result`."""
 
-    __slots__ = ("_calls", "_machine", "checked", "limits", "question", "result")
+    __slots__ = ("_answers", "_machine", "checked", "limits", "question", "result")
 
     def __init__(self, checked: CheckedDesign, question: str, machine: Machine, limits: Limits):
         self.checked = checked
@@ -33,12 +34,12 @@ class ScriptRun:
         self.limits = limits
         self.result: Result | None = None
         self._machine = machine
-        self._calls: list[tuple[AgentCall | ToolCall, Reply]] = []
+        self._answers: list[tuple[Ask, Reply]] = []
 
     @property
     def pending(self) -> tuple[AgentCall | ToolCall, ...]:
         """The calls that the script waits for, in structural order; () once there is a result."""
-        return () if self.result is not None else self._ordered([call for call, _ in self._machine.pending.values()])
+        return () if self.result is not None else _ordered(list(self._machine.pending.values()))
 
     @property
     def printed(self) -> str:
@@ -48,43 +49,40 @@ class ScriptRun:
     @property
     def answered(self) -> tuple[tuple[AgentCall | ToolCall, Reply], ...]:
         """The calls that have been answered, with their replies, in structural order."""
-        return tuple(sorted(self._calls, key=lambda pair: self._machine.host.order[pair[0].id]))
-
-    def _ordered(self, calls) -> tuple:
-        order = self._machine.host.order
-        return tuple(sorted(calls, key=lambda call: order[call.id]))
+        return tuple((asked.call, reply) for asked, reply in sorted(self._answers, key=lambda pair: pair[0].order))
 
     def advance(self, replies: Mapping[str, Reply | str]) -> tuple[AgentCall | ToolCall, ...]:
         """Answers some of the pending calls and returns the calls that this newly gives out.
 
-        Raises ValueError for an id that is not pending, and TypeError for a reply that is neither Reply nor str; the run is
-        then as before.
+        Raises ValueError for an id that is not pending, and TypeError for a reply that is neither Reply nor str; the
+        run is then as before.
         """
         machine = self._machine
-        for call_id, reply in replies.items():
+        for call_id in replies:
             if self.result is not None or call_id not in machine.pending:
                 raise ValueError(f"no call with id {call_id!r} is pending")
-            if not isinstance(reply, Reply | str):
-                raise TypeError(f"the reply to {call_id!r} must be a Reply or a str, not {type(reply).__name__}")
-        before = set(machine.pending)
-        for call_id in [call_id for call_id in machine.pending if call_id in replies]:
-            call, task = machine.pending.pop(call_id)
-            reply = self._clean(replies[call_id])
-            self._calls.append((call, reply))
-            machine.resume(task, reply)
+        clean = {call_id: self._clean(call_id, reply) for call_id, reply in replies.items()}
+        for call_id, reply in clean.items():
+            asked = machine.pending.pop(call_id)
+            self._answers.append((asked, reply))
+            machine.resume(asked.task, reply)
+            asked.task = None
         self._settle()
-        return () if self.result else self._ordered([machine.pending[i][0] for i in machine.pending if i not in before])
+        return () if self.result else _ordered(machine.asked)
 
-    def _clean(self, reply: Reply | str) -> Reply:
-        reply = Reply(reply) if isinstance(reply, str) else reply
-        if not isinstance(reply.text, str):
-            raise TypeError(f"the text of a reply must be a str, not {type(reply.text).__name__}")
+    def _clean(self, call_id: str, reply: Reply | str) -> Reply:
+        """The reply as it is used: a Reply, its text within the limit."""
+        if isinstance(reply, str):
+            reply = Reply(reply)
+        if not isinstance(reply, Reply) or not isinstance(reply.text, str):
+            raise TypeError(f"the reply to {call_id!r} must be a str or a Reply with a str as text, not {reply!r:.80}")
         if len(reply.text) > self.limits.reply_chars:
-            reply = Reply(reply.text[: self.limits.reply_chars], reply.tokens, reply.finish_reason, reply.error)
+            reply = dataclasses.replace(reply, text=reply.text[: self.limits.reply_chars])
         return reply
 
     def _settle(self):
         machine = self._machine
+        machine.asked = []
         try:
             machine.settle()
         except LimitExceeded as error:
@@ -107,7 +105,7 @@ class ScriptRun:
     def _end(self, status: str, content: str = "", reason: str = ""):
         machine = self._machine
         origin = self._origin(content) if status == "ok" else None
-        meter = machine.meter if machine.task.group is None else machine.root.meter
+        meter = machine.root.meter
         self.result = Result(
             status=status,
             content=content,
@@ -128,6 +126,12 @@ class ScriptRun:
         return None
 
 
+def _ordered(asked: list[Ask]) -> tuple[AgentCall | ToolCall, ...]:
+    return tuple(
+        request.call for request in (sorted(asked, key=lambda request: request.order) if len(asked) > 1 else asked)
+    )
+
+
 def start(
     checked: CheckedDesign,
     question: str,
@@ -140,9 +144,9 @@ def start(
     """Starts an execution and runs it up to its first calls. `seed` seeds the script's `random`."""
     limits = limits or checked.limits
     machine = Machine(checked.code, limits, BUILTINS, ALL_MODULES, {"__name__": "__main__", "question": question})
-    machine.host = Host(prompts or Prompts(), task_type, dict(tools or {}))
+    machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}))
     digest = hashlib.sha256(f"{seed}\n{question}\n{checked.source}".encode("utf-8", "surrogatepass")).digest()
-    machine.rng = random.Random(int.from_bytes(digest[:8], "big"))
+    machine.seed = int.from_bytes(digest[:8], "big")
     made = ScriptRun(checked, question, machine, limits)
     made._settle()
     return made
@@ -160,7 +164,8 @@ def run(
 ) -> Result:
     """Runs a script to its end: `chat(messages)` answers each agent call, `tools` each tool call.
 
-    An exception in `chat` or in a tool becomes the error of that call. Raises DesignError for a source that is no design.
+    An exception in `chat` or in a tool becomes the error of that call. Raises DesignError for a source that is no
+    design.
     """
     made = start(check(source, limits), question, task_type, tools, seed, prompts, limits)
     while made.result is None:

@@ -12,11 +12,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from mxjax.models.attention import packed_attention
 from mxjax.models.config import ModelConfig
 from mxjax.sharding import constrain
 
-MASKED = -1e30  # finite, so that a row without a visible key stays a number
-QUERY_BLOCK = 512  # queries scored at once in training attention
 LOGIT_BLOCK = 128  # tokens of a row whose logits exist at once
 
 
@@ -55,38 +54,6 @@ def layer(p: dict, cfg: ModelConfig, x_BTD: jax.Array, positions_BT: jax.Array, 
     gate = jax.nn.silu(jnp.einsum("btd,df->btf", h, p["w_gate"].astype(dtype)))
     up = jnp.einsum("btd,df->btf", h, p["w_up"].astype(dtype))
     return x_BTD + jnp.einsum("btf,fd->btd", gate * up, p["w_down"].astype(dtype))
-
-
-def packed_attention(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT):
-    """Causal attention within each segment of a packed row, in blocks of queries; softmax in float32.
-
-    Memory is B·N·QUERY_BLOCK·T for the scores of one block; the backward pass scores each block anew.
-    """
-    B, T, N, H = q_BTNH.shape
-    K = k_BTKH.shape[2]
-    blocks = -(-T // QUERY_BLOCK)
-    size = -(-T // blocks)
-    pad = blocks * size - T
-    q = jnp.pad(q_BTNH, ((0, 0), (0, pad), (0, 0), (0, 0))).reshape(B, blocks, size, K, N // K, H)
-    segments = jnp.pad(segment_ids_BT, ((0, 0), (0, pad))).reshape(B, blocks, size)
-    index_T = jnp.arange(T)
-
-    @jax.checkpoint
-    def one_block(args):
-        q_BtKGH, segments_Bt, start = args
-        scores = jnp.einsum("btkgh,bskh->bkgts", q_BtKGH, k_BTKH, preferred_element_type=jnp.float32)
-        causal_tT = (start + jnp.arange(size))[:, None] >= index_T
-        visible = causal_tT & (segments_Bt[:, :, None] == segment_ids_BT[:, None, :])
-        scores = jnp.where(visible[:, None, None], scores * H**-0.5, MASKED)
-        weights = jax.nn.softmax(scores, axis=-1).astype(v_BTKH.dtype)
-        return jnp.einsum("bkgts,bskh->btkgh", weights, v_BTKH)
-
-    starts = jnp.arange(blocks) * size
-    if blocks == 1:
-        out = one_block((q[:, 0], segments[:, 0], starts[0]))[:, None]
-    else:
-        out = jax.lax.map(one_block, (q.swapaxes(0, 1), segments.swapaxes(0, 1), starts)).swapaxes(0, 1)
-    return out.reshape(B, blocks * size, N, H)[:, :T]
 
 
 def _remat(fn, name: str):

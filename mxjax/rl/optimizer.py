@@ -185,7 +185,7 @@ def unpark(tree: Any) -> Any:
 
 
 def _move(x: jax.Array, kind: str | None) -> jax.Array:
-    device = next(iter(x.sharding.device_set))
+    device = next(iter(x.sharding.addressable_devices))
     kind = kind or device.default_memory().kind
     kinds = {memory.kind for memory in device.addressable_memories()}
     if x.sharding.memory_kind == kind or kind not in kinds:

@@ -142,6 +142,7 @@ def pack(
     a multiple of `rows_multiple` (rows of one micro-batch). `roles` gives the role indices of `roles_BT`.
     Raises ValueError for a segment longer than a row, or of a role that is not in `roles`.
     """
+    check_lengths(segments, row_length)
     places, count = _first_fit_decreasing([len(s) for s in segments], row_length)
     shape = (-(-count // rows_multiple) * rows_multiple, row_length)
     arrays = {name: np.full(shape, PADDING[name], dtype) for name, dtype in ROW_DTYPES.items()}
@@ -161,13 +162,18 @@ def pack(
     return Rows(**arrays, places=np.array(places, np.int64).reshape(-1, 2))
 
 
-def _first_fit_decreasing(lengths: Sequence[int], row_length: int) -> tuple[list[tuple[int, int]], int]:
-    """(row, first column) of each segment, and the number of rows."""
-    if lengths and max(lengths) > row_length:
+def check_lengths(segments: Sequence[TrainingSegment], row_length: int) -> None:
+    """Raises ValueError if a segment does not fit into a row."""
+    longest = max(map(len, segments), default=0)
+    if longest > row_length:
         raise ValueError(
-            f"a training segment has {max(lengths)} tokens but rows hold {row_length}; raise rl.row_length, or lower "
+            f"a training segment has {longest} tokens but rows hold {row_length}; raise rl.row_length, or lower "
             "roles.*.max_tokens"
         )
+
+
+def _first_fit_decreasing(lengths: Sequence[int], row_length: int) -> tuple[list[tuple[int, int]], int]:
+    """(row, first column) of each segment, and the number of rows."""
     places = [(0, 0)] * len(lengths)
     used: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

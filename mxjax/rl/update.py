@@ -29,7 +29,7 @@ from mxjax.rl.optimizer import (
     reset_moments,
     unpark,
 )
-from mxjax.rl.packing import Rows, TrainingSegment, merge_turns, pack
+from mxjax.rl.packing import Rows, TrainingSegment, check_lengths, merge_turns, pack
 from mxjax.rl.programs import Programs
 from mxjax.rl.stages import ROLES
 
@@ -154,8 +154,9 @@ class Learner:
         Returns:
           The state with step + 1, and metrics: `updates` (optimiser steps taken), `skipped` (gradient not finite:
           nothing changed), `segments`, `tokens` (with a weight), `rows`, `row_fill` (share of row slots that hold
-          tokens), `grad_norm`, and by role `ROLE/segments`, `ROLE/loss` and the loss function's own. With
-          no active segment there is no update: `updates` is 0, and parameters and optimiser states are as they were.
+          tokens), `grad_norm`, and by role `ROLE/segments`, `ROLE/loss`, the loss function's own, and
+          `ROLE/engine_difference`: |log pi_theta - log pi_old| before the first optimiser step. Counts are of this
+          process. Without an active segment `updates` is 0, and parameters and optimiser states are as they were.
 
         Raises:
           ValueError: a role without a name here or optimiser state in `state`, or a segment longer than a row.
@@ -163,6 +164,7 @@ class Learner:
         unknown = sorted({*weights, *(s.role for s in segments)} - set(self.roles))
         if unknown:
             raise ValueError(f"unknown role {unknown[0]!r}; this learner trains {', '.join(self.roles)}")
+        check_lengths(segments, self.settings.row_length)
         units = self._units(state, weights)
         policies, optimizers = self._placed(state, units, switched)
         metrics, logs = {f"{role}/segments": 0.0 for unit in units for role in unit.roles}, []

@@ -67,7 +67,7 @@ class Engine:
       slots: requests decoded at once. All of them run at every step, whatever is live.
       pages, page_size: attention reads the cache in blocks of `page_size` tokens; `pages` bounds the cache, in pages:
         there are at most pages * page_size / max_len slots.
-      max_len: longest prompt + response in tokens, rounded up to pages.
+      max_len: longest prompt + response in tokens, rounded up to pages, but never over the model's positions.
       mesh: mesh of the parameters, if they are sharded.
       decode_steps: most tokens per request between two looks of the host.
     """
@@ -107,6 +107,9 @@ class Engine:
         self._programs: dict[str, jax.stages.Compiled] = {}
         self._compile_s: dict[str, float] = {}
         self._params = programs.split_layers(policy.params, cfg, mesh)
+        devices = len(self._params["embed"].sharding.device_set)
+        if mesh is None and devices > 1:
+            raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
         self._lives: dict[int, _Live] = {}
         self._waiting: collections.deque[_Live] = collections.deque()
         self._running: list[_Live | None] = [None] * slots

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mxjax.models.attention import MASKED
 from mxjax.models.config import ModelConfig
 from mxjax.models.params import param_table
-from mxjax.models.transformer import MASKED, embed, layer, rms_norm, unembed
+from mxjax.models.transformer import embed, layer, rms_norm, unembed
 from mxjax.sampling import logits as sampling
 from mxjax.sharding import named_sharding
 

@@ -341,8 +341,11 @@ def test_mistakes_are_one_sentence(adamw):
         adamw.update(state_of(adamw), [], {"critic": 1.0})
     with pytest.raises(ValueError, match="does not fit the optimiser states designer, executor"):
         adamw.update(state_of(adamw), segments(4), BOTH)
+    state = state_of(adamw)
     with pytest.raises(ValueError, match=r"raise rl\.row_length"):
-        adamw.update(state_of(adamw), [rl.training_segment("designer", [1] * 20, [2] * 20)], DESIGNER)
+        too_long = rl.training_segment("designer", [1] * 20, [2] * 20)
+        adamw.update(state, [*segments(20, roles=["designer"]), too_long], DESIGNER)
+    copy(state)  # a mistake is found before anything is donated
     for setting in ({"old_logprobs": "guess"}, {"on_stage_switch": "drop"}, {"epochs": 0}):
         with pytest.raises(ValueError, match=f"rl.{next(iter(setting))}"):
             rl.LearnerSettings(row_length=8, **setting)

@@ -1,9 +1,9 @@
 """One policy and one warm engine for all tests of sampling: compiling is what takes the time."""
 
 import pytest
-from sampling.toys import make_policy
 
 from mxjax.sampling import Engine
+from sampling.toys import make_policy
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sampling.toys import assert_drawn_from, kept, truncated_softmax
 
 from mxjax.sampling.logits import argmax, inverse_cdf, sample, truncate
+from sampling.toys import assert_drawn_from, kept, truncated_softmax
 
 V = 37
 BELOW_ONE = np.float32(1) - np.finfo(np.float32).epsneg

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from sampling.toys import CONFIG, make_policy, response_logits
 
-from mxjax.models.params import init_params, param_table
+from mxjax.models.params import param_table
 from mxjax.sampling import programs
 from mxjax.sharding import make_mesh
+from sampling.toys import CONFIG, make_params, make_policy, response_logits
 
 SIZE, BLOCKS, SLOTS = 16, 4, 3
 VARIANTS = {
@@ -69,23 +69,23 @@ def test_prefill_then_decode_is_forward(name):
 
 
 def test_a_row_ignores_longer_mates_and_the_rest_of_the_cache():
-    policy = make_policy()
-    params = programs.split_layers(policy.params, CONFIG)
+    cfg = CONFIG.replace(num_hidden_layers=1)
+    params = programs.split_layers(make_params(cfg), cfg)
     decode_logits = jax.jit(programs.decode_logits, static_argnums=1)
     rng = np.random.default_rng(2)
     cache = jax.tree.map(
-        lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), programs.empty_cache(CONFIG, SLOTS, BLOCKS, SIZE)
+        lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), programs.empty_cache(cfg, SLOTS, BLOCKS, SIZE)
     )
     other = jax.tree.map(lambda a: a.at[:, 0].set(9.0).at[2:, 1].set(-9.0), cache)  # slot 1 ends in block 1
     token = np.array([7, 8, 9], np.int32)
-    alone, _ = decode_logits(params, CONFIG, cache, token, np.array([0, 20, 0], np.int32))
-    crowd, _ = decode_logits(params, CONFIG, other, np.array([1, 8, 2], np.int32), np.array([63, 20, 40], np.int32))
+    alone, _ = decode_logits(params, cfg, cache, token, np.array([0, 20, 0], np.int32))
+    crowd, _ = decode_logits(params, cfg, other, np.array([1, 8, 2], np.int32), np.array([63, 20, 40], np.int32))
     assert np.array_equal(np.asarray(alone)[1], np.asarray(crowd)[1])
 
 
 def test_split_layers_is_a_copy_in_the_compute_dtype():
     cfg = CONFIG.replace(dtype="bfloat16")
-    params = init_params(jax.random.key(0), cfg)
+    params = make_params(cfg)
     split = programs.split_layers(params, cfg)
     assert {leaf.dtype for leaf in jax.tree.leaves(split)} == {jnp.dtype("bfloat16")}
     assert len(split["layers"]) == cfg.num_hidden_layers
@@ -98,7 +98,7 @@ def test_split_layers_is_a_copy_in_the_compute_dtype():
 def test_layout_on_a_mesh_is_that_of_the_table_whatever_comes_in():
     cfg = CONFIG.replace(num_hidden_layers=1)
     mesh = make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
-    params = jax.device_put(init_params(jax.random.key(0), cfg), NamedSharding(mesh, PartitionSpec()))
+    params = jax.device_put(make_params(cfg), NamedSharding(mesh, PartitionSpec()))
     layer = programs.split_layers(params, cfg, mesh)["layers"][0]
     assert layer["wq"].sharding.shard_shape(layer["wq"].shape) == (16, 2, 16)
     assert layer["w_down"].sharding.shard_shape(layer["w_down"].shape) == (32, 16)
@@ -109,6 +109,6 @@ def test_layout_on_a_mesh_is_that_of_the_table_whatever_comes_in():
 
 def test_every_parameter_is_split():
     cfg = CONFIG.replace(tie_word_embeddings=False)
-    split = programs.split_layers(init_params(jax.random.key(0), cfg), cfg)
+    split = jax.eval_shape(lambda: programs.split_layers(make_params(cfg), cfg))
     table = param_table(cfg)
     assert split.keys() == table.keys() and split["layers"][0].keys() == table["layers"].keys()

@@ -5,13 +5,16 @@ import dataclasses
 import jax
 import numpy as np
 
-from mxjax.models import ModelConfig, forward, init_params, token_logprobs
+from mxjax.models import ModelConfig, forward, token_logprobs
+from mxjax.models.params import Leaf, param_shardings, param_table
 from mxjax.models.tokenizer import Tokenizer
 
 CONFIG = ModelConfig(
     vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
     num_key_value_heads=2, head_dim=16, qk_norm=True, max_position_embeddings=128,
 )  # fmt: skip
+CHAT = Tokenizer.byte_level(CONFIG.vocab_size)
+ENDLESS = dataclasses.replace(CHAT, template=None, stop_ids=())  # samples end where a test says
 LENGTH = 64  # rows of the teacher-forced oracles
 ROWS = 8
 
@@ -23,8 +26,16 @@ class Policy:
     tokenizer: object
 
 
+def make_params(config, seed=0, mesh=None) -> dict:
+    """Random parameters from the table, without compiling an initialiser for each configuration."""
+    rng = np.random.default_rng(seed)
+    draw = lambda leaf: np.float32(rng.normal(size=leaf.shape) * leaf.std if leaf.std else np.ones(leaf.shape))
+    params = jax.tree.map(draw, param_table(config), is_leaf=lambda x: isinstance(x, Leaf))
+    return jax.device_put(params, None if mesh is None else param_shardings(config, mesh))
+
+
 def make_policy(config=CONFIG, seed=0, mesh=None) -> Policy:
-    return Policy(init_params(jax.random.key(seed), config, mesh), config, Tokenizer.byte_level(config.vocab_size))
+    return Policy(make_params(config, seed, mesh), config, ENDLESS)
 
 
 def _rows(sequences, fill=0):

@@ -1,4 +1,4 @@
-"""The script language: a restricted Python, compiled to instructions and run on explicit stacks, metered and suspendable."""
+"""The script language: a restricted Python, run on explicit stacks, metered, and suspendable at every call."""
 
 from mxjax.mas.interpreter import containers, strings
 

@@ -12,7 +12,13 @@ def bind(machine, function: Function, args: tuple, kwargs: dict | None) -> list:
     positional = signature.positional
     expected = len(positional)
     given = len(args)
-    if given == expected and not kwargs and not signature.keyword_only and not signature.varkw and not signature.varargs:
+    if (
+        given == expected
+        and not kwargs
+        and not signature.keyword_only
+        and not signature.varkw
+        and not signature.varargs
+    ):
         return [*args, *[UNBOUND] * (code.slots - given)]
     slots = [*args[:expected], *[UNBOUND] * (code.slots - min(given, expected))]
     at = expected + len(signature.keyword_only)

@@ -225,8 +225,10 @@ def make_class(m, name: str, parents: list, body: Frame, keywords: dict):
     """Runs a class body and makes the class of it."""
     bases = tuple(parent for parent in parents if type(parent) is Class)
     for parent in parents:
-        if type(parent) is not Class and not getattr(parent, "ignored_base", False):
-            raise TypeError(f"a class cannot derive from '{type_name(parent)}' objects such as {getattr(parent, 'name', parent)!s:.40}")
+        mixed_in = type(parent) is BuiltinType and any(base.lookup("__class_call__") is not UNBOUND for base in bases)
+        if type(parent) is not Class and not mixed_in and not getattr(parent, "ignored_base", False):
+            shown = parent.name if type(parent) is BuiltinType else f"a '{type_name(parent)}' object"
+            raise TypeError(f"a class of a design cannot derive from {shown}")
     yield Invoke(Native(name, lambda machine: _run_body(machine, body)))
     members = body.namespace
     cls = Class(name, bases, members)

@@ -1,11 +1,12 @@
 """The built-in functions and types of the script language.
 
-Each is a function of the machine and its arguments; those that may have to run script code (a key function, `__len__`, an
-iterator) are generators of requests, so that nothing of a script runs outside the machine.
+Each is a function of the machine and its arguments; those that may have to run script code (a key function,
+`__len__`, an iterator) are generators of requests, so that nothing of a script runs outside the machine.
 """
 
 from __future__ import annotations
 
+from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import attributes, exceptions, operators, text
 from mxjax.mas.interpreter.frames import Emit, Invoke, Next
 from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, lazy, pull, size, take_all
@@ -37,10 +38,10 @@ def print_(m, *values, sep=" ", end="\n", file=None, flush=False):
         parts.append((yield from text.to_str(m, value)))
     line = (" " if sep is None else sep).join(parts) + ("\n" if end is None else end)
     m.charge(len(line) >> 4)
-    room = m.limits.printed_chars - m.printed_chars
-    if room > 0:
-        m.printed.append(line[:room])
-        m.printed_chars += len(line)
+    m.printed_chars += len(line)
+    if m.printed_chars > m.limits.printed_chars:
+        raise LimitExceeded("printed_chars")
+    m.printed.append(line)
 
 
 def len_(m, value):
@@ -443,15 +444,29 @@ def exit_(m, code=None):
 
 
 FUNCTIONS = {
-    "print": print_, "len": len_, "abs": abs_, "round": round_, "divmod": divmod_, "pow": pow_, "sum": sum_, "min": min_,
-    "max": max_, "sorted": sorted_, "any": any_, "all": all_, "enumerate": enumerate_, "zip": zip_, "map": map_,
+    "print": print_, "len": len_, "abs": abs_, "round": round_, "divmod": divmod_, "pow": pow_, "sum": sum_,
+    "min": min_, "max": max_, "sorted": sorted_, "any": any_, "all": all_, "enumerate": enumerate_, "zip": zip_,
+    "map": map_,
     "filter": filter_, "reversed": reversed_, "iter": iter_, "next": next_, "repr": repr_, "ascii": ascii_,
     "format": format_, "ord": ord_, "chr": chr_, "bin": bin_, "oct": oct_, "hex": hex_, "isinstance": isinstance_,
     "issubclass": issubclass_, "callable": callable_, "getattr": getattr_, "hasattr": hasattr_, "setattr": setattr_,
     "vars": vars_, "super": super_, "property": property_, "staticmethod": staticmethod_, "classmethod": classmethod_,
     "exit": exit_, "quit": exit_,
 }  # fmt: skip
-REFUSED = ("input", "open", "eval", "exec", "compile", "globals", "locals", "dir", "id", "hash", "breakpoint", "memoryview")
+REFUSED = (
+    "input",
+    "open",
+    "eval",
+    "exec",
+    "compile",
+    "globals",
+    "locals",
+    "dir",
+    "id",
+    "hash",
+    "breakpoint",
+    "memoryview",
+)
 
 BUILTINS = {
     **{name: Native(name, fn) for name, fn in FUNCTIONS.items()},

@@ -23,7 +23,8 @@ class Code:
 
     Attributes:
       ops: (handler, argument) pairs, see `ops`; `lines` the source line of each.
-      slots: size of a frame; `cells` those slots that start as a cell of this frame, `frees` those filled from the closure.
+      slots: size of a frame; `cells` those slots that start as a cell of this frame, `frees` those filled from the
+        closure.
       kind: "plain", "generator", "coroutine" or "class".
     """
 

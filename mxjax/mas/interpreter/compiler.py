@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mxjax.mas.interpreter import ops
+from mxjax.mas.interpreter import control, ops
 from mxjax.mas.interpreter.code import Code, Signature
 from mxjax.mas.interpreter.exceptions import EXCEPTIONS
 from mxjax.mas.interpreter.expressions import IN_PLACE, Expressions
@@ -33,7 +33,7 @@ class Compiler(Expressions, Patterns):
         self.unit = unit = Unit("<script>", self.scopes[tree])
         self.body(tree.body)
         unit.emit(ops.load_const, None)
-        unit.emit(ops.return_)
+        unit.emit(control.return_)
         return unit.finish()
 
     def body(self, statements):
@@ -59,7 +59,7 @@ class Compiler(Expressions, Patterns):
         pass
 
     def stmt_Expr(self, node):
-        if not isinstance(node.value, ast.Constant):
+        if not (isinstance(node.value, ast.Constant) and type(node.value.value) is str):
             self.expr(node.value)
             self.unit.emit(ops.pop)
 
@@ -72,7 +72,7 @@ class Compiler(Expressions, Patterns):
 
     def stmt_AnnAssign(self, node):
         if self.unit.scope.kind == "class" and isinstance(node.target, ast.Name):
-            self.unit.emit(ops.annotate, (node.target.id, ast.unparse(node.annotation)[:80]))
+            self.unit.emit(control.annotate, (node.target.id, ast.unparse(node.annotation)[:80]))
         if node.value is not None:
             self.expr(node.value)
             self.assign(node.target)
@@ -160,15 +160,15 @@ class Compiler(Expressions, Patterns):
         unit.emit(ops.load_const, EXCEPTIONS["AssertionError"])
         if node.msg is not None:
             self.expr(node.msg)
-        unit.emit(ops.call, 0 if node.msg is None else 1)
-        unit.emit(ops.raise_, 1)
+        unit.emit(control.call, 0 if node.msg is None else 1)
+        unit.emit(control.raise_, 1)
         unit.place(fine)
 
     def stmt_Raise(self, node):
         parts = [part for part in (node.exc, node.cause) if part is not None]
         self.exprs(parts)
         self.unit.line = node.lineno
-        self.unit.emit(ops.raise_, len(parts))
+        self.unit.emit(control.raise_, len(parts))
 
     # Control flow
 
@@ -177,7 +177,7 @@ class Compiler(Expressions, Patterns):
         self.branch(node.test, other, False)
         self.body(node.body)
         if node.orelse:
-            unit.emit(ops.jump, end)
+            unit.emit(control.jump, end)
         unit.place(other)
         self.body(node.orelse)
         unit.place(end)
@@ -187,7 +187,7 @@ class Compiler(Expressions, Patterns):
         unit.place(again)
         self.branch(node.test, done, False)
         self.loop_body(node.body, again, end)
-        unit.emit(ops.jump, again)
+        unit.emit(control.jump, again)
         unit.place(done)
         self.body(node.orelse)
         unit.place(end)
@@ -195,20 +195,18 @@ class Compiler(Expressions, Patterns):
     def stmt_For(self, node):
         unit, again, leave, done, end = self.unit, Label(), Label(), Label(), Label()
         self.expr(node.iter)
-        unit.emit(ops.get_iter)
+        unit.emit(control.get_iter)
         unit.place(again)
-        unit.emit(ops.for_iter, done)
+        unit.emit(control.for_iter, done)
         self.assign(node.target)
         self.loop_body(node.body, again, leave)
-        unit.emit(ops.jump, again)
+        unit.emit(control.jump, again)
         unit.place(leave)
         unit.emit(ops.pop)
-        unit.emit(ops.jump, end)
+        unit.emit(control.jump, end)
         unit.place(done)
         self.body(node.orelse)
         unit.place(end)
-
-    stmt_AsyncFor = stmt_For
 
     def loop_body(self, body, again: Label, leave: Label):
         self.unit.loops.append(Loop(again, leave, self.unit.blocks))
@@ -228,9 +226,9 @@ class Compiler(Expressions, Patterns):
         loop = unit.loops[-1]
         target = loop.leave if word == "break" else loop.again
         if unit.blocks == loop.blocks:
-            unit.emit(ops.jump, target)
+            unit.emit(control.jump, target)
         else:
-            unit.emit(ops.leave_blocks, (target, loop.blocks))
+            unit.emit(control.leave_blocks, (target, loop.blocks))
 
     def stmt_Return(self, node):
         if self.unit.scope.kind != "function":
@@ -239,37 +237,37 @@ class Compiler(Expressions, Patterns):
             self.unit.emit(ops.load_const, None)
         else:
             self.expr(node.value)
-        self.unit.emit(ops.return_)
+        self.unit.emit(control.return_)
 
     def stmt_Try(self, node):
         unit, final = self.unit, Label()
         if node.finalbody:
-            unit.emit(ops.setup, (FINALLY, final))
+            unit.emit(control.setup, (FINALLY, final))
             unit.blocks += 1
         self.try_except(node) if node.handlers else self.body((*node.body, *node.orelse))
         if node.finalbody:
-            unit.emit(ops.enter_finally)
+            unit.emit(control.enter_finally)
             unit.place(final)
             self.body(node.finalbody)
-            unit.emit(ops.end_finally)
+            unit.emit(control.end_finally)
             unit.blocks -= 1
 
     def try_except(self, node):
         unit, handler, end = self.unit, Label(), Label()
-        unit.emit(ops.setup, (EXCEPT, handler))
+        unit.emit(control.setup, (EXCEPT, handler))
         unit.blocks += 1
         self.in_try += 1
         self.body(node.body)
         self.in_try -= 1
-        unit.emit(ops.pop_block)
+        unit.emit(control.pop_block)
         unit.blocks -= 1
         self.body(node.orelse)
-        unit.emit(ops.jump, end)
+        unit.emit(control.jump, end)
         unit.place(handler)
         unit.blocks += 1
         for clause in node.handlers:
             self.except_clause(clause, end)
-        unit.emit(ops.raise_, 0)
+        unit.emit(control.raise_, 0)
         unit.blocks -= 1
         unit.place(end)
 
@@ -278,8 +276,8 @@ class Compiler(Expressions, Patterns):
         unit.line = clause.lineno
         if clause.type is not None:
             self.expr(clause.type)
-            unit.emit(ops.match_exception)
-            unit.emit(ops.jump_if_false, other)
+            unit.emit(control.match_exception)
+            unit.emit(control.jump_if_false, other)
         if clause.name:
             check_name(clause.name, clause)
             unit.emit(ops.dup)
@@ -289,35 +287,40 @@ class Compiler(Expressions, Patterns):
             unit.emit(ops.load_const, None)
             unit.store(clause.name)
             unit.delete(clause.name)
-        unit.emit(ops.pop_block)
-        unit.emit(ops.jump, end)
+        unit.emit(control.pop_block)
+        unit.emit(control.jump, end)
         unit.place(other)
 
     def stmt_With(self, node):
-        self.with_items(node.items, node.body)
+        self.with_items(node.items, node.body, False)
 
-    stmt_AsyncWith = stmt_With
+    def stmt_AsyncWith(self, node):
+        self.with_items(node.items, node.body, True)
 
-    def with_items(self, items, body):
+    def with_items(self, items, body, asynchronous: bool):
         if not items:
             self.body(body)
             return
         unit, final, item = self.unit, Label(), items[0]
         self.expr(item.context_expr)
-        unit.emit(ops.with_enter)
+        unit.emit(control.with_enter, ("__aenter__", "__aexit__") if asynchronous else ("__enter__", "__exit__"))
+        if asynchronous:
+            unit.emit(control.await_)
         if item.optional_vars is not None:
             self.assign(item.optional_vars)
         else:
             unit.emit(ops.pop)
-        unit.emit(ops.setup, (FINALLY, final))
+        unit.emit(control.setup, (FINALLY, final))
         unit.blocks += 1
-        self.with_items(items[1:], body)
-        unit.emit(ops.enter_finally)
+        self.with_items(items[1:], body, asynchronous)
+        unit.emit(control.enter_finally)
         unit.place(final)
-        unit.emit(ops.with_exit)
-        unit.emit(ops.to_bool)
-        unit.emit(ops.with_end)
-        unit.emit(ops.end_finally)
+        unit.emit(control.with_exit)
+        if asynchronous:
+            unit.emit(control.await_)
+        unit.emit(control.to_bool)
+        unit.emit(control.with_end)
+        unit.emit(control.end_finally)
         unit.blocks -= 1
         unit.emit(ops.pop)
 
@@ -338,11 +341,11 @@ class Compiler(Expressions, Patterns):
         def body():
             self.body(node.body)
             self.unit.emit(ops.load_const, None)
-            self.unit.emit(ops.return_)
+            self.unit.emit(control.return_)
 
         self.function(node, node.name, kind, body)
         for _ in node.decorator_list:
-            self.unit.emit(ops.call, 1)
+            self.unit.emit(control.call, 1)
         self.unit.store(node.name)
 
     def function(self, node, name: str, kind: str, body):
@@ -357,7 +360,9 @@ class Compiler(Expressions, Patterns):
                 raise refuse(node, f"duplicate argument {parameter.arg!r} in function definition", "syntax")
         self.exprs(arguments.defaults)
         kw_defaults = [
-            (parameter.arg, default) for parameter, default in zip(arguments.kwonlyargs, arguments.kw_defaults) if default is not None
+            (parameter.arg, default)
+            for parameter, default in zip(arguments.kwonlyargs, arguments.kw_defaults)
+            if default is not None
         ]
         self.exprs(default for _, default in kw_defaults)
         signature = Signature(
@@ -375,7 +380,7 @@ class Compiler(Expressions, Patterns):
         self.unit = outer
         outer.line = node.lineno
         outer.emit(
-            ops.make_function,
+            control.make_function,
             (inner.finish(), len(arguments.defaults), tuple(n for n, _ in kw_defaults), outer.captured(scope)),
         )
 
@@ -390,13 +395,13 @@ class Compiler(Expressions, Patterns):
         self.unit = inner = Unit(node.name, scope, "class", qualname=node.name)
         self.body(node.body)
         inner.emit(ops.load_const, None)
-        inner.emit(ops.return_)
+        inner.emit(control.return_)
         self.unit = outer
         outer.line = node.lineno
         keywords = tuple(keyword.arg for keyword in node.keywords)
-        outer.emit(ops.build_class, (inner.finish(), outer.captured(scope), node.name, len(node.bases), keywords))
+        outer.emit(control.build_class, (inner.finish(), outer.captured(scope), node.name, len(node.bases), keywords))
         for _ in node.decorator_list:
-            outer.emit(ops.call, 1)
+            outer.emit(control.call, 1)
         outer.store(node.name)
 
     # Imports

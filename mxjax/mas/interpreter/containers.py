@@ -63,7 +63,11 @@ def position(m, owner, value, start=0, stop=None):
 def index(m, owner, value, start=0, stop=None):
     found = yield from position(m, owner, value, start, stop)
     if found < 0:
-        kind = "tuple.index(x): x not in tuple" if type(owner) is tuple else f"{(yield from to_repr(m, value))} is not in list"
+        kind = (
+            "tuple.index(x): x not in tuple"
+            if type(owner) is tuple
+            else f"{(yield from to_repr(m, value))} is not in list"
+        )
         raise ValueError(kind)
     return found
 
@@ -116,7 +120,9 @@ methods(
     },
 )  # fmt: skip
 PROPERTIES[deque] = {"maxlen": lambda m, owner: owner.maxlen}
-methods(range, {"index": lambda m, owner, value: owner.index(value), "count": lambda m, owner, value: owner.count(value)})
+methods(
+    range, {"index": lambda m, owner, value: owner.index(value), "count": lambda m, owner, value: owner.count(value)}
+)
 PROPERTIES[range] = {name: (lambda m, owner, name=name: getattr(owner, name)) for name in ("start", "stop", "step")}
 methods(HostIterator, {"__next__": lambda m, owner: next(owner.source)})
 
@@ -316,4 +322,3 @@ methods(
         "isdisjoint": _related(lambda a, b: a.isdisjoint(b)),
     },
 )  # fmt: skip
-

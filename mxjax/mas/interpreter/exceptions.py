@@ -1,7 +1,7 @@
 """The exception classes of the script language, and the translation of host errors into them.
 
-Our own functions raise plain host errors (`ValueError("...")`); the machine turns those into script exceptions here, so that
-a script can catch them by the name it knows.
+Our own functions raise plain host errors (`ValueError("...")`); the machine turns those into script exceptions here,
+so that a script can catch them by the name it knows.
 """
 
 from __future__ import annotations
@@ -102,6 +102,9 @@ def is_exception_class(value) -> bool:
 
 def describe(value: Instance) -> str:
     """`ValueError: text`, for reasons and reports, without running any code of the script."""
-    args = [argument for argument in value.fields.get("args", ()) if type(argument) in (str, int, float, bool)]
-    text = ", ".join(str(argument) for argument in args)[:500]
+    args = value.fields.get("args", ())
+    args = [
+        item for item in args if type(item) in (str, float, bool) or (type(item) is int and item.bit_length() < 999)
+    ]
+    text = ", ".join(repr(item) if value.cls.name == "KeyError" else str(item)[:500] for item in args)[:500]
     return f"{value.cls.name}: {text}" if text else value.cls.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mxjax.mas.interpreter import operators, ops
+from mxjax.mas.interpreter import control, operators, ops
 from mxjax.mas.interpreter.code import Signature
 from mxjax.mas.interpreter.unit import Label, Unit, check_name, refuse
 from mxjax.mas.interpreter.values import ELLIPSIS
@@ -105,14 +105,14 @@ class Expressions:
     def expr_UnaryOp(self, node):
         self.expr(node.operand)
         if isinstance(node.op, ast.Not):
-            self.unit.emit(ops.to_bool)
-            self.unit.emit(ops.not_)
+            self.unit.emit(control.to_bool)
+            self.unit.emit(control.not_)
         else:
             self.unit.emit(ops.unary, UNARY[type(node.op)])
 
     def expr_BoolOp(self, node):
         end = Label()
-        jump = ops.jump_if_false if isinstance(node.op, ast.And) else ops.jump_if_true
+        jump = control.jump_if_false if isinstance(node.op, ast.And) else control.jump_if_true
         for value in node.values[:-1]:
             self.expr(value)
             self.unit.emit(ops.dup)
@@ -134,10 +134,10 @@ class Expressions:
             self.compare(op)
             if not last:
                 self.unit.emit(ops.dup)
-                self.unit.emit(ops.jump_if_false, clean)
+                self.unit.emit(control.jump_if_false, clean)
                 self.unit.emit(ops.pop)
         if len(node.ops) > 1:
-            self.unit.emit(ops.jump, end)
+            self.unit.emit(control.jump, end)
             self.unit.place(clean)
             self.unit.emit(ops.rotate, 2)
             self.unit.emit(ops.pop)
@@ -149,7 +149,7 @@ class Expressions:
             return
         self.unit.emit(ops.binary, COMPARE[type(op)])
         if isinstance(op, ast.NotIn):
-            self.unit.emit(ops.not_)
+            self.unit.emit(control.not_)
 
     def branch(self, node: ast.expr, target: Label, when: bool):
         """Jumps to `target` if the truth of `node` is `when`, and falls through otherwise."""
@@ -164,13 +164,13 @@ class Expressions:
             self.unit.place(after)
         else:
             self.expr(node)
-            self.unit.emit(ops.jump_if_true if when else ops.jump_if_false, target)
+            self.unit.emit(control.jump_if_true if when else control.jump_if_false, target)
 
     def expr_IfExp(self, node):
         other, end = Label(), Label()
         self.branch(node.test, other, False)
         self.expr(node.body)
-        self.unit.emit(ops.jump, end)
+        self.unit.emit(control.jump, end)
         self.unit.place(other)
         self.expr(node.orelse)
         self.unit.place(end)
@@ -255,7 +255,7 @@ class Expressions:
             self.expr(node.func.value)
             self.exprs((*node.args, *(keyword.value for keyword in node.keywords)))
             self.unit.line = node.lineno
-            self.unit.emit(ops.call_method, (node.func.attr, count, tuple(names)))
+            self.unit.emit(control.call_method, (node.func.attr, count, tuple(names)))
             return
         self.expr(node.func)
         if isinstance(node.func, ast.Name) and node.func.id == "super" and not count:
@@ -263,9 +263,9 @@ class Expressions:
         self.exprs((*node.args, *(keyword.value for keyword in node.keywords)))
         self.unit.line = node.lineno
         if names:
-            self.unit.emit(ops.call_kw, (count, tuple(names)))
+            self.unit.emit(control.call_kw, (count, tuple(names)))
         else:
-            self.unit.emit(ops.call, count)
+            self.unit.emit(control.call, count)
 
     def implicit_super(self, node) -> int:
         """Puts the two arguments that `super()` leaves out on the stack."""
@@ -288,14 +288,14 @@ class Expressions:
                 self.unit.emit(ops.build_dict, 1)
             self.unit.emit(ops.update_dict, True)
         self.unit.line = node.lineno
-        self.unit.emit(ops.call_spread)
+        self.unit.emit(control.call_spread)
 
     # Functions within expressions
 
     def expr_Lambda(self, node):
         def body():
             self.expr(node.body)
-            self.unit.emit(ops.return_)
+            self.unit.emit(control.return_)
 
         self.function(node, "<lambda>", "plain", body)
 
@@ -316,7 +316,7 @@ class Expressions:
     def expr_GeneratorExp(self, node):
         def emit(depth):
             self.expr(node.elt)
-            self.unit.emit(ops.yield_)
+            self.unit.emit(control.yield_)
             self.unit.emit(ops.pop)
 
         self.comprehension(node, "<genexpr>", None, emit)
@@ -338,11 +338,11 @@ class Expressions:
         self.comprehension_loops(node.generators, 0, collect)
         if not build:
             inner.emit(ops.load_const, None)
-        inner.emit(ops.return_)
+        inner.emit(control.return_)
         self.unit = outer
-        outer.emit(ops.make_function, (inner.finish(), 0, (), outer.captured(scope)))
+        outer.emit(control.make_function, (inner.finish(), 0, (), outer.captured(scope)))
         self.expr(node.generators[0].iter)
-        outer.emit(ops.call, 1)
+        outer.emit(control.call, 1)
 
     def comprehension_loops(self, generators, index: int, collect):
         if index == len(generators):
@@ -353,15 +353,15 @@ class Expressions:
             self.expr(generator.iter)
         else:
             unit.load(".0")
-        unit.emit(ops.get_iter)
+        unit.emit(control.get_iter)
         again, done = Label(), Label()
         unit.place(again)
-        unit.emit(ops.for_iter, done)
+        unit.emit(control.for_iter, done)
         self.assign(generator.target)
         for test in generator.ifs:
             self.branch(test, again, False)
         self.comprehension_loops(generators, index + 1, collect)
-        unit.emit(ops.jump, again)
+        unit.emit(control.jump, again)
         unit.place(done)
 
     # Generators and coroutines
@@ -371,21 +371,21 @@ class Expressions:
             self.unit.emit(ops.load_const, None)
         else:
             self.expr(node.value)
-        self.unit.emit(ops.yield_)
+        self.unit.emit(control.yield_)
 
     def expr_YieldFrom(self, node):
         unit = self.unit
         self.expr(node.value)
-        unit.emit(ops.get_iter)
+        unit.emit(control.get_iter)
         again, done = Label(), Label()
         unit.place(again)
-        unit.emit(ops.for_iter, done)
-        unit.emit(ops.yield_)
+        unit.emit(control.for_iter, done)
+        unit.emit(control.yield_)
         unit.emit(ops.pop)
-        unit.emit(ops.jump, again)
+        unit.emit(control.jump, again)
         unit.place(done)
         unit.emit(ops.load_const, None)
 
     def expr_Await(self, node):
         self.expr(node.value)
-        self.unit.emit(ops.await_)
+        self.unit.emit(control.await_)

@@ -1,14 +1,18 @@
 """What the machine runs: frames, tasks and groups of tasks, and the requests that our own code makes of it.
 
-Library code and built-in functions that may run script code are Python generators. They never call into the machine; they
-yield one of the requests below and are resumed with its result, so that no call of the script nests on the host's stack.
+Library code and built-in functions that may run script code are Python generators. They never call into the machine;
+they yield one of the requests below and are resumed with its result, so that no call of the script nests on the
+host's stack.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mxjax.mas.limits import Meter
+
+_UNSAFE = re.compile(r"[^\w-]")
 
 
 class Invoke:
@@ -44,10 +48,18 @@ class Emit:
 class Ask:
     """Suspend for a reply from outside: `call` is an `AgentCall` or a `ToolCall`; the `Reply` comes back."""
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "place", "task", "turn")
 
-    def __init__(self, call):
+    def __init__(self, call, place: Place, turn: int):
         self.call = call
+        self.place = place
+        self.turn = turn
+        self.task: Task | None = None
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """A key that sorts calls as a sequential run would make them."""
+        return (*self.place.order, 0, self.turn)
 
 
 class Gather:
@@ -77,11 +89,12 @@ class Outcome:
 class Place:
     """Where in the structure of a run something happens; call ids and the canonical order derive from it."""
 
-    __slots__ = ("children", "counts", "order", "path")
+    __slots__ = ("children", "counts", "index", "label", "parent")
 
-    def __init__(self, path: str, order: tuple[int, ...]):
-        self.path = path
-        self.order = order
+    def __init__(self, parent: Place | None, label: str, index: int):
+        self.parent = parent
+        self.label = label
+        self.index = index
         self.children = 0
         self.counts: dict[str, int] | None = None
 
@@ -89,12 +102,21 @@ class Place:
         """The place of the next thing called `name` inside this one."""
         if self.counts is None:
             self.counts = {}
-        label = "".join(char if char.isalnum() or char in "-_" else "_" for char in name[:48]) or "node"
+        label = _UNSAFE.sub("_", name[:48]) or "node"
         count = self.counts[label] = self.counts.get(label, 0) + 1
         self.children += 1
-        prefix = f"{self.path}/" if self.path else ""
-        suffix = f".{count}" if count > 1 else ""
-        return Place(f"{prefix}{label}{suffix}", (*self.order, self.children))
+        return Place(self, label if count == 1 else f"{label}.{count}", self.children)
+
+    @property
+    def path(self) -> str:
+        """The labels from the outermost place to this one."""
+        before = self.parent.path if self.parent is not None else ""
+        return f"{before}/{self.label}" if before else self.label
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """A key that sorts places as a sequential run would reach them."""
+        return (*self.parent.order, self.index) if self.parent is not None else ()
 
 
 class Frame:
@@ -132,12 +154,13 @@ class NativeFrame:
 class Task:
     """A stack of frames that runs on its own; the script is one, each member of a group is another."""
 
-    __slots__ = ("depth", "frame", "group", "limit", "line", "meter", "order", "outcome", "waiting")
+    __slots__ = ("depth", "frame", "group", "limit", "line", "meter", "outcome", "place", "private", "waiting")
 
-    def __init__(self, frame, order: tuple[int, ...], group: Group | None, meter: Meter):
+    def __init__(self, frame, group: Group | None, meter: Meter):
         self.frame = frame
-        self.order = order
+        self.place = frame.place
         self.group = group
+        self.private = group is not None and group.private
         self.meter = meter
         self.depth = 0
         self.waiting = False

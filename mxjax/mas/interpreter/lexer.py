@@ -1,11 +1,11 @@
-r"""Rewrites string literals before Python's own parser sees them: LaTeX keeps its backslashes, f-strings become portable.
+r"""Rewrites string literals for Python's own parser: LaTeX keeps its backslashes, f-strings become portable.
 
-Designs are full of LaTeX in ordinary literals, where `"\boxed{1}"` would silently mean a backspace and `"\neq"` a newline.
-And the language is pinned to the grammar of Python 3.12, where the fields of an f-string may hold any literal, while older
-hosts refuse a backslash or the outer quote there. So this pass
+Designs are full of LaTeX in ordinary literals, where `"\boxed{1}"` would silently mean a backspace and `"\neq"` a
+newline. And the language is pinned to the grammar of Python 3.12, where the fields of an f-string may hold any
+literal, while older hosts refuse a backslash or the outer quote there. So this pass
 
-* doubles the backslash of `\a \b \f \v` before a letter, of an incomplete `\x \u \U \N`, of `\n \r \t` that begin one of
-  `LATEX_COMMANDS`, and of every escape that Python does not know (which means the same text, without the warning);
+* doubles the backslash of `\a \b \f \v` before a letter, of an incomplete `\x \u \U \N`, of `\n \r \t` that begin one
+  of `LATEX_COMMANDS`, and of every escape that Python does not know (which means the same text, without the warning);
 * takes the literals inside f-string fields out of the source and leaves a name in their place, which the compiler
   replaces by the literal.
 """
@@ -15,9 +15,16 @@ from __future__ import annotations
 import dataclasses
 import re
 
-LATEX_COMMANDS = frozenset(
-    ["nabla", "natural", "ne", "nearrow", "neg", "negthickspace", "negthinspace", "neq", "newcommand", "newline", "nexists", "ngeq", "ni", "nleq", "nmid", "noindent", "nolimits", "nonumber", "norm", "not", "notin", "nparallel", "nsim", "nsubseteq", "nsupseteq", "nu", "null", "nwarrow", "raggedright", "raise", "rangle", "rbrace", "rbrack", "rceil", "ref", "renewcommand", "require", "rfloor", "rgroup", "rho", "right", "rightarrow", "rightharpoonup", "rightleftharpoons", "rightsquigarrow", "rm", "roman", "root", "rtimes", "rule", "rvert", "tag", "tan", "tanh", "tau", "tbinom", "text", "textbf", "textbullet", "textcolor", "textit", "textmd", "textnormal", "textrm", "textsc", "textsf", "textstyle", "textsl", "texttt", "textup", "tfrac", "therefore", "theta", "thickapprox", "thicksim", "thickspace", "thinspace", "tilde", "times", "tiny", "to", "top", "tr", "triangle", "triangledown", "triangleleft", "triangleq", "triangleright", "twoheadrightarrow"]
-)
+_COMMANDS = """
+    nabla natural ne nearrow neg negthickspace negthinspace neq newcommand newline nexists ngeq ni nleq nmid noindent
+    nolimits nonumber norm not notin nparallel nsim nsubseteq nsupseteq nu null nwarrow
+    raggedright raise rangle rbrace rbrack rceil ref renewcommand require rfloor rgroup rho right rightarrow
+    rightharpoonup rightleftharpoons rightsquigarrow rm roman root rtimes rule rvert
+    tag tan tanh tau tbinom text textbf textbullet textcolor textit textmd textnormal textrm textsc textsf textsl
+    textstyle texttt textup tfrac therefore theta thickapprox thicksim thickspace thinspace tilde times tiny to top tr
+    triangle triangledown triangleleft triangleq triangleright twoheadrightarrow
+"""
+LATEX_COMMANDS = frozenset(_COMMANDS.split())
 _PREFIX = re.compile(r"(?i)(?:rb|br|fr|rf|r|b|f|u)?(?='''|\"\"\"|'|\")")
 _COMMAND = re.compile(r"[A-Za-z]+")
 _COMPLETE = {

@@ -1,8 +1,8 @@
 """The machine that runs compiled scripts: metered, suspendable, on explicit stacks.
 
-It never recurses on the host's stack and never consults a clock. A run is a set of tasks; it stops when every task waits
-for a reply from outside or has ended, and goes on when replies are put in (`resume`). Anything that a script computes goes
-through `call`, `charge` and `allocate`, so that what it may use is bounded before it is used.
+It never recurses on the host's stack and never consults a clock. A run is a set of tasks; it stops when every task
+waits for a reply from outside or has ended, and goes on when replies are put in (`resume`). Anything that a script
+computes goes through `call`, `charge` and `allocate`, so that what it may use is bounded before it is used.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Machine:
     """State of one execution. `host` is handed to the library and is opaque here."""
 
     __slots__ = (
-        "arrived", "builtins", "free", "globals", "host", "imported", "limits", "meter", "modules", "outstanding",
-        "pending", "printed", "printed_chars", "ready", "rng", "root", "task",
+        "arrived", "asked", "builtins", "free", "globals", "host", "imported", "limits", "meter", "modules",
+        "outstanding", "pending", "printed", "printed_chars", "ready", "root", "seed", "task",
     )  # fmt: skip
 
     def __init__(self, code, limits: Limits, builtins: dict[str, Any], modules: dict[str, Any], names: dict[str, Any]):
@@ -75,15 +75,16 @@ class Machine:
         self.meter = Meter()
         self.printed: list[str] = []
         self.printed_chars = 0
-        self.rng = None
+        self.seed = 0
         self.host: Any = None
-        self.pending: dict[str, tuple[Any, Task]] = {}
+        self.pending: dict[str, Ask] = {}
+        self.asked: list[Ask] = []
         self.ready: list[Task] = []
         self.arrived: list[Task] = []
         self.free: list[Task] = []
         self.outstanding = 0
-        frame = Frame(code, [UNBOUND] * code.slots, None, Place("", ()))
-        self.root = self.task = Task(frame, (), None, self.meter)
+        frame = Frame(code, [UNBOUND] * code.slots, None, Place(None, "", 0))
+        self.root = self.task = Task(frame, None, self.meter)
         self.ready.append(self.root)
 
     # Metering
@@ -102,7 +103,7 @@ class Machine:
         if meter.fuel > self.limits.fuel:
             raise LimitExceeded("fuel")
         meter.allocated += size
-        if meter.allocated > 2 * self.limits.live_bytes:
+        if meter.allocated > 2 * self.limits.live_bytes and not self.task.private:
             if size <= self.limits.live_bytes:
                 meter.allocated = size + measure.live_bytes(self)
             if meter.allocated > self.limits.live_bytes:
@@ -135,8 +136,10 @@ class Machine:
             while self.free or self.ready:
                 if self.free:
                     task = self.free.pop(0)
+                elif len(self.ready) == 1:
+                    task = self.ready.pop()
                 else:
-                    task = min(self.ready, key=lambda task: task.order)
+                    task = min(self.ready, key=lambda task: task.place.order)
                     self.ready.remove(task)
                 self.run(task)
             if self.outstanding or not self.arrived:
@@ -147,7 +150,7 @@ class Machine:
         """Gives a waiting task what it waits for; it runs at the next `settle` at which its turn comes."""
         task.waiting = False
         task.frame.inbox = value
-        if task.group is not None and task.group.private:
+        if task.private:
             self.free.append(task)
         else:
             self.outstanding -= 1
@@ -181,7 +184,7 @@ class Machine:
                         raise LimitExceeded("nesting") from None
                     self.unwind(exceptions.convert(error))
         except LimitExceeded as error:
-            if task.group is None or not task.group.private:
+            if not task.private:
                 raise
             task.limit, task.frame = error.name, None
         except MemoryError:
@@ -192,10 +195,11 @@ class Machine:
     def wait(self, request):
         """Suspends the running task on an `Ask` or a `Gather`."""
         task = self.task
-        private = task.group is not None and task.group.private
         if type(request) is Ask:
-            self.pending[request.call.id] = (request.call, task)
-            self.outstanding += not private
+            request.task = task
+            self.pending[request.call.id] = request
+            self.asked.append(request)
+            self.outstanding += not task.private
             task.waiting = True
             return
         group = Group(task, request.private)
@@ -203,11 +207,11 @@ class Machine:
         group.left = len(request.members)
         for gen, place in request.members:
             meter = task.meter.copy() if request.private else task.meter
-            member = Task(NativeFrame(gen, None, place), place.order, group, meter)
+            member = Task(NativeFrame(gen, None, place), group, meter)
             member.depth = task.depth
             group.tasks.append(member)
         task.waiting = True
-        self.outstanding += request.private and not private
+        self.outstanding += request.private and not task.private
         (self.free if request.private else self.ready).extend(group.tasks)
         if not group.tasks:
             self.close_group(group)
@@ -458,6 +462,9 @@ class Machine:
 def instantiate(machine: Machine, cls: Class, args: tuple, kwargs: dict | None):
     """Makes an object of a class; a generator, since `__init__` may be script code."""
     machine.allocate(160)
+    hook = cls.lookup("__class_call__")
+    if hook is not UNBOUND:
+        return (yield Invoke(hook, (cls, *args), kwargs))
     instance = Instance(cls, {})
     if exceptions.BASE in cls.mro:
         instance.fields["args"] = args

@@ -1,4 +1,4 @@
-"""Measures the memory that a script holds on to, by a size model of our own, so that the figure is the same everywhere."""
+"""Measures the memory that a script holds on to, by a size model of our own: the same figure everywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def live_bytes(machine) -> int:
     seen: set[int] = set()
     stack: list = [machine.globals, machine.imported]
     tasks = [machine.task, machine.root, *machine.ready, *machine.arrived, *machine.free]
-    tasks += [task for _, task in machine.pending.values()]
+    tasks += [request.task for request in machine.pending.values()]
     for task in tasks:
         while task is not None:
             stack.append(task.frame)

@@ -1,7 +1,8 @@
 """Operators and subscripts: what they mean for every pair of types, and what they cost.
 
-Plain values are worked on by the host after the size of the result has been accounted for. Where script code may have to run
-(dunder methods, a default factory) or where nesting must be bounded, the function returns a generator of requests.
+Plain values are worked on by the host after the size of the result has been accounted for. Where script code may have
+to run (dunder methods, a default factory) or where nesting must be bounded, the function returns a generator of
+requests.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def _dispatch(m, symbol: str, a, b):
 
 
 _DUNDER = {
-    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "** or pow()": "pow", "@": "matmul",
-    "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
+    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "** or pow()": "pow",
+    "@": "matmul", "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
 }  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def multiply(m, a, b):
         if type(a) is int and type(b) is int and not (-_SMALL < a < _SMALL and -_SMALL < b < _SMALL):
             m.need_int(a.bit_length() + b.bit_length())
         return _checked(m, a * b)
-    if type(b) in (str, list, tuple):
+    if type(b) in (str, list, tuple) and type(a) in (int, bool):
         a, b = b, a
     if type(a) in (str, list, tuple):
         if type(b) not in (int, bool):
@@ -445,7 +446,11 @@ def _contains(m, item, container):
         function = container.cls.lookup("__contains__")
         if function is not UNBOUND:
             return bool((yield Invoke(function, (container, item))))
-    if type(container) not in SIZED and type(container) not in (Generator, Instance) and host_iterator(container) is None:
+    if (
+        type(container) not in SIZED
+        and type(container) not in (Generator, Instance)
+        and host_iterator(container) is None
+    ):
         raise TypeError(f"argument of type '{type_name(container)}' is not iterable")
     iterator = yield from iterate(m, container)
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mxjax.mas.interpreter import operators, ops
+from mxjax.mas.interpreter import control, operators, ops
 from mxjax.mas.interpreter.unit import Label, Unit, refuse
 
 
@@ -25,7 +25,7 @@ class Patterns:
                 self.branch(case.guard, other, False)
             unit.emit(ops.pop)
             self.body(case.body)
-            unit.emit(ops.jump, end)
+            unit.emit(control.jump, end)
             unit.place(fail)
             unit.place(other)
         unit.emit(ops.pop)
@@ -41,12 +41,12 @@ class Patterns:
     def pattern_MatchValue(self, node, fail):
         self.expr(node.value)
         self.unit.emit(ops.binary, operators.equals)
-        self.unit.emit(ops.jump_if_false, fail)
+        self.unit.emit(control.jump_if_false, fail)
 
     def pattern_MatchSingleton(self, node, fail):
         self.unit.emit(ops.load_const, node.value)
         self.unit.emit(ops.is_, False)
-        self.unit.emit(ops.jump_if_false, fail)
+        self.unit.emit(control.jump_if_false, fail)
 
     def pattern_MatchAs(self, node, fail):
         unit = self.unit
@@ -58,10 +58,10 @@ class Patterns:
             unit.emit(ops.dup)
             self.pattern(node.pattern, drop)
             unit.store(node.name)
-            unit.emit(ops.jump, done)
+            unit.emit(control.jump, done)
             unit.place(drop)
             unit.emit(ops.pop)
-            unit.emit(ops.jump, fail)
+            unit.emit(control.jump, fail)
             unit.place(done)
         elif node.name is None:
             unit.emit(ops.pop)
@@ -74,10 +74,10 @@ class Patterns:
             other = Label()
             unit.emit(ops.dup)
             self.pattern(alternative, other)
-            unit.emit(ops.jump, matched)
+            unit.emit(control.jump, matched)
             unit.place(other)
         unit.emit(ops.pop)
-        unit.emit(ops.jump, fail)
+        unit.emit(control.jump, fail)
         unit.place(matched)
         unit.emit(ops.pop)
 
@@ -85,22 +85,22 @@ class Patterns:
         starred = [i for i, item in enumerate(node.patterns) if isinstance(item, ast.MatchStar)]
         before = starred[0] if starred else len(node.patterns)
         after = len(node.patterns) - before - len(starred)
-        self.unit.emit(ops.match_sequence, (before, bool(starred), after))
-        self.unit.emit(ops.jump_if_false, fail)
+        self.unit.emit(control.match_sequence, (before, bool(starred), after))
+        self.unit.emit(control.jump_if_false, fail)
         self.unit.emit(ops.spread)
         self.each([item.name if isinstance(item, ast.MatchStar) else item for item in node.patterns], fail)
 
     def pattern_MatchMapping(self, node, fail):
         self.exprs(node.keys)
-        self.unit.emit(ops.match_mapping, (len(node.keys), node.rest is not None))
-        self.unit.emit(ops.jump_if_false, fail)
+        self.unit.emit(control.match_mapping, (len(node.keys), node.rest is not None))
+        self.unit.emit(control.jump_if_false, fail)
         self.unit.emit(ops.spread)
         self.each([*node.patterns, *([node.rest] if node.rest else [])], fail)
 
     def pattern_MatchClass(self, node, fail):
         self.expr(node.cls)
-        self.unit.emit(ops.match_class, (len(node.patterns), tuple(node.kwd_attrs)))
-        self.unit.emit(ops.jump_if_false, fail)
+        self.unit.emit(control.match_class, (len(node.patterns), tuple(node.kwd_attrs)))
+        self.unit.emit(control.jump_if_false, fail)
         self.unit.emit(ops.spread)
         self.each([*node.patterns, *node.kwd_patterns], fail)
 
@@ -115,10 +115,10 @@ class Patterns:
                 unit.emit(ops.pop)
             else:
                 self.pattern(pattern, label)
-        unit.emit(ops.jump, done)
+        unit.emit(control.jump, done)
         for index, label in enumerate(labels):
             unit.place(label)
             if index < len(labels) - 1:
                 unit.emit(ops.pop)
-        unit.emit(ops.jump, fail)
+        unit.emit(control.jump, fail)
         unit.place(done)

@@ -151,9 +151,7 @@ class _Walker:
                 )
             where.add(name)
             if isinstance(node, ast.Nonlocal) and not self.has_owner(name, scope):
-                raise DesignError(
-                    node.lineno, node.col_offset + 1, "syntax", f"no binding for nonlocal {name!r} found"
-                )
+                raise DesignError(node.lineno, node.col_offset + 1, "syntax", f"no binding for nonlocal {name!r} found")
 
     def has_owner(self, name: str, scope: Scope) -> bool:
         owner = scope.parent

@@ -100,14 +100,16 @@ def translate(m, owner, table):
     return owner.translate(table)
 
 
-_PLAIN = """capitalize casefold lower swapcase title upper strip lstrip rstrip removeprefix removesuffix partition rpartition
-    startswith endswith find rfind index rindex count isalpha isdigit isnumeric isdecimal isalnum islower isupper isspace istitle
-    isidentifier isprintable isascii""".split()
+_PLAIN = """
+    capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier islower
+    isnumeric isprintable isspace istitle isupper lower lstrip partition removeprefix removesuffix rfind rindex
+    rpartition rstrip startswith strip swapcase title upper
+"""
 
 methods(
     str,
     {
-        **{name: _host(name) for name in _PLAIN},
+        **{name: _host(name) for name in _PLAIN.split()},
         **{name: _padded(name) for name in ("center", "ljust", "rjust", "zfill")},
         "join": join, "replace": replace, "split": split, "rsplit": rsplit, "splitlines": splitlines,
         "expandtabs": expandtabs, "encode": encode, "translate": translate, "format": text.str_format,

@@ -1,7 +1,7 @@
 """`str`, `repr`, f-string fields, `str.format` and `%`: all text that is made from values.
 
-Format specifications are parsed here, with width and precision bounded, before the host formats a plain number or string; no
-field can reach an attribute or an item of a value.
+Format specifications are parsed here, with width and precision bounded, before the host formats a plain number or
+string; no field can reach an attribute or an item of a value.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _SPEC = re.compile(
     r"(?:\.(?P<precision>\d+))?(?P<type>[A-Za-z%])?",
     re.DOTALL,
 )
-_PERCENT = re.compile(r"%(?:\((?P<key>[^)]*)\))?(?P<flags>[-+ #0]*)(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+))?(?P<type>.)?", re.DOTALL)
+_PERCENT = re.compile(
+    r"%(?:\((?P<key>[^)]*)\))?(?P<flags>[-+ #0]*)(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+))?(?P<type>.)?", re.DOTALL
+)
 _FIELD = re.compile(r"(?P<name>[^!:{}\[\].]*)(?P<path>[\[.][^!:{}]*)?(?:!(?P<conversion>[rsa]))?", re.DOTALL)
 
 
@@ -123,7 +125,11 @@ def _container(m, value, kind, depth: int, inside: tuple):
     parts: list[str] = []
     total = 0
     is_dict = isinstance(value, dict)
-    items = list(value.items()) if is_dict else list(value.host() if kind is View else value.items if kind is Set else value)
+    items = (
+        list(value.items())
+        if is_dict
+        else list(value.host() if kind is View else value.items if kind is Set else value)
+    )
     if kind is CounterDict:
         items.sort(key=lambda item: -item[1] if type(item[1]) in (int, float, bool) else 0)
     for item in items:

@@ -43,9 +43,7 @@ def make_int(m, value=0, base=UNBOUND):
         return int(value, base)
     if kind is Instance:
         return _converted(value, ("__int__", "__index__"), "int() argument must be a string or a real number")
-    raise TypeError(
-        f"int() argument must be a string, a bytes-like object or a real number, not '{type_name(value)}'"
-    )
+    raise TypeError(f"int() argument must be a string, a bytes-like object or a real number, not '{type_name(value)}'")
 
 
 def _converted(value: Instance, names, message: str):

@@ -9,10 +9,14 @@ from mxjax.mas.interpreter import ops
 from mxjax.mas.interpreter.code import Code, Signature
 from mxjax.mas.interpreter.scopes import Scope
 
-ALLOWED_DUNDERS = frozenset(
-    f"__{name}__"
-    for name in ["abs", "add", "aenter", "aexit", "aiter", "all", "and", "anext", "author", "bool", "call", "class", "contains", "delitem", "dict", "doc", "enter", "eq", "exit", "file", "float", "floordiv", "format", "ge", "getattr", "getitem", "gt", "hash", "iadd", "iand", "ifloordiv", "imod", "imul", "index", "init", "int", "invert", "ior", "isub", "iter", "itruediv", "le", "len", "lshift", "lt", "main", "mod", "mul", "name", "ne", "neg", "next", "or", "pos", "post_init", "pow", "qualname", "radd", "rand", "repr", "reversed", "rfloordiv", "rmod", "rmul", "ror", "round", "rpow", "rshift", "rsub", "rtruediv", "rxor", "setattr", "setitem", "slots", "str", "sub", "truediv", "version", "xor"]
-)
+_DUNDERS = """
+    abs add aenter aexit aiter all and anext author bool call class contains delitem dict doc enter eq exit file float
+    floordiv format ge getattr getitem gt hash iadd iand ifloordiv imod imul index init int invert ior isub iter
+    itruediv le len lshift lt main match_args mod mul name ne neg next or pos post_init pow qualname radd rand repr
+    reversed rfloordiv rmod rmul ror round rpow rshift rsub rtruediv rxor setattr setitem slots str sub truediv
+    version xor
+"""
+ALLOWED_DUNDERS = frozenset(f"__{name}__" for name in _DUNDERS.split())
 
 
 class Label:
@@ -47,7 +51,9 @@ def check_name(name: str, node: ast.AST):
 class Unit:
     """One code object under construction."""
 
-    def __init__(self, name: str, scope: Scope, kind: str = "plain", signature: Signature | None = None, qualname: str = ""):
+    def __init__(
+        self, name: str, scope: Scope, kind: str = "plain", signature: Signature | None = None, qualname: str = ""
+    ):
         self.name = name
         self.scope = scope
         self.kind = kind

@@ -1,7 +1,7 @@
 """What a script can hold: plain Python values, and the types defined here that the interpreter owns.
 
-None, bool, int, float, str, list, tuple, dict, range and deque are the host's own. Everything else is one of the classes
-below, so that no attribute of a host object can ever be reached from a script.
+None, bool, int, float, str, list, tuple, dict, range and deque are the host's own. Everything else is one of the
+classes below, so that no attribute of a host object can ever be reached from a script.
 """
 
 from __future__ import annotations
@@ -63,13 +63,17 @@ class Function:
 
 
 class Native:
-    """A function of ours: `fn(machine, *args, **kwargs)` returns a value, or a generator of requests (see `machine`)."""
+    """A function of ours: `fn(machine, *args, **kwargs)` returns a value, or a generator of requests (see `frames`).
 
-    __slots__ = ("fn", "name")
+    `held` are the values of the script that it keeps alive, so that they are counted.
+    """
 
-    def __init__(self, name: str, fn):
+    __slots__ = ("fn", "held", "name")
+
+    def __init__(self, name: str, fn, held: tuple = ()):
         self.name = name
         self.fn = fn
+        self.held = held
 
 
 class BoundMethod:

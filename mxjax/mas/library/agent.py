@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 from mxjax.mas.interpreter.values import Instance
 from mxjax.mas.library import texts, tools
 from mxjax.mas.library.core import (
     AGENT_RESPONSE,
     WORKFLOW_NODE,
-    ask_agent,
+    agent_request,
     content_text,
     error_message,
     init_node,
@@ -17,6 +19,7 @@ from mxjax.mas.library.core import (
     native_class,
     node_name,
     question_message,
+    tool_request,
 )
 from mxjax.mas.prompts import fill
 
@@ -28,12 +31,9 @@ def init_agent(
     enable_conversation_logging=True, **config,
 ):  # fmt: skip
     init_node(m, self, name, **config)
-    self.fields.update(
-        system_prompt=system_prompt,
-        tool_registry=tool_registry,
-        max_turns=max_turns,
-        enable_conversation_logging=enable_conversation_logging,
-    )
+    self.fields["system_prompt"] = system_prompt
+    self.fields["tool_registry"] = tool_registry
+    self.fields["max_turns"] = max_turns
 
 
 def max_turns(node: Instance) -> int:
@@ -60,7 +60,10 @@ def process_agent(m, self, context):
     turns = max_turns(self)
     parent = None
     for turn in range(1, turns + 2):
-        parent, reply = yield from ask_agent(m, name, messages, turn, sampling, parent)
+        request = agent_request(m, name, messages, turn, sampling, parent)
+        parent = request.call.id
+        reply = yield request
+        m.allocate(len(reply.text))
         if reply.error:
             return error_message(m, reply.error)
         answer = None
@@ -69,7 +72,7 @@ def process_agent(m, self, context):
         if answer is None:
             return message(m, reply.text, AGENT_RESPONSE, {"turns": turn})
         if turn == turns:
-            answer = f"{answer}\n\n{m.host.prompts.final_demand}" if answer else m.host.prompts.final_demand
+            answer += m.host.prompts.final_demand
         messages = [*messages, {"role": "assistant", "content": reply.text}, {"role": "user", "content": answer}]
     raise AssertionError("the last turn always returns")
 
@@ -79,7 +82,8 @@ def tool_answer(m, usable: dict, has_python: bool, reply: str, turn: int):
     prompts = m.host.prompts
     code = texts.python_block(reply) if has_python else None
     if code is not None:
-        output = yield from tools.ask_tool(m, tools.PYTHON, {"code": code}, turn)
+        output = yield tool_request(m, tools.PYTHON, {"code": code}, turn)
+        m.allocate(len(output.text))
         return fill(prompts.python_result, output=output.error or output.text)
     called = texts.tool_call(reply)
     if called is None:
@@ -99,7 +103,8 @@ def first_messages(m, node: Instance, context, usable: dict, has_python: bool):
     others = {name: tool for name, tool in usable.items() if name != tools.PYTHON}
     if others:
         system += fill(prompts.tools, tools=(yield from tools.describe_tools(m, others)))
-    system += {"code": prompts.delivery_code, "math": prompts.delivery_math}.get(task_type, prompts.delivery_text)
+    delivery = {"code": prompts.delivery_code, "math": prompts.delivery_math}.get(task_type, prompts.delivery_text)
+    system = _joined(system, delivery) if len(system) < 4000 else system + delivery
     user = yield from user_text(m, context)
     made = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     return [item for item in made if item["content"]]
@@ -122,4 +127,11 @@ def user_text(m, context):
     return fill(prompts.later_agent, question=question, entries="".join(entries))
 
 
+@functools.lru_cache(maxsize=4096)
+def _joined(system: str, delivery: str) -> str:
+    """A system message; cached, since the executions of a design say the same thousands of times."""
+    return system + delivery
+
+
 AGENT = native_class("AgentNode", WORKFLOW_NODE, {"__init__": init_agent, "process": process_agent})
+AGENT.members["enable_conversation_logging"] = True

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from types import GeneratorType
 from typing import Any
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.attributes import PROPERTIES
-from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Outcome
+from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Outcome, Place
 from mxjax.mas.interpreter.modules.inert import LOGGER
-from mxjax.mas.interpreter.values import UNBOUND, BoundMethod, Class, Instance, Native, Raised, type_name
+from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Native, Raised, Wrapper, type_name
 from mxjax.mas.prompts import Prompts
-from mxjax.mas.records import AgentCall, Reply, ToolCall
+from mxjax.mas.records import AgentCall, ToolCall
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Host:
     """What one execution needs to know of the world, and what it leaves behind; `machine.host`."""
 
     prompts: Prompts
     task_type: str
     tools: Any
-    order: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     returned: str | None = None
     failed: str = ""
     runs: int = 0
@@ -135,11 +135,10 @@ def error_text(value: Instance) -> str:
 
 def init_context(m, self, messages=None, state=None, metadata=None):
     m.allocate(500)
-    self.fields.update(
-        messages=[] if messages is None else messages,
-        state={} if state is None else state,
-        metadata={} if metadata is None else metadata,
-    )
+    self.fields["messages"] = [] if messages is None else messages
+    self.fields["state"] = {} if state is None else state
+    if metadata is not None:
+        self.fields["metadata"] = metadata
 
 
 def messages_of(context) -> list:
@@ -193,6 +192,8 @@ CONTEXT = native_class(
     },
 )  # fmt: skip
 
+CONTEXT.members["metadata"] = Wrapper("cached_property", Native("metadata", lambda m, self: {}))
+
 
 def new_context(m, messages=(), state=None) -> Instance:
     """A new context with copies of what is given."""
@@ -224,7 +225,8 @@ def content_text(m, item: Instance):
 
 def init_node(m, self, name="node", **config):
     m.allocate(400)
-    self.fields.update(name=name, config=config, logger=LOGGER)
+    self.fields["name"] = name
+    self.fields["config"] = config
 
 
 def node_name(node) -> str:
@@ -235,28 +237,30 @@ def node_name(node) -> str:
 
 def call_node(m, self, context):
     """`node(context)`: processes, and adds the message to the context with the node as sender."""
-    frame = m.task.frame
-    frame.place = frame.place.child(node_name(self))
-    return (yield from run_node(m, self, context))
+    return run_node(m, self, context, m.task.frame.place.child(node_name(self)))
 
 
-def run_node(m, node, context):
-    """Processes a node at the place where it is already; an exception of the script becomes an error message."""
+def run_node(m, node, context, place: Place):
+    """Processes a node at `place`; an exception of the script becomes an error message."""
+    m.task.frame.place = place
     try:
         process = node.cls.lookup("process") if type(node) is Instance else UNBOUND
         if process is UNBOUND:
             raise TypeError(f"'{type_name(node)}' object is not a node")
-        made = yield Invoke(process, (node, context))
+        if type(process) is Native:
+            made = process.fn(m, node, context)
+            made = (yield from made) if type(made) is GeneratorType else made
+        else:
+            made = yield Invoke(process, (node, context))
         if type(made) is str:
             made = message(m, made, AGENT_RESPONSE)
         elif not is_message(made):
             raise TypeError(f"process() of {node_name(node)} must return a Message, not {type_name(made)}")
-    except Raised as error:
-        if exceptions.EXCEPTION not in error.value.cls.mro:
+    except (Raised, *exceptions.HOST_ERRORS) as error:
+        value = exceptions.convert(error)
+        if isinstance(error, RecursionError) or exceptions.EXCEPTION not in value.cls.mro:
             raise
-        made = error_message(m, exceptions.describe(error.value))
-    except TypeError as error:
-        made = error_message(m, f"TypeError: {error}")
+        made = error_message(m, exceptions.describe(value))
     made.fields["sender"] = node_name(node)
     add_message(m, context, made)
     return made
@@ -267,30 +271,41 @@ def process(m, self, context):
 
 
 WORKFLOW_NODE = native_class("WorkflowNode", None, {"__init__": init_node, "__call__": call_node, "process": process})
+WORKFLOW_NODE.members["logger"] = LOGGER
 
 
-def invoke_node(m, node, context):
-    """Calls a node as a script would, so that a subclass may override `__call__`."""
-    if type(node) is not Instance or node.cls.lookup("__call__") is UNBOUND:
+def node_request(node, context) -> Invoke:
+    """The request to call a node as a script would, so that a subclass may override `__call__`."""
+    method = node.cls.lookup("__call__") if type(node) is Instance else UNBOUND
+    if method is UNBOUND:
         raise TypeError(f"'{type_name(node)}' object is not a node")
-    made = yield Invoke(BoundMethod(node.cls.lookup("__call__"), node), (context,))
+    return Invoke(method, (node, context))
+
+
+def node_result(made) -> Instance:
+    """What a node returned; TypeError unless it is a message."""
     if not is_message(made):
-        raise TypeError(f"{node_name(node)} must return a Message, not {type_name(made)}")
+        raise TypeError(f"a node must return a Message, not {type_name(made)}")
     return made
 
 
-def gather_nodes(m, jobs: list[tuple[Instance, Instance]], bound):
-    """Runs (node, context) pairs that do not depend on each other; their messages, in the same order.
+def gather_request(m, jobs: list[tuple[Instance, Instance]], bound) -> Gather:
+    """The request to run (node, context) pairs that do not depend on each other.
 
-    `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded and fit in
-    what is left, each goes on by itself as replies come in; otherwise they go on in rounds, which is as deterministic.
+    `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded
+    and fit in what is left, each goes on by itself as replies come in; otherwise they go on in rounds, which is as
+    deterministic.
     """
     place = m.task.frame.place
     bounds = [bound(m, node) for node, _ in jobs]
     left = m.limits.agent_calls - m.meter.agent_calls
     private = None not in bounds and sum(bounds) <= left
-    members = [(run_node(m, node, context), place.child(node_name(node))) for node, context in jobs]
-    outcomes: list[Outcome] = yield Gather(members, private)
+    places = [place.child(node_name(node)) for node, _ in jobs]
+    return Gather([(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)], private)
+
+
+def gather_result(outcomes: list[Outcome]) -> list[Instance]:
+    """The messages of gathered nodes, in the same order."""
     for outcome in outcomes:
         if outcome.error is not None:
             raise Raised(outcome.error)
@@ -300,32 +315,28 @@ def gather_nodes(m, jobs: list[tuple[Instance, Instance]], bound):
 # Calls
 
 
-def ask_agent(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None):
-    """Suspends for the model's reply to a conversation; the id of the call and the reply."""
+def agent_request(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None) -> Ask:
+    """The request for the model's reply to a conversation, accounted for; yielding it gives the `Reply`."""
     place = m.task.frame.place
     meter = m.meter
     meter.agent_calls += 1
-    meter.prompt_chars += sum(len(item["content"]) for item in messages)
-    for name in ("agent_calls", "prompt_chars"):
-        if getattr(meter, name) > getattr(m.limits, name):
-            raise LimitExceeded(name)
+    for item in messages:
+        meter.prompt_chars += len(item["content"])
+    if meter.agent_calls > m.limits.agent_calls:
+        raise LimitExceeded("agent_calls")
+    if meter.prompt_chars > m.limits.prompt_chars:
+        raise LimitExceeded("prompt_chars")
     m.charge(10 + (meter.prompt_chars >> 12))
     call = AgentCall(f"{place.path}#{turn}", node, messages, sampling, parent)
-    m.host.order[call.id] = (*place.order, 0, turn)
-    reply: Reply = yield Ask(call)
-    m.allocate(len(reply.text))
-    return call.id, reply
+    return Ask(call, place, turn)
 
 
-def ask_tool(m, name: str, arguments: dict, turn: int):
-    """Suspends for the output of a host tool; the reply."""
+def tool_request(m, name: str, arguments: dict, turn: int) -> Ask:
+    """The request for the output of a host tool; yielding it gives the `Reply`."""
     place = m.task.frame.place
     m.meter.tool_calls += 1
     if m.meter.tool_calls > m.limits.tool_calls:
         raise LimitExceeded("tool_calls")
     m.charge(10)
     call = ToolCall(f"{place.path}#{turn}.tool", name, arguments, place.path)
-    m.host.order[call.id] = (*place.order, 0, turn)
-    reply: Reply = yield Ask(call)
-    m.allocate(len(reply.text))
-    return reply
+    return Ask(call, place, turn)

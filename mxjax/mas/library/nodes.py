@@ -15,15 +15,17 @@ from mxjax.mas.library.core import (
     copy_context,
     error_message,
     error_text,
-    gather_nodes,
+    gather_request,
+    gather_result,
     get_latest_message,
     init_node,
-    invoke_node,
     is_error,
     message,
     native_class,
     new_context,
     node_name,
+    node_request,
+    node_result,
     question_message,
 )
 from mxjax.mas.prompts import fill
@@ -102,7 +104,9 @@ def _question(m, context):
 # Ensemble
 
 
-def init_ensemble(m, self, name="ensemble", agents=(), strategy="majority_vote", consensus_agent=None, weights=None, **config):
+def init_ensemble(
+    m, self, name="ensemble", agents=(), strategy="majority_vote", consensus_agent=None, weights=None, **config
+):
     init_node(m, self, name, **config)
     members = _nodes(agents, "agents")
     if strategy not in ("majority_vote", "weighted_vote", "consensus"):
@@ -117,7 +121,8 @@ def init_ensemble(m, self, name="ensemble", agents=(), strategy="majority_vote",
 def process_ensemble(m, self, context):
     """Asks all members independently and combines their answers."""
     agents = _nodes(self.fields.get("agents"), "agents")
-    made = yield from gather_nodes(m, [(agent, copy_context(m, context)) for agent in agents], calls_bound)
+    jobs = [(agent, copy_context(m, context)) for agent in agents]
+    made = gather_result((yield gather_request(m, jobs, calls_bound)))
     answers: dict[int, str] = {}
     for index, item in enumerate(made):
         if not is_error(item):
@@ -143,7 +148,7 @@ def _combine(m, self, strategy, agents: list, answers: dict[int, str], context):
     ]
     question = yield from _question(m, context)
     prompt = fill(prompts.consensus, question=question, solutions="".join(solutions))
-    verdict = yield from invoke_node(m, judge, _asked(m, prompt, context))
+    verdict = node_result((yield node_request(judge, _asked(m, prompt, context))))
     return answers[winner] if is_error(verdict) else (yield from content_text(m, verdict))
 
 
@@ -196,7 +201,7 @@ def process_reflection(m, self, context):
     agent = self.fields.get("agent")
     critic = self.fields.get("critic_agent") or agent
     question = yield from _question(m, context)
-    first = yield from invoke_node(m, agent, copy_context(m, context))
+    first = node_result((yield node_request(agent, copy_context(m, context))))
     if is_error(first):
         return error_message(m, error_text(first))
     response = yield from content_text(m, first)
@@ -212,7 +217,7 @@ def process_reflection(m, self, context):
         with_history = bool(self.fields.get("include_history")) and len(history) > 1
         default = prompts.refinement_with_history if with_history else prompts.refinement
         prompt = fill(_template(self, "refinement_prompt", default), **fields)
-        refined = yield from invoke_node(m, agent, _asked(m, prompt, context))
+        refined = node_result((yield node_request(agent, _asked(m, prompt, context))))
         if is_error(refined):
             break
         before, response = response, (yield from content_text(m, refined))
@@ -226,7 +231,7 @@ def process_reflection(m, self, context):
 
 
 def _critique(m, critic, prompt: str, context):
-    made = yield from invoke_node(m, critic, _asked(m, prompt, context))
+    made = node_result((yield node_request(critic, _asked(m, prompt, context))))
     return m.host.prompts.reflection_failed if is_error(made) else (yield from content_text(m, made))
 
 
@@ -270,17 +275,19 @@ def process_debate(m, self, context):
             jobs = [(debater, _asked(m, prompt, context)) for debater in debaters]
         else:
             jobs = [(debater, copy_context(m, context)) for debater in debaters]
-        made = yield from gather_nodes(m, jobs, calls_bound)
+        made = gather_result((yield gather_request(m, jobs, calls_bound)))
         if all(is_error(item) for item in made):
             return error_message(m, f"all debaters of {node_name(self)} failed: {error_text(made[0])}")
         answers = []
         for item in made:
             failed = is_error(item)
-            answers.append(fill(prompts.debate_failed, error=error_text(item)) if failed else (yield from content_text(m, item)))
+            answers.append(
+                fill(prompts.debate_failed, error=error_text(item)) if failed else (yield from content_text(m, item))
+            )
         rounds.append(answers)
     judge = self.fields.get("judge") or debaters[0]
     prompt = fill(prompts.debate_judge, question=question, entries=_entries(m, debaters, rounds[-1]))
-    verdict = yield from invoke_node(m, judge, _asked(m, prompt, context))
+    verdict = node_result((yield node_request(judge, _asked(m, prompt, context))))
     if is_error(verdict):
         return error_message(m, error_text(verdict))
     metadata = {"num_rounds": len(rounds), "num_debaters": len(debaters), "debate_history": rounds}
@@ -321,7 +328,7 @@ def process_router(m, self, context):
     route = known[0] if known else default
     if route not in routes:
         raise ValueError(f"{node_name(self)} has no route '{route}'")
-    made = yield from invoke_node(m, routes[route], context)
+    made = node_result((yield node_request(routes[route], context)))
     metadata = made.fields.get("metadata")
     if isinstance(metadata, dict):
         metadata.update(routed_from=node_name(self), route_taken=route)

@@ -1,4 +1,4 @@
-"""Reads what agents write: deliveries, answers, programs, verdicts, tool calls; and shortens it for other agents' prompts."""
+"""Reads what agents write (deliveries, answers, programs, verdicts, tool calls) and shortens it for other prompts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def entry(text: str, omitted: str) -> str:
 
 
 def compact(text: str, task_type: str, omitted: str) -> str:
-    """A reply as it enters another node's prompt: whole up to 10,000 characters, else delivery and deliverable, capped."""
+    """A reply as it enters another node's prompt: whole up to 10,000 characters, else its essence, capped."""
     if len(text) <= UNCHANGED_CHARS:
         return text
     match = _DELIVERY.search(text)
@@ -137,6 +137,8 @@ def _program_key(program: str) -> str | None:
 def normalise(answer: str) -> str:
     """A math answer in a form in which equal answers mostly look equal; numbers exactly."""
     text = answer.strip().strip("$").strip().rstrip(".")
+    if text.isdecimal() and text.isascii():
+        return text.lstrip("0") or "0"
     for junk in ("\\,", "\\;", "\\!", "\\ ", "\\left", "\\right", "\\displaystyle", " "):
         text = text.replace(junk, "")
     text = _FRACTION.sub(r"\1/\2", text)

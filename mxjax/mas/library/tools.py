@@ -8,10 +8,11 @@ from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.modules.json_ import dumps
 from mxjax.mas.interpreter.values import Instance, Module, Native, Raised
-from mxjax.mas.library.core import ask_tool, native_class
+from mxjax.mas.library.core import native_class, tool_request
 from mxjax.mas.prompts import fill
 
 PYTHON = "python_execute"
+_NONE: dict = {}
 
 
 def init_registry(m, self):
@@ -21,17 +22,21 @@ def init_registry(m, self):
 
 def tools_of(registry) -> dict:
     """The tools in a registry by name; {} for anything else."""
-    if type(registry) is not Instance or REGISTRY not in registry.cls.mro:
-        return {}
-    tools = registry.fields.get("tools")
-    return tools if isinstance(tools, dict) else {}
+    tools = registry.fields.get("tools") if type(registry) is Instance and REGISTRY in registry.cls.mro else None
+    return tools if isinstance(tools, dict) else _NONE
 
 
 def register(m, self, name, func=None, description="", parameters=None):
     if type(name) is not str:
         raise TypeError("the name of a tool must be a string")
     m.need_items(len(tools_of(self)) + 1)
-    tools_of(self)[name] = {"name": name, "func": func, "description": description, "parameters": parameters or {}}
+    self.fields["tools"] = tools_of(self) or {}
+    self.fields["tools"][name] = {
+        "name": name,
+        "func": func,
+        "description": description,
+        "parameters": parameters or {},
+    }
 
 
 def get_tool(m, self, name):
@@ -72,7 +77,8 @@ def _next_turn(m) -> int:
 
 def host_tool(m, name: str, arguments: dict, turn: int):
     """The output of a host tool; its error becomes a RuntimeError of the script."""
-    reply = yield from ask_tool(m, name, arguments, turn)
+    reply = yield tool_request(m, name, arguments, turn)
+    m.allocate(len(reply.text))
     if reply.error:
         raise RuntimeError(reply.error)
     return reply.text
@@ -100,9 +106,10 @@ def python_tool(m, registry) -> bool:
 
 def usable(m, registry) -> dict[str, dict]:
     """The tools that an agent can call by name: those of the host, and functions of the script."""
-    return {
+    registered = tools_of(registry)
+    return registered and {
         name: tool
-        for name, tool in tools_of(registry).items()
+        for name, tool in registered.items()
         if type(name) is str and isinstance(tool, dict) and (is_host_tool(m, name) or is_script_tool(m, name, tool))
     }
 

@@ -10,12 +10,13 @@ from mxjax.mas.library.core import (
     content_text,
     error_text,
     get_latest_message,
-    invoke_node,
     is_error,
     message,
     native_class,
     new_context,
     node_name,
+    node_request,
+    node_result,
 )
 
 
@@ -53,7 +54,7 @@ def run(m, self, input_message="", initial_state=None):
         given = message(m, given, USER_INPUT)
     context.fields["messages"].append(given)
     self.fields["context"] = context
-    result = yield from self_execute(m, self, context)
+    result = yield from self.cls.lookup("__execute__").fn(m, self, context)
     host = m.host
     host.runs += 1
     host.failed = error_text(result) if is_error(result) else ""
@@ -61,14 +62,9 @@ def run(m, self, input_message="", initial_state=None):
     return result
 
 
-def self_execute(m, self, context):
-    """The part of `run` in which the kinds of workflow differ."""
-    return (yield Invoke(self.cls.lookup("_execute"), (self, context)))
-
-
 def execute_all(m, self, context):
     for node in list(_list(self)):
-        made = yield from invoke_node(m, node, context)
+        made = node_result((yield node_request(node, context)))
         if is_error(made):
             return made
     return get_latest_message(m, context)
@@ -77,7 +73,7 @@ def execute_all(m, self, context):
 WORKFLOW = native_class(
     "Workflow",
     None,
-    {"__init__": init_workflow, "add_node": add_node, "add_nodes": add_nodes, "run": run, "_execute": execute_all},
+    {"__init__": init_workflow, "add_node": add_node, "add_nodes": add_nodes, "run": run, "__execute__": execute_all},
 )
 
 # Conditions
@@ -94,14 +90,14 @@ def execute_conditional(m, self, context):
         node, condition = item if type(item) is tuple and len(item) == 2 else (item, None)
         if condition is not None and not (yield from truth(m, (yield Invoke(condition, (context,))))):
             continue
-        made = yield from invoke_node(m, node, context)
+        made = node_result((yield node_request(node, context)))
         if is_error(made):
             return made
     return get_latest_message(m, context)
 
 
 CONDITIONAL = native_class(
-    "ConditionalWorkflow", WORKFLOW, {"add_node": add_conditional_node, "_execute": execute_conditional}
+    "ConditionalWorkflow", WORKFLOW, {"add_node": add_conditional_node, "__execute__": execute_conditional}
 )
 
 # Loops
@@ -131,7 +127,9 @@ def execute_loop(m, self, context):
 
 
 LOOP = native_class(
-    "LoopWorkflow", WORKFLOW, {"__init__": init_loop, "set_loop_condition": set_loop_condition, "_execute": execute_loop}
+    "LoopWorkflow",
+    WORKFLOW,
+    {"__init__": init_loop, "set_loop_condition": set_loop_condition, "__execute__": execute_loop},
 )
 
 # Graphs
@@ -188,7 +186,7 @@ def execute_graph(m, self, context):
     most = self.fields.get("max_steps")
     for _ in range(most if type(most) is int else 50):
         _known(self, name)
-        made = yield from invoke_node(m, nodes[name], context)
+        made = node_result((yield node_request(nodes[name], context)))
         if is_error(made) or name in self.fields["finish"]:
             return made
         name = yield from _next_node(m, self, name, context)
@@ -222,7 +220,7 @@ GRAPH = native_class(
     {
         "__init__": init_graph, "add_node": add_graph_node, "add_edge": add_edge,
         "add_conditional_edges": add_conditional_edges, "set_entry_point": set_entry_point,
-        "set_finish_point": set_finish_point, "_execute": execute_graph,
+        "set_finish_point": set_finish_point, "__execute__": execute_graph,
     },
 )  # fmt: skip
 

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter.modules import collections_, functools_, inert, json_, math_, random_, re_, text_
-from mxjax.mas.interpreter.modules.itertools_ import ITERTOOLS
+from mxjax.mas.interpreter.modules import (
+    asyncio_,
+    collections_,
+    dataclasses_,
+    enum_,
+    functools_,
+    inert,
+    json_,
+    math_,
+    random_,
+    re_,
+    text_,
+)
+from mxjax.mas.interpreter.modules.itertools_ import CHAIN, ITERTOOLS
 from mxjax.mas.interpreter.values import Module, Native
 
 
@@ -15,7 +27,10 @@ def module(name: str, functions: dict, constants: dict | None = None) -> Module:
 MODULES = {
     "collections": module("collections", collections_.FUNCTIONS, collections_.TYPES),
     "functools": module("functools", functools_.FUNCTIONS),
-    "itertools": module("itertools", ITERTOOLS),
+    "itertools": module("itertools", ITERTOOLS, {"chain": CHAIN}),
+    "asyncio": module("asyncio", asyncio_.FUNCTIONS, asyncio_.CONSTANTS),
+    "dataclasses": module("dataclasses", dataclasses_.FUNCTIONS, dataclasses_.CONSTANTS),
+    "enum": module("enum", enum_.FUNCTIONS, enum_.CONSTANTS),
     "json": module("json", json_.FUNCTIONS, json_.CONSTANTS),
     "math": module("math", math_.FUNCTIONS, math_.CONSTANTS),
     "statistics": module("statistics", math_.STATISTICS),
@@ -27,3 +42,4 @@ MODULES = {
     "operator": module("operator", functools_.OPERATOR),
     **inert.MODULES,
 }
+MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE

@@ -25,6 +25,7 @@ def namedtuple(m, name, fields, *, defaults=()):
         if type(field) is not str or not field.isidentifier() or field.startswith("_"):
             raise ValueError(f"Type names and field names must be valid identifiers: {field!r}")
     defaults = tuple((yield from take_all(m, defaults)))
+    m.allocate(4000)
     return record_class(name, tuple(names), defaults)
 
 
@@ -71,7 +72,9 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
         "_asdict": lambda m, owner: dict(zip(names, values_of(owner))),
         "_replace": replaced,
     }
-    cls = Class(name, (), {key: Native(key, fn) for key, fn in methods.items()} | {"_fields": names, "__match_args__": names})
+    cls = Class(
+        name, (), {key: Native(key, fn) for key, fn in methods.items()} | {"_fields": names, "__match_args__": names}
+    )
     return cls
 
 

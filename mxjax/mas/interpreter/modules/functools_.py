@@ -8,14 +8,26 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import attributes, operators, subscripts
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import iterate, pull
-from mxjax.mas.interpreter.values import EXHAUSTED, UNBOUND, BoundMethod, Class, CounterDict, DefaultDict, Instance, Native, Set, Wrapper
+from mxjax.mas.interpreter.values import (
+    EXHAUSTED,
+    UNBOUND,
+    BoundMethod,
+    Class,
+    CounterDict,
+    DefaultDict,
+    Instance,
+    Native,
+    Set,
+    Wrapper,
+)
 
 
 def partial(m, function, *args, **kwargs):
     def call(m, *more, **extra):
         return (yield Invoke(function, (*args, *more), {**kwargs, **extra}))
 
-    return Native(getattr(function, "name", "partial"), call)
+    m.allocate(500)
+    return Native(getattr(function, "name", "partial"), call, (function, args, kwargs))
 
 
 def reduce(m, function, iterable, initial=UNBOUND):
@@ -31,15 +43,16 @@ def reduce(m, function, iterable, initial=UNBOUND):
 def lru_cache(m, maxsize=128, typed=False):
     """Remembers results by arguments; used with and without parentheses."""
     if maxsize is None or type(maxsize) is int:
-        return Native("lru_cache", lambda m, function: _cached(function))
-    return _cached(maxsize)
+        return Native("lru_cache", lambda m, function: _cached(m, function))
+    return _cached(m, maxsize)
 
 
 def cache(m, function):
-    return _cached(function)
+    return _cached(m, function)
 
 
-def _cached(function) -> Native:
+def _cached(m, function) -> Native:
+    m.allocate(500)
     results: dict = {}
 
     def call(m, *args, **kwargs):
@@ -53,7 +66,7 @@ def _cached(function) -> Native:
             results[key] = value
         return results[key]
 
-    return Native(getattr(function, "name", "cached"), call)
+    return Native(getattr(function, "name", "cached"), call, (function, results))
 
 
 def wraps(m, wrapped, **kwargs):
@@ -69,7 +82,7 @@ def cmp_to_key(m, function):
         return (yield Invoke(function, (a.fields["value"], b.fields["value"]))) < 0
 
     cls = Class("K", (), {"__lt__": Native("__lt__", less)})
-    return Native("K", lambda m, value: Instance(cls, {"value": value}))
+    return Native("K", lambda m, value: Instance(cls, {"value": value}), (function,))
 
 
 FUNCTIONS = {
@@ -141,7 +154,7 @@ def itemgetter(m, *keys):
             items.append((yield from item) if hasattr(item, "send") else item)
         return items[0] if len(items) == 1 else tuple(items)
 
-    return Native("itemgetter", call)
+    return Native("itemgetter", call, keys)
 
 
 def attrgetter(m, name):
@@ -153,7 +166,7 @@ def methodcaller(m, name, *args):
         function, bound = attributes.method(m, owner, name)
         return (yield Invoke(BoundMethod(function, owner) if bound else function, args))
 
-    return Native("methodcaller", call)
+    return Native("methodcaller", call, args)
 
 
 OPERATOR = {

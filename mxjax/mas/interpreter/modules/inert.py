@@ -1,7 +1,7 @@
 """Modules that scripts import out of habit: typing, logging, os, sys and the like, with nothing behind them.
 
-`typing` names accept any subscript and mean nothing; loggers swallow what they are given; `os` knows no environment and no
-files. There is no clock.
+`typing` names accept any subscript and mean nothing; loggers swallow what they are given; `os` knows no environment
+and no files. There is no clock.
 """
 
 from __future__ import annotations
@@ -44,13 +44,15 @@ def nothing(m, *args, **kwargs):
     return None
 
 
-_TYPING = """Any Callable ClassVar Dict Final FrozenSet Generator Generic Iterable Iterator List Literal Mapping NamedTuple NoReturn
-    Optional Protocol Sequence Set Tuple Type TypedDict Union Awaitable Coroutine AsyncIterator Deque DefaultDict Hashable
-    MutableMapping Annotated Self Text Pattern Match Counter Collection Sized SupportsFloat SupportsInt""".split()
+_TYPING = """
+    Annotated Any AsyncIterator Awaitable Callable ClassVar Collection Coroutine Counter DefaultDict Deque Dict Final
+    FrozenSet Generator Generic Hashable Iterable Iterator List Literal Mapping Match MutableMapping NoReturn Optional
+    Pattern Protocol Self Sequence Set Sized SupportsFloat SupportsInt Text Tuple Type TypedDict Union
+"""
+_LOG = "debug info warning warn error critical exception log setLevel addHandler removeHandler setFormatter"
 LOGGER = Handle("Logger")
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "WARN": 30, "ERROR": 40, "CRITICAL": 50}
-_LOG = "debug info warning warn error critical exception log setLevel addHandler removeHandler setFormatter".split()
-methods(Handle, {name: nothing for name in _LOG} | {"isEnabledFor": lambda m, owner, level: False})
+methods(Handle, {name: nothing for name in _LOG.split()} | {"isEnabledFor": lambda m, owner, level: False})
 PROPERTIES[Handle] = {"handlers": lambda m, owner: []}
 
 
@@ -67,7 +69,13 @@ def _natives(table: dict) -> dict:
     return {name: Native(name, fn) for name, fn in table.items()}
 
 
-_IDENTITY = {name: (lambda m, value, *rest: value) for name in ("cast", "overload", "runtime_checkable", "final")}
+_ANNOTATIONS = {name: Annotation(name) for name in _TYPING.split()}
+_TYPING_FUNCTIONS = {
+    **{name: (lambda m, value, *rest: value) for name in ("overload", "runtime_checkable", "final")},
+    "cast": lambda m, kind, value: value,
+    "TypeVar": lambda m, name, *args, **kwargs: Annotation(name),
+    "NewType": lambda m, name, kind: kind,
+}
 _PATH = Module(
     "os.path",
     _natives(
@@ -81,7 +89,7 @@ _PATH = Module(
     ),
 )
 _LOGGING = {
-    **_natives({name: nothing for name in ("basicConfig", "disable", *_LOG[:7])}),
+    **_natives({name: nothing for name in ("basicConfig", "disable", *_LOG.split()[:7])}),
     **_natives({name: (lambda m, *args, **kwargs: LOGGER) for name in ("getLogger", "StreamHandler", "Formatter")}),
     **_LEVELS,
 }
@@ -101,14 +109,15 @@ def _fresh(name: str, members: dict):
     """A module whose containers are new for every machine."""
 
     def make(m) -> Module:
-        return Module(name, {key: type(value)() if type(value) in (list, dict) else value for key, value in members.items()})
+        return Module(
+            name, {key: type(value)() if type(value) in (list, dict) else value for key, value in members.items()}
+        )
 
     return make
 
 
 MODULES = {
-    "typing": Module("typing", {name: Annotation(name) for name in _TYPING} | {"TYPE_CHECKING": False} | _natives(
-        {**_IDENTITY, "TypeVar": lambda m, name, *args, **kwargs: Annotation(name), "NewType": lambda m, name, kind: kind})),
+    "typing": Module("typing", _ANNOTATIONS | {"TYPE_CHECKING": False} | _natives(_TYPING_FUNCTIONS)),
     "logging": Module("logging", _LOGGING),
     "warnings": Module("warnings", _natives({"warn": nothing, "filterwarnings": nothing, "simplefilter": nothing})),
     "traceback": Module("traceback", _natives({"print_exc": nothing, "format_exc": lambda m: ""})),
@@ -118,5 +127,5 @@ MODULES = {
     "os.path": _PATH,
     "abc": Module("abc", {"ABC": Annotation("ABC"), "ABCMeta": Annotation("ABCMeta")} | _natives(
         {"abstractmethod": lambda m, function: function})),
-    "collections.abc": Module("collections.abc", {name: Annotation(name) for name in _TYPING}),
+    "collections.abc": Module("collections.abc", _ANNOTATIONS),
 }  # fmt: skip

@@ -6,7 +6,7 @@ from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.builtins import truth
 from mxjax.mas.interpreter.frames import Emit, Invoke
 from mxjax.mas.interpreter.iteration import iterate, lazy, pull, take_all
-from mxjax.mas.interpreter.values import EXHAUSTED, HostIterator, Native
+from mxjax.mas.interpreter.values import EXHAUSTED, BuiltinType, HostIterator, Native
 
 
 def _lazy(name: str, gen):
@@ -199,11 +199,13 @@ def tee(m, iterable, n=2):
 
 
 _LAZY = {
-    "count": count, "cycle": cycle, "repeat": repeat, "chain": chain, "islice": islice, "takewhile": takewhile,
+    "count": count, "cycle": cycle, "repeat": repeat, "islice": islice, "takewhile": takewhile,
     "dropwhile": dropwhile, "filterfalse": filterfalse, "starmap": starmap, "accumulate": accumulate,
     "zip_longest": zip_longest, "pairwise": pairwise, "groupby": groupby, "product": product,
     "permutations": permutations, "combinations": combinations,
     "combinations_with_replacement": combinations_with_replacement,
 }  # fmt: skip
 ITERTOOLS = {**{name: _lazy(name, gen) for name, gen in _LAZY.items()}, "tee": tee}
-CHAIN = _lazy("chain", chain_from)
+CHAIN = BuiltinType(
+    "chain", (), _lazy("chain", chain), {"from_iterable": Native("from_iterable", _lazy("chain", chain_from))}
+)

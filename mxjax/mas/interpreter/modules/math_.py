@@ -84,9 +84,11 @@ def dist(m, p, q):
     return math.dist((yield from take_all(m, p)), (yield from take_all(m, q)))
 
 
-_PLAIN = """acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh degrees erf erfc exp expm1 fabs floor fmod frexp gamma
-    hypot isclose isfinite isinf isnan ldexp lgamma log log10 log1p log2 modf pow radians remainder sin sinh sqrt tan tanh
-    trunc cbrt exp2""".split()
+_PLAIN = """
+    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees erf erfc exp exp2 expm1 fabs floor fmod
+    frexp gamma hypot isfinite isinf isnan ldexp lgamma log log10 log1p log2 modf pow radians remainder sin sinh sqrt
+    tan tanh trunc
+"""
 
 
 def isclose(m, a, b, *, rel_tol=1e-09, abs_tol=0.0):
@@ -94,7 +96,7 @@ def isclose(m, a, b, *, rel_tol=1e-09, abs_tol=0.0):
 
 
 FUNCTIONS = {
-    **{name: _host(name) for name in _PLAIN},
+    **{name: _host(name) for name in _PLAIN.split()},
     **{name: _integers(name) for name in ("gcd", "isqrt")},
     "lcm": lcm, "factorial": factorial, "comb": comb, "perm": perm, "prod": prod, "fsum": fsum, "dist": dist,
     "isclose": isclose,

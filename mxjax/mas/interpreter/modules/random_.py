@@ -52,14 +52,17 @@ def _host(name: str):
 
 _TABLE = {
     "seed": seed, "choice": choice, "choices": choices, "sample": sample, "shuffle": shuffle,
-    **{name: _host(name) for name in ("random", "randint", "randrange", "uniform", "gauss", "triangular", "betavariate")},
+    **{name: _host(name) for name in ("random", "randint", "randrange", "uniform", "gauss", "triangular")},
 }  # fmt: skip
 methods(Source, _TABLE)
 
 
 def make(m) -> Module:
     """The module for one machine, whose functions share the machine's stream."""
-    shared = Source(m.rng)
-    members = {name: Native(name, lambda m, *args, fn=fn, **kwargs: fn(m, shared, *args, **kwargs)) for name, fn in _TABLE.items()}
+    shared = Source(random.Random(m.seed))
+    members = {
+        name: Native(name, lambda m, *args, fn=fn, **kwargs: fn(m, shared, *args, **kwargs))
+        for name, fn in _TABLE.items()
+    }
     members["Random"] = BuiltinType("Random", (Source,), lambda m, value=0: Source(random.Random(value)))
     return Module("random", members)

@@ -10,7 +10,20 @@ from mxjax.mas.interpreter.attributes import PROPERTIES, methods
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.values import HostIterator, type_name
 
-FLAGS = {"IGNORECASE": 2, "I": 2, "MULTILINE": 8, "M": 8, "DOTALL": 16, "S": 16, "VERBOSE": 64, "X": 64, "ASCII": 256, "A": 256, "UNICODE": 32, "U": 32}
+FLAGS = {
+    "IGNORECASE": 2,
+    "I": 2,
+    "MULTILINE": 8,
+    "M": 8,
+    "DOTALL": 16,
+    "S": 16,
+    "VERBOSE": 64,
+    "X": 64,
+    "ASCII": 256,
+    "A": 256,
+    "UNICODE": 32,
+    "U": 32,
+}
 _INLINE = {2: "i", 8: "m", 16: "s"}
 _MEMORY = 1 << 22
 
@@ -87,8 +100,11 @@ def compile_(m, pattern, flags=0):
         return pattern
     if type(pattern) is not str:
         raise TypeError(f"first argument must be string or compiled pattern, not {type_name(pattern)}")
-    m.charge(len(pattern) >> 1)
-    return Pattern(pattern, flags, _compiled(pattern, flags))
+    m.charge(50 + 2 * len(pattern))
+    host = _compiled(pattern, flags)
+    m.charge(2 * host.programsize)
+    m.allocate(1000)
+    return Pattern(pattern, flags, host)
 
 
 def _text(m, pattern: Pattern, text) -> str:
@@ -196,8 +212,9 @@ def escape(m, text):
 
 
 FUNCTIONS = {
-    "compile": compile_, "match": _searcher("match"), "search": _searcher("search"), "fullmatch": _searcher("fullmatch"),
-    "findall": findall, "finditer": finditer, "split": split, "sub": sub, "subn": subn, "escape": escape,
+    "compile": compile_, "match": _searcher("match"), "search": _searcher("search"),
+    "fullmatch": _searcher("fullmatch"), "findall": findall, "finditer": finditer, "split": split,
+    "sub": sub, "subn": subn, "escape": escape,
 }  # fmt: skip
 CONSTANTS = FLAGS
 _OF_PATTERN = ("match", "search", "fullmatch", "findall", "finditer", "split", "sub", "subn")

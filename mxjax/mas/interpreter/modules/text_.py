@@ -5,10 +5,10 @@ from __future__ import annotations
 import string
 import textwrap
 
-STRING = {
-    name: getattr(string, name)
-    for name in "ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable whitespace".split()
-}
+_NAMES = """
+    ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable whitespace
+"""
+STRING = {name: getattr(string, name) for name in _NAMES.split()}
 
 
 def dedent(m, text):

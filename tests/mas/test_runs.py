@@ -1,0 +1,233 @@
+"""Suspending and resuming: ids, errors of the caller, and that nothing depends on the order in which replies arrive."""
+
+import hashlib
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mas_support import HEAD, boxed, drive
+
+from mxjax import mas
+
+TREE = """
+from workflow import *
+import asyncio
+tools = ToolRegistry()
+tools.register("python_execute", None, "Run", {})
+def solver(name):
+    return AgentNode(name, "solve", tool_registry=tools, max_turns=3)
+log = []
+class Wrapped(WorkflowNode):
+    def __init__(self, name, turns):
+        super().__init__(name)
+        self.turns = turns
+    def process(self, context):
+        text = ""
+        for turn in range(self.turns):
+            text += AgentNode(f"{self.name}-{turn}", "x")(context).content
+            log.append((self.name, len(text)))
+        return Message(text, MessageType.AGENT_RESPONSE)
+inner = EnsembleNode("Inner", [solver("a"), solver("b")], "majority_vote", consensus_agent=AgentNode("J", "judge"))
+outer = EnsembleNode("Outer", [inner, solver("c"), ReflectionNode("R", solver("d"), 1)], "majority_vote")
+mixed = EnsembleNode("Mixed", [Wrapped("w1", 2), solver("e"), Wrapped("w2", 3)], "majority_vote")
+debate = DebateNode("Debate", [solver("f"), AgentNode("g", "x")], num_rounds=2)
+async def ask(node):
+    return node(Context(messages=[Message(question, MessageType.USER_INPUT)])).content
+async def main():
+    return await asyncio.gather(ask(outer), ask(mixed), ask(debate))
+texts = asyncio.run(main())
+result = Workflow("last").add_node(AgentNode("z", "finish")).run(" ".join(texts)[:500])
+print(log, texts)
+"""
+TOOLS = {"python_execute": mas.Tool(lambda code: code)}
+
+
+def fixed_reply(call):
+    """A reply that is a function of the call alone; now and then code to run, or an error."""
+    digest = hashlib.sha256(call.id.encode()).digest()
+    if isinstance(call, mas.ToolCall):
+        return mas.Reply(f"ran {digest[1] % 10}")
+    if digest[0] % 11 == 0:
+        return mas.Reply("", error="prompt_too_long")
+    if digest[0] % 3 == 0 and call.parent is None:
+        return mas.Reply(f"```python\nprint({digest[2]})\n```")
+    return mas.Reply(boxed(digest[3] % 3))
+
+
+def finish(checked, order, limits=None):
+    """Runs with replies arriving as `order(pending)` chooses; everything that must not depend on it."""
+    run = mas.start(checked, "What is 1+1?", tools=TOOLS, limits=limits)
+    asked = {call.id: call for call in run.pending}
+    while run.result is None:
+        chosen = order(run.pending)
+        new = run.advance({call.id: fixed_reply(call) for call in chosen})
+        assert not set(asked) & {call.id for call in new}
+        asked.update({call.id: call for call in new})
+    shown = {i: (type(c).__name__, getattr(c, "messages", None), getattr(c, "parent", None)) for i, c in asked.items()}
+    return run.result, shown, run.printed
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return mas.check(TREE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**9), batch=st.integers(1, 6))
+def test_arrival_order_does_not_matter(tree, seed, batch):
+    expected = finish(tree, lambda pending: pending)
+    assert expected[0].status == "ok" and expected[0].calls > 12
+    rng = random.Random(seed)
+    assert finish(tree, lambda pending: rng.sample(pending, min(len(pending), batch))) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**9), calls=st.integers(1, 30), fuel=st.integers(200, 4000))
+def test_arrival_order_does_not_matter_at_a_limit(tree, seed, calls, fuel):
+    limits = mas.Limits(agent_calls=calls, fuel=fuel)
+    rng = random.Random(seed)
+    expected = finish(tree, lambda pending: pending, limits)[0]
+    assert finish(tree, lambda pending: rng.sample(pending, 1), limits)[0] == expected
+
+
+def test_a_member_goes_on_without_its_slow_siblings():
+    source = HEAD + (
+        "t = ToolRegistry()\nt.register('python_execute')\n"
+        "a = [AgentNode(n, 'x', tool_registry=t) for n in 'AB']\n"
+        "Workflow().add_node(EnsembleNode('E', a, 'majority_vote')).run(question)"
+    )
+    run = mas.start(mas.check(source), "q", tools=TOOLS)
+    first, second = run.pending
+    (tool,) = run.advance({first.id: "```python\nprint(1)\n```"})
+    assert isinstance(tool, mas.ToolCall) and run.pending == (tool, second)
+    (again,) = run.advance({tool.id: "1"})
+    assert again.parent == first.id and run.pending == (again, second)
+    assert run.advance({again.id: boxed(1)}) == () and run.result is None
+    run.advance({second.id: boxed(1)})
+    assert run.result.status == "ok" and run.result.calls == 3
+
+
+def test_partial_answers_and_unknown_or_repeated_ids():
+    source = HEAD + (
+        "a = [AgentNode(n, 'x') for n in 'ABC']\n"
+        "Workflow().add_node(EnsembleNode('E', a, 'majority_vote')).run(question)"
+    )
+    run = mas.start(mas.check(source), "q")
+    ids = [call.id for call in run.pending]
+    assert run.advance({}) == ()
+    assert run.advance({ids[1]: boxed(1)}) == () and [call.id for call in run.pending] == [ids[0], ids[2]]
+    for bad in ({ids[1]: "again"}, {"nowhere": "x"}, {ids[0]: "ok", "nowhere": "x"}):
+        with pytest.raises(ValueError, match="pending"):
+            run.advance(bad)
+    for wrong in (None, 5, ["x"], mas.Reply(7)):
+        with pytest.raises(TypeError, match="str"):
+            run.advance({ids[0]: wrong})
+    assert [call.id for call in run.pending] == [ids[0], ids[2]]
+    run.advance({ids[0]: boxed(2), ids[2]: boxed(1)})
+    assert run.result.content == boxed(1) and run.pending == ()
+    with pytest.raises(ValueError, match="pending"):
+        run.advance({ids[0]: "late"})
+
+
+def test_ids_are_unique_and_tell_the_path():
+    source = HEAD + (
+        "a = AgentNode('same name!', 'x')\n"
+        "w = Workflow('w').add_node(EnsembleNode('E', [a, a], 'majority_vote')).add_node(a)\n"
+        "w.run(question)\n"
+        "w.run(question)"
+    )
+    _, batches = drive(source, lambda call: boxed(1))
+    ids = [call.id for batch in batches for call in batch]
+    assert ids == [
+        "w/E/same_name_#1", "w/E/same_name_.2#1", "w/same_name_#1",
+        "w.2/E/same_name_#1", "w.2/E/same_name_.2#1", "w.2/same_name_#1",
+    ]  # fmt: skip
+
+
+def test_replay_is_exact(tree):
+    assert finish(tree, lambda pending: pending) == finish(tree, lambda pending: pending)
+
+
+def test_seed_and_question_seed_the_random_module():
+    checked = mas.check("import random\nprint(random.random(), random.choice(range(1000)))")
+    printed = {(seed, q): mas.start(checked, q, seed=seed).printed for seed in (0, 1) for q in ("a", "b")}
+    assert len(set(printed.values())) == 4
+    assert mas.start(checked, "a", seed=1).printed == printed[1, "a"]
+
+
+def test_executions_share_the_program_and_nothing_else():
+    source = (
+        HEAD
+        + "seen = []\nseen.append(question)\nr = Workflow().add_node(AgentNode('A', 'x')).run(question)\nprint(seen)"
+    )
+    checked = mas.check(source)
+    assert mas.check(source) is checked
+    runs = [mas.start(checked, f"q{i}") for i in range(50)]
+    for i, run in enumerate(runs):
+        run.advance({run.pending[0].id: f"r{i}"})
+    assert [run.result.content for run in runs] == [f"r{i}" for i in range(50)]
+    assert [run.printed for run in runs] == [f"['q{i}']\n" for i in range(50)]
+
+
+def test_run_is_synchronous_and_catches_chat_errors():
+    source = HEAD + "a = AgentNode('A', 'x')\nr = a(Context())\nprint(r.content)\nWorkflow().add_node(a).run(question)"
+    seen = []
+
+    def chat(messages):
+        seen.append(messages)
+        if len(seen) == 1:
+            raise RuntimeError("server away")
+        return "fine"
+
+    result = mas.run(source, "q?", chat)
+    assert (result.status, result.content, result.calls) == ("ok", "fine", 2)
+    assert seen[1][-1] == {"role": "user", "content": "q?"}
+
+
+def test_script_tools_that_call_agents_in_members_stay_in_order():
+    source = HEAD + (
+        "order = []\ndef ask(x):\n    order.append(x)\n    return AgentNode('Helper', 'h')(Context()).content\n"
+        "t = ToolRegistry()\nt.register('ask', ask, 'asks', {})\n"
+        "a = [AgentNode(n, 'x', tool_registry=t) for n in 'AB']\n"
+        "Workflow().add_node(EnsembleNode('E', a, 'majority_vote')).run(question)\nprint(order)"
+    )
+
+    def answer(call):
+        if call.node == "Helper":
+            return "help"
+        return (
+            boxed(1)
+            if call.parent
+            else f'<tool_call>{{"name": "ask", "arguments": {{"x": "{call.node}"}}}}</tool_call>'
+        )
+
+    for pick in (lambda pending: pending[:1], lambda pending: pending[-1:]):
+        run = mas.start(mas.check(source), "q")
+        while run.result is None:
+            run.advance({call.id: answer(call) for call in pick(run.pending)})
+        assert (run.printed, run.result.status) == ("['A', 'B']\n", "ok")
+
+
+def test_infinite_turns_fall_back_to_rounds_and_meet_the_limit():
+    source = HEAD + (
+        "t = ToolRegistry()\nt.register('python_execute')\n"
+        "a = [AgentNode(n, 'x', tool_registry=t, max_turns=10 ** 9) for n in 'AB']\n"
+        "Workflow().add_node(EnsembleNode('E', a, 'majority_vote')).run(question)"
+    )
+    run, _ = drive(
+        source, lambda call: "```python\n1\n```", tools=TOOLS, limits=mas.Limits(agent_calls=9, tool_calls=99)
+    )
+    assert (run.result.status, run.result.reason, run.result.calls) == ("limit", "agent_calls", 10)
+
+
+def test_trace_tells_what_happened(tree):
+    run, _ = drive(
+        HEAD + "w = Workflow().add_nodes([AgentNode('A', 'x'), AgentNode('B', 'y')])\nw.run(question)",
+        lambda call: call.node.lower(),
+    )
+    assert [(step.node, step.kind, step.reply, step.error) for step in mas.trace(run)] == [
+        ("A", "agent", "a", None),
+        ("B", "agent", "b", None),
+    ]
+    assert mas.trace(run)[0].prompt == "What is 1+1?"

@@ -1,0 +1,195 @@
+"""Hierarchical rollout against scripted replies: trees, rewards, failures, exact ids, independence of arrival order."""
+
+import numpy as np
+import pytest
+from rollout.scripted import TOKENIZER, ScriptedEngine
+
+from mxjax import mas
+from mxjax.rewards import make_reward
+from mxjax.rl import credit
+from mxjax.rollout import Question, Reward, Role, collect
+from mxjax.rollout.tree import derive_seed
+from mxjax.sampling import SamplingParams
+
+GOOD = "<delivery>adds up</delivery>\nFINAL ANSWER: \\boxed{16}"
+BAD = "<delivery>hm</delivery>\nFINAL ANSWER: \\boxed{15}"
+QUESTIONS = [Question("a", "12 + 7 - 3", gold="16"), Question("b", "10 + 6", gold="16")]
+
+SINGLE = """<code>
+from workflow import Workflow, AgentNode
+w = Workflow()
+w.add_node(AgentNode("solver", "Solve."))
+w.run(question)
+</code>"""
+VOTE = """<code>
+from workflow import Workflow, AgentNode, EnsembleNode
+w = Workflow()
+w.add_node(EnsembleNode("vote", [AgentNode(f"s{i}", "Solve.") for i in range(3)], "majority_vote"))
+w.run(question)
+</code>"""
+
+
+def is_designer(prompt):
+    return "Design a multi-agent system" in prompt
+
+
+def rollout(reply, designs=2, executions=2, shuffle=None, questions=QUESTIONS, reward=None, **options):
+    engine = ScriptedEngine(reply, shuffle=shuffle)
+    roles = {name: Role(engine, SamplingParams(max_tokens=50)) for name in ("designer", "executor")}
+    trees = collect(questions, roles, reward or make_reward(), designs=designs, executions=executions, **options)
+    return trees, engine
+
+
+def test_a_tree_has_every_design_and_execution_with_its_reward():
+    trees, _ = rollout(lambda prompt, request: VOTE if is_designer(prompt) else GOOD, designs=3, executions=2)
+    assert [tree.question.id for tree in trees] == ["a", "b"]
+    for tree in trees:
+        np.testing.assert_array_equal(tree.rewards_MN, np.full((3, 2), 1.4))
+        assert tree.valid_MN.all() and tree.executor_valid_MN.all()
+        for design in tree.designs:
+            assert design.error == "" and design.segment.role == "designer"
+            for execution in design.executions:
+                assert [segment.role for segment in execution.segments] == ["executor"] * 3
+                assert execution.status == "ok" and execution.correct == 1 and execution.format == 1
+
+
+def test_an_invalid_design_is_reward_zero_with_its_reason_and_no_segments():
+    trees, _ = rollout(lambda prompt, request: "<code>w = (</code>" if is_designer(prompt) else GOOD)
+    for design in trees[0].designs:
+        assert design.error and design.segment is not None
+        assert all(e.status == "invalid_design" and e.reward == 0 and not e.segments for e in design.executions)
+    assert trees[0].valid_MN.all() and not trees[0].executor_valid_MN.any()
+
+
+def test_designers_learn_from_a_design_that_does_not_parse_and_executors_are_not_paid_for_it():
+    replies = iter([SINGLE, "no code here"] * 4)
+    trees, _ = rollout(lambda prompt, request: next(replies) if is_designer(prompt) else GOOD, questions=QUESTIONS[:1])
+    segments = credit(trees)
+    designers = [s for s in segments if s.role == "designer"]
+    executors = [s for s in segments if s.role == "executor"]
+    assert sorted(np.sign(s.advantages[-1]) for s in designers) == [-1, 1]
+    assert executors and all((s.advantages == 0).all() for s in executors)
+
+
+def test_over_budget_scripts_get_zero_and_say_why():
+    trees, _ = rollout(
+        lambda prompt, request: VOTE if is_designer(prompt) else GOOD, limits=mas.Limits(agent_calls=2), executions=1
+    )
+    for execution in (e for tree in trees for design in tree.designs for e in design.executions):
+        assert execution.reward == 0 and execution.status in ("limit", "invalid_design") and execution.reason
+
+
+def test_a_prompt_that_does_not_fit_is_an_error_and_no_segment():
+    engine = ScriptedEngine(lambda prompt, request: SINGLE if is_designer(prompt) else GOOD, max_len=300)
+    roles = {"designer": Role(engine), "executor": Role(engine)}
+    question = Question("long", "1 + 1", gold="2")
+    (tree,) = collect([question], roles, make_reward(), designs=1, executions=1, scripts=[
+        mas.parse_design(SINGLE).replace("Solve.", "Solve. " + "x" * 400)
+    ])  # fmt: skip
+    (execution,) = tree.designs[0].executions
+    assert execution.reward == 0 and not execution.segments and "prompt_too_long" in execution.reason
+
+
+def test_fixed_scripts_need_no_designer():
+    engine = ScriptedEngine(lambda prompt, request: GOOD)
+    trees = collect(
+        QUESTIONS, {"executor": Role(engine)}, make_reward(), scripts=[mas.parse_design(SINGLE)], executions=3
+    )
+    assert trees[0].rewards_MN.shape == (1, 3) and trees[0].designs[0].segment is None
+
+
+def test_infrastructure_failures_are_invalid_not_zero():
+    lost = lambda question, result, segments: Reward(0, 0, valid=False, how="worker lost")
+    trees, _ = rollout(lambda prompt, request: SINGLE if is_designer(prompt) else GOOD, reward=lost)
+    assert not trees[0].valid_MN.any()
+    assert trees[0].designs[0].executions[0].status == "infrastructure"
+    assert credit(trees) == []
+
+
+def test_trees_do_not_depend_on_the_order_of_replies():
+    def reply(prompt, request):
+        if is_designer(prompt):
+            return (SINGLE, VOTE)[request.sampling.seed % 2]
+        return (GOOD, BAD)[request.sampling.seed % 2]
+
+    def shape(trees):
+        return [
+            (design.source, [(e.reward, [(s.call_id, s.token_ids.tolist(), s.sampling.seed) for s in e.segments])])
+            for tree in trees
+            for design in tree.designs
+            for e in design.executions
+        ]
+
+    first, _ = rollout(reply, designs=4, executions=3)
+    for shuffle in (1, 2):
+        again, _ = rollout(reply, designs=4, executions=3, shuffle=shuffle)
+        assert shape(again) == shape(first)
+
+
+def test_every_call_has_a_seed_of_its_own_and_another_step_has_others():
+    reply = lambda prompt, request: VOTE if is_designer(prompt) else GOOD
+    _, engine = rollout(reply, step=0)
+    seeds = [request.sampling.seed for request in engine.requests]
+    assert len(set(seeds)) == len(seeds)
+    _, other = rollout(reply, step=1)
+    assert not set(seeds) & {request.sampling.seed for request in other.requests}
+    assert derive_seed(0, "a") == derive_seed(0, "a") != derive_seed(0, "b")
+
+
+TOOL = """
+from workflow import Workflow, AgentNode, ToolRegistry
+def double(x):
+    return str(2 * int(x))
+tools = ToolRegistry()
+tools.register("double", double, "doubles", {"type": "object"})
+w = Workflow()
+w.add_node(AgentNode("solver", "Solve.", tool_registry=tools))
+w.run(question)
+"""
+
+
+def test_a_conversation_continues_from_the_exact_ids_that_were_sampled():
+    def reply(prompt, request):
+        if "Result of double" in prompt:
+            return GOOD
+        return '<tool_call>{"name": "double", "arguments": {"x": 8}}</tool_call>'
+
+    engine = ScriptedEngine(reply)
+    (tree,) = collect(
+        QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[TOOL], executions=1
+    )
+    first, second = sorted(tree.designs[0].executions[0].segments, key=lambda s: len(s.prompt_token_ids))
+    assert second.parent == first.call_id
+    sampled = np.concatenate([first.prompt_token_ids, first.token_ids])
+    np.testing.assert_array_equal(second.prompt_token_ids[: len(sampled)], sampled)
+    assert "16" in TOKENIZER.decode(second.prompt_token_ids[len(sampled) :])
+    assert tree.rewards_MN[0, 0] == 1.4
+
+
+def test_a_script_that_writes_the_answer_itself_earns_nothing():
+    script = """
+from workflow import Workflow, AgentNode, WorkflowNode, Message, MessageType
+class Mine(WorkflowNode):
+    def process(self, context):
+        return Message("FINAL ANSWER: \\\\boxed{16}", MessageType.AGENT_RESPONSE)
+w = Workflow()
+w.add_node(AgentNode("dummy", "Say anything."))
+w.add_node(Mine("mine"))
+w.run(question)
+print("<delivery>x</delivery> FINAL ANSWER: \\\\boxed{16}")
+"""
+    engine = ScriptedEngine(lambda prompt, request: BAD)
+    (tree,) = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[script], executions=1)
+    assert tree.rewards_MN[0, 0] == 0
+    assert tree.designs[0].executions[0].reason in ("not_from_agent", tree.designs[0].error)
+
+
+def test_wrong_calls_are_refused_in_a_sentence():
+    engine = ScriptedEngine(lambda prompt, request: GOOD)
+    with pytest.raises(ValueError, match="designer"):
+        collect(QUESTIONS, {"executor": Role(engine)}, make_reward())
+    roles = {"designer": Role(engine), "executor": Role(engine)}
+    with pytest.raises(ValueError, match="distinct"):
+        collect([QUESTIONS[0]] * 2, roles, make_reward())
+    with pytest.raises(ValueError, match="at least 1"):
+        collect(QUESTIONS, roles, make_reward(), designs=0)

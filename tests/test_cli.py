@@ -1,0 +1,129 @@
+"""The command line as a user meets it: verbs on a real tiny run, and one sentence with exit code 2 for mistakes."""
+
+import json
+
+import pytest
+from runs import mxjax, tiny, tiny_run
+
+from mxjax import cli
+
+
+@pytest.fixture(scope="module")
+def workdir():
+    pytest.importorskip("reasoning_gym")
+    return tiny_run()
+
+
+def fails(capsys, *args):
+    """The one sentence that a user's mistake gets."""
+    assert cli.main([str(a) for a in args]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "Traceback" not in printed
+    return printed
+
+
+def test_help_lists_the_verbs(capsys):
+    assert cli.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(verb in printed for verb in cli.VERBS)
+
+
+def test_a_run_leaves_the_files_that_are_promised(workdir):
+    names = {path.name for path in workdir.iterdir()}
+    assert names >= {"config.json", "tokenizer", "checkpoints", "metrics.jsonl", "episodes", "results.json"}
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["schema"] == 1 and len(results["rows"]) == 4
+    wanted = {"system", "benchmark", "n", "samples", "accuracy", "ci95", "valid_design_rate", "calls", "failures"}
+    assert all(wanted <= set(row) for row in results["rows"])
+    assert set(results["phases_s"]) == {"cold_start_data", "cold_start", "rl", "evaluation"}
+    stages = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["stage"] for row in stages if row["phase"] == "rl"] == ["executor", "designer"]
+
+
+def test_training_again_only_prints_the_table(workdir):
+    before = (workdir / "metrics.jsonl").read_text()
+    again = mxjax(*tiny("train", workdir, f"--config.init={workdir / 'cold_start'}"))
+    assert "designed" in again.stdout and (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_evaluate_writes_a_table_and_resumes(workdir, tmp_path, capsys):
+    args = ["evaluate", "--checkpoint", str(workdir), "--benchmark", "held_out", "--output", str(tmp_path), "--limit", "2"]
+    assert cli.main([*args, "--system", "single", "--greedy"]) == 0
+    assert cli.main([*args, "--system", "single,vote", "--resume"]) == 0
+    assert "single" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["system"] for row in rows] == ["single", "vote"] and all(row["n"] == 2 for row in rows)
+
+
+def test_solve_answers_or_says_why_not(workdir, capsys):
+    assert cli.main(["solve", "3 + 4", "--checkpoint", str(workdir)]) in (0, 1)
+    printed = capsys.readouterr().out
+    assert "answer:" in printed or "cannot run" in printed or "did not finish" in printed
+
+
+def test_convert_there_and_back_keeps_every_bit(workdir, tmp_path):
+    import jax
+    import numpy as np
+
+    from mxjax.models import load
+
+    assert cli.main(["convert", str(workdir), str(tmp_path / "hf")]) == 0
+    assert cli.main(["convert", str(tmp_path / "hf"), str(tmp_path / "back")]) == 0
+    first, last = load(str(workdir)), load(str(tmp_path / "back"))
+    jax.tree.map(np.testing.assert_array_equal, first.params, last.params)
+    assert first.tokenizer.encode("12 + 7") == last.tokenizer.encode("12 + 7")
+
+
+def test_doctor_knows_the_machine_and_a_damaged_checkpoint(workdir, tmp_path, capsys):
+    import shutil
+
+    assert cli.main(["doctor"]) == 0
+    assert "self-test          ok" in capsys.readouterr().out
+    assert cli.main(["doctor", str(workdir)]) == 0
+    shutil.copytree(workdir, tmp_path / "copy")
+    step = max((tmp_path / "copy" / "checkpoints").iterdir(), key=lambda path: path.name)
+    largest = max((path for path in step.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    assert cli.main(["doctor", str(tmp_path / "copy")]) == 1
+    assert "differs from what was written" in capsys.readouterr().out
+
+
+def test_mistakes_get_one_sentence(workdir, tmp_path, capsys):
+    config = ("--config", "configs/tiny.py", "--workdir", tmp_path / "new", "--quiet")
+    assert "unknown verb" in fails(capsys, "trian")
+    assert "--config" in fails(capsys, "train")
+    assert "does not exist" in fails(capsys, "train", "--config", "nowhere.py", "--workdir", tmp_path)
+    assert "--workdir" in fails(capsys, "train", "--config", "configs/tiny.py")
+    assert "learning_rat" in fails(capsys, "train", *config, "--config.rl.optimizer.learning_rat=1")
+    assert "nonsense" in fails(capsys, "train", *config, "--nonsense=1")
+    assert "nowhere" in fails(capsys, "train", *config, "--config.init=nowhere")
+    assert "unknown model preset" in fails(capsys, "sft", *config, "--config.init=random:giant")
+    assert "rl.mode" in fails(capsys, "train", *config, "--config.rl.mode=both", f"--config.init={workdir}")
+    assert "nowhere" in fails(capsys, "evaluate", "--checkpoint", "nowhere", "--benchmark", "gsm8k")
+    assert "oracle" in fails(capsys, "evaluate", "--checkpoint", workdir, "--benchmark", "held_out", "--system", "oracle")
+    assert "unheard" in fails(capsys, "evaluate", "--checkpoint", workdir, "--benchmark", "unheard")
+    assert "not empty" in fails(capsys, "convert", workdir, workdir)
+    assert "config.json" in fails(capsys, "doctor", tmp_path)
+    (tmp_path / "empty.jsonl").write_text("")
+    empty = f"jsonl:{tmp_path / 'empty.jsonl'}"
+    assert "empty" in fails(capsys, "evaluate", "--checkpoint", workdir, "--benchmark", empty)
+
+
+def test_a_workdir_of_other_settings_is_refused(workdir, capsys):
+    init = f"--config.init={workdir / 'cold_start'}"
+    printed = fails(capsys, *tiny("train", workdir, init, "--config.rl.clip_low=0.3"))
+    assert "rl.clip_low" in printed and str(workdir) in printed
+
+
+def test_a_checkpoint_of_another_model_is_refused(workdir, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    record = json.loads((copy / "config.json").read_text())
+    record["model"]["hidden_size"] = 32
+    (copy / "config.json").write_text(json.dumps(record))
+    printed = fails(capsys, "solve", "1 + 1", "--checkpoint", copy)
+    assert "[380, 64]" in printed and "[380, 32]" in printed and str(copy) in printed

@@ -1,0 +1,20 @@
+"""The package as a whole: it imports without the heavy and the optional parts."""
+
+import subprocess
+import sys
+
+import mxjax
+
+
+def test_importing_every_part_brings_in_neither_tensorflow_nor_torch():
+    code = (
+        "import sys, mxjax.train, mxjax.sft, mxjax.commands, mxjax.cli\n"
+        "bad = {'tensorflow', 'torch', 'reasoning_gym', 'flax.nnx'} & set(sys.modules)\n"
+        "sys.exit(', '.join(bad) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_has_a_version():
+    assert mxjax.__version__.count(".") == 2

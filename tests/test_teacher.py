@@ -1,0 +1,102 @@
+"""The scripted teacher: honest work, valid designs, short enough for a small model."""
+
+import random
+
+import pytest
+
+from mxjax import mas, teacher
+from mxjax.data import load_questions
+from mxjax.data.arithmetic import evaluate
+from mxjax.models import Tokenizer
+from mxjax.rewards import extract_answer, format_math, grade_math
+from mxjax.sft import segment
+
+PROMPTS = "configs/prompts/arithmetic.toml"
+SPEC = {
+    "source": "reasoning_gym:chain_sum",
+    "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2},
+    "form": "mixed",
+}
+
+
+@pytest.fixture(scope="module")
+def questions():
+    pytest.importorskip("reasoning_gym")
+    return load_questions(SPEC, "train", 0, 150)
+
+
+@pytest.fixture(scope="module")
+def conversations(questions):
+    return teacher.teach(questions, (PROMPTS, PROMPTS))
+
+
+def is_design(conversation):
+    return conversation[0]["content"] == mas.load_prompts(PROMPTS).designer_system
+
+
+def test_every_design_parses_checks_and_runs(conversations):
+    designs = [c[-1]["content"] for c in conversations if is_design(c)]
+    assert len(designs) > 100
+    sources = {mas.parse_design(design) for design in designs}
+    assert len(sources) > 12
+    assert {mas.pattern(mas.check(source)) for source in sources} >= {"single", "vote", "reflection", "debate", "pipeline"}
+
+
+def test_executor_replies_have_the_contract_and_the_right_answer(conversations):
+    replies = [c for c in conversations if not is_design(c)]
+    answers = [c for c in replies if "VERDICT" not in c[-1]["content"]]
+    for conversation in answers:
+        reply = conversation[-1]["content"]
+        assert format_math(reply) == 1.0
+        truth = evaluate(teacher.expression_of(conversation[-2]["content"].split("\n")[0]))
+        assert grade_math(str(truth), reply)
+
+
+def test_verdicts_are_honest(conversations):
+    verdicts = [c for c in conversations if "VERDICT" in c[-1]["content"]]
+    for conversation in verdicts:
+        question, response = conversation[-2]["content"].split("\nReview:\n")
+        right = extract_answer(response) == str(evaluate(teacher.expression_of(question)))
+        assert conversation[-1]["content"].endswith("VERDICT: CORRECT" if right else "VERDICT: INCORRECT")
+    assert {c[-1]["content"].split("VERDICT: ")[1] for c in verdicts} == {"CORRECT", "INCORRECT"}
+
+
+def test_agents_are_told_and_behave_in_ways_of_different_quality(conversations):
+    behaviours = {
+        (c[0]["content"].split("\n")[0], "=" in c[-1]["content"]) for c in conversations if not is_design(c)
+    }
+    assert {(text, steps) for text in ("Solve the task.", "Work step by step.") for steps in (True, False)} <= behaviours
+    assert ("Answer at once.", True) not in {
+        (c[0]["content"].split("\n")[0], "=" in c[-1]["content"].split("VERDICT")[0] and "VERDICT" not in c[-1]["content"])
+        for c in conversations
+    }
+
+
+def test_lengths_stay_within_what_a_small_model_affords(conversations):
+    texts = [message["content"] for c in conversations for message in c]
+    tokenizer = Tokenizer.train(texts, 512, atoms=teacher.ATOMS)
+    designs = [segment(tokenizer, c) for c in conversations if is_design(c)]
+    assert max(s.weights.sum() for s in designs) <= 200
+    systems = {c[0]["content"] for c in conversations if not is_design(c)}
+    assert max(len(tokenizer.encode(system)) for system in systems) <= 40
+
+
+def test_steps_and_checks_are_true_sums():
+    rng = random.Random(0)
+    for _ in range(200):
+        expression = f" {rng.choice('+-*')} ".join(str(rng.randint(0, 99)) for _ in range(rng.randint(2, 4)))
+        value = evaluate(expression)
+        for step in f"{teacher.worked(expression)}, {teacher.undone(expression)}".split(", "):
+            left, right = step.rsplit("=", 1)
+            assert evaluate(left) == int(right), expression
+        assert teacher.worked(expression).endswith(f"={value}")
+
+
+def test_the_same_seed_teaches_the_same(questions, conversations):
+    assert teacher.teach(questions, (PROMPTS, PROMPTS)) == conversations
+    assert teacher.teach(questions[:20], (PROMPTS, PROMPTS), seed=1) != teacher.teach(questions[:20], (PROMPTS, PROMPTS))
+
+
+def test_a_question_without_arithmetic_is_refused():
+    with pytest.raises(ValueError, match="no expression"):
+        teacher.expression_of("What is the capital of France?")

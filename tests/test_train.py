@@ -1,0 +1,93 @@
+"""The training loop: a killed or damaged run ends where an unbroken one does, bit for bit; what a step reports."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from rollout.test_tree import BAD, GOOD, QUESTIONS, SINGLE, is_designer, rollout
+from runs import ROOT, mxjax, tiny, tiny_run
+
+from mxjax.models import load
+from mxjax.train import rollout_metrics
+
+STEPS = ("--config.rl.steps=4", "--config.rl.stage_length=2", "--config.eval.systems=()", "--config.checkpoint.every=1")
+
+
+def same_params(a, b):
+    import jax
+
+    jax.tree.map(np.testing.assert_array_equal, load(str(a)).params, load(str(b)).params)
+
+
+def metrics(workdir):
+    path = workdir / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    timed = ("time_s", "seconds", "rollout_s", "step_s", "engine_decode_tokens_per_s", "engine_device_s")
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    pytest.importorskip("reasoning_gym")
+    workdir = tmp_path_factory.mktemp("unbroken")
+    init = f"--config.init={tiny_run() / 'cold_start'}"
+    mxjax(*tiny("train", workdir, init, *STEPS))
+    return workdir, init
+
+
+@pytest.mark.slow
+def test_kill_and_restart_ends_in_the_same_bits(unbroken, tmp_path):
+    workdir, init = unbroken
+    command = [sys.executable, "-m", "mxjax", *map(str, tiny("train", tmp_path / "run", init, *STEPS))]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    for done in (1, 3):  # killed twice: in the executor stage and in the designer stage
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(metrics(tmp_path / "run")) < done and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    mxjax(*command[3:])
+    same_params(tmp_path / "run", workdir)
+    assert metrics(tmp_path / "run") == metrics(workdir)
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_is_noticed_and_the_previous_checkpoint_used(unbroken, tmp_path):
+    workdir, init = unbroken
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    newest = copy / "checkpoints" / "4"
+    file = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 4
+    file.write_bytes(data)
+    again = mxjax(*tiny("train", copy, init, *STEPS))
+    assert "step 4" in again.stderr and "damaged" in again.stderr and "falling back to step 3" in again.stderr
+    same_params(copy, workdir)
+
+
+def test_the_stages_are_those_of_the_config():
+    rows = metrics(tiny_run())
+    assert [(row["step"], row["stage"]) for row in rows if row["phase"] == "rl"] == [(0, "executor"), (1, "designer")]
+    executor, designer = (row for row in rows if row["phase"] == "rl")
+    assert "executor/segments" in executor and "designer/segments" not in executor
+    assert "designer/segments" in designer and "executor/segments" not in designer
+
+
+def test_a_step_reports_what_its_rollouts_did():
+    replies = iter([SINGLE, "no code", SINGLE, SINGLE])
+    answers = iter([GOOD, BAD, GOOD, GOOD, GOOD, GOOD])
+    trees, _ = rollout(
+        lambda prompt, request: next(replies) if is_designer(prompt) else next(answers), questions=QUESTIONS
+    )
+    found = rollout_metrics(trees)
+    assert found["valid_designs"] == 0.75 and found["patterns"] == {"single": 0.75, "invalid": 0.25}
+    assert found["correct"] == 5 / 8 and found["executor_reward"] == pytest.approx((5 * 1.4 + 0.4) / 6)
+    assert found["calls"] == 1 and found["designer_zero_spread"] == 0.5 and found["executor_zero_spread"] == 0.5
+    assert found["gold_in_design"] == 0
