@@ -39,11 +39,12 @@ ANSWER = "</delivery>\nFINAL ANSWER: \\boxed{"
 
 # Strings that a tokenizer trained on this teacher keeps as one token each.
 ATOMS = (
-    HEAD, NEXT, TAIL, "<delivery>", ANSWER, 'AgentNode("', 'EnsembleNode("vote", [', '], "majority_vote"',
-    'ReflectionNode("reflection", ', ", num_iterations=1", 'DebateNode("debate", [', "], num_rounds=1",
-    "VERDICT: CORRECT", "\nYou wrote:\n", "\nCritique:\n", "\nTry again.", "VERDICT: INCORRECT", "\nReview:\n", "\nJudge:\n", "\nBefore you:\n", "Design a workflow.",
-    "\nDeliver, then answer.", "Problem type: ", "\nAnalysis: ", "\nPattern: ", "\nAgents: ", "\nFlow: ", *AGENT_TEXTS,
-)  # fmt: skip
+    *(HEAD, NEXT, TAIL, "<delivery>", ANSWER, 'AgentNode("', 'EnsembleNode("vote", [', '], "majority_vote"'),
+    *('ReflectionNode("reflection", ', ", num_iterations=1", 'DebateNode("debate", [', "], num_rounds=1"),
+    *("Problem type: ", "\nAnalysis: ", "\nPattern: ", "\nAgents: ", "\nFlow: ", "VERDICT: CORRECT"),
+    *("VERDICT: INCORRECT", "\nReview:\n", "\nYou wrote:\n", "\nCritique:\n", "\nTry again.", "\nJudge:\n"),
+    *("\nBefore you:\n", "\nDeliver, then answer.", "Design a workflow.", *AGENT_TEXTS),
+)
 
 
 def teach(questions: Sequence[Question], prompts: tuple[str, str], seed: int = 0) -> list[list[dict[str, str]]]:

@@ -203,12 +203,9 @@ def rollout_metrics(trees: Sequence[QuestionTree]) -> dict[str, Any]:
 def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:
     """Sampling speed and compile count, summed over the engines."""
     stats = [engine.stats() for engine in engines.values()]
-    return {
-        f"engine_{key}": sum(s[key] for s in stats) for key in ("decode_tokens_per_s", "device_s", "compiles")
-    }
+    return {f"engine_{key}": sum(s[key] for s in stats) for key in ("decode_tokens_per_s", "device_s", "compiles")}
 
 
 def progress_note(metrics: dict[str, Any]) -> str:
     """The figures that the progress bar shows."""
     return f"reward {metrics['reward']:.2f}, correct {metrics['correct']:.0%}, valid {metrics['valid_designs']:.0%}"
-

@@ -9,9 +9,14 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALLER = (
-    "--config.sft.steps=4", "--config.sft.optimizer.warmup_steps=1", "--config.sft.questions=40", "--config.rl.steps=2", "--config.rl.stage_length=1",
-    "--config.data.validation_size=4", "--config.data.train_size=400", "--config.eval.systems=('single','designed')",
-)  # fmt: skip
+    "--config.sft.steps=4",
+    "--config.sft.optimizer.warmup_steps=1",
+    "--config.sft.questions=40",
+    "--config.rl.steps=2",
+    "--config.rl.stage_length=1",
+    "--config.data.validation_size=4",
+    "--config.data.train_size=400",
+)
 
 
 def mxjax(*args, check=True, **environment):

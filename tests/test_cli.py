@@ -47,7 +47,17 @@ def test_training_again_only_prints_the_table(workdir):
 
 
 def test_evaluate_writes_a_table_and_resumes(workdir, tmp_path, capsys):
-    args = ["evaluate", "--checkpoint", str(workdir), "--benchmark", "held_out", "--output", str(tmp_path), "--limit", "2"]
+    args = [
+        "evaluate",
+        "--checkpoint",
+        str(workdir),
+        "--benchmark",
+        "held_out",
+        "--output",
+        str(tmp_path),
+        "--limit",
+        "2",
+    ]
     assert cli.main([*args, "--system", "single", "--greedy"]) == 0
     assert cli.main([*args, "--system", "single,vote", "--resume"]) == 0
     assert "single" in capsys.readouterr().out
@@ -102,7 +112,9 @@ def test_mistakes_get_one_sentence(workdir, tmp_path, capsys):
     assert "unknown model preset" in fails(capsys, "sft", *config, "--config.init=random:giant")
     assert "rl.mode" in fails(capsys, "train", *config, "--config.rl.mode=both", f"--config.init={workdir}")
     assert "nowhere" in fails(capsys, "evaluate", "--checkpoint", "nowhere", "--benchmark", "gsm8k")
-    assert "oracle" in fails(capsys, "evaluate", "--checkpoint", workdir, "--benchmark", "held_out", "--system", "oracle")
+    assert "oracle" in fails(
+        capsys, "evaluate", "--checkpoint", workdir, "--benchmark", "held_out", "--system", "oracle"
+    )
     assert "unheard" in fails(capsys, "evaluate", "--checkpoint", workdir, "--benchmark", "unheard")
     assert "not empty" in fails(capsys, "convert", workdir, workdir)
     assert "config.json" in fails(capsys, "doctor", tmp_path)

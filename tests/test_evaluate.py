@@ -18,7 +18,9 @@ def boxed(answer):
 
 def doubled(prompt, request):
     """The right answer to "i + i" from question text in the prompt."""
-    digits = [int(word) for word in prompt.replace("+", " ").replace("<", " ").replace(">", " ").split() if word.isdigit()]
+    digits = [
+        int(word) for word in prompt.replace("+", " ").replace("<", " ").replace(">", " ").split() if word.isdigit()
+    ]
     return boxed(2 * digits[0])
 
 
@@ -39,7 +41,9 @@ def test_right_replies_are_scored_right_and_the_budget_is_counted(system):
 def test_self_consistency_takes_the_majority():
     replies = iter([boxed(1), boxed(2), boxed(2), boxed(3), boxed(2)])
     engine = ScriptedEngine(lambda prompt, request: next(replies))
-    outcome = evaluate([Question("q", "1 + 1", gold="2")], "self_consistency@5", {"executor": Role(engine)}, make_reward())
+    outcome = evaluate(
+        [Question("q", "1 + 1", gold="2")], "self_consistency@5", {"executor": Role(engine)}, make_reward()
+    )
     assert outcome.row["accuracy"] == 1.0
 
 
@@ -60,7 +64,9 @@ def test_unknown_systems_and_empty_sets_are_refused():
         evaluate([], "single", roles, make_reward())
 
 
-@pytest.mark.parametrize(("successes", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (8, 10, 0.4902, 0.9433), (50, 100, 0.4038, 0.5962)])
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (8, 10, 0.4902, 0.9433), (50, 100, 0.4038, 0.5962)]
+)
 def test_wilson_interval_is_the_textbook_one(successes, n, low, high):
     np.testing.assert_allclose(wilson(successes, n), (low, high), atol=1e-4)
 

@@ -39,7 +39,13 @@ def test_every_design_parses_checks_and_runs(conversations):
     assert len(designs) > 100
     sources = {mas.parse_design(design) for design in designs}
     assert len(sources) > 12
-    assert {mas.pattern(mas.check(source)) for source in sources} >= {"single", "vote", "reflection", "debate", "pipeline"}
+    assert {mas.pattern(mas.check(source)) for source in sources} >= {
+        "single",
+        "vote",
+        "reflection",
+        "debate",
+        "pipeline",
+    }
 
 
 def test_executor_replies_have_the_contract_and_the_right_answer(conversations):
@@ -62,12 +68,15 @@ def test_verdicts_are_honest(conversations):
 
 
 def test_agents_are_told_and_behave_in_ways_of_different_quality(conversations):
-    behaviours = {
-        (c[0]["content"].split("\n")[0], "=" in c[-1]["content"]) for c in conversations if not is_design(c)
-    }
-    assert {(text, steps) for text in ("Solve the task.", "Work step by step.") for steps in (True, False)} <= behaviours
+    behaviours = {(c[0]["content"].split("\n")[0], "=" in c[-1]["content"]) for c in conversations if not is_design(c)}
+    assert {
+        (text, steps) for text in ("Solve the task.", "Work step by step.") for steps in (True, False)
+    } <= behaviours
     assert ("Answer at once.", True) not in {
-        (c[0]["content"].split("\n")[0], "=" in c[-1]["content"].split("VERDICT")[0] and "VERDICT" not in c[-1]["content"])
+        (
+            c[0]["content"].split("\n")[0],
+            "=" in c[-1]["content"].split("VERDICT")[0] and "VERDICT" not in c[-1]["content"],
+        )
         for c in conversations
     }
 
@@ -94,7 +103,9 @@ def test_steps_and_checks_are_true_sums():
 
 def test_the_same_seed_teaches_the_same(questions, conversations):
     assert teacher.teach(questions, (PROMPTS, PROMPTS)) == conversations
-    assert teacher.teach(questions[:20], (PROMPTS, PROMPTS), seed=1) != teacher.teach(questions[:20], (PROMPTS, PROMPTS))
+    assert teacher.teach(questions[:20], (PROMPTS, PROMPTS), seed=1) != teacher.teach(
+        questions[:20], (PROMPTS, PROMPTS)
+    )
 
 
 def test_a_question_without_arithmetic_is_refused():

@@ -47,7 +47,9 @@ def test_kill_and_restart_ends_in_the_same_bits(unbroken, tmp_path):
     command = [sys.executable, "-m", "mxjax", *map(str, tiny("train", tmp_path / "run", init, *STEPS))]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     for done in (1, 3):  # killed twice: in the executor stage and in the designer stage
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while len(metrics(tmp_path / "run")) < done and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 
 from mxjax.mas.errors import DesignError
+from mxjax.mas.library.texts import blocks
 
-_CODE = re.compile(r"<code>(.*?)</code>", re.DOTALL)
-_OPEN_CODE = re.compile(r"<code>(.*)", re.DOTALL)
 _PYTHON = re.compile(r"```(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
 _GENERIC = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+workflow\b", re.MULTILINE)
-_BUILDS = re.compile(r"\b\w*(?:Workflow|AgentGraph|create_simple_chain)\w*\s*\(")
-_RUNS = re.compile(r"\.run\s*\(")
+_BUILDS = re.compile(r"(?:Workflow|AgentGraph|create_simple_chain)[ \t]{0,4}\(")
+_RUNS = re.compile(r"\.run[ \t]{0,4}\(")
 
 
 def parse_design(text: str) -> str:
@@ -23,8 +22,8 @@ def parse_design(text: str) -> str:
     """
     if not isinstance(text, str):
         raise DesignError(1, 1, "missing", f"a design must be text, got {type(text).__name__}")
-    blocks = _CODE.findall(text) or _OPEN_CODE.findall(text)
-    for block in reversed(blocks):
+    found = [inner for inner, _ in blocks(text, "code")] or text.split("<code>", 1)[1:]
+    for block in reversed(found):
         fenced = _PYTHON.findall(block) or _GENERIC.findall(block)
         source = fenced[-1] if fenced else block
         if source.strip():

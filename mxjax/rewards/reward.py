@@ -46,9 +46,7 @@ class RewardFunction:
         return Reward(correct, shape, True, how=how)
 
 
-def make_reward(
-    answer_from: str = "agent", verify: Verify | None = None
-) -> RewardFunction:
+def make_reward(answer_from: str = "agent", verify: Verify | None = None) -> RewardFunction:
     """The reward function of a run.
 
     Args:

@@ -1,11 +1,13 @@
 """Hostile designs: each has a defined outcome, in bounded time, and can do nothing else."""
 
+import contextlib
 import time
 
 import pytest
 from mas_support import HEAD, cpython, drive, machine
 
 from mxjax import mas
+from mxjax.mas.library import texts
 
 LIMITED = {
     "endless_loop": ("while True: pass", "fuel"),
@@ -318,3 +320,29 @@ def test_giant_replies_are_cut():
 
 def test_cpython_agrees_that_the_helper_sees_errors():
     assert cpython("1 / 0") == machine("1 / 0") == "ZeroDivisionError: division by zero\n"
+
+
+@pytest.mark.parametrize(
+    "unit", ["<delivery>", "<code>", "<solution>", "<tool_call>", "\\boxed{", "}", "VERDICT ", "VERDICT: ", "```\n", "```python\n",
+             "FINAL ANSWER:", "\\frac{", "Workflow", "from workflow import x\n", "1,", "n't ", " ", "correct"],
+)  # fmt: skip
+def test_reading_repetitive_text_takes_linear_time(unit):
+    text = (unit * 200_000)[:200_000]
+    began = time.process_time()
+    for task_type in ("math", "code", "text"):
+        texts.vote_key(text, task_type)
+        texts.compact(text, task_type, "...")
+    texts.entry(text, "...")
+    texts.approves(text)
+    texts.tool_call(text)
+    texts.python_block(text)
+    with contextlib.suppress(mas.DesignError):
+        mas.parse_design(text * 5)
+    assert time.process_time() - began < 3
+
+
+def test_the_last_complete_box_is_found_among_broken_ones():
+    assert texts.boxed("\\boxed{1} \\boxed{\\frac{1}{2}} \\boxed{3") == ("\\frac{1}{2}", 10)
+    assert texts.boxed("} \\boxed{a{b}c} }") == ("a{b}c", 2)
+    assert texts.boxed("\\boxed{out \\boxed{in}}") == ("in", 11)
+    assert texts.boxed("\\boxed{") is None

@@ -155,9 +155,7 @@ def test_a_conversation_continues_from_the_exact_ids_that_were_sampled():
         return '<tool_call>{"name": "double", "arguments": {"x": 8}}</tool_call>'
 
     engine = ScriptedEngine(reply)
-    (tree,) = collect(
-        QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[TOOL], executions=1
-    )
+    (tree,) = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[TOOL], executions=1)
     first, second = sorted(tree.designs[0].executions[0].segments, key=lambda s: len(s.prompt_token_ids))
     assert second.parent == first.call_id
     sampled = np.concatenate([first.prompt_token_ids, first.token_ids])

@@ -6,14 +6,12 @@ import json
 import re
 from fractions import Fraction
 
-_DELIVERY = re.compile(r"<delivery>(.*?)</delivery>", re.DOTALL)
-_SOLUTION = re.compile(r"<solution>(.*?)</solution>", re.DOTALL)
 _ANSWER = re.compile(r"FINAL ANSWER:[ \t]*(.*)")
 _PYTHON = re.compile(r"```python[ \t]*\n(.*?)```", re.DOTALL)
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-_TOOL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_VERDICT = re.compile(r"\bVERDICT\b[^A-Za-z\n]*((?:NOT|IN)?[\s_-]*CORRECT)\b", re.IGNORECASE)
+_VERDICT = re.compile(r"\bVERDICT\b[^A-Za-z\n]{0,20}((?:NOT|IN)?[ _-]{0,3}CORRECT)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(not|never|no|cannot|nor|hardly|partially|partly|whether|if|un\w+|\w+n['’]t|incorrect)\b")
+_BRACES = re.compile(r"\\boxed\{|[{}]")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
 
 UNCHANGED_CHARS = 10_000
@@ -22,17 +20,37 @@ CRITIQUE_CHARS = 1_500
 _TAIL_CHARS = 800
 
 
+def blocks(text: str, tag: str) -> list[tuple[str, int]]:
+    """What stands between `<tag>` and `</tag>`, and where each block starts; in time linear in the text."""
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    found = []
+    start = text.find(opening)
+    while start >= 0:
+        end = text.find(closing, start + len(opening))
+        if end < 0:
+            break
+        found.append((text[start + len(opening) : end], start))
+        start = text.find(opening, end + len(closing))
+    return found
+
+
+def _delivery(text: str) -> str:
+    found = blocks(text, "delivery")
+    return found[0][0].strip() if found else ""
+
+
 def boxed(text: str) -> tuple[str, int] | None:
     """The content of the last complete `\\boxed{...}` and where it starts."""
-    at = text.rfind("\\boxed{")
-    while at >= 0:
-        depth = 0
-        for end in range(at + 6, len(text)):
-            depth += (text[end] == "{") - (text[end] == "}")
-            if not depth:
-                return text[at + 7 : end].strip(), at
-        at = text.rfind("\\boxed{", 0, at)
-    return None
+    opened: list[re.Match] = []
+    best = None
+    for match in _BRACES.finditer(text):
+        if match[0] != "}":
+            opened.append(match)
+        elif opened:
+            start = opened.pop()
+            if len(start[0]) > 1 and (best is None or start.start() > best[0]):
+                best = (start.start(), start.end(), match.start())
+    return (text[best[1] : best[2]].strip(), best[0]) if best else None
 
 
 def python_block(text: str) -> str | None:
@@ -43,11 +61,11 @@ def python_block(text: str) -> str | None:
 
 def tool_call(text: str) -> tuple[str, dict] | str | None:
     """Name and arguments of the first `<tool_call>`, or the reason why it cannot be read, or None without one."""
-    match = _TOOL.search(text)
-    if match is None:
+    found = blocks(text, "tool_call")
+    if not found:
         return None
     try:
-        value = json.loads(match[1])
+        value = json.loads(found[0][0])
     except (ValueError, RecursionError) as error:
         return str(error)[:200]
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
@@ -58,15 +76,15 @@ def tool_call(text: str) -> tuple[str, dict] | str | None:
 
 def entry(text: str, omitted: str) -> str:
     """The compact form of an earlier agent's reply, as later agents see it."""
-    match = _DELIVERY.search(text)
-    if match and match[1].strip():
-        return match[1].strip()
+    delivery = _delivery(text)
+    if delivery:
+        return delivery
     match = _ANSWER.search(text)
     if match and match[1].strip():
         return match[1].strip()
-    match = _SOLUTION.search(text)
-    if match:
-        return match[0].strip()
+    found = blocks(text, "solution")
+    if found:
+        return f"<solution>{found[0][0]}</solution>"
     return text if len(text) <= 1200 else text[:200] + omitted + text[-800:]
 
 
@@ -74,8 +92,7 @@ def compact(text: str, task_type: str, omitted: str) -> str:
     """A reply as it enters another node's prompt: whole up to 10,000 characters, else its essence, capped."""
     if len(text) <= UNCHANGED_CHARS:
         return text
-    match = _DELIVERY.search(text)
-    delivery = match[1].strip() if match else ""
+    delivery = _delivery(text)
     found = deliverable(text, task_type)
     if found is None:
         short = delivery or omitted.lstrip() + text[-4000:]
@@ -105,7 +122,10 @@ def compact_critique(text: str, omitted: str) -> str:
 def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
     """What a reply finally delivers (boxed answer, or program), in its markers, and where it starts."""
     if task_type == "code":
-        matches = list(_SOLUTION.finditer(text)) or list(_FENCE.finditer(text))
+        found = blocks(text, "solution")
+        if found:
+            return f"<solution>{found[-1][0]}</solution>", found[-1][1]
+        matches = list(_FENCE.finditer(text))
         return (matches[-1][0], matches[-1].start()) if matches else None
     found = boxed(text)
     if found:
@@ -117,7 +137,7 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
 def vote_key(text: str, task_type: str) -> str | None:
     """What replies are compared by in a vote: normalised answer, or program without comments and blank lines."""
     if task_type == "code":
-        matches = _SOLUTION.findall(text) or _FENCE.findall(text)
+        matches = [inner for inner, _ in blocks(text, "solution")] or _FENCE.findall(text)
         return _program_key(matches[-1]) if matches else None
     found = boxed(text)
     if found:
