@@ -1,4 +1,4 @@
-"""The main job: a 0.9M-parameter policy learns to design and to execute arithmetic multi-agent systems, from nothing.
+"""The main job: a policy of 0.65 million parameters learns to design and to execute multi-agent systems for arithmetic.
 
 Command: make quickstart, or
   mxjax sft   --config configs/quickstart.py --workdir runs/quickstart/cold_start
@@ -18,35 +18,38 @@ def get_config():
     config.model.remat = "none"
     config.data.train = {
         "source": "reasoning_gym:chain_sum",
-        "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2},
+        "options": {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
         "form": "mixed",
         "bare_share": 0.5,
         "distinct": False,
     }
-    config.data.train_size = 60_000
+    config.data.train_size = 40_000
     config.data.validation_size = 512
 
     for role in config.roles.values():
         role.prompt = os.path.join(os.path.dirname(__file__), "prompts", "arithmetic.toml")
     config.roles.designer.max_tokens = 200
     config.roles.executor.max_tokens = 64
-    config.engine.max_len = 448
+    config.engine.max_len = 256
     config.rollout.limits = {"agent_calls": 16, "fuel": 200_000}
 
-    config.sft.questions = 20_000
+    config.sft.questions = 40_000
+    config.sft.designer_share = 0.15
     config.sft.vocab_size = 512
-    config.sft.steps = 600
-    config.sft.batch_segments = 192
-    config.sft.microbatch_rows = 16
+    config.sft.steps = 2400
+    config.sft.batch_segments = 48
+    config.sft.microbatch_rows = 2
     config.sft.row_length = 256
-    config.sft.optimizer.learning_rate = 3e-3
+    config.sft.optimizer.learning_rate = 4e-3
+    config.sft.optimizer.warmup_steps = 30
 
-    config.rollout.questions = 16
+    config.rollout.questions = 32
     config.rl.steps = 20
     config.rl.stage_length = 10
-    config.rl.optimizer.learning_rate = 2e-4
-    config.rl.minibatch_segments = 128
-    config.rl.microbatch_rows = 16
-    config.rl.row_length = 448
+    config.rl.optimizer.learning_rate = 1e-4
+    config.rl.minibatch_segments = 256
+    config.rl.microbatch_rows = 2
+    config.rl.row_length = 256
+    config.eval.agent_text = "Work step by step."
     config.checkpoint.every = 5
     return config

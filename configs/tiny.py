@@ -20,7 +20,7 @@ def get_config():
     config.sft.steps = 20
     config.sft.optimizer.warmup_steps = 5
     config.sft.batch_segments = 64
-    config.sft.microbatch_rows = 2
+    config.sft.designer_share = 1.0
     config.roles.designer.max_tokens = 96
     config.roles.executor.max_tokens = 24
     config.engine.slots = 16

@@ -82,11 +82,13 @@ def default_config() -> ConfigDict:
             "sft": {
                 "examples": "teacher:arithmetic",  # or jsonl:PATH with rows {"role", "messages"}
                 "questions": 10_000,  # questions that a scripted teacher works out
+                "designer_share": 1.0,  # of the teacher's designs that are kept as examples
                 "vocab_size": 1024,  # of the tokenizer trained when init is random
                 "steps": 1000,
                 "batch_segments": 256,
                 "microbatch_rows": 8,
                 "row_length": 512,
+                "checkpoint_every": 500,
                 "optimizer": {
                     "learning_rate": 1e-3, "b1": 0.9, "b2": 0.98, "eps": 1e-8, "weight_decay": 0.01,
                     "clip_norm": 1.0, "warmup_steps": 50, "schedule": "cosine", "total_steps": 0,

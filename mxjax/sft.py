@@ -66,7 +66,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
             batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
             state, metrics = learner.update(state, batch, {"sft": 1.0}, config.seed)
             workdir.log(step, "", "sft", metrics)
-            if state.step % config.checkpoint.every == 0 or state.step == settings.steps:
+            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
                 save_state(checkpointer, state, config, "sft")
             bar.update(task, completed=state.step, note=f"loss {metrics['sft/loss']:.3f}")
     dropped = len(segments) - len(usable)
@@ -82,7 +82,7 @@ def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Con
     name = config.sft.examples
     if name == "teacher:arithmetic":
         prompts = (config.roles.designer.prompt, config.roles.executor.prompt)
-        return teacher.teach(questions[: config.sft.questions], prompts, config.seed)
+        return teacher.teach(questions[: config.sft.questions], prompts, config.seed, config.sft.designer_share)
     if name.startswith("jsonl:"):
         return read_conversations(name.removeprefix("jsonl:"))
     raise UserError(f"sft.examples must be teacher:arithmetic or jsonl:PATH, got {name!r}")

@@ -47,10 +47,13 @@ ATOMS = (
 )
 
 
-def teach(questions: Sequence[Question], prompts: tuple[str, str], seed: int = 0) -> list[list[dict[str, str]]]:
+def teach(
+    questions: Sequence[Question], prompts: tuple[str, str], seed: int = 0, designer_share: float = 1.0
+) -> list[list[dict[str, str]]]:
     """Conversations of both roles for arithmetic questions; `prompts` are the designer's and the executor's sets.
 
-    Each ends with the assistant turn to learn. Raises ValueError for a question without an arithmetic expression.
+    Each ends with the assistant turn to learn. Designs are quick to learn: a `designer_share` of them is enough.
+    Raises ValueError for a question without an arithmetic expression.
     """
     designer, executor = map(mas.load_prompts, prompts)
     conversations = []
@@ -67,8 +70,9 @@ def teach(questions: Sequence[Question], prompts: tuple[str, str], seed: int = 0
 
         result = mas.run(mas.parse_design(reply), question.text, chat, question.task_type, prompts=executor)
         if result.status == "ok" and grade_math(question.gold, result.content):
-            asked = mas.designer_messages(question.text, question.task_type, designer)
-            conversations.append([*asked, {"role": "assistant", "content": reply}])
+            if rng.random() < designer_share:
+                asked = mas.designer_messages(question.text, question.task_type, designer)
+                conversations.append([*asked, {"role": "assistant", "content": reply}])
             conversations += [[*messages, {"role": "assistant", "content": text}] for messages, text in calls]
     return conversations
 

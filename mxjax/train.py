@@ -11,11 +11,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import models
-from mxjax.config import to_json, user_errors
+from mxjax.config import UserError, to_json, user_errors
 from mxjax.data import QuestionStream, load_task
 from mxjax.evaluate import evaluate, pattern_shares
 from mxjax.mas import Limits
@@ -51,6 +53,8 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
 
     Raises UserError, in one sentence, for what the user can mend.
     """
+    if jax.process_count() > 1:
+        raise UserError("training runs in one process so far; start it on one host")
     rl, mesh = config.rl, run_mesh(config)
     pools = question_pools(config)
     stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
@@ -65,17 +69,14 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         fresh = init_state({name: policy.params for name, policy in policies.items()}, learner.optimizer, rl.mode)
     workdir = open_workdir(config, first.config, first.tokenizer, ignore=("sft",))
     engines = {name: roles[role].engine for name in names for role in ROLES if name in (role, "shared")}
-    phases_s = {"rl": 0.0, "evaluation": 0.0}
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
         state = resume_state(checkpointer, fresh)
         workdir.drop_metrics_from(state.step)
         use(engines, state)
-        for engine in engines.values():
-            engine.warmup()
         task = bar.add_task("RL", total=rl.steps, completed=state.step, note="")
         while state.step < rl.steps:
-            phases_s["evaluation"] += validate(config, state.step, pools.held_out, roles, reward, limits, workdir, bar)
+            validate(config, state.step, pools.held_out, roles, reward, limits, workdir, bar)
             started = time.monotonic()
             step = state.step
             weights = role_weights(step, rl.mode, rl.stage_length, rl.first_stage)
@@ -92,18 +93,17 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             state, metrics = learner.update(state, segments, weights, config.seed, switched)
             use(engines, state)
 
-            seconds = time.monotonic() - started
-            metrics = {**rollout_metrics(trees), **metrics, "rollout_s": collected - started, "step_s": seconds}
-            workdir.log(step, stage, "rl", {**metrics, **engine_metrics(engines)})
+            metrics |= rollout_metrics(trees) | engine_metrics(engines)
+            seconds = {"rollout_s": collected - started, "step_s": time.monotonic() - started}
+            workdir.log(step, stage, "rl", {**metrics, **seconds})
             if config.telemetry.episodes_every and step % config.telemetry.episodes_every == 0:
                 workdir.save_episodes(step, trees, roles["executor"].engine.tokenizer.decode)
             if state.step % config.checkpoint.every == 0 or state.step == rl.steps:
                 save_state(checkpointer, state, config, stage)
-            phases_s["rl"] += seconds
             bar.update(task, completed=state.step, note=f"{stage} stage, {progress_note(metrics)}")
-        phases_s["evaluation"] += validate(config, state.step, pools.held_out, roles, reward, limits, workdir, bar)
+        validate(config, state.step, pools.held_out, roles, reward, limits, workdir, bar)
     rows = evaluation_rows(workdir)
-    workdir.write_results("train", to_json(config), rows, {**cold_start_phases(config), **phases_s}, config.seed)
+    workdir.write_results("train", to_json(config), rows, phase_seconds(config, workdir), config.seed)
     return rows
 
 
@@ -130,14 +130,14 @@ def use(engines: dict[str, Any], state: TrainState) -> None:
         engine.update_params(state.policies[name])
 
 
-def validate(config, step: int, questions: Sequence[Question], roles, reward, limits, workdir: Workdir, bar) -> float:
+def validate(config, step: int, questions: Sequence[Question], roles, reward, limits, workdir: Workdir, bar) -> None:
     """Evaluates `eval.systems` on the held-out questions if they are due before RL step `step`, and not done yet.
 
-    Due are the first and the last state, and every `eval.every` steps. Returns the seconds it took.
+    Due are the first and the last state, and every `eval.every` steps.
     """
-    started, settings = time.monotonic(), config.eval
+    settings = config.eval
     if step not in (0, config.rl.steps) and not (settings.every and step % settings.every == 0):
-        return 0.0
+        return
     done = {row["system"] for row in workdir.metrics() if row["phase"] == "eval" and row["step"] == step}
     decode = roles["executor"].engine.tokenizer.decode
     roles = {
@@ -154,7 +154,6 @@ def validate(config, step: int, questions: Sequence[Question], roles, reward, li
         workdir.log(step, "", "eval", row)
         workdir.save_episodes(f"eval_{step}_{system}", outcome.trees[:8], decode)
         bar.update(task, visible=False)
-    return time.monotonic() - started
 
 
 def evaluation_rows(workdir: Workdir) -> list[dict[str, Any]]:
@@ -164,12 +163,13 @@ def evaluation_rows(workdir: Workdir) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
 
 
-def cold_start_phases(config: ConfigDict) -> dict[str, float]:
-    """Seconds of the phases of the run that `init` names, if it is one of ours."""
-    try:
-        return read_json(f"{config.init}/results.json")["phases_s"]
-    except (OSError, KeyError, ValueError):
-        return {}
+def phase_seconds(config: ConfigDict, workdir: Workdir) -> dict[str, float]:
+    """Seconds of each phase, over all starts of this run; those of the cold start if `init` is one of our runs."""
+    path = epath.Path(config.init) / "results.json"
+    phases_s = read_json(path)["phases_s"] if path.exists() else {}
+    rows = workdir.metrics()
+    rl = sum(row["step_s"] for row in rows if row["phase"] == "rl")
+    return {**phases_s, "rl": rl, "evaluation": sum(row["seconds"] for row in rows if row["phase"] == "eval")}
 
 
 def rollout_metrics(trees: Sequence[QuestionTree]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _small(hidden, layers, heads, vocab, max_len):
 
 PRESETS = {
     "tiny": _small(64, 2, 2, 512, 1024),
-    "quickstart": _small(96, 4, 3, 1024, 1024),
+    "quickstart": _small(128, 3, 4, 1024, 1024),
     "smollm2-135m": _smollm2(576, 1536, 30, 9, 3),
     "smollm2-360m": _smollm2(960, 2560, 32, 15, 5),
     "qwen3-0.6b": _qwen3(1024, 3072, 28, 16, True),

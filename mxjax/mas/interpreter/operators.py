@@ -306,6 +306,8 @@ def _unary(symbol: str, method: str, a):
 
 def equals(m, a, b):
     if type(a) in SCALARS and type(b) in SCALARS:
+        if type(a) is str:
+            m.charge(len(a) >> 8)
         return a == b
     if type(a) is Instance or type(b) is Instance:
         return _equal_instances(m, a, b)
@@ -314,6 +316,8 @@ def equals(m, a, b):
 
 def differs(m, a, b):
     if type(a) in SCALARS and type(b) in SCALARS:
+        if type(a) is str:
+            m.charge(len(a) >> 8)
         return a != b
     return _differs(m, a, b)
 
@@ -385,7 +389,10 @@ def ordering(symbol: str):
     host = _ORDER[symbol][2]
 
     def apply(m, a, b):
-        if (type(a) in NUMBERS and type(b) in NUMBERS) or (type(a) is str and type(b) is str):
+        if type(a) in NUMBERS and type(b) in NUMBERS:
+            return host(a, b)
+        if type(a) is str and type(b) is str:
+            m.charge(len(a) >> 8)
             return host(a, b)
         return ordered(m, symbol, a, b)
 

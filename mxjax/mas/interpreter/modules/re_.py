@@ -6,6 +6,7 @@ import functools
 
 import re2
 
+from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.values import HostIterator, type_name
@@ -125,18 +126,26 @@ def _searcher(name: str):
     return call
 
 
+def _all(m, compiled: Pattern, text: str):
+    """The host's matches one by one, each accounted for."""
+    for count, found in enumerate(compiled.host.finditer(_text(m, compiled, text))):
+        m.charge(4)
+        if count >= m.limits.items:
+            raise LimitExceeded("items")
+        yield found
+
+
 def findall(m, pattern, text, flags=0):
     compiled = compile_(m, pattern, flags)
-    found = compiled.host.findall(_text(m, compiled, text))
+    groups = compiled.host.groups
+    found = [match.groups("") if groups > 1 else match.group(groups) or "" for match in _all(m, compiled, text)]
     m.need_items(len(found))
-    return [tuple(item) if type(item) is tuple else item for item in found]
+    return found
 
 
 def finditer(m, pattern, text, flags=0):
     compiled = compile_(m, pattern, flags)
-    text = _text(m, compiled, text)
-    m.need_items(len(text) >> 6)
-    matches = [Match(found, compiled) for found in compiled.host.finditer(text)]
+    matches = [Match(found, compiled) for found in _all(m, compiled, text)]
     m.need_items(len(matches))
     return HostIterator(iter(matches), "callable_iterator")
 
@@ -158,10 +167,10 @@ def subn(m, pattern, repl, text, count=0, flags=0):
 
 def _substitute(m, pattern, repl, text, count, flags):
     compiled = compile_(m, pattern, flags)
-    text = _text(m, compiled, text)
+    matches = list(_all(m, compiled, text))
     out, at, done = [], 0, 0
     total = len(text)
-    for found in list(compiled.host.finditer(text)):
+    for found in matches:
         if count and done >= count:
             break
         m.charge(2)
