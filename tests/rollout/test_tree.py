@@ -179,7 +179,25 @@ print("<delivery>x</delivery> FINAL ANSWER: \\\\boxed{16}")
     engine = ScriptedEngine(lambda prompt, request: BAD)
     (tree,) = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[script], executions=1)
     assert tree.rewards_MN[0, 0] == 0
-    assert tree.designs[0].executions[0].reason in ("not_from_agent", tree.designs[0].error)
+    assert tree.designs[0].executions[0].status == "ok"
+    assert tree.designs[0].executions[0].reason == "not_from_agent"
+    paid = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward("any"), scripts=[script], executions=1)
+    assert paid[0].rewards_MN[0, 0] == 1.0  # the reference's rule, on request; the format is never paid for an echo
+
+
+def test_a_crash_is_zero_and_keeps_its_own_segments_only():
+    crash = mas.parse_design(SINGLE).replace("w.run(question)", "w.run(question)\nif random() < 0.5:\n    1 / 0")
+    script = "from random import random\n" + crash
+    engine = ScriptedEngine(lambda prompt, request: GOOD)
+    (tree,) = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[script], executions=12)
+    executions = tree.designs[0].executions
+    assert {e.status for e in executions} == {"ok", "error"}
+    for execution in executions:
+        assert len(execution.segments) == 1
+        assert execution.reward == (1.4 if execution.status == "ok" else 0.0)
+        assert execution.status == "ok" or "ZeroDivisionError" in execution.reason
+    ids = [id(segment) for execution in executions for segment in execution.segments]
+    assert len(set(ids)) == len(ids) and tree.executor_valid_MN.all()
 
 
 def test_wrong_calls_are_refused_in_a_sentence():

@@ -1,0 +1,56 @@
+"""Files of a run: what is written can be read back, also after a kill in the middle of a line."""
+
+import json
+
+import numpy as np
+from rollout.scripted import TOKENIZER
+from rollout.test_tree import GOOD, VOTE, is_designer, rollout
+
+from mxjax.telemetry import Workdir, plain
+
+
+def test_metrics_survive_a_line_cut_by_a_kill(tmp_path):
+    workdir = Workdir(tmp_path)
+    for step in range(3):
+        workdir.log(step, "executor", "rl", {"reward": np.float32(step)})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "rew')
+    assert [row["step"] for row in workdir.metrics()] == [0, 1, 2]
+    assert set(workdir.metrics()[0]) == {"step", "stage", "phase", "time_s", "reward"}
+
+
+def test_a_resumed_run_drops_the_rows_it_takes_again_and_keeps_evaluations_of_its_state(tmp_path):
+    workdir = Workdir(tmp_path)
+    for step in range(4):
+        workdir.log(step, "", "eval", {})
+        workdir.log(step, "executor", "rl", {})
+    workdir.drop_metrics_from(2)
+    assert [(row["step"], row["phase"]) for row in workdir.metrics()] == [
+        (0, "eval"), (0, "rl"), (1, "eval"), (1, "rl"), (2, "eval"),
+    ]  # fmt: skip
+
+
+def test_episodes_hold_every_id_and_read_as_text(tmp_path):
+    trees, _ = rollout(lambda prompt, request: VOTE if is_designer(prompt) else GOOD)
+    Workdir(tmp_path).save_episodes(7, trees, TOKENIZER.decode)
+    rows = [json.loads(line) for line in (tmp_path / "episodes" / "7.jsonl").read_text().splitlines()]
+    assert [row["question"]["id"] for row in rows] == ["a", "b"]
+    call = rows[0]["designs"][0]["executions"][0]["calls"][0]
+    segment = trees[0].designs[0].executions[0].segments[0]
+    assert (
+        call["token_ids"] == segment.token_ids.tolist()
+        and call["prompt_token_ids"] == segment.prompt_token_ids.tolist()
+    )
+    text = (tmp_path / "episodes" / "7.txt").read_text()
+    assert "12 + 7 - 3" in text and "EnsembleNode" in text and "boxed{16}" in text and "reward 1.40" in text
+
+
+def test_results_and_json_values(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.write_results("train", {"a": (1, 2)}, [{"accuracy": np.float64(0.5)}], {"rl": 1.0}, 3)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {"schema", "command", "config", "versions", "device", "sandbox_level", "seed", "rows", "phases_s"} == set(
+        results
+    )
+    assert results["rows"] == [{"accuracy": 0.5}] and not (tmp_path / "results.json.tmp").exists()
+    assert plain({"x": np.arange(2), "y": float("nan"), "z": {1}}) == {"x": [0, 1], "y": None, "z": [1]}
