@@ -6,6 +6,8 @@ so a layout is changed in one place.
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -73,12 +75,20 @@ def abstract_params(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dty
 
 
 def init_params(key: jax.Array, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=jnp.float32) -> dict:
-    """Fresh parameters. Each leaf has a key of its own, so values depend on neither mesh nor the other leaves."""
-    flat = traverse_util.flatten_dict(param_table(cfg))
+    """Fresh parameters, laid out on `mesh` if there is one.
 
-    def init():
+    Each leaf has a key of its own, so values depend on neither the mesh (but for rounding) nor the other leaves.
+    """
+    return _initializer(cfg, mesh, jnp.dtype(dtype))(key)
+
+
+@functools.lru_cache(maxsize=8)
+def _initializer(cfg: ModelConfig, mesh: jax.sharding.Mesh | None, dtype):
+    """The compiled function from a key to parameters."""
+
+    def init(key):
         made = {}
-        for index, (path, leaf) in enumerate(sorted(flat.items())):
+        for index, (path, leaf) in enumerate(sorted(traverse_util.flatten_dict(param_table(cfg)).items())):
             if leaf.std is None:
                 made[path] = jnp.ones(leaf.shape, dtype)
             else:
@@ -86,15 +96,9 @@ def init_params(key: jax.Array, cfg: ModelConfig, mesh: jax.sharding.Mesh | None
                 made[path] = (noise * leaf.std).astype(dtype)
         return traverse_util.unflatten_dict(made)
 
-    return jax.jit(init, out_shardings=None if mesh is None else param_shardings(cfg, mesh))()
+    return jax.jit(init, out_shardings=None if mesh is None else param_shardings(cfg, mesh))
 
 
 def num_params(cfg: ModelConfig) -> int:
     """How many parameters a model of this configuration has."""
-    total = 0
-    for leaf in traverse_util.flatten_dict(param_table(cfg)).values():
-        size = 1
-        for n in leaf.shape:
-            size *= n
-        total += size
-    return total
+    return sum(math.prod(leaf.shape) for leaf in traverse_util.flatten_dict(param_table(cfg)).values())
