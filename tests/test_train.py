@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rollout.test_tree import BAD, GOOD, QUESTIONS, SINGLE, is_designer, rollout
 from runs import ROOT, mxjax, tiny, tiny_run
+from support import optional
 
 from mxjax.models import load
 from mxjax.train import rollout_metrics
@@ -34,7 +35,7 @@ def metrics(workdir):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    pytest.importorskip("reasoning_gym")
+    optional("reasoning_gym")
     workdir = tmp_path_factory.mktemp("unbroken")
     init = f"--config.init={tiny_run() / 'cold_start'}"
     mxjax(*tiny("train", workdir, init, *STEPS))
