@@ -1,0 +1,134 @@
+"""Reads what a workdir holds so far; whatever is missing or cut short is simply not there yet.
+
+It touches no device: a run may be holding it at this moment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+from etils import epath
+
+from mxjax.config import UserError
+
+Rows = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The files of one run. `rows` are the lines of the table, `cold_start` the metrics of the run's cold start."""
+
+    name: str
+    record: dict[str, Any]
+    results: dict[str, Any]
+    rl: Rows
+    evals: Rows
+    cold_start: Rows
+    rows: Rows
+    before: tuple[int, Rows] | None
+    after: tuple[int, Rows] | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's configuration, {} before it is written."""
+        return mapping(mapping(self.record.get("config")) or self.results.get("config"))
+
+    @property
+    def steps(self) -> int | None:
+        """How many steps the run is to take: of RL, or of the cold start in a workdir that has only that."""
+        only_cold = self.cold_start and not self.rl and not self.evals
+        return mapping(self.config.get("sft" if only_cold else "rl")).get("steps")
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step has been taken and the results are written."""
+        rows = self.rl or self.cold_start
+        return bool(self.results) and (not rows or self.steps is None or rows[-1]["step"] + 1 >= self.steps)
+
+
+def read_run(workdir: epath.PathLike) -> Run:
+    """What `workdir` holds. Raises UserError when it is no workdir."""
+    path = epath.Path(workdir)
+    if not any((path / name).exists() for name in ("config.json", "metrics.jsonl", "results.json")):
+        raise UserError(f"{path} has no config.json, metrics.jsonl or results.json, so it is no workdir; check the path")
+    record, results = read_object(path / "config.json"), read_object(path / "results.json")
+    metrics = [row for row in read_rows(path / "metrics.jsonl") if isinstance(row.get("step"), int)]
+    evals = [row for row in metrics if row.get("phase") == "eval"]
+    before, after = eval_episodes(path / "episodes")
+    return Run(
+        name=path.resolve().name,
+        record=record,
+        results=results,
+        rl=[row for row in metrics if row.get("phase") == "rl"],
+        evals=evals,
+        cold_start=[row for row in metrics if row.get("phase") == "sft"] or cold_start_rows(path, record),
+        rows=table_rows(results, evals, read_object(path / "evaluation" / "results.json")),
+        before=before,
+        after=after,
+    )
+
+
+def read_object(path: epath.Path) -> dict[str, Any]:
+    """The JSON object in a file; {} if it is missing, or no whole object."""
+    try:
+        return mapping(json.loads(path.read_text())) if path.exists() else {}
+    except ValueError:
+        return {}
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """`value` if it is a dict, else {}."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_rows(path: epath.Path) -> Rows:
+    """The objects of a jsonl file; a line that a kill or a writer at work cut short is left out."""
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def cold_start_rows(path: epath.Path, record: dict[str, Any]) -> Rows:
+    """Metrics of the cold start: of the workdir that `init` names if there is one, else of `cold_start/` within."""
+    init = mapping(record.get("config")).get("init")
+    places = [epath.Path(init)] if isinstance(init, str) and init and not init.startswith(("random:", "hf:")) else []
+    for place in [*places, path / "cold_start"]:
+        rows = [row for row in read_rows(place / "metrics.jsonl") if row.get("phase") == "sft" and "step" in row]
+        if rows:
+            return rows
+    return []
+
+
+def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any]) -> Rows:
+    """Rows of results.json, those evaluated since, and those of `mxjax evaluate` on this run."""
+    known = lambda row: isinstance(row, dict) and "accuracy" in row
+    rows = [row for row in results.get("rows") or () if known(row)]
+    seen = {(row.get("when"), row.get("system"), row.get("benchmark")) for row in rows}
+    for row in evals:
+        if known(row) and (row.get("when"), row.get("system"), row.get("benchmark")) not in seen:
+            rows.append(row)
+    later = [row for row in evaluation.get("rows") or () if known(row)]
+    return rows + [{"when": "mxjax evaluate", **row} for row in later]
+
+
+def eval_episodes(folder: epath.Path) -> tuple[tuple[int, Rows] | None, tuple[int, Rows] | None]:
+    """(step, trees) of the first and of the last evaluation of designs; None for what is not there yet."""
+    found = {}
+    for file in folder.glob("eval_*_designed.jsonl") if folder.exists() else ():
+        match = re.fullmatch(r"eval_(\d+)_designed\.jsonl", file.name)
+        trees = read_rows(file) if match else []
+        if trees:
+            found[int(match[1])] = trees
+    steps = sorted(found)
+    before = (steps[0], found[steps[0]]) if steps and steps[0] == 0 else None
+    after = (steps[-1], found[steps[-1]]) if steps and steps[-1] > 0 else None
+    return before, after

@@ -1,0 +1,151 @@
+"""Shows whole episodes as trees: question, design, calls in order, graded answer; the first policy beside the last.
+
+Texts are shortened to a common budget, so that the page stays small whatever a model wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from mxjax.report.data import Run, mapping
+from mxjax.report.drawing import draw_design
+from mxjax.report.html import shorten, tag
+from mxjax.report.numbers import number
+from mxjax.rewards import extract_answer
+
+PAIRS = 2
+MOST_CALLS = 24
+TEXT_BUDGET = 240_000
+LONGEST_TEXT, SHORTEST_TEXT = 6000, 300
+
+Tree = dict[str, Any]
+
+
+def episode_section(run: Run) -> Markup:
+    """Episodes before and after training, or a sentence where there are none yet."""
+    if run.before is None and run.after is None:
+        return tag("p", "No evaluation of designs has saved its episodes yet.", class_="absent")
+    pairs = choose_pairs(run.before[1] if run.before else (), run.after[1] if run.after else ())
+    limit = text_limit([tree for pair in pairs for tree in pair if tree])
+    parts = []
+    if not pairs:
+        parts.append(tag("p", "The saved evaluations have no question in common.", class_="absent"))
+    for before, after in pairs:
+        question = mapping((before or after or {}).get("question"))
+        columns = [_episode("Before", run.before, before, limit), _episode("After", run.after, after, limit)]
+        heading = tag("h3", "Question ", tag("small", question.get("source") or question.get("id")))
+        parts.append(
+            tag("article", heading, tag("pre", shorten(str(question.get("text", "")), limit), class_="question"),
+                tag("p", "gold answer ", tag("b", _gold(question))), tag("div", *columns, class_="pair"))
+        )  # fmt: skip
+    return tag("div", *parts)
+
+
+def choose_pairs(before: Sequence[Tree], after: Sequence[Tree]) -> list[tuple[Tree | None, Tree | None]]:
+    """The first two questions answered differently before and after, filled up with the first that were not.
+
+    With one of the two evaluations missing, the first two of the other.
+    """
+    if not before or not after:
+        return [(tree, None) if before else (None, tree) for tree in [*before, *after][:PAIRS]]
+    later = {mapping(tree.get("question")).get("id"): tree for tree in after}
+    pairs = [(tree, later.get(mapping(tree.get("question")).get("id"))) for tree in before]
+    pairs = [pair for pair in pairs if pair[1] is not None]
+    same = lambda pair: _outcome(pair[0]).get("correct") == _outcome(pair[1]).get("correct")
+    return sorted(pairs, key=same)[:PAIRS]
+
+
+def text_limit(trees: Sequence[Tree]) -> int:
+    """How many characters each text may have, so that all of these trees together stay within the budget."""
+    texts = sum(2 * min(MOST_CALLS, len(_outcome(tree).get("calls") or ())) + 4 for tree in trees)
+    return max(SHORTEST_TEXT, min(LONGEST_TEXT, TEXT_BUDGET // max(1, texts)))
+
+
+def _design(tree: Tree) -> dict[str, Any]:
+    return mapping(next(iter(tree.get("designs") or ()), None))
+
+
+def _outcome(tree: Tree) -> dict[str, Any]:
+    """The execution that is shown: the first of the first design."""
+    return mapping(next(iter(_design(tree).get("executions") or ()), None))
+
+
+def _gold(question: dict[str, Any]) -> str:
+    return "in hidden tests" if question.get("tests") else str(question.get("gold"))
+
+
+def _episode(when: str, evaluation: tuple | None, tree: Tree | None, limit: int) -> Markup:
+    """One episode as a tree."""
+    if tree is None:
+        return tag("section", tag("h4", when), tag("p", "Not there yet.", class_="absent"), class_="episode")
+    design, outcome = _design(tree), _outcome(tree)
+    source, calls = str(design.get("source") or ""), outcome.get("calls") or []
+    listed = [tag("li", _call(mapping(call), limit)) for call in calls[:MOST_CALLS]]
+    if len(calls) > MOST_CALLS:
+        listed.append(tag("li", f"{len(calls) - MOST_CALLS} more calls are not shown.", class_="absent"))
+    tree_parts = [
+        tag("li", tag("h5", "Design"), draw_design(source), _details("the script", source, limit), _reply(design, limit)),
+        tag("li", tag("h5", f"Calls ({len(calls)})"),
+            tag("ol", *listed, class_="calls") if calls else tag("p", "No agent was called.", class_="absent")),
+        tag("li", tag("h5", "Answer"), _answer(outcome, limit)),
+    ]  # fmt: skip
+    heading = tag("h4", f"{when} ", tag("small", f"at step {evaluation[0]}" if evaluation else ""), " ", _badge(outcome))
+    others = len(tree.get("designs") or ()) - 1
+    note = tag("p", f"The first of {others + 1} designs for this question.", class_="absent") if others > 0 else None
+    return tag("section", heading, note, tag("ul", *tree_parts, class_="tree"), class_="episode")
+
+
+def _badge(outcome: dict[str, Any]) -> Markup:
+    right = (outcome.get("correct") or 0) >= 1
+    verdict = "✓ correct" if right else "✗ wrong" if outcome.get("status") == "ok" else "✗ failed"
+    return tag("span", f"{verdict}, reward {number(outcome.get('reward'))}", class_=f"badge {'good' if right else 'bad'}")
+
+
+def _reply(design: dict[str, Any], limit: int) -> Markup | None:
+    """The whole reply of the designer, where it says more than the script."""
+    call = mapping(design.get("call"))
+    reply = str(call.get("reply") or "")
+    if not call or reply == design.get("source"):
+        return None
+    return _details(f"the designer's whole reply ({call.get('tokens')} tokens)", reply, limit)
+
+
+def _call(call: dict[str, Any], limit: int) -> Markup:
+    """One call: which node, and its prompt and reply when opened."""
+    reply, path = str(call.get("reply") or ""), str(call.get("call_id") or "?")
+    cut = ", cut by its limit" if call.get("finish_reason") == "length" else ""
+    summary = tag(
+        "summary", tag("b", node_name(path)), " ", tag("small", f"{path}, {call.get('tokens')} tokens{cut}"),
+        tag("span", shorten(" ".join(reply.split()), 90).split("\n")[0] or "(nothing)", class_="peek"),
+    )  # fmt: skip
+    texts = [
+        tag("div", tag("small", name), tag("pre", shorten(text, limit)), class_=name)
+        for name, text in (("prompt", str(call.get("prompt") or "")), ("reply", reply))
+    ]
+    return tag("details", summary, *texts)
+
+
+def node_name(call_id: str) -> str:
+    """The node in a call's id: "workflow/reflection/a.2#1" is node a's second time, turn 1."""
+    return re.sub(r"(\.\d+)?#\d+$", "", call_id).rsplit("/", 1)[-1] or call_id
+
+
+def _answer(outcome: dict[str, Any], limit: int) -> Markup:
+    status, message = str(outcome.get("status") or "unknown"), str(outcome.get("answer") or "")
+    if status != "ok" and not message:
+        return tag("p", f"None: {status.replace('_', ' ')}. {outcome.get('reason') or ''}")
+    answer = extract_answer(message)
+    graded = tag(
+        "p", tag("b", "none found" if answer is None else shorten(answer, 200)), ": correct ",
+        tag("b", number(outcome.get("correct"))), ", format ", tag("b", number(outcome.get("format"))), ", reward ",
+        tag("b", number(outcome.get("reward"))), f". {outcome['reason']}" if outcome.get("reason") else "",
+    )  # fmt: skip
+    return tag("div", graded, _details("the returned message", message, limit))
+
+
+def _details(title: str, text: str, limit: int) -> Markup:
+    return tag("details", tag("summary", title), tag("pre", shorten(text, limit)))

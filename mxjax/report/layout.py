@@ -1,0 +1,150 @@
+"""Places the nodes of a design from left to right, so that work flows the way one reads.
+
+Every node stands one column to the right of the last node that it waits for; edges that would go back are drawn as
+loops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from mxjax.mas import Edge, Graph, Node
+
+QUESTION, ANSWER = "question", "answer"  # ids; those of nodes get a prefix, whatever a script calls them
+BOX_HEIGHT, ROW_GAP, COLUMN_GAP = 42, 18, 44
+MARGIN_X, MARGIN_Y = 10, 34
+MOST_NODES, MOST_EDGES, MOST_LETTERS = 40, 160, 18
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """A placed node: its left upper corner, width, column, and what is written in it."""
+
+    id: str
+    x: float
+    y: float
+    width: float
+    column: int
+    name: str
+    kind: str
+    prompt: str
+
+    @property
+    def middle(self) -> float:
+        """Vertical middle."""
+        return self.y + BOX_HEIGHT / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Placed nodes by id, the edges between them, the size of the drawing, and how many nodes had no place."""
+
+    boxes: dict[str, Box]
+    edges: tuple[Edge, ...]
+    width: float
+    height: float
+    left_out: int
+
+
+def place(graph: Graph) -> Layout:
+    """The layout of a design between its question and its answer."""
+    nodes = [dataclasses.replace(node, id=f"node {node.id}") for node in graph.nodes[:MOST_NODES]]
+    kept = {node.id for node in nodes}
+    named = [Edge(f"node {edge.source}", f"node {edge.target}", edge.kind) for edge in graph.edges]
+    inner = [edge for edge in named if edge.source in kept and edge.target in kept][:MOST_EDGES]
+    forward, edges = _without_cycles(inner)
+    edges = _with_ends(nodes, forward, edges)
+    forward += [edge for edge in edges if edge.source == QUESTION or edge.target == ANSWER]
+    ids = [QUESTION, *[node.id for node in nodes], ANSWER]
+    columns = _ordered(_columns(ids, forward), forward)
+    boxes, width, height = _boxes(columns, {node.id: node for node in nodes})
+    return Layout(boxes, tuple(edges), width, height, len(graph.nodes) - len(nodes))
+
+
+def _without_cycles(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
+    """The edges that lead forward, and all edges with those that would close a cycle made loops."""
+    after: dict[str, set[str]] = {}
+    forward, drawn = [], []
+    for edge in edges:
+        if edge.kind != "loop" and edge.source not in _reached(edge.target, after):
+            after.setdefault(edge.source, set()).add(edge.target)
+            forward.append(edge)
+        elif edge.kind != "loop":
+            edge = dataclasses.replace(edge, kind="loop")
+        drawn.append(edge)
+    return forward, list(dict.fromkeys(drawn))
+
+
+def _reached(start: str, after: dict[str, set[str]]) -> set[str]:
+    """Everything that follows from `start`, itself included."""
+    found, waiting = {start}, [start]
+    while waiting:
+        new = after.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _with_ends(nodes: Sequence[Node], forward: Sequence[Edge], edges: Sequence[Edge]) -> list[Edge]:
+    """The edges, with those from the question to where work starts and from where it ends to the answer.
+
+    Nodes that repeat each other's work in turn (debaters) all start from the question.
+    """
+    entered, left = {edge.target for edge in forward}, {edge.source for edge in forward}
+    loops = {(edge.source, edge.target) for edge in edges if edge.kind == "loop" and edge.source != edge.target}
+    mutual = {source for source, target in loops if (target, source) in loops}
+    starts = [node.id for node in nodes if node.id not in entered or node.id in mutual]
+    ends = [node.id for node in nodes if node.id not in left]
+    first = [Edge(QUESTION, name, "certain") for name in starts]
+    return [*first, *edges, *[Edge(name, ANSWER, "certain") for name in ends]]
+
+
+def _columns(ids: Sequence[str], forward: Sequence[Edge]) -> list[list[str]]:
+    """Ids by column: one more than the rightmost column of those before, the answer last."""
+    column = dict.fromkeys(ids, 0)
+    for _ in ids:  # the longest path has fewer edges than there are nodes
+        for edge in forward:
+            column[edge.target] = max(column[edge.target], column[edge.source] + 1)
+    column[ANSWER] = max(column.values()) + (0 if len(ids) > 2 else 1)
+    columns: list[list[str]] = [[] for _ in range(column[ANSWER] + 1)]
+    for name in ids:
+        columns[column[name]].append(name)
+    return columns
+
+
+def _ordered(columns: list[list[str]], forward: Sequence[Edge]) -> list[list[str]]:
+    """Each column sorted by the mean row of what leads into it, to keep edges from crossing."""
+    row: dict[str, float] = {}
+    ordered = []
+    for names in columns:
+        before = {name: [row[e.source] for e in forward if e.target == name and e.source in row] for name in names}
+        names = sorted(names, key=lambda name: sum(before[name]) / len(before[name]) if before[name] else 0.0)
+        row |= {name: n - (len(names) - 1) / 2 for n, name in enumerate(names)}
+        ordered.append(names)
+    return ordered
+
+
+def _boxes(columns: list[list[str]], nodes: dict[str, Node]) -> tuple[dict[str, Box], float, float]:
+    tallest = max(map(len, columns))
+    inner = tallest * BOX_HEIGHT + (tallest - 1) * ROW_GAP
+    boxes, x = {}, float(MARGIN_X)
+    for n, names in enumerate(columns):
+        texts = {name: _texts(nodes.get(name), name) for name in names}
+        width = max((max(7.6 * len(title), 6.3 * len(kind)) + 22 for title, kind in texts.values()), default=0)
+        y = MARGIN_Y + (inner - len(names) * BOX_HEIGHT - (len(names) - 1) * ROW_GAP) / 2
+        for name in names:
+            prompt = nodes[name].prompt if name in nodes else ""
+            boxes[name] = Box(name, x, y, width, n, *texts[name], prompt)
+            y += BOX_HEIGHT + ROW_GAP
+        x += width + COLUMN_GAP if names else 0
+    return boxes, x - COLUMN_GAP + MARGIN_X, inner + 2 * MARGIN_Y
+
+
+def _texts(node: Node | None, name: str) -> tuple[str, str]:
+    """What is written in a box: a name, and under it the kind of node."""
+    if node is None:
+        return name, ""
+    title = node.name if len(node.name) <= MOST_LETTERS else node.name[: MOST_LETTERS - 1] + "…"
+    kind = node.kind.removesuffix("Node").lower() or "node"
+    return title, kind[:MOST_LETTERS]

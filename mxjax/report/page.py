@@ -1,0 +1,66 @@
+"""Puts the report together: head, learning curves, table, episodes, in one file that loads nothing.
+
+The page carries a content security policy that forbids every load and every script but its own, so that even text that
+got past the escaping could do nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from etils import epath
+from markupsafe import Markup
+
+from mxjax.report.charts import texture_defs
+from mxjax.report.curves import cold_start_curve, learning_curves, stage_table
+from mxjax.report.data import Run, read_run
+from mxjax.report.drawing import arrow_defs
+from mxjax.report.episodes import episode_section
+from mxjax.report.html import tag
+from mxjax.report.style import SCRIPT, STYLE
+from mxjax.report.tables import facts, headline, results_table
+
+
+def write_report(workdir: epath.PathLike) -> epath.Path:
+    """Writes `report.html` into a workdir, finished or not, and returns its path.
+
+    A reader never sees half a page. Raises UserError when `workdir` is no workdir.
+    """
+    target = epath.Path(workdir) / "report.html"
+    page = render(read_run(workdir))
+    temporary = target.with_name("report.html.tmp")
+    temporary.write_text(page)
+    temporary.replace(target)
+    return target
+
+
+def render(run: Run) -> str:
+    """The whole page of a run."""
+    script_hash = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"{run.name}: mxjax report"),
+        tag("style", Markup(STYLE)),
+    )
+    body = tag("body", texture_defs(), arrow_defs(), *_sections(run), tag("script", Markup(SCRIPT)))
+    return Markup("<!DOCTYPE html>\n") + tag("html", head, body, lang="en") + "\n"
+
+
+def _sections(run: Run) -> list[Markup]:
+    stages = stage_table(run.rl)
+    shading = "Shaded: which role each stage trained. Lines of a role stop where the other role was trained."
+    return [
+        tag("header", tag("h1", run.name), tag("p", "A run of MetaAgent-X in JAX", class_="lead"), headline(run),
+            facts(run)),
+        tag("section", tag("h2", "Results"), results_table(run)),
+        tag("div", tag("p", shading, class_="lead") if run.rl else None, learning_curves(run)),
+        tag("section", tag("h2", "Stages"), tag("div", stages, class_="wide")) if stages else tag("div"),
+        tag("section", tag("h2", "Cold start"), cold_start_curve(run)),
+        tag("section", tag("h2", "Episodes before and after"), episode_section(run)),
+        tag("footer", "Made by mxjax report from the files of the workdir; it can be made again at any time."),
+    ]  # fmt: skip

@@ -1,0 +1,141 @@
+"""The head of the page and the table: what was run, on what, how long, and how each system did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from mxjax.evaluate import bootstrap_mean
+from mxjax.report.data import Run, mapping
+from mxjax.report.html import join, tag
+from mxjax.report.numbers import ABSENT, duration, finite, number, percent
+
+COLUMNS = (
+    "when", "system", "benchmark", "questions", "samples", "accuracy", "95 % interval", "valid designs", "calls",
+    "tokens in", "tokens out", "seconds", "failures",
+)  # fmt: skip
+
+
+def headline(run: Run) -> Markup:
+    """The figures to see first: where the run is, and how each system changed from the first evaluation to the last."""
+    tiles = [_tile("state", *_state(run))]
+    for system in dict.fromkeys(row.get("system") for row in run.evals):
+        rows = [row for row in run.evals if row.get("system") == system and finite(row.get("accuracy"))]
+        if len(rows) > 1 and rows[0]["step"] != rows[-1]["step"]:
+            change = f"{percent(rows[0]['accuracy'])} → {percent(rows[-1]['accuracy'])}"
+            tiles.append(_tile(f"{system}, held out", change, paired_change(rows[0], rows[-1])))
+        elif rows:
+            tiles.append(_tile(f"{system}, held out", percent(rows[0]["accuracy"]), f"after step {rows[0]['step']}"))
+    return tag("div", *tiles, class_="tiles")
+
+
+def paired_change(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """The difference in accuracy on the same questions, with its 95 % bootstrap interval, in points."""
+    first, last = before.get("correct") or [], after.get("correct") or []
+    if len(first) != len(last) or not first or not all(map(finite, [*first, *last])):
+        return ""
+    difference = np.subtract(last, first)
+    low, high = bootstrap_mean(difference)
+    points = lambda value: f"{100 * value:+.1f}".replace("-", "−")
+    return f"{points(difference.mean())} points, 95 % {points(low)} to {points(high)}"
+
+
+def facts(run: Run) -> Markup:
+    """Command, seed, device, versions and the time of each phase, and the whole config to open."""
+    results, model = run.results, mapping(run.record.get("model"))
+    versions = {"mxjax": run.record.get("mxjax"), **mapping(results.get("versions"))}
+    size = [f"{model[key]} {word}" for key, word in _SIZES.items() if key in model]
+    pending = "written when the run ends"
+    pairs = [
+        ("command", f"mxjax {results['command']}" if results.get("command") else pending),
+        ("seed", results.get("seed", run.config.get("seed", ABSENT))),
+        ("device", results.get("device") or pending),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or ABSENT),
+        ("model", ", ".join(size) or ABSENT),
+        ("starts from", run.config.get("init") or ABSENT),
+        *[(name.replace("_", " "), duration(seconds)) for name, seconds in phase_seconds(run).items()],
+    ]
+    parts = [tag("dl", *[tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs], class_="facts")]
+    if run.config:
+        text = json.dumps(run.config, indent=1)
+        parts.append(tag("details", tag("summary", "the whole configuration"), tag("pre", text)))
+    return join(parts)
+
+
+_SIZES = {
+    "num_hidden_layers": "layers", "hidden_size": "wide", "num_attention_heads": "heads", "vocab_size": "tokens in the "
+    "vocabulary",
+}  # fmt: skip
+
+
+def phase_seconds(run: Run) -> dict[str, float]:
+    """Seconds of each phase: as recorded, or added up from the metrics while the run goes on."""
+    recorded = mapping(run.results.get("phases_s"))
+    if recorded and run.finished:
+        return recorded
+    total = lambda rows, key: sum(row[key] for row in rows if finite(row.get(key)))
+    cold = [row["time_s"] for row in run.cold_start if finite(row.get("time_s"))]
+    found = {"cold_start": max(cold, default=0.0), "rl": total(run.rl, "step_s")}
+    found["evaluation"] = total(run.evals, "seconds")
+    return {name: seconds for name, seconds in found.items() if seconds}
+
+
+def results_table(run: Run) -> Markup:
+    """Every row of the results; a sentence where there are none yet."""
+    if not run.rows:
+        return tag("p", "No system has been evaluated yet.", class_="absent")
+    head = tag("thead", tag("tr", *[tag("th", name, scope="col") for name in COLUMNS]))
+    body = [
+        tag("tr", *[tag("td", cell, data_label=name) for name, cell in zip(COLUMNS, _cells(row))]) for row in run.rows
+    ]
+    return tag("div", tag("table", head, tag("tbody", *body)), class_="wide", tabindex="0", role="group",
+               aria_label="results")  # fmt: skip
+
+
+def _cells(row: dict[str, Any]) -> Sequence[Any]:
+    failures = mapping(row.get("failures"))
+    accuracy = row.get("accuracy")
+    return (
+        row.get("when") or ABSENT, tag("b", row.get("system")), row.get("benchmark") or ABSENT, row.get("n", ABSENT),
+        row.get("samples", ABSENT), tag("b", percent(accuracy)), interval_bar(accuracy, row.get("ci95")),
+        percent(row.get("valid_design_rate")), number(row.get("calls")), number(row.get("prompt_tokens")),
+        number(row.get("response_tokens")), number(row.get("seconds")),
+        ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in failures.items()) or "none",
+    )  # fmt: skip
+
+
+def interval_bar(value: float | None, interval: Sequence[float] | None) -> Markup:
+    """A 95 % interval in words, and as a bar on a scale from 0 to 100 %."""
+    if not finite(value) or not interval or not all(map(finite, interval)):
+        return tag("span", ABSENT)
+    low, high = interval
+    at = lambda share: 4 + 92 * min(1.0, max(0.0, share))
+    bar = tag(
+        "svg", tag("path", d="M4 7H96M4 3V11M96 3V11", class_="track"),
+        tag("rect", x=at(low), y=4, width=max(1.0, at(high) - at(low)), height=6, rx=2, class_="ci"),
+        tag("circle", cx=at(value), cy=7, r=3.5, class_="ci-mean"), viewBox="0 0 100 14", width=100, height=14,
+        aria_hidden="true",
+    )  # fmt: skip
+    return tag("span", bar, " ", tag("small", f"{percent(low)} to {percent(high)}"), class_="interval-cell")
+
+
+def _state(run: Run) -> tuple[str, str]:
+    """Where the run is, and how long the rest takes at the speed of the last steps."""
+    rows, total, name = (run.rl, run.steps, "RL steps") if run.rl else (run.cold_start, run.steps, "cold start steps")
+    if run.evals and not run.rl:
+        rows, name = [], "RL steps"
+    done = rows[-1]["step"] + 1 if rows else 0
+    if run.finished:
+        return "finished", f"{done} {name}" if done else ""
+    of = f"{done} of {total} {name}" if total else f"{done} {name}"
+    recent = [row["step_s"] for row in rows[-5:] if finite(row.get("step_s"))]
+    left = f", about {duration((total - done) * sum(recent) / len(recent))} left" if recent and total else ""
+    return "not finished", of + left
+
+
+def _tile(name: str, value: str, note: str) -> Markup:
+    return tag("div", tag("span", name), tag("b", value), tag("small", note), class_="tile")
