@@ -22,13 +22,13 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mxjax needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "Making $(VENV) with mxjax[$(EXTRAS)] (once, about a minute)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-	  { echo "Python's venv module is missing; install it (Debian: apt-get install python3-venv)"; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is missing; install it (Debian: apt-get install python3-venv)"; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@touch $@
 
 quickstart: $(STAMP)
-	@$(if $(FRESH),rm -rf $(RUN))
+	@$(if $(filter 1,$(FRESH)),rm -rf $(RUN))
 	$(BIN)/mxjax sft --config configs/quickstart.py --workdir $(RUN)/cold_start
 	$(BIN)/mxjax train --config configs/quickstart.py --workdir $(RUN) --config.init=$(RUN)/cold_start
 

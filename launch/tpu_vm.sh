@@ -72,7 +72,7 @@ on_workers() {
   tpu ssh "$name" --worker=all "--command=$1"
 }
 
-# ---- Arguments
+# Arguments
 
 parse() {
   local key value allowed
@@ -138,7 +138,7 @@ check_arguments() {
   check ref 'main, v0.1.0 or a commit' '^[A-Za-z0-9][-A-Za-z0-9_./]*$'
 }
 
-# ---- What each TPU type is
+# What each TPU type is
 
 one_host() {
   [[ $1 =~ ^((v5litepod|v6e)-(1|4|8)|(v4|v5p)-8)$ ]]
@@ -153,7 +153,7 @@ runtime_of() {
   esac
 }
 
-# ---- What the workers do: ~/mxjax is the working directory, ~/mxjax_venv Python, ~/mxjax_job the job's log and state
+# What the workers do: ~/mxjax is the working directory, ~/mxjax_venv Python, ~/mxjax_job the job's log and state
 
 install_uv() {
   cat <<'EOF'
@@ -209,7 +209,7 @@ fi
 EOF
 }
 
-# ---- Verbs
+# Verbs
 
 create() {
   [[ $type ]] || fail "needs --type, for example $types"

@@ -18,7 +18,7 @@ VERBS = {
     "sft": "cold start: supervised fine-tuning on filtered trajectories",
     "evaluate": "a checkpoint on benchmarks, by one or more systems",
     "solve": "answer one question and show the design and every call",
-    "convert": "HF <-> Orbax, GGUF -> either",
+    "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
     "doctor": "what this machine has, or whether a workdir is sound",
 }
 
@@ -34,12 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
+        if verb in ("train", "sft") and {"-h", "--help"} & set(rest):
+            print(f"usage: mxjax {verb} --config FILE --workdir DIR [--config.key=value ...] [--quiet]\n{VERBS[verb]}")
+            return 0
         return {"train": _train, "sft": _sft}.get(verb, _command(verb))(rest)
     except UserError as error:
         print(f"mxjax {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"mxjax {verb}: stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        again = "; the same command continues from the last checkpoint" if verb in ("train", "sft") else ""
+        print(f"mxjax {verb}: stopped{again}", file=sys.stderr)
         return 130
 
 
@@ -59,7 +63,8 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("question")
     if verb == "convert":
         add("source", help="what to read: a Hugging Face directory, a .gguf file, a workdir, or a name `load` knows")
-        add("destination", help="a new directory; ending in .orbax for an mxjax workdir, otherwise Hugging Face's form")
+        add("destination", help="a new directory")
+        add("--to", choices=("hf", "orbax"), help="default: hf from a workdir, else orbax")
         add("--role", help="which policy of a split run")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
@@ -82,7 +87,9 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
 def _run_config(verb: str, argv: Sequence[str]):
     """The config of `--config FILE --workdir DIR [--config.key=value ...]`, locked and checked."""
     from absl import flags
-    from ml_collections import config_flags
+    from ml_collections import ConfigDict, config_flags
+
+    from mxjax.config import default_config
 
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["mxjax", *argv])
@@ -91,14 +98,17 @@ def _run_config(verb: str, argv: Sequence[str]):
     file = next((argv[i + 1] if a == "--config" and i + 1 < len(argv) else a.partition("=")[2]
                  for i, a in enumerate(argv) if a == "--config" or a.startswith("--config=")), "")  # fmt: skip
     if not file:
-        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py --workdir runs/a")
-    if not os.path.exists(file.partition(":")[0]):
+        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py --workdir runs/tiny")
+    if not os.path.isfile(file.partition(":")[0]):
         raise UserError(f"config file {file} does not exist; check the path")
     try:
         unparsed = values(["mxjax", *argv])[1:]
         config = values.config
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"cannot read the configuration: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # a config file is a program: anything can go wrong in it
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot read the configuration: {first_line}") from None
+    if not isinstance(config, ConfigDict) or set(config) != set(default_config()):
+        raise UserError(f"the get_config() of {file} must start from mxjax.config.default_config()")
     if unparsed:
         raise UserError(f"does not know {unparsed[0]!r}; settings are written --config.key=value")
     if values.workdir:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import platform
 import time
 
@@ -17,92 +18,109 @@ from ml_collections import ConfigDict
 from mxjax import __version__, checkpoint, mas, models
 from mxjax.config import UserError, default_config, to_json, user_errors
 from mxjax.data import load_benchmark
-from mxjax.evaluate import SYSTEMS, table
 from mxjax.evaluate import evaluate as evaluate_system
+from mxjax.evaluate import parse_system, table
 from mxjax.mas import Limits
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rollout import Question, QuestionTree, Role, collect
-from mxjax.runs import make_roles, question_pools, workdir_prompts, write_workdir
+from mxjax.runs import make_roles, make_run_reward, question_pools, read_record, workdir_prompts, write_workdir
 from mxjax.telemetry import Workdir, progress_bar, read_json
 
 
 def checkpoint_config(path: str) -> ConfigDict:
-    """The config that a checkpoint was trained with; defaults for one that is not an mxjax workdir.
+    """The config that a checkpoint was trained with; one for general models if it is not an mxjax workdir.
 
     Prompt sets that the run read from files are those that it saved beside its checkpoints.
     """
-    config = default_config()
-    file = epath.Path(path) / "config.json"
-    record = read_json(file) if file.exists() else {}
-    if "mxjax" not in record:
-        for role in config.roles.values():
-            role.prompt, role.max_tokens = "documented", 1024
-        config.engine.max_len = 4096
+    if models.is_workdir(path):
+        record = read_record(path)
+        config = ConfigDict(record["config"])
+        for name, prompt in workdir_prompts(path, record).items():
+            config.roles[name].prompt = prompt
         return config
-    config = ConfigDict(record["config"])
-    for name, prompt in workdir_prompts(path).items():
-        config.roles[name].prompt = prompt
+    config = default_config()
+    for role in config.roles.values():
+        role.prompt, role.max_tokens = "documented", 1024
+    config.engine.max_len = 4096
     return config
 
 
-def load_roles(args: argparse.Namespace) -> tuple[ConfigDict, dict[str, Role]]:
+def load_roles(args: argparse.Namespace, slots: int | None = None) -> tuple[ConfigDict, dict[str, Role]]:
     """Config and roles of `--checkpoint`. Raises UserError in one sentence."""
     config = checkpoint_config(args.checkpoint)
     load = lambda role: models.load(args.checkpoint, step=args.step, role=role)
     with user_errors():
         policies = {r: load(r) for r in ("designer", "executor")} if config.rl.split_policy else {"shared": load(None)}
-        sampling = {"temperature": 0.0} if args.greedy else {}
         positions = min(policy.config.max_position_embeddings for policy in policies.values())
         config.engine.max_len = min(config.engine.max_len, positions)
-        return config, make_roles(config, policies, **sampling)
+        config.engine.slots = min(slots or config.engine.slots, config.engine.slots)
+        return config, make_roles(config, policies, **({"temperature": 0.0} if args.greedy else {}))
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """`mxjax evaluate`: prints the table and writes results.json."""
-    systems, benchmarks = args.system.split(","), args.benchmark.split(",")
-    for system in systems:
-        if system.partition("@")[0] not in SYSTEMS:
-            raise UserError(f"unknown system {system!r}; known: {', '.join(SYSTEMS)}")
+    config = checkpoint_config(args.checkpoint)
+    systems, names = args.system.split(","), args.benchmark.split(",")
+    with user_errors():
+        for system in systems:
+            parse_system(system)
+        if args.samples < 1 or (args.limit is not None and args.limit < 1):
+            raise ValueError(f"--samples and --limit must be at least 1, got {args.samples} and {args.limit}")
+        if not args.output and not models.is_workdir(args.checkpoint):
+            raise ValueError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
+        workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
+        benchmarks = {name: _questions(config, name, args) for name in names}
     config, roles = load_roles(args)
-    workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
-    rows, started = _earlier_rows(workdir) if args.resume else [], time.monotonic()
-    done = {(row["system"], row["benchmark"]) for row in rows}
-    reward = make_reward(config.reward.answer_from)
+    made_with = {
+        "checkpoint": args.checkpoint, "step": args.step, "seed": args.seed, "limit": args.limit,
+        "temperature": roles["executor"].sampling.temperature,
+    }  # fmt: skip
+    rows = _earlier_rows(workdir, made_with, args.samples) if args.resume else []
+    done, started = {(row["system"], row["benchmark"]) for row in rows}, time.monotonic()
+    reward, decode = make_run_reward(config), roles["executor"].engine.tokenizer.decode
+    roles["executor"].engine.warmup()
     with progress_bar() as bar:
-        for name in benchmarks:
-            questions = _questions(config, name, args)
-            for system in [system for system in systems if (system, name) not in done]:
-                total = len(questions) * args.samples
-                task = bar.add_task(f"{system} on {name}", total=total, note="")
-                outcome = evaluate_system(
-                    questions, system, roles, reward, name, args.samples, args.seed, Limits(**config.rollout.limits),
-                    config.eval.agent_text, lambda done, task=task: bar.update(task, completed=done),
-                )  # fmt: skip
-                rows.append(outcome.row)
-                decode = roles["executor"].engine.tokenizer.decode
-                workdir.save_episodes(f"{system}_{name}".replace("/", "_"), outcome.trees, decode)
-                phases_s = {"evaluation": time.monotonic() - started}
-                workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed)
+        for name, system in itertools.product(names, systems):
+            if (system, name) in done:
+                continue
+            task = bar.add_task(f"{system} on {name}", total=len(benchmarks[name]) * args.samples, note="")
+            outcome = evaluate_system(
+                benchmarks[name], system, roles, reward, name, args.samples, args.seed,
+                Limits(**config.rollout.limits), config.eval.agent_text,
+                lambda count, task=task: bar.update(task, completed=count),
+            )  # fmt: skip
+            rows.append({**outcome.row, **made_with})
+            workdir.save_episodes(f"{system}_{name}".replace("/", "_"), outcome.trees, decode)
+            phases_s = {"evaluation": time.monotonic() - started}
+            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed)
     print(table(rows))
     return 0
 
 
-def _earlier_rows(workdir: Workdir) -> list[dict]:
+def _earlier_rows(workdir: Workdir, made_with: dict, samples: int) -> list[dict]:
+    """Rows of an interrupted evaluation that were made with the same settings."""
     path = workdir.path / "results.json"
-    return read_json(path)["rows"] if path.exists() else []
+    rows = read_json(path).get("rows", []) if path.exists() else []
+    wanted = {**made_with, "samples": samples}
+    return [row for row in rows if wanted.items() <= row.items()]
 
 
 def _questions(config: ConfigDict, name: str, args: argparse.Namespace) -> list[Question]:
     """The questions of a benchmark; "held_out" are those that the checkpoint's own run held out."""
-    with user_errors():
-        if name == "held_out":
-            return question_pools(config).held_out[: args.limit]
-        return load_benchmark(name, args.limit, args.seed, args.data_dir)
+    if name == "held_out":
+        return question_pools(config).held_out[: args.limit]
+    questions = load_benchmark(name, args.limit, args.seed, args.data_dir)
+    if any(question.task_type == "code" for question in questions):
+        raise ValueError(f"{name} has code questions, which need a sandbox; there is none yet")
+    distinct = list({question.id: question for question in questions}.values())
+    return distinct
 
 
 def solve(args: argparse.Namespace) -> int:
     """`mxjax solve`: prints the design, every call with its reply, and the answer; 1 when there is none."""
-    config, roles = load_roles(args)
+    if not args.question.strip():
+        raise UserError("needs a question, for example mxjax solve '12 + 7 - 3' --checkpoint runs/quickstart")
+    config, roles = load_roles(args, slots=8)
     question = Question("asked", args.question)
     ungraded = make_reward(config.reward.answer_from, verify=lambda question, answer: 0.0)
     limits = Limits(**config.rollout.limits)
@@ -128,20 +146,21 @@ def _show(tree: QuestionTree, decode) -> int:
 
 
 def convert(args: argparse.Namespace) -> int:
-    """`mxjax convert`: reads any source that `load` knows and writes the other form."""
+    """`mxjax convert`: reads any source that `load` knows and writes one of the two forms."""
     target = epath.Path(args.destination)
-    if target.exists() and any(target.iterdir()):
-        raise UserError(f"{target} exists and is not empty; choose another destination")
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target} exists and is not an empty folder; choose another destination")
+    config = checkpoint_config(args.source)
     with user_errors():
         policy = models.load(args.source, role=args.role)
-    source = epath.Path(args.source)
-    from_workdir = (source / "checkpoints").exists()
-    if from_workdir and not args.destination.endswith(".orbax"):
-        models.save_hf(policy, target)
-        print(f"{target}: config.json, model.safetensors and tokenizer, for transformers")
-    else:
-        write_workdir(policy, target)
-        print(f"{target}: an mxjax workdir, for --config.init and --checkpoint")
+        form = args.to or ("hf" if models.is_workdir(args.source) else "orbax")
+        if form == "hf":
+            models.save_hf(policy, target)
+        else:
+            write_workdir(policy, target, config)
+    says = {"hf": "config.json, model.safetensors and tokenizer files, for transformers",
+            "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
+    print(f"{target}: {says[form]}")
     return 0
 
 
@@ -154,7 +173,11 @@ def doctor(args: argparse.Namespace) -> int:
     for name in names:
         print(f"{name:<18} {importlib.metadata.version(name)}")
     print(f"{'python':<18} {platform.python_version()}")
-    print(f"{'devices':<18} {jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})")
+    try:
+        print(f"{'devices':<18} {jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})")
+    except RuntimeError as error:
+        print(f"{'devices':<18} none: {' '.join(str(error).split())}")
+        return 1
     print(f"{'attention':<18} xla (blockwise, every backend)")
     parts = {"reasoning-gym": "data", "grain": "data", "math-verify": "code", "libtpu": "plan", "torch": "parity"}
     for name, extra in parts.items():
@@ -169,8 +192,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 def _check_workdir(path: epath.Path) -> int:
     """Verifies every finished checkpoint of a workdir; 1 when one is damaged."""
-    if not (path / "config.json").exists():
-        raise UserError(f"{path} has no config.json, so it is not a workdir; check the path")
+    read_record(path)
     root, sound = path / "checkpoints", True
     for step in checkpoint.steps(root):
         fault = checkpoint.fault(root, step)

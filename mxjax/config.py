@@ -22,11 +22,11 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns the ValueError or FileNotFoundError of a wrong setting or file into a UserError."""
+    """Turns the exception of a wrong setting or file into a UserError: its message, on one line."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
-        raise UserError(str(error)) from error
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(" ".join(str(error).split())) from error
 
 
 def default_config() -> ConfigDict:
@@ -80,7 +80,7 @@ def default_config() -> ConfigDict:
                 "row_length": 16_384,
             },
             "sft": {
-                "examples": "teacher:arithmetic",  # or jsonl:PATH with rows {"role", "messages"}
+                "examples": "teacher:arithmetic",  # or jsonl:PATH with rows {"messages": [...]}
                 "questions": 10_000,  # questions that a scripted teacher works out
                 "designer_share": 1.0,  # of the teacher's designs that are kept as examples
                 "vocab_size": 1024,  # of the tokenizer trained when init is random
@@ -96,14 +96,14 @@ def default_config() -> ConfigDict:
             },
             "eval": {
                 "every": 0,  # RL steps between validations; 0: before and after only
-                "benchmarks": ("validation",),
+                "benchmarks": ("held_out",),  # and names that mxjax evaluate knows
                 "systems": ("single", "designed"),
                 "samples": 1,
                 "temperature": 1.0,
                 "agent_text": "You are a careful solver. Work step by step.",  # of agents in fixed systems
             },
             "checkpoint": {"every": 50, "keep": 2},
-            "telemetry": {"episodes_every": 10, "tensorboard": False, "wandb": ""},
+            "telemetry": {"episodes_every": 10},
         }
     )  # fmt: skip
 
@@ -113,6 +113,6 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json_best_effort())
 
 
-def run_record(config: ConfigDict, model: dict[str, Any]) -> dict[str, Any]:
-    """What `config.json` of a workdir holds: the package version marks it as ours."""
-    return {"mxjax": __version__, "model": model, "config": to_json(config)}
+def run_record(config: ConfigDict, kind: str, model: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` of a workdir holds: the package version marks it as ours, `kind` is "sft" or "train"."""
+    return {"mxjax": __version__, "kind": kind, "model": model, "config": to_json(config)}

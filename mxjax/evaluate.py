@@ -27,7 +27,7 @@ workflow = Workflow()
 workflow.add_node({node})
 workflow.run(question)
 """
-_AGENT = 'AgentNode("{name}", "{text}")'
+_AGENT = 'AgentNode("{name}", {text!r})'
 SOLVER_TEXT = "You are a careful solver. Work step by step."
 
 
@@ -75,10 +75,7 @@ def evaluate(
 
     Raises ValueError for an unknown system or no questions.
     """
-    match = re.fullmatch(r"([a-z_]+)(?:@(\d+))?", system)
-    name, votes = (match[1], int(match[2] or 5)) if match else (system, 1)
-    if name not in SYSTEMS or (match and match[2] and name != "self_consistency"):
-        raise ValueError(f"unknown system {system!r}; known: {', '.join(SYSTEMS)} (self_consistency@K for K votes)")
+    name, votes = parse_system(system)
     if not questions:
         raise ValueError(f"no questions to evaluate on in {benchmark or 'the set'}; check its file or raise the limit")
     start = time.monotonic()
@@ -97,6 +94,14 @@ def evaluate(
     return Outcome(row, correct_QS, trees)
 
 
+def parse_system(system: str) -> tuple[str, int]:
+    """(name, votes) of "single", "vote", ..., "self_consistency@K". Raises ValueError for any other text."""
+    match = re.fullmatch(r"([a-z_]+)(?:@([1-9]\d*))?", system)
+    if not match or match[1] not in SYSTEMS or (match[2] and match[1] != "self_consistency"):
+        raise ValueError(f"unknown system {system!r}; known: {', '.join(SYSTEMS)} (self_consistency@K for K votes)")
+    return match[1], int(match[2] or 5) if match[1] == "self_consistency" else 1
+
+
 def _chunks(items: Sequence, size: int) -> list[Sequence]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
@@ -112,9 +117,11 @@ def _majority(executions: Sequence[Execution]) -> Execution:
 
 
 def _accuracy(correct_QS: np.ndarray, seed: int) -> dict[str, Any]:
-    interval = wilson(correct_QS[:, 0].sum(), len(correct_QS))
-    if correct_QS.shape[1] > 1 or not np.isin(correct_QS, (0, 1)).all():
-        interval = bootstrap_mean(correct_QS.mean(axis=1), seed)
+    means_Q = correct_QS.mean(axis=1)
+    if np.isin(means_Q, (0, 1)).all():  # also without any spread, where resampling would claim certainty
+        interval = wilson(means_Q.sum(), len(means_Q))
+    else:
+        interval = bootstrap_mean(means_Q, seed)
     return {"accuracy": float(correct_QS.mean()), "ci95": [float(interval[0]), float(interval[1])]}
 
 
@@ -127,7 +134,7 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 def bootstrap_mean(values_Q: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over questions; of differences, for a paired comparison."""
-    picks = np.random.default_rng(seed).integers(0, len(values_Q), (BOOTSTRAPS, len(values_Q)))
+    picks = np.random.default_rng(seed % 2**64).integers(0, len(values_Q), (BOOTSTRAPS, len(values_Q)))
     low, high = np.percentile(np.asarray(values_Q)[picks].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
 

@@ -11,20 +11,62 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import checkpoint, models
+from mxjax import checkpoint, mas, models
 from mxjax.checkpoint import Checkpointer
-from mxjax.config import UserError, default_config, run_record, to_json, user_errors
-from mxjax.data import Pools, disjoint_pools
-from mxjax.rl import TrainState
+from mxjax.config import UserError, run_record, to_json, user_errors
+from mxjax.data import Pools, disjoint_pools, load_task
+from mxjax.evaluate import parse_system
+from mxjax.rewards import make_reward
+from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rollout import Role
 from mxjax.sampling import Engine, SamplingParams
 from mxjax.sharding import make_mesh
-from mxjax.telemetry import Workdir, read_json
+from mxjax.telemetry import Workdir, absolute, read_json
 
-MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps", "eval")  # in a run that continues
+MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps")  # in a run that continues
+PROMPTS = tuple(f"roles.{role}.prompt" for role in ("designer", "executor"))  # compared by content
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises UserError for settings that could only fail later, when time has been spent and files written."""
+    rl, rollout = config.rl, config.rollout
+    with user_errors():
+        for role in config.roles.values():
+            mas.load_prompts(role.prompt)
+            SamplingParams(**role.sampling, max_tokens=role.max_tokens)
+        mas.Limits(**rollout.limits)
+        role_weights(0, rl.mode, rl.stage_length, rl.first_stage)
+        credit([], rl.executor_group, rl.aggregation)
+        executor_advantages(np.zeros((1, 1, 1)), group=rl.executor_group)
+        counts = {
+            "rollout.questions": rollout.questions, "rollout.designs": rollout.designs,
+            "rollout.executions": rollout.executions, "checkpoint.every": config.checkpoint.every,
+            "checkpoint.keep": config.checkpoint.keep, "rl.steps": rl.steps, "sft.steps": config.sft.steps,
+            "sft.questions": config.sft.questions, "sft.batch_segments": config.sft.batch_segments,
+            "sft.microbatch_rows": config.sft.microbatch_rows, "sft.row_length": config.sft.row_length,
+            "sft.checkpoint_every": config.sft.checkpoint_every, "eval.samples": config.eval.samples,
+            "engine.slots": config.engine.slots, "engine.page_size": config.engine.page_size,
+        }  # fmt: skip
+        for name, value in counts.items():
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        for system in config.eval.systems:
+            parse_system(system)
+        if config.eval.temperature < 0:
+            raise ValueError(f"eval.temperature must be 0 (greedy) or more, got {config.eval.temperature}")
+        if not 0 <= rl.clip_low < 1 or rl.clip_high < 0:
+            raise ValueError(
+                f"rl.clip_low must be in [0, 1) and rl.clip_high at least 0, got {rl.clip_low}, {rl.clip_high}"
+            )
+        if rl.row_length < config.engine.max_len:
+            raise ValueError(
+                f"rl.row_length={rl.row_length} must hold the longest prompt with its response, "
+                f"engine.max_len={config.engine.max_len} tokens; raise the one or lower the other"
+            )
 
 
 def run_mesh(config: ConfigDict) -> jax.sharding.Mesh:
@@ -47,33 +89,75 @@ def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_workdir(
-    config: ConfigDict, model: models.ModelConfig, tokenizer: models.Tokenizer, ignore: Sequence[str] = ()
+    config: ConfigDict, kind: str, model: models.ModelConfig, tokenizer: models.Tokenizer, ignore: Sequence[str] = ()
 ) -> Workdir:
     """The run's workdir with config.json, tokenizer and prompt files: all that serving a checkpoint needs.
 
-    Raises UserError when the workdir belongs to another config or kind of run. `ignore` names the top-level keys that
-    this kind of run does not read.
+    Raises UserError when the workdir belongs to another config or kind of run; what a checkpoint was made with is
+    never overwritten. `ignore` names the top-level keys that this kind of run does not read.
     """
-    workdir = Workdir(config.workdir)
-    record = run_record(config, dataclasses.asdict(model))
+    with user_errors():
+        workdir = Workdir(config.workdir)
+    record = run_record(config, kind, dataclasses.asdict(model))
     path = workdir.path / "config.json"
     if path.exists():
-        earlier = read_json(path)
-        if "mxjax" not in earlier:
-            raise UserError(f"{path} is not of an mxjax run; choose another --workdir")
-        changed = sorted(_differences(earlier["config"], record["config"], {*MAY_CHANGE, *ignore}))
+        earlier = read_record(workdir.path)
+        if earlier["kind"] != kind:
+            raise UserError(f"{workdir.path} holds a run of mxjax {earlier['kind']}; choose another --workdir")
+        changed = set(_differences(earlier["config"], record["config"], {*MAY_CHANGE, *PROMPTS, *ignore}))
+        changed |= {f"model.{name}" for name in _differences(earlier["model"], record["model"], ())}
+        for name, prompt in workdir_prompts(workdir.path, earlier).items():
+            if mas.load_prompts(prompt) != mas.load_prompts(config.roles[name].prompt):
+                changed.add(f"roles.{name}.prompt")
         if changed:
             raise UserError(
-                f"{workdir.path} belongs to a run with other settings of {', '.join(changed)}; "
+                f"{workdir.path} belongs to a run with other settings of {', '.join(sorted(changed))}; "
                 "set them back, or choose another --workdir"
             )
-    workdir.write_json("config.json", record)
+    if checkpoint.latest_step(workdir.checkpoints) is not None:
+        return workdir
     tokenizer.save(workdir.path / "tokenizer")
     for name, role in config.roles.items():
         if role.prompt.endswith(".toml"):
             (workdir.path / "prompts").mkdir(exist_ok=True)
             (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
+    workdir.write_json("config.json", record)
     return workdir
+
+
+def read_record(path: epath.PathLike) -> dict[str, Any]:
+    """config.json of an mxjax workdir. Raises UserError if it is of something else, or broken."""
+    file = absolute(path) / "config.json"
+    try:
+        record = read_json(file)
+        return {"kind": record["kind"], "model": record["model"], "config": record["config"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{file} is not that of an mxjax run; choose another directory") from None
+
+
+def saved_model(workdir: str) -> tuple[models.ModelConfig, models.Tokenizer] | None:
+    """Architecture and tokenizer of a workdir that has a checkpoint to continue from, else None."""
+    path = absolute(workdir)
+    if checkpoint.latest_step(path / "checkpoints") is None:
+        return None
+    with user_errors():
+        return models.ModelConfig(**read_record(path)["model"]), models.Tokenizer.from_directory(path / "tokenizer")
+
+
+def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDict) -> None:
+    """A workdir that holds `policy` as its only checkpoint, to be served with the prompts and limits of `config`."""
+    config.workdir = str(path)
+    workdir = open_workdir(config, "convert", policy.config, policy.tokenizer)
+    meta = {"step": 0, "stage": "", "seed": config.seed, "config": to_json(config)}
+    checkpoint.save(workdir.checkpoints, {"params": {"shared": dict(policy.params)}, "meta": meta}, 0)
+
+
+def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str, str]:
+    """Prompt set of each role: the file that the workdir keeps, since a checkpoint is served with what it was
+    trained on, else the built-in set that its config names."""
+    roles = record["config"]["roles"]
+    kept = {name: absolute(path) / "prompts" / f"{name}.toml" for name in roles}
+    return {name: str(kept[name]) if kept[name].exists() else role["prompt"] for name, role in roles.items()}
 
 
 def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = "") -> Iterator[str]:
@@ -95,33 +179,22 @@ def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = 
         return dataclasses.replace(policy, config=policy.config.replace(**config.model))
 
 
-def write_workdir(policy: models.Policy, path: epath.PathLike) -> None:
-    """A workdir that holds `policy` as its only checkpoint, for `--config.init` and `--checkpoint`."""
-    config = default_config()
-    config.workdir = str(path)
-    for role in config.roles.values():
-        role.prompt = "documented"
-    workdir = open_workdir(config, policy.config, policy.tokenizer)
-    meta = {"step": 0, "stage": "", "seed": config.seed, "config": to_json(config)}
-    checkpoint.save(workdir.checkpoints, {"params": {"shared": dict(policy.params)}, "meta": meta}, 0)
-
-
-def workdir_prompts(path: epath.PathLike) -> dict[str, str]:
-    """Prompt files that a workdir keeps, by role: a checkpoint is served with the strings it was trained on."""
-    return {file.stem: str(file) for file in (epath.Path(path) / "prompts").glob("*.toml")}
-
-
 def save_state(checkpointer: Checkpointer, state: TrainState, config: ConfigDict, stage: str) -> None:
     """Saves parameters, each optimiser state, and what the step needs to go on, as step `state.step`."""
     meta = {"step": state.step, "stage": stage, "seed": config.seed, "config": to_json(config)}
     checkpointer.save({**_items(state), "meta": meta}, state.step)
 
 
-def resume_state(checkpointer: Checkpointer, state: TrainState) -> TrainState:
-    """The newest undamaged checkpoint in the shape of `state`, or `state` itself if there is none yet."""
-    if checkpointer.latest_step() is None:
-        return state
-    items = checkpointer.restore({**_items(state), "meta": {}})
+def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimizer, mode: str) -> TrainState:
+    """The newest undamaged checkpoint, or a fresh state from `policies` if there is none.
+
+    `policies` holds parameters by name, or, to restore into, `abstract_params`: then there must be a checkpoint.
+    """
+    with user_errors():
+        state = init_state(policies, optimizer, mode)
+        if checkpointer.latest_step() is None:
+            return state
+        items = checkpointer.restore({**_items(state), "meta": {}})
     optimizers = {owner: items[f"opt_{owner}"] for owner in state.optimizers}
     return state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
 
@@ -135,21 +208,29 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
 
     `sampling` overrides the config's settings of both roles.
     """
-    engine = config.engine
+    settings = config.engine
     engines = {
-        name: Engine(policy, slots=engine.slots, page_size=engine.page_size, max_len=engine.max_len, mesh=mesh)
+        name: Engine(policy, slots=settings.slots, page_size=settings.page_size, max_len=settings.max_len, mesh=mesh)
         for name, policy in policies.items()
     }
     roles = {}
     for role in ("designer", "executor"):
-        settings = config.roles[role]
-        params = SamplingParams(**{**settings.sampling, **sampling}, max_tokens=settings.max_tokens)
-        roles[role] = Role(engines.get("shared") or engines[role], params, settings.prompt)
+        own = config.roles[role]
+        params = SamplingParams(**{**own.sampling, **sampling}, max_tokens=own.max_tokens)
+        roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt)
     return roles
 
 
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
     """The run's checkpointer; closing waits for the last save."""
-    with Checkpointer(workdir.checkpoints, keep=config.checkpoint.keep) as checkpointer:
+    with user_errors():
+        checkpointer = Checkpointer(workdir.checkpoints, keep=config.checkpoint.keep)
+    with checkpointer:
         yield checkpointer
+
+
+def make_run_reward(config: ConfigDict):
+    """The reward function of a run: by its task's own `verify` if it has one."""
+    with user_errors():
+        return make_reward(config.reward.answer_from, load_task(config.task).verify if config.task else None)

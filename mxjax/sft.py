@@ -7,6 +7,7 @@ checkpoints are those of reinforcement learning; only the loss differs.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -15,23 +16,27 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import models, teacher
+from mxjax import checkpoint, models, teacher
 from mxjax.config import UserError, to_json, user_errors
+from mxjax.models.params import abstract_params
 from mxjax.models.tokenizer import Tokenizer
-from mxjax.rl import Learner, TrainingSegment, init_state, make_optimizer, sft_loss, training_segment
+from mxjax.rl import Learner, TrainingSegment, make_optimizer, sft_loss, training_segment
 from mxjax.rollout import Question
 from mxjax.runs import (
+    check_config,
     checkpoints,
     load_policy,
     open_workdir,
     question_pools,
-    resume_state,
     run_mesh,
     save_state,
+    saved_model,
+    start_state,
 )
-from mxjax.telemetry import progress_bar
+from mxjax.telemetry import Workdir, progress_bar
 
-NOT_READ = ("rl", "rollout", "reward", "eval", "engine", "task")
+ROLES = ("system", "user", "assistant")
+NOT_READ = ("rl", "rollout", "reward", "eval", "engine")
 Conversation = Sequence[Mapping[str, str]]
 
 
@@ -40,40 +45,49 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
 
     Raises UserError, in one sentence, for what the user can mend.
     """
+    check_config(config)
     started, settings, mesh = time.monotonic(), config.sft, run_mesh(config)
+    workdir = Workdir(config.workdir)
+    if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
+        return {}
     conversations = load_examples(config, question_pools(config).train)
-    policy = starting_policy(config, conversations, mesh)
+    saved = saved_model(config.workdir)
+    if saved:
+        cfg, tokenizer = saved
+        params = abstract_params(cfg, mesh)
+    else:
+        policy = starting_policy(config, conversations, mesh)
+        cfg, tokenizer, params = policy.config, policy.tokenizer, policy.params
+        del policy
     optimizer = {**settings.optimizer, "total_steps": settings.optimizer.total_steps or settings.steps + 1}
     with user_errors():
         learner = Learner(
-            policy.config, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",),
-            row_length=settings.row_length, microbatch_rows=settings.microbatch_rows,
-            minibatch_segments=settings.batch_segments,
+            cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
+            microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
         )  # fmt: skip
-    workdir = open_workdir(config, policy.config, policy.tokenizer, NOT_READ)
-    segments = [segment(policy.tokenizer, conversation) for conversation in conversations]
+        segments = [segment(tokenizer, conversation) for conversation in conversations]
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
+    workdir = open_workdir(config, "sft", cfg, tokenizer, NOT_READ)
     data_s, metrics = time.monotonic() - started, {}
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
-        state = resume_state(checkpointer, init_state({"shared": policy.params}, learner.optimizer, "sft"))
+        state = start_state(checkpointer, {"shared": params}, learner.optimizer, "sft")
+        del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
         task = bar.add_task("cold start", total=settings.steps, completed=state.step, note="")
         while state.step < settings.steps:
             step = state.step
             batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
+            began = time.monotonic()
             state, metrics = learner.update(state, batch, {"sft": 1.0}, config.seed)
-            workdir.log(step, "", "sft", metrics)
+            workdir.log(step, "", "sft", {**metrics, "step_s": time.monotonic() - began})
             if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
                 save_state(checkpointer, state, config, "sft")
-            bar.update(task, completed=state.step, note=f"loss {metrics['sft/loss']:.3f}")
-    dropped = len(segments) - len(usable)
-    phases_s = {"cold_start_data": data_s, "cold_start": time.monotonic() - started - data_s}
-    if metrics:  # a finished run keeps its own figures
-        workdir.write_results("sft", to_json(config), [{"examples": len(usable), "too_long": dropped}], phases_s,
-                              config.seed)  # fmt: skip
+            bar.update(task, completed=state.step, note=f"loss {metrics.get('sft/loss', math.nan):.3f}")
+    phases_s = {"cold_start_data": data_s, "cold_start": sum(row["step_s"] for row in workdir.metrics())}
+    workdir.write_results("sft", to_json(config), [], phases_s, config.seed)
     return metrics
 
 
@@ -82,7 +96,8 @@ def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Con
     name = config.sft.examples
     if name == "teacher:arithmetic":
         prompts = (config.roles.designer.prompt, config.roles.executor.prompt)
-        return teacher.teach(questions[: config.sft.questions], prompts, config.seed, config.sft.designer_share)
+        with user_errors():
+            return teacher.teach(questions[: config.sft.questions], prompts, config.seed, config.sft.designer_share)
     if name.startswith("jsonl:"):
         return read_conversations(name.removeprefix("jsonl:"))
     raise UserError(f"sft.examples must be teacher:arithmetic or jsonl:PATH, got {name!r}")
@@ -91,12 +106,12 @@ def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Con
 def read_conversations(path: str) -> list[Conversation]:
     """Rows {"messages": [{"role", "content"}, ...]} of a jsonl file, each ending with the assistant."""
     file, conversations = epath.Path(path), []
-    if not file.exists():
-        raise UserError(f"sft.examples names {path}, which does not exist; check the path")
+    if not file.exists() or file.is_dir():
+        raise UserError(f"sft.examples names {path}, which is not a file; check the path")
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
             messages = json.loads(line)["messages"]
-            good = bool(messages) and all(isinstance(m["content"], str) for m in messages)
+            good = bool(messages) and all(isinstance(m["content"], str) and m["role"] in ROLES for m in messages)
             good = good and messages[-1]["role"] == "assistant"
         except (ValueError, KeyError, TypeError):
             good = False
@@ -115,7 +130,8 @@ def starting_policy(config: ConfigDict, conversations: Sequence[Conversation], m
     with user_errors():
         cfg = models.preset(config.init.removeprefix("random:")).replace(**config.model)
     texts = [message["content"] for conversation in conversations for message in conversation]
-    tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
+    with user_errors():
+        tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
     cfg = cfg.replace(vocab_size=tokenizer.vocab_size)
     return models.Policy(models.init_params(jax.random.key(config.seed), cfg, mesh), cfg, tokenizer)
 

@@ -80,8 +80,8 @@ def teach(
 def expression_of(text: str) -> str:
     """The arithmetic expression in a question's text. Raises ValueError if there is none."""
     found = max(re.findall(r"[\d(][\d\s()+*/-]*", text), key=len, default="").strip()
-    if not re.search(r"\d", found):
-        raise ValueError(f"the arithmetic teacher finds no expression in {text[:80]!r}; use another sft.examples")
+    if not re.search(r"\d", found) or re.search(r"[()/]", found):
+        raise ValueError(f"the teacher finds no sum of whole numbers in {text[:80]!r}; use another sft.examples")
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -45,11 +46,26 @@ def read_json(path: epath.PathLike) -> Any:
     return json.loads(epath.Path(path).read_text())
 
 
+def absolute(path: epath.PathLike) -> epath.Path:
+    """`path` with the user's home and the current folder filled in; an address of an object store as it is."""
+    return epath.Path(path) if "://" in str(path) else epath.Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def write_text(path: epath.Path, text: str) -> None:
+    """Writes text that models may have written, by way of a temporary file, so that a reader never sees half of it.
+
+    What UTF-8 cannot hold (lone surrogates) is written as an escape.
+    """
+    temporary = path.parent / f"{path.name}.tmp"
+    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    temporary.replace(path)
+
+
 class Workdir:
     """Files of one run under `path`: config.json, metrics.jsonl, episodes/, results.json."""
 
     def __init__(self, path: epath.PathLike):
-        self.path = epath.Path(path)
+        self.path = absolute(path)
         self._started = time.monotonic()
         self._writes = jax.process_index() == 0
         if self._writes:
@@ -61,11 +77,9 @@ class Workdir:
         return self.path / "checkpoints"
 
     def write_json(self, name: str, value: Any) -> None:
-        """Writes a whole JSON file, by way of a temporary one, so that a reader never sees half of it."""
+        """Writes a whole JSON file."""
         if self._writes:
-            temporary = self.path / f"{name}.tmp"
-            temporary.write_text(json.dumps(plain(value), indent=1) + "\n")
-            temporary.replace(self.path / name)
+            write_text(self.path / name, json.dumps(plain(value), indent=1) + "\n")
 
     def log(self, step: int, stage: str, phase: str, metrics: Mapping[str, Any]) -> None:
         """Appends one line {step, stage, phase, time_s, ...} to metrics.jsonl; time_s counts from this start."""
@@ -88,7 +102,7 @@ class Workdir:
         if self._writes and (self.path / "metrics.jsonl").exists():
             done = lambda row: row["step"] < step or (row["step"] == step and row["phase"] == "eval")
             kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if done(row))
-            (self.path / "metrics.jsonl").write_text(kept)
+            write_text(self.path / "metrics.jsonl", kept)
 
     def save_episodes(self, name: Any, trees: Sequence[QuestionTree], decode) -> None:
         """Writes whole trees to episodes/<name>.jsonl, and as text for people to episodes/<name>.txt."""
@@ -97,8 +111,8 @@ class Workdir:
         folder = self.path / "episodes"
         folder.mkdir(parents=True, exist_ok=True)
         rows = [json.dumps(_tree_record(tree, decode)) + "\n" for tree in trees]
-        (folder / f"{name}.jsonl").write_text("".join(rows))
-        (folder / f"{name}.txt").write_text("\n".join(tree_text(tree, decode) for tree in trees))
+        write_text(folder / f"{name}.jsonl", "".join(rows))
+        write_text(folder / f"{name}.txt", "\n".join(tree_text(tree, decode) for tree in trees))
 
     def write_results(self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int):
         """Writes results.json: what was run, on what, and one row per system and benchmark."""

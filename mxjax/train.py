@@ -7,6 +7,8 @@ is a function of (seed, step) and of the checkpointed state.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,36 +18,41 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import models
+from mxjax import mas, models
 from mxjax.config import UserError, to_json, user_errors
-from mxjax.data import QuestionStream, load_task
+from mxjax.data import Pools, QuestionStream, load_benchmark
 from mxjax.evaluate import evaluate, pattern_shares
 from mxjax.mas import Limits
-from mxjax.rewards import make_reward
+from mxjax.models.params import abstract_params
 from mxjax.rl import (
     Learner,
     TrainState,
     credit,
-    init_state,
+    designer_advantages,
+    executor_advantages,
     make_optimizer,
     make_policy_loss,
     role_weights,
     stage_switched,
 )
-from mxjax.rollout import Question, QuestionTree, collect
+from mxjax.rollout import Design, Question, QuestionTree, collect
 from mxjax.runs import (
+    check_config,
     checkpoints,
     load_policy,
     make_roles,
+    make_run_reward,
     open_workdir,
     question_pools,
-    resume_state,
     run_mesh,
     save_state,
+    saved_model,
+    start_state,
 )
 from mxjax.telemetry import Workdir, progress_bar, read_json
 
 ROLES = ("designer", "executor")
+EPISODES_KEPT = 8  # of each evaluation
 
 
 def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
@@ -55,28 +62,41 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     """
     if jax.process_count() > 1:
         raise UserError("training runs in one process so far; start it on one host")
+    check_config(config)
     rl, mesh = config.rl, run_mesh(config)
-    pools = question_pools(config)
-    stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
+    pools, reward, limits = question_pools(config), make_run_reward(config), Limits(**config.rollout.limits)
+    benchmarks = load_benchmarks(config, pools)
     names = ROLES if rl.split_policy else ("shared",)
-    policies = {name: load_policy(config, mesh, name if rl.split_policy else None) for name in names}
-    first = policies[names[0]]
+    saved = saved_model(config.workdir)
+    if saved:
+        cfg, tokenizer = saved
+        params = {name: abstract_params(cfg, mesh) for name in names}
+    else:
+        policies = {name: load_policy(config, mesh, name if rl.split_policy else None) for name in names}
+        cfg, tokenizer = policies[names[0]].config, policies[names[0]].tokenizer
+        params = {name: policy.params for name, policy in policies.items()}
+        del policies
     with user_errors():
-        learner = make_learner(config, first.config, mesh)
-        reward = make_reward(config.reward.answer_from, load_task(config.task).verify if config.task else None)
-        limits = Limits(**config.rollout.limits)
-        roles = make_roles(config, policies, mesh)
-        fresh = init_state({name: policy.params for name, policy in policies.items()}, learner.optimizer, rl.mode)
-    workdir = open_workdir(config, first.config, first.tokenizer, ignore=("sft",))
-    engines = {name: roles[role].engine for name in names for role in ROLES if name in (role, "shared")}
+        stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
+        learner = make_learner(config, cfg, mesh)
+    workdir = open_workdir(config, "train", cfg, tokenizer, ignore=("sft",))
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
-        state = resume_state(checkpointer, fresh)
+        state = start_state(checkpointer, params, learner.optimizer, rl.mode)
+        del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
-        use(engines, state)
+        with user_errors():
+            current = {name: models.Policy(state.policies[name], cfg, tokenizer) for name in names}
+            roles = make_roles(config, current, mesh)
+            del current
+        engines = {name: roles[role].engine for name in names for role in ROLES if name in (role, "shared")}
+        for engine in engines.values():
+            engine.warmup()
         task = bar.add_task("RL", total=rl.steps, completed=state.step, note="")
         while state.step < rl.steps:
-            validate(config, state.step, pools.held_out, roles, reward, limits, workdir, bar)
+            validate(config, state.step, benchmarks, roles, reward, limits, workdir, bar)
+            for engine in engines.values():
+                engine.reset_stats()
             started = time.monotonic()
             step = state.step
             weights = role_weights(step, rl.mode, rl.stage_length, rl.first_stage)
@@ -93,7 +113,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             state, metrics = learner.update(state, segments, weights, config.seed, switched)
             use(engines, state)
 
-            metrics |= rollout_metrics(trees) | engine_metrics(engines)
+            metrics |= rollout_metrics(trees, rl.executor_group) | engine_metrics(engines)
             seconds = {"rollout_s": collected - started, "step_s": time.monotonic() - started}
             workdir.log(step, stage, "rl", {**metrics, **seconds})
             if config.telemetry.episodes_every and step % config.telemetry.episodes_every == 0:
@@ -101,7 +121,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             if state.step % config.checkpoint.every == 0 or state.step == rl.steps:
                 save_state(checkpointer, state, config, stage)
             bar.update(task, completed=state.step, note=f"{stage} stage, {progress_note(metrics)}")
-        validate(config, state.step, pools.held_out, roles, reward, limits, workdir, bar)
+        validate(config, state.step, benchmarks, roles, reward, limits, workdir, bar)
     rows = evaluation_rows(workdir)
     workdir.write_results("train", to_json(config), rows, phase_seconds(config, workdir), config.seed)
     return rows
@@ -130,29 +150,41 @@ def use(engines: dict[str, Any], state: TrainState) -> None:
         engine.update_params(state.policies[name])
 
 
-def validate(config, step: int, questions: Sequence[Question], roles, reward, limits, workdir: Workdir, bar) -> None:
-    """Evaluates `eval.systems` on the held-out questions if they are due before RL step `step`, and not done yet.
+def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Question]]:
+    """Questions of each of `eval.benchmarks`; "held_out" are those kept out of the run's own training source."""
+    with user_errors():
+        load = lambda name: pools.held_out if name == "held_out" else load_benchmark(name)
+        return {name: load(name) for name in config.eval.benchmarks}
+
+
+def validate(config, step: int, benchmarks, roles, reward, limits, workdir: Workdir, bar) -> None:
+    """Evaluates `eval.systems` on `eval.benchmarks` if that is due before RL step `step`, and not done yet.
 
     Due are the first and the last state, and every `eval.every` steps.
     """
     settings = config.eval
     if step not in (0, config.rl.steps) and not (settings.every and step % settings.every == 0):
         return
-    done = {row["system"] for row in workdir.metrics() if row["phase"] == "eval" and row["step"] == step}
+    rows = [row for row in workdir.metrics() if row["phase"] == "eval" and row["step"] == step]
+    done = {(row["system"], row["benchmark"]) for row in rows}
     decode = roles["executor"].engine.tokenizer.decode
     roles = {
         name: dataclasses.replace(role, sampling=role.sampling.replace(temperature=settings.temperature))
         for name, role in roles.items()
     }
-    for system in [system for system in settings.systems if system not in done]:
-        task = bar.add_task(f"evaluate {system}", total=len(questions) * settings.samples, note=f"after step {step}")
+    for system, name in itertools.product(settings.systems, benchmarks):
+        if (system, name) in done:
+            continue
+        total = len(benchmarks[name]) * settings.samples
+        task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
         outcome = evaluate(
-            questions, system, roles, reward, "validation", samples=settings.samples, seed=config.seed, limits=limits,
-            agent_text=settings.agent_text, progress=lambda done, task=task: bar.update(task, completed=done),
+            benchmarks[name], system, roles, reward, name, samples=settings.samples, seed=config.seed, limits=limits,
+            agent_text=settings.agent_text, progress=lambda count, task=task: bar.update(task, completed=count),
         )  # fmt: skip
         row = {**outcome.row, "when": f"step {step}", "correct": outcome.correct_QS.mean(axis=1)}
         workdir.log(step, "", "eval", row)
-        workdir.save_episodes(f"eval_{step}_{system}", outcome.trees[:8], decode)
+        suffix = "" if name == "held_out" else "_" + name.replace("/", "_")
+        workdir.save_episodes(f"eval_{step}_{system}{suffix}", outcome.trees[:EPISODES_KEPT], decode)
         bar.update(task, visible=False)
 
 
@@ -172,15 +204,20 @@ def phase_seconds(config: ConfigDict, workdir: Workdir) -> dict[str, float]:
     return {**phases_s, "rl": rl, "evaluation": sum(row["seconds"] for row in rows if row["phase"] == "eval")}
 
 
-def rollout_metrics(trees: Sequence[QuestionTree]) -> dict[str, Any]:
+def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "question") -> dict[str, Any]:
     """What happened in a step's rollouts: rewards, validity, cost, and how often a group had nothing to compare."""
     designs = [design for tree in trees for design in tree.designs]
     executions = [execution for design in designs for execution in design.executions]
     calls = [segment for execution in executions for segment in execution.segments]
     ran = [execution for execution in executions if execution.segments]
     mean = lambda values: float(np.mean(values)) if len(values) else 0.0
-    rewards = [tree.rewards_MN for tree in trees]
-    golds = [(tree.question.gold, design.source) for tree in trees for design in tree.designs]
+    credits = [
+        (
+            designer_advantages(tree.rewards_MN[None], tree.valid_MN[None]),
+            executor_advantages(tree.rewards_MN[None], tree.executor_valid_MN[None], executor_group),
+        )
+        for tree in trees
+    ]
     return {
         "reward": mean([execution.reward for execution in executions]),
         "correct": mean([execution.correct for execution in executions]),
@@ -193,11 +230,19 @@ def rollout_metrics(trees: Sequence[QuestionTree]) -> dict[str, Any]:
         "response_tokens": mean([len(segment.token_ids) for segment in calls]),
         "design_tokens": mean([len(design.segment.token_ids) for design in designs if design.segment is not None]),
         "cut_replies": mean([segment.finish_reason == "length" for segment in calls]),
-        "designer_zero_spread": mean([np.ptp(reward_MN.mean(axis=1)) <= 1e-6 for reward_MN in rewards]),
-        "executor_zero_spread": mean([np.ptp(reward_MN) <= 1e-6 for reward_MN in rewards]),
+        "designer_zero_spread": mean([not designer.any() for designer, _ in credits]),
+        "executor_zero_spread": mean([not executor.any() for _, executor in credits]),
         "not_from_agent": mean([execution.reason == "not_from_agent" for execution in executions]),
-        "gold_in_design": mean([bool(gold) and gold in source for gold, source in golds]),
+        "gold_in_design": mean([gold_in_prompts(tree.question, design) for tree in trees for design in tree.designs]),
     }
+
+
+def gold_in_prompts(question: Question, design: Design) -> bool:
+    """Whether the designer tells an agent the gold answer, as a whole word."""
+    if design.error or not question.gold:
+        return False
+    word = re.compile(rf"(?<![\w.]){re.escape(question.gold)}(?![\w.])")
+    return any(word.search(node.prompt or "") for node in mas.graph(mas.check(design.source)).nodes)
 
 
 def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:

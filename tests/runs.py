@@ -1,8 +1,10 @@
 """A whole tiny run, shared by the tests that need trained checkpoints and workdirs."""
 
+import atexit
 import functools
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +40,7 @@ def tiny(verb, workdir, *flags):
 def tiny_run() -> pathlib.Path:
     """The workdir of a finished tiny run (its cold start in `cold_start/`), made once per test session."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mxjax-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     mxjax(*tiny("sft", folder / "cold_start"))
     mxjax(*tiny("train", folder, f"--config.init={folder / 'cold_start'}"))
     return folder

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from runs import mxjax, tiny, tiny_run
+from runs import ROOT, mxjax, tiny, tiny_run
 from support import optional
 
 from mxjax import cli
@@ -117,11 +117,77 @@ def test_mistakes_get_one_sentence(workdir, tmp_path, capsys):
         capsys, "evaluate", "--checkpoint", workdir, "--benchmark", "held_out", "--system", "oracle"
     )
     assert "unheard" in fails(capsys, "evaluate", "--checkpoint", workdir, "--benchmark", "unheard")
-    assert "not empty" in fails(capsys, "convert", workdir, workdir)
+    assert "not an empty folder" in fails(capsys, "convert", workdir, workdir)
     assert "config.json" in fails(capsys, "doctor", tmp_path)
+    for setting, named in WRONG_SETTINGS.items():
+        assert named in fails(capsys, "train", *config, f"--config.init={workdir}", f"--config.{setting}"), setting
+    for setting, named in {
+        "sft.optimizer.learning_rate=a": "learning_rate",
+        "sft.examples=jsonl:/": "not a file",
+    }.items():
+        assert named in fails(capsys, "sft", *config, f"--config.{setting}"), setting
+    assert not (tmp_path / "new" / "config.json").exists()
+    (tmp_path / "file").write_text("")
+    at_a_file = ("--config", "configs/tiny.py", "--workdir", tmp_path / "file" / "run", "--quiet")
+    assert "file" in fails(capsys, "train", *at_a_file, f"--config.init={workdir / 'cold_start'}")
+    evaluate = ("evaluate", "--checkpoint", workdir, "--benchmark", "held_out")
+    assert "--limit" in fails(capsys, *evaluate, "--limit", "0")
+    assert "vote@3" in fails(capsys, *evaluate, "--system", "vote@3")
+    assert "--output" in fails(capsys, "evaluate", "--checkpoint", "random:tiny", "--benchmark", "gsm8k")
+    assert "question" in fails(capsys, "solve", " ", "--checkpoint", workdir)
+    broken = tmp_path / "broken.py"
+    broken.write_text("def get_config(:\n")
+    assert "configuration" in fails(capsys, "train", "--config", broken, "--workdir", tmp_path / "new")
     (tmp_path / "empty.jsonl").write_text("")
     empty = f"jsonl:{tmp_path / 'empty.jsonl'}"
     assert "empty" in fails(capsys, "evaluate", "--checkpoint", workdir, "--benchmark", empty)
+
+
+WRONG_SETTINGS = {
+    "rollout.questions=0": "rollout.questions",
+    "rollout.questions=100000": "100000",
+    "rollout.designs=0": "rollout.designs",
+    "checkpoint.keep=0": "checkpoint.keep",
+    "checkpoint.every=0": "checkpoint.every",
+    "rl.executor_group=x": "x",
+    "rl.aggregation=x": "rl.aggregation",
+    "rl.first_stage=x": "x",
+    "rl.stage_length=0": "stage",
+    "rl.row_length=32": "rl.row_length",
+    "rl.clip_low=-1.0": "rl.clip_low",
+    "eval.systems=('oracle',)": "oracle",
+    "eval.benchmarks=('nowhere',)": "nowhere",
+    "eval.temperature=-1.0": "temperature",
+    "eval.samples=0": "eval.samples",
+    "engine.page_size=0": "engine.page_size",
+    "engine.max_len=100000": "rl.row_length",
+    "mesh.data=3": "mesh",
+    "roles.designer.prompt=shrt": "shrt",
+    "roles.executor.sampling.top_p=0.0": "top_p",
+    "data.train_size=100": "held-out",
+    "data.train.source='reasoning_gym:nothing'": "nothing",
+    "task=nowhere:make": "nowhere",
+}
+
+
+def test_a_relative_workdir_and_continuing_without_init(workdir, tmp_path):
+    """The README's commands use relative folders; a run that has begun needs its `init` no more."""
+    import os
+
+    folder = tmp_path / "relative"
+    cold_start = os.path.relpath(workdir / "cold_start", ROOT)
+    relative = os.path.relpath(folder, ROOT)
+    mxjax(*tiny("train", relative, f"--config.init={cold_start}", "--config.rl.steps=1"))
+    before = (folder / "config.json").read_text(), (folder / "tokenizer" / "tokenizer.json").read_text()
+    mxjax(*tiny("train", relative))
+    assert (folder / "tokenizer" / "tokenizer.json").read_text() == before[1]
+    assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 2
+    assert not (ROOT / "checkpoints").exists()
+
+
+def test_a_run_of_another_kind_is_refused(workdir, capsys):
+    init = f"--config.init={workdir / 'cold_start'}"
+    assert "mxjax sft" in fails(capsys, *tiny("train", workdir / "cold_start", init))
 
 
 def test_a_workdir_of_other_settings_is_refused(workdir, capsys):
@@ -139,4 +205,4 @@ def test_a_checkpoint_of_another_model_is_refused(workdir, tmp_path, capsys):
     record["model"]["hidden_size"] = 32
     (copy / "config.json").write_text(json.dumps(record))
     printed = fails(capsys, "solve", "1 + 1", "--checkpoint", copy)
-    assert "[380, 64]" in printed and "[380, 32]" in printed and str(copy) in printed
+    assert ", 64]" in printed and ", 32]" in printed and str(copy) in printed

@@ -82,3 +82,16 @@ def test_the_table_has_a_line_for_each_row():
     row = evaluate(QUESTIONS, "single", {"executor": Role(ScriptedEngine(doubled))}, make_reward(), "sums").row
     lines = table([row, row]).splitlines()
     assert len(lines) == 3 and "100.0%" in lines[1]
+
+
+def test_text_with_quotes_reaches_the_agents_as_it_is():
+    text = 'Answer "only" the\nnumber, it\'s \\boxed.'
+    engine = ScriptedEngine(doubled)
+    outcome = evaluate(QUESTIONS, "vote", {"executor": Role(engine)}, make_reward(), agent_text=text)
+    assert outcome.row["valid_design_rate"] == 1.0 and outcome.row["accuracy"] == 1.0
+    assert text.splitlines()[0] in engine.tokenizer.decode(engine.requests[0].prompt_token_ids)
+
+
+def test_a_perfect_score_is_not_certainty():
+    row = evaluate(QUESTIONS, "single", {"executor": Role(ScriptedEngine(doubled))}, make_reward(), samples=3).row
+    assert row["accuracy"] == 1.0 and row["ci95"][0] < 0.7

@@ -49,7 +49,7 @@ def test_a_wrong_file_is_named_with_its_line(tmp_path, text, says):
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="not a file"):
         read_conversations("nowhere.jsonl")
 
 

@@ -110,5 +110,5 @@ def test_the_same_seed_teaches_the_same(questions, conversations):
 
 
 def test_a_question_without_arithmetic_is_refused():
-    with pytest.raises(ValueError, match="no expression"):
+    with pytest.raises(ValueError, match="no sum"):
         teacher.expression_of("What is the capital of France?")

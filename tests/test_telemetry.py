@@ -1,5 +1,6 @@
 """Files of a run: what is written can be read back, also after a kill in the middle of a line."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -43,6 +44,14 @@ def test_episodes_hold_every_id_and_read_as_text(tmp_path):
     )
     text = (tmp_path / "episodes" / "7.txt").read_text()
     assert "12 + 7 - 3" in text and "EnsembleNode" in text and "boxed{16}" in text and "reward 1.40" in text
+
+
+def test_text_that_utf8_cannot_hold_does_not_stop_the_run(tmp_path):
+    hostile = "<code>raise ValueError('\\ud800')</code>"
+    trees, _ = rollout(lambda prompt, request: hostile if is_designer(prompt) else GOOD)
+    broken = [dataclasses.replace(tree, question=dataclasses.replace(tree.question, text="\ud800")) for tree in trees]
+    Workdir(tmp_path).save_episodes(0, broken, TOKENIZER.decode)
+    assert "\\ud800" in (tmp_path / "episodes" / "0.txt").read_text()
 
 
 def test_results_and_json_values(tmp_path):

@@ -18,7 +18,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ from etils import epath
 
 from mxjax.data import reasoning
 from mxjax.data.identity import normalise_text, text_id
-from mxjax.rollout.records import Question
+from mxjax.rollout.records import Question, Task
 
 JSONL = "jsonl:"
 DRAWS_PER_QUESTION = 20
@@ -34,18 +36,6 @@ DRAWS_PER_QUESTION = 20
 _TEXT_FIELDS = ("question", "text", "problem")
 _GOLD_FIELDS = ("answer", "gold")
 _TASK_TYPES = ("math", "text", "code")
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A user's own task, returned by the function that a `module:function` spec names.
-
-    `questions` are the questions, or a function `(split, seed) -> questions`. `verify(question, answer)` returns a
-    `Verdict`, a bool or a number in [0, 1]; None: answers are compared with the gold answers.
-    """
-
-    questions: Sequence[Question] | Callable[[str, int], Iterable[Question]]
-    verify: Callable[[Question, str], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +100,8 @@ def load_task(name: str) -> Task:
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
         raise ValueError(f"A task is named module:function, got {name!r}.")
+    if os.getcwd() not in sys.path:  # a command installed elsewhere does not look here by itself
+        sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

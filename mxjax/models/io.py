@@ -70,7 +70,7 @@ def load(
     source = str(source)
     if dtype is not None and (dtype := jnp.dtype(dtype).name) not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    if step is not None and not _is_workdir(source):
+    if step is not None and not is_workdir(source):
         raise ValueError(f"step={step} is for the workdir of a run, and {source!r} is not one")
     if source.startswith("random:"):
         policy = _random(source.removeprefix("random:"), mesh, dtype, seed)
@@ -78,7 +78,7 @@ def load(
         policy = _from_gguf(str(_smollm2()), mesh, dtype)
     elif source.startswith("hf:"):
         policy = _from_huggingface(epath.Path(_download(source.removeprefix("hf:"))), mesh, dtype)
-    elif _is_workdir(source):
+    elif is_workdir(source):
         policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role)
     else:
         policy = _from_path(epath.Path(source).expanduser(), mesh, dtype)
@@ -197,7 +197,8 @@ def _policy_name(path: epath.Path, names: list[str], role: str | None) -> str:
     return role
 
 
-def _is_workdir(source: str) -> bool:
+def is_workdir(source: str) -> bool:
+    """Whether `source` is the workdir of an mxjax run."""
     path = epath.Path(source).expanduser() / "config.json"
     return path.exists() and "mxjax" in _read_json(path)
 

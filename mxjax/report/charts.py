@@ -7,7 +7,9 @@ drawing is 400 units wide, about what a phone shows, and a wide page sets severa
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from mxjax.report.html import tag
 from mxjax.report.numbers import finite, number, percent, ticks
 
 WIDTH, HEIGHT = 400, 216
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 24, 30
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 26, 30
 STYLES = 8
 MOST_POINTS = 240
 MOST_MARKERS = 40
@@ -76,10 +78,12 @@ def line_chart(
     share: bool = False,
     top: float | None = None,
     x_name: str = "RL step",
+    name_x: Callable[[float], str] | None = None,
 ) -> Markup:
     """A figure with one line per series; the y axis starts at 0 and ends at `top` or above the largest value.
 
-    `span` is the x range, by default that of the points. Shares are written as percentages.
+    `span` is the x range, by default that of the points; `name_x` says what to call a place on it, by default `x_name`
+    and its number. Shares are written as percentages.
     """
     drawn = [dataclasses.replace(s, points=[p for p in s.points if finite(p[1])]) for s in series]
     drawn = [s for s in drawn if s.points]
@@ -96,7 +100,7 @@ def line_chart(
     values = {x: i for i, x in enumerate(sorted(set(xs)))}
     table = {
         "x": [round(frame.x(x), 1) for x in values],
-        "at": [f"{x_name} {x:g}" for x in values],
+        "at": [name_x(x) if name_x else f"{x_name} {x:g}" for x in values],
         "share": share,
         "series": [[s.name, _column(s.points, values)] for s in drawn],
     }
@@ -128,7 +132,7 @@ def share_chart(title: str, rows: Sequence[tuple[int, Mapping[str, float]]], sta
                 bars[n].append(f"M{left:.1f} {low:.1f}V{high:.1f}H{right:.1f}V{low:.1f}Z")
             base += value
     body = [*_ground(frame, stages, percent, "RL step")]
-    body += [tag("path", d="".join(paths), class_=f"share f{n}", fill=f"url(#t{n})") for n, paths in enumerate(bars)]
+    body += [tag("path", d="".join(paths), class_="share", fill=f"url(#t{n})") for n, paths in enumerate(bars)]
     last = rows[-1][1]
     keys = [_key(_patch(n), name, percent(last[name])) for n, name in enumerate(names)]
     label = f"{title}. Last values: " + ", ".join(f"{name} {percent(last[name])}" for name in names)
@@ -158,7 +162,7 @@ def pieces(points: Points) -> list[Points]:
     """The points in runs without a gap: a gap is more than 1.5 times the smallest distance in x."""
     if len(points) < 3:
         return [points]
-    distances = [b[0] - a[0] for a, b in zip(points, points[1:])]
+    distances = [b[0] - a[0] for a, b in itertools.pairwise(points)]
     limit = 1.5 * min(distances)
     cuts = [i + 1 for i, distance in enumerate(distances) if distance > limit]
     return [points[a:b] for a, b in zip([0, *cuts], [*cuts, len(points)])]
@@ -170,13 +174,10 @@ def texture_defs() -> Markup:
         "", "M0 8L8 0M-2 2L2 -2M6 10L10 6", "M4 0V8", "M2 2h2v2h-2z", "M0 4H8", "M0 0L8 8M-2 6L2 10M6 -2L10 2",
         "M0 4H8M4 0V8", "M0 0L8 8M0 8L8 0",
     )  # fmt: skip
-    patterns = [
-        tag(
-            "pattern", tag("path", d="M0 0H8V8H0Z", class_=f"f{n}"), tag("path", d=mark or "M0 0", class_="weave"),
-            id=f"t{n}", width=8, height=8, patternUnits="userSpaceOnUse",
-        )  # fmt: skip
-        for n, mark in enumerate(marks)
-    ]
+    patterns = []
+    for n, mark in enumerate(marks):
+        paths = tag("path", d="M0 0H8V8H0Z", class_=f"f{n}"), tag("path", d=mark or "M0 0", class_="weave")
+        patterns.append(tag("pattern", *paths, id=f"t{n}", width=8, height=8, patternUnits="userSpaceOnUse"))
     return tag("svg", tag("defs", *patterns), width=0, height=0, class_="defs", aria_hidden="true")
 
 
@@ -190,11 +191,11 @@ def _ground(frame: Frame, stages: Sequence[Stage], write: Callable, x_name: str)
             continue
         kind = stage.role.replace("+", "-")
         parts.append(tag("rect", x=left, y=TOP, width=end - left, height=bottom - TOP, class_=f"stage {kind}"))
-        parts.append(tag("rect", x=left, y=TOP - 5, width=end - left, height=5, class_=f"band {kind}"))
+        parts.append(tag("rect", x=left, y=TOP - 8, width=end - left, height=5, class_=f"band {kind}"))
         name = STAGE_NAMES.get(stage.role, stage.role)
         name = name if end - left > 6.5 * len(name) else name[0].upper() if end - left > 9 else ""
         if name:
-            parts.append(tag("text", name, x=(left + end) / 2, y=TOP - 9, class_="stage-name", text_anchor="middle"))
+            parts.append(tag("text", name, x=(left + end) / 2, y=TOP - 12, class_="stage-name", text_anchor="middle"))
     for value in ticks(frame.y0, frame.y1, 4):
         y = frame.y(value)
         parts.append(tag("path", d=f"M{LEFT} {y:.1f}H{right}", class_="grid"))
@@ -253,9 +254,9 @@ def _headroom(ys: Sequence[float]) -> float:
     low, high = min(0.0, *ys), max(ys)
     if high <= low:
         return low + 1.0
-    marks = ticks(low, high * 1.04 if high > 0 else high, 4)
+    marks = ticks(low, high, 4)
     step = marks[1] - marks[0] if len(marks) > 1 else high - low
-    return marks[-1] if marks[-1] >= high else marks[-1] + step
+    return low + step * math.ceil((1.02 * high - low) / step) if low == 0 else marks[-1] + step
 
 
 def _rest(shares: Mapping[str, float], names: Sequence[str]) -> float:

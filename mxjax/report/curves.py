@@ -66,18 +66,19 @@ UPDATES = (
 def learning_curves(run: Run) -> Markup:
     """The charts of reinforcement learning, in three groups; a sentence where there are no steps yet."""
     if not run.rl:
-        return tag("p", "No step of reinforcement learning has been logged yet.", class_="absent")
+        return _group("Learning", "No step of reinforcement learning has been logged yet.", [])
     stages = stages_of(run.rl)
+    note = "Shaded: which role each stage trained. Lines of a role stop where the other role was trained."
     charts = lambda specs: [metric_chart(spec, run.rl, stages) for spec in specs]
     patterns = share_chart("Patterns", [(row["step"], row.get("patterns") or {}) for row in run.rl], stages)
     speed = Chart("Sampling speed", "tokens per second, mean since the start", (
         ("sampled", "engine_decode_tokens_per_s", EXECUTOR),))  # fmt: skip
-    seconds = Chart("Seconds per step", "s", (("rollout", "rollout_s", 4), ("update", "update_s", 5)))
+    seconds = Chart("Time per step", "seconds", (("rollout", "rollout_s", 4), ("update", "update_s", 5)))
     timed = [{**row, "update_s": _update_seconds(row)} for row in run.rl]
     return join(
-        _group("Learning", [held_out_chart(run, stages), *charts(LEARNING), patterns]),
-        _group("Cost", [*charts(COST), *(metric_chart(spec, timed, stages) for spec in (speed, seconds))]),
-        _group("Updates", charts(UPDATES)),
+        _group("Learning", note, [held_out_chart(run, stages), *charts(LEARNING), patterns]),
+        _group("Cost", "", [*charts(COST), *(metric_chart(spec, timed, stages) for spec in (speed, seconds))]),
+        _group("Updates", "", charts(UPDATES)),
     )
 
 
@@ -107,7 +108,9 @@ def held_out_chart(run: Run, stages: Sequence[Stage]) -> Markup:
         at = [(row["step"] - 0.5, row["accuracy"]) for row in rows]
         series.append(Series(str(system), at, style, intervals, gaps=False))
     last = max(run.rl[-1]["step"] + 0.5, max(row["step"] for row in run.evals) - 0.5)
-    return line_chart(title, "with 95 % intervals", series, stages, (run.rl[0]["step"] - 0.5, last), True, 1.0)
+    after = lambda x: f"after {x + 0.5:g} steps"
+    span = (run.rl[0]["step"] - 0.5, last)
+    return line_chart(title, "with 95 % intervals", series, stages, span, True, 1.0, name_x=after)
 
 
 def cold_start_curve(run: Run) -> Markup:
@@ -115,12 +118,10 @@ def cold_start_curve(run: Run) -> Markup:
     if not run.cold_start:
         return tag("p", "No cold start is known: init names none, and there is none in cold_start/.", class_="absent")
     lines = lambda name, metric, style: Series(name, thin(points(run.cold_start, metric)), style)
-    return tag(
-        "div",
-        line_chart("Loss", "nats per token", [lines("loss", "sft/loss", 2)], x_name="step"),
-        line_chart("Gradient norm", "before clipping", [lines("mean of the step", "grad_norm", 3)], x_name="step"),
-        class_="charts",
-    )
+    at = {"span": (run.cold_start[0]["step"] - 0.5, run.cold_start[-1]["step"] + 0.5), "x_name": "step"}
+    loss = line_chart("Loss", "nats per token", [lines("loss", "sft/loss", 2)], **at)
+    norm = line_chart("Gradient norm", "before clipping", [lines("mean of the step", "grad_norm", 3)], **at)
+    return tag("div", loss, norm, class_="charts")
 
 
 def stages_of(rows: Rows) -> list[Stage]:
@@ -135,7 +136,7 @@ def stages_of(rows: Rows) -> list[Stage]:
 
 def stage_table(rows: Rows) -> Markup:
     """Means over each stage, among them the share of groups without spread by role."""
-    heads = ("stage", "steps", "reward", "correct", "valid designs", "designer: no spread", "executor: no spread",
+    heads = ("stage", "steps", "reward", "correct", "valid designs", "no spread, designer", "no spread, executor",
              "time")  # fmt: skip
     body = []
     for stage in stages_of(rows):
@@ -161,5 +162,6 @@ def _update_seconds(row: dict[str, Any]) -> float | None:
     return row["step_s"] - row["rollout_s"] if known else None
 
 
-def _group(title: str, charts: Sequence[Markup]) -> Markup:
-    return tag("section", tag("h2", title), tag("div", *charts, class_="charts"))
+def _group(title: str, note: str, charts: Sequence[Markup]) -> Markup:
+    lead = tag("p", note, class_="lead") if note else None
+    return tag("section", tag("h2", title), lead, tag("div", *charts, class_="charts"))

@@ -53,7 +53,7 @@ def read_run(workdir: epath.PathLike) -> Run:
     """What `workdir` holds. Raises UserError when it is no workdir."""
     path = epath.Path(workdir)
     if not any((path / name).exists() for name in ("config.json", "metrics.jsonl", "results.json")):
-        raise UserError(f"{path} has no config.json, metrics.jsonl or results.json, so it is no workdir; check the path")
+        raise UserError(f"{path} has no config.json, metrics.jsonl or results.json, so it is no workdir; check it")
     record, results = read_object(path / "config.json"), read_object(path / "results.json")
     metrics = [row for row in read_rows(path / "metrics.jsonl") if isinstance(row.get("step"), int)]
     evals = [row for row in metrics if row.get("phase") == "eval"]

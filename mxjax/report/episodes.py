@@ -19,6 +19,7 @@ from mxjax.rewards import extract_answer
 
 PAIRS = 2
 MOST_CALLS = 24
+OPEN_LINES = 20
 TEXT_BUDGET = 240_000
 LONGEST_TEXT, SHORTEST_TEXT = 6000, 300
 
@@ -88,30 +89,43 @@ def _episode(when: str, evaluation: tuple | None, tree: Tree | None, limit: int)
     if len(calls) > MOST_CALLS:
         listed.append(tag("li", f"{len(calls) - MOST_CALLS} more calls are not shown.", class_="absent"))
     tree_parts = [
-        tag("li", tag("h5", "Design"), draw_design(source), _details("the script", source, limit), _reply(design, limit)),
+        tag("li", tag("h5", "Design"), _drawing(design, source), _script(source, limit), _asked(design, limit)),
         tag("li", tag("h5", f"Calls ({len(calls)})"),
             tag("ol", *listed, class_="calls") if calls else tag("p", "No agent was called.", class_="absent")),
         tag("li", tag("h5", "Answer"), _answer(outcome, limit)),
     ]  # fmt: skip
-    heading = tag("h4", f"{when} ", tag("small", f"at step {evaluation[0]}" if evaluation else ""), " ", _badge(outcome))
+    step = f"at step {evaluation[0]}" if evaluation else ""
+    heading = tag("h4", f"{when} ", tag("small", step), " ", _badge(outcome))
     others = len(tree.get("designs") or ()) - 1
     note = tag("p", f"The first of {others + 1} designs for this question.", class_="absent") if others > 0 else None
     return tag("section", heading, note, tag("ul", *tree_parts, class_="tree"), class_="episode")
 
 
+def _drawing(design: dict[str, Any], source: str) -> Markup:
+    if design.get("error"):
+        return tag("p", f"This design cannot run: {design['error']}", class_="absent")
+    return draw_design(source)
+
+
+def _script(source: str, limit: int) -> Markup:
+    """The script, open when it is short."""
+    short = source.count("\n") < OPEN_LINES and len(source) < 80 * OPEN_LINES
+    return tag("details", tag("summary", "the script"), tag("pre", shorten(source, limit)), open="" if short else None)
+
+
 def _badge(outcome: dict[str, Any]) -> Markup:
     right = (outcome.get("correct") or 0) >= 1
     verdict = "✓ correct" if right else "✗ wrong" if outcome.get("status") == "ok" else "✗ failed"
-    return tag("span", f"{verdict}, reward {number(outcome.get('reward'))}", class_=f"badge {'good' if right else 'bad'}")
+    text = f"{verdict}, reward {number(outcome.get('reward'))}"
+    return tag("span", text, class_="badge good" if right else "badge bad")
 
 
-def _reply(design: dict[str, Any], limit: int) -> Markup | None:
-    """The whole reply of the designer, where it says more than the script."""
+def _asked(design: dict[str, Any], limit: int) -> Markup | None:
+    """The designer's own call, prompt and reply."""
     call = mapping(design.get("call"))
-    reply = str(call.get("reply") or "")
-    if not call or reply == design.get("source"):
+    if not call:
         return None
-    return _details(f"the designer's whole reply ({call.get('tokens')} tokens)", reply, limit)
+    return tag("details", tag("summary", f"the designer's call ({call.get('tokens')} tokens)"), *_texts(call, limit))
 
 
 def _call(call: dict[str, Any], limit: int) -> Markup:
@@ -122,11 +136,12 @@ def _call(call: dict[str, Any], limit: int) -> Markup:
         "summary", tag("b", node_name(path)), " ", tag("small", f"{path}, {call.get('tokens')} tokens{cut}"),
         tag("span", shorten(" ".join(reply.split()), 90).split("\n")[0] or "(nothing)", class_="peek"),
     )  # fmt: skip
-    texts = [
-        tag("div", tag("small", name), tag("pre", shorten(text, limit)), class_=name)
-        for name, text in (("prompt", str(call.get("prompt") or "")), ("reply", reply))
-    ]
-    return tag("details", summary, *texts)
+    return tag("details", summary, *_texts(call, limit))
+
+
+def _texts(call: dict[str, Any], limit: int) -> list[Markup]:
+    texts = {name: shorten(str(call.get(name) or ""), limit) for name in ("prompt", "reply")}
+    return [tag("div", tag("small", name), tag("pre", text), class_=name) for name, text in texts.items()]
 
 
 def node_name(call_id: str) -> str:
@@ -142,7 +157,7 @@ def _answer(outcome: dict[str, Any], limit: int) -> Markup:
     graded = tag(
         "p", tag("b", "none found" if answer is None else shorten(answer, 200)), ": correct ",
         tag("b", number(outcome.get("correct"))), ", format ", tag("b", number(outcome.get("format"))), ", reward ",
-        tag("b", number(outcome.get("reward"))), f". {outcome['reason']}" if outcome.get("reason") else "",
+        tag("b", number(outcome.get("reward"))), f", graded by {outcome['reason']}" if outcome.get("reason") else "",
     )  # fmt: skip
     return tag("div", graded, _details("the returned message", message, limit))
 

@@ -39,7 +39,7 @@ def join(*children: Any) -> Markup:
     return Markup("").join(parts)
 
 
-def tag(name: str, *children: Any, **attributes: Any) -> Markup:
+def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     """One element. `class_` is written class and `stroke_width` stroke-width; None leaves an attribute out.
 
     Numbers are written short; text in attributes is cleaned and escaped as children are.

@@ -13,7 +13,9 @@ from mxjax.mas import Edge, Graph, Node
 
 QUESTION, ANSWER = "question", "answer"  # ids; those of nodes get a prefix, whatever a script calls them
 BOX_HEIGHT, ROW_GAP, COLUMN_GAP = 42, 18, 44
-MARGIN_X, MARGIN_Y = 10, 34
+MARGIN = 10
+BOW = 26  # how much higher and lower the drawing is when edges go around boxes
+ROUTERS = ("RouterNode", "create_keyword_router")
 MOST_NODES, MOST_EDGES, MOST_LETTERS = 40, 160, 18
 
 
@@ -58,7 +60,10 @@ def place(graph: Graph) -> Layout:
     forward += [edge for edge in edges if edge.source == QUESTION or edge.target == ANSWER]
     ids = [QUESTION, *[node.id for node in nodes], ANSWER]
     columns = _ordered(_columns(ids, forward), forward)
-    boxes, width, height = _boxes(columns, {node.id: node for node in nodes})
+    at = {name: n for n, names in enumerate(columns) for name in names}
+    around = any(at[edge.target] != at[edge.source] + 1 or edge.kind == "loop" for edge in edges)
+    margin = MARGIN + BOW if around else MARGIN
+    boxes, width, height = _boxes(columns, {node.id: node for node in nodes}, margin)
     return Layout(boxes, tuple(edges), width, height, len(graph.nodes) - len(nodes))
 
 
@@ -89,13 +94,19 @@ def _reached(start: str, after: dict[str, set[str]]) -> set[str]:
 def _with_ends(nodes: Sequence[Node], forward: Sequence[Edge], edges: Sequence[Edge]) -> list[Edge]:
     """The edges, with those from the question to where work starts and from where it ends to the answer.
 
-    Nodes that repeat each other's work in turn (debaters) all start from the question.
+    Nodes that repeat each other's work in turn (debaters) all start from the question. Routes of a router that goes
+    on to another node, and nodes that only lead back, do not lead to the answer unless nothing else does.
     """
     entered, left = {edge.target for edge in forward}, {edge.source for edge in forward}
     loops = {(edge.source, edge.target) for edge in edges if edge.kind == "loop" and edge.source != edge.target}
     mutual = {source for source, target in loops if (target, source) in loops}
     starts = [node.id for node in nodes if node.id not in entered or node.id in mutual]
-    ends = [node.id for node in nodes if node.id not in left]
+    going_on = {node.id for node in nodes if node.kind in ROUTERS}
+    going_on &= {edge.source for edge in forward if edge.kind == "certain"}
+    routes = {edge.target for edge in forward if edge.source in going_on and edge.kind == "conditional"}
+    ends = [node.id for node in nodes if node.id not in left and node.id not in routes]
+    back = {source for source, _ in loops}
+    ends = [name for name in ends if name not in back] or ends
     first = [Edge(QUESTION, name, "certain") for name in starts]
     return [*first, *edges, *[Edge(name, ANSWER, "certain") for name in ends]]
 
@@ -125,20 +136,20 @@ def _ordered(columns: list[list[str]], forward: Sequence[Edge]) -> list[list[str
     return ordered
 
 
-def _boxes(columns: list[list[str]], nodes: dict[str, Node]) -> tuple[dict[str, Box], float, float]:
+def _boxes(columns: list[list[str]], nodes: dict[str, Node], margin: float) -> tuple[dict[str, Box], float, float]:
     tallest = max(map(len, columns))
     inner = tallest * BOX_HEIGHT + (tallest - 1) * ROW_GAP
-    boxes, x = {}, float(MARGIN_X)
+    boxes, x = {}, float(MARGIN)
     for n, names in enumerate(columns):
         texts = {name: _texts(nodes.get(name), name) for name in names}
         width = max((max(7.6 * len(title), 6.3 * len(kind)) + 22 for title, kind in texts.values()), default=0)
-        y = MARGIN_Y + (inner - len(names) * BOX_HEIGHT - (len(names) - 1) * ROW_GAP) / 2
+        y = margin + (inner - len(names) * BOX_HEIGHT - (len(names) - 1) * ROW_GAP) / 2
         for name in names:
             prompt = nodes[name].prompt if name in nodes else ""
             boxes[name] = Box(name, x, y, width, n, *texts[name], prompt)
             y += BOX_HEIGHT + ROW_GAP
         x += width + COLUMN_GAP if names else 0
-    return boxes, x - COLUMN_GAP + MARGIN_X, inner + 2 * MARGIN_Y
+    return boxes, x - COLUMN_GAP + MARGIN, inner + 2 * margin
 
 
 def _texts(node: Node | None, name: str) -> tuple[str, str]:

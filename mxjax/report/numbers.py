@@ -22,11 +22,8 @@ def number(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage: 48.8 %, 100 %."""
-    if not finite(value):
-        return ABSENT
-    text = f"{100 * value:.1f}"
-    return f"{text.removesuffix('.0')} %"
+    """A share as a percentage, with a space that does not break: 48.8 %, 100 %."""
+    return f"{number(100 * value)}\u00a0%" if finite(value) else ABSENT
 
 
 def duration(seconds: float | None) -> str:

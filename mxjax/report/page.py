@@ -53,12 +53,11 @@ def render(run: Run) -> str:
 
 def _sections(run: Run) -> list[Markup]:
     stages = stage_table(run.rl)
-    shading = "Shaded: which role each stage trained. Lines of a role stop where the other role was trained."
     return [
         tag("header", tag("h1", run.name), tag("p", "A run of MetaAgent-X in JAX", class_="lead"), headline(run),
             facts(run)),
         tag("section", tag("h2", "Results"), results_table(run)),
-        tag("div", tag("p", shading, class_="lead") if run.rl else None, learning_curves(run)),
+        tag("div", learning_curves(run)),
         tag("section", tag("h2", "Stages"), tag("div", stages, class_="wide")) if stages else tag("div"),
         tag("section", tag("h2", "Cold start"), cold_start_curve(run)),
         tag("section", tag("h2", "Episodes before and after"), episode_section(run)),

@@ -6,18 +6,21 @@ Nothing depends on the script; it only shows the values under the pointer.
 STYLE = """
 :root { color-scheme: light dark; --page: #fbfbf9; --card: #fff; --ink: #1d1f24; --soft: #5b616b; --rule: #dfe0dc;
   --good: #14713c; --bad: #a8261d; --code: #f3f3ef;
-  --c0: #0b62b8; --c1: #c2500a; --c2: #0a7d5a; --c3: #8a3fb0; --c4: #9a6b00; --c5: #b3245e; --c6: #3c7a89; --c7: #6b6b6b;
+  --c0: #0b62b8; --c1: #c2500a; --c2: #0a7d5a; --c3: #8a3fb0; --c4: #9a6b00; --c5: #b3245e; --c6: #3c7a89;
+  --c7: #6b6b6b;
   --executor: #c2500a; --designer: #0b62b8; --both: #6b6b6b; --weave: #fff; }
 @media (prefers-color-scheme: dark) { :root { --page: #14161a; --card: #1c1f25; --ink: #e8e9ec; --soft: #a3a9b4;
   --rule: #363b45; --good: #6fd095; --bad: #ff9488; --code: #15171c;
-  --c0: #6fb1ff; --c1: #ff9d5c; --c2: #4fcf9f; --c3: #d29bf2; --c4: #e3b341; --c5: #ff85b0; --c6: #7cc7d8; --c7: #b4b4b4;
+  --c0: #6fb1ff; --c1: #ff9d5c; --c2: #4fcf9f; --c3: #d29bf2; --c4: #e3b341; --c5: #ff85b0; --c6: #7cc7d8;
+  --c7: #b4b4b4;
   --executor: #ff9d5c; --designer: #6fb1ff; --both: #b4b4b4; --weave: #1c1f25; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 24px 20px 64px; max-width: 1320px; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 2px; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 40px 0 12px; padding-top: 12px; border-top: 1px solid var(--rule); }
-h3 { font-size: 1rem; margin: 0 0 4px; } h4 { font-size: 1.05rem; margin: 0 0 10px; } h5 { font-size: .95rem; margin: 0; }
+h3 { font-size: 1rem; margin: 0 0 4px; } h4 { font-size: 1.05rem; margin: 0 0 10px; }
+h5 { font-size: .95rem; margin: 0; }
 small { color: var(--soft); font-size: .82rem; font-weight: 400; }
 p { margin: 4px 0 10px; } .lead { color: var(--soft); } .absent { color: var(--soft); font-style: italic; }
 svg text { fill: var(--soft); font: 12px system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
@@ -47,9 +50,9 @@ svg text { fill: var(--soft); font: 12px system-ui, "Segoe UI", Roboto, Helvetic
 .f0 { fill: var(--c0); } .f1 { fill: var(--c1); } .f2 { fill: var(--c2); } .f3 { fill: var(--c3); }
 .f4 { fill: var(--c4); } .f5 { fill: var(--c5); } .f6 { fill: var(--c6); } .f7 { fill: var(--c7); }
 .weave { stroke: var(--weave); fill: none; stroke-width: 1.3; opacity: .75; }
-.share { stroke: var(--card); stroke-width: .5; }
 .cursor { stroke: var(--ink); stroke-width: 1; opacity: .5; }
-.keys { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 4px 0 0; padding: 0; font-size: .85rem; }
+.keys { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 4px 0 0; padding: 0;
+  font-size: .85rem; }
 .keys li { white-space: nowrap; } .keys svg { vertical-align: -2px; }
 .keys b { font-variant-numeric: tabular-nums; }
 .reading { position: absolute; pointer-events: none; z-index: 2; background: var(--ink); color: var(--page);
@@ -57,12 +60,13 @@ svg text { fill: var(--soft); font: 12px system-ui, "Segoe UI", Roboto, Helvetic
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; background: var(--card);
   border: 1px solid var(--rule); }
-th, td { padding: 7px 10px; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap;
+th, td { padding: 7px 9px; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap;
   font-variant-numeric: tabular-nums; }
-th { font-size: .8rem; color: var(--soft); font-weight: 600; } tr:last-child td { border-bottom: 0; }
+th { font-size: .8rem; color: var(--soft); font-weight: 600; white-space: normal; }
+tr:last-child td { border-bottom: 0; }
 td:last-child { white-space: normal; } .interval-cell { display: inline-flex; align-items: center; gap: 8px; }
-.track { stroke: var(--soft); fill: none; opacity: .5; } .ci { fill: var(--c0); opacity: .45; }
-.ci-mean { fill: var(--c0); }
+.track { stroke: var(--soft); fill: none; opacity: .5; } .ci { fill: var(--c0); opacity: .55; }
+.ci-mean { stroke: var(--ink); stroke-width: 1.8; }
 pre { margin: 4px 0 8px; padding: 10px 12px; background: var(--code); border: 1px solid var(--rule); border-radius: 6px;
   white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
   max-height: 480px; overflow-y: auto; }
@@ -94,10 +98,12 @@ footer { margin-top: 48px; color: var(--soft); font-size: .85rem; }
   .episode { padding: 12px; } .keys li { white-space: normal; }
   thead { position: absolute; left: -9999px; }
   table, tbody, tr, td { display: block; border: 0; background: none; }
-  tr { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 8px 12px; margin: 0 0 12px; }
-  td, td:last-child { display: flex; justify-content: space-between; gap: 16px; padding: 3px 0; border: 0;
+  tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0 22px; padding: 8px 12px; margin: 0 0 12px;
+    background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
+  td[data-label^="95"], td[data-label="failures"], td[data-label="when"] { grid-column: 1 / -1; }
+  td, td:last-child { display: flex; justify-content: space-between; gap: 10px; padding: 3px 0; border: 0;
     white-space: normal; text-align: right; }
-  td::before { content: attr(data-label); color: var(--soft); text-align: left; white-space: nowrap; }
+  td::before { content: attr(data-label); color: var(--soft); text-align: left; }
   .tiles { grid-template-columns: 1fr; } .facts { grid-template-columns: 1fr 1fr; }
 }
 @media print { .chart, .episode, tr { break-inside: avoid; } }
@@ -108,7 +114,7 @@ SCRIPT = """
 for (const figure of document.querySelectorAll("[data-chart]")) {
   const chart = JSON.parse(figure.dataset.chart), svg = figure.querySelector("svg");
   const cursor = svg.querySelector(".cursor"), reading = document.createElement("div");
-  const write = (v) => v === null ? "–" : chart.share ? (100 * v).toFixed(1) + " %" : String(v);
+  const write = (v) => v === null ? "–" : chart.share ? (100 * v).toFixed(1) + "\u00a0%" : String(v);
   reading.className = "reading";
   reading.hidden = true;
   figure.append(reading);
@@ -116,7 +122,7 @@ for (const figure of document.querySelectorAll("[data-chart]")) {
     const box = svg.getBoundingClientRect(), x = (event.clientX - box.left) * svg.viewBox.baseVal.width / box.width;
     let at = 0;
     chart.x.forEach((value, i) => { if (Math.abs(value - x) < Math.abs(chart.x[at] - x)) at = i; });
-    cursor.setAttribute("d", "M" + chart.x[at] + " 24V186");
+    cursor.setAttribute("d", "M" + chart.x[at] + " 26V186");
     const lines = chart.series.map(([name, values]) => name + "  " + write(values[at]));
     reading.textContent = [chart.at[at], ...lines].join("\\n");
     reading.hidden = false;

@@ -57,7 +57,10 @@ def facts(run: Run) -> Markup:
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or ABSENT),
         ("model", ", ".join(size) or ABSENT),
         ("starts from", run.config.get("init") or ABSENT),
-        *[(name.replace("_", " "), duration(seconds)) for name, seconds in phase_seconds(run).items()],
+        *[
+            (PHASES.get(name, name.replace("_", " ")), duration(seconds))
+            for name, seconds in phase_seconds(run).items()
+        ],
     ]
     parts = [tag("dl", *[tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs], class_="facts")]
     if run.config:
@@ -66,9 +69,9 @@ def facts(run: Run) -> Markup:
     return join(parts)
 
 
+PHASES = {"cold_start_data": "cold start, data", "cold_start": "cold start", "rl": "reinforcement learning"}
 _SIZES = {
-    "num_hidden_layers": "layers", "hidden_size": "wide", "num_attention_heads": "heads", "vocab_size": "tokens in the "
-    "vocabulary",
+    "num_hidden_layers": "layers", "hidden_size": "wide", "num_attention_heads": "heads", "vocab_size": "tokens known",
 }  # fmt: skip
 
 
@@ -116,8 +119,8 @@ def interval_bar(value: float | None, interval: Sequence[float] | None) -> Marku
     at = lambda share: 4 + 92 * min(1.0, max(0.0, share))
     bar = tag(
         "svg", tag("path", d="M4 7H96M4 3V11M96 3V11", class_="track"),
-        tag("rect", x=at(low), y=4, width=max(1.0, at(high) - at(low)), height=6, rx=2, class_="ci"),
-        tag("circle", cx=at(value), cy=7, r=3.5, class_="ci-mean"), viewBox="0 0 100 14", width=100, height=14,
+        tag("rect", x=at(low), y=3, width=max(1.0, at(high) - at(low)), height=8, class_="ci"),
+        tag("path", d=f"M{at(value):.1f} 1V13", class_="ci-mean"), viewBox="0 0 100 14", width=120, height=17,
         aria_hidden="true",
     )  # fmt: skip
     return tag("span", bar, " ", tag("small", f"{percent(low)} to {percent(high)}"), class_="interval-cell")
@@ -133,7 +136,11 @@ def _state(run: Run) -> tuple[str, str]:
         return "finished", f"{done} {name}" if done else ""
     of = f"{done} of {total} {name}" if total else f"{done} {name}"
     recent = [row["step_s"] for row in rows[-5:] if finite(row.get("step_s"))]
-    left = f", about {duration((total - done) * sum(recent) / len(recent))} left" if recent and total else ""
+    left = (
+        f", about {duration((total - done) * sum(recent) / len(recent))} left"
+        if recent and total and done < total
+        else ""
+    )
     return "not finished", of + left
 
 

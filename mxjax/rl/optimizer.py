@@ -111,7 +111,8 @@ def init_state(
     Optimiser states: one per role that the mode trains; in mode "coupled" on a shared policy a single "coupled" one;
     in mode "sft" one called "sft" on a shared policy, else one per policy. They are laid out like the parameters.
     The state owns its arrays (updates donate them): parameters that two policies share are copied, and a caller who
-    still needs `policies` keeps a copy. Raises ValueError for an unknown mode or other policy names.
+    still needs `policies` keeps a copy. From `jax.ShapeDtypeStruct` leaves it makes a state of such, to restore into.
+    Raises ValueError for an unknown mode or other policy names.
     """
     names = set(policies)
     if names not in ({SHARED}, set(ROLES)):
@@ -153,13 +154,17 @@ def optimizer_shardings(optimizer: optax.GradientTransformation, params: Any, sh
 
 
 def init_optimizer(optimizer: optax.GradientTransformation, params: Any) -> Any:
-    """A fresh optimiser state, laid out like `params` (arrays)."""
-    first = jax.tree.leaves(params)[0].sharding
-    out_shardings = None
-    if isinstance(first, jax.sharding.NamedSharding):
-        replicated = jax.sharding.NamedSharding(first.mesh, jax.sharding.PartitionSpec())
-        out_shardings = optimizer_shardings(optimizer, params, jax.tree.map(lambda p: p.sharding, params), replicated)
-    return jax.jit(optimizer.init, out_shardings=out_shardings)(params)
+    """A fresh optimiser state, laid out like `params`; abstract if they are."""
+    leaf = jax.tree.leaves(params)[0]
+    shardings = None
+    if isinstance(leaf.sharding, jax.sharding.NamedSharding):
+        replicated = jax.sharding.NamedSharding(leaf.sharding.mesh, jax.sharding.PartitionSpec())
+        shardings = optimizer_shardings(optimizer, params, jax.tree.map(lambda p: p.sharding, params), replicated)
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return jax.jit(optimizer.init, out_shardings=shardings)(params)
+    state = jax.eval_shape(optimizer.init, params)
+    placed = lambda struct, sharding: jax.ShapeDtypeStruct(struct.shape, struct.dtype, sharding=sharding)
+    return state if shardings is None else jax.tree.map(placed, state, shardings)
 
 
 def reset_moments(optimizer_state: Any, how: str, fresh: Any) -> Any:

@@ -7,7 +7,7 @@ A *segment* is one LLM call: the exact ids sent, the exact ids sampled. An *exec
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,18 @@ class Question:
     tests: Sequence[Mapping[str, Any]] | None = None
     source: str = ""
     split: str = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A user's own task, returned by the function that a `module:function` spec names.
+
+    `questions` are the questions, or a function `(split, seed) -> questions`. `verify(question, answer)` returns a
+    `rewards.Verdict`, a bool or a number in [0, 1]; None: answers are compared with the gold answers.
+    """
+
+    questions: Sequence[Question] | Callable[[str, int], Iterable[Question]]
+    verify: Callable[[Question, str], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

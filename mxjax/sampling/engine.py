@@ -336,8 +336,12 @@ class Engine:
         del self._lives[live.handle.id]
         return completion
 
+    def reset_stats(self) -> None:
+        """Starts the counters of `stats` anew; compiles are kept."""
+        self._counters.clear()
+
     def stats(self) -> dict[str, float]:
-        """Counters since warm-up: requests, tokens and seconds of device programs by phase, tokens/s, compiles."""
+        """Since warm-up or `reset_stats`: requests, tokens and device seconds by phase, tokens/s; all compiles."""
         c = self._counters
         slot_steps = c["decode_calls"] * self.slots
         return {

@@ -95,16 +95,14 @@ def ssh(command):
 def test_create_takes_the_runtime_of_the_type(shell, kind, runtime):
     done = shell.script("create", *WHERE, "--type", kind)
     assert (done.returncode, done.stderr) == (0, "")
-    assert shell.calls() == [
-        [*TPU_VM, "create", "my-tpu", f"--accelerator-type={kind}", f"--version={runtime}", ZONE]
-    ]
+    choices = [f"--accelerator-type={kind}", f"--version={runtime}"]
+    assert shell.calls() == [[*TPU_VM, "create", "my-tpu", *choices, ZONE]]
 
 
 def test_create_with_every_option(shell):
     shell.script("create", *WHERE, "--type=v6e-8", "--version", "v9", "--spot", "--project", "my-project")
-    assert shell.calls() == [
-        [*TPU_VM, "create", "my-tpu", "--accelerator-type=v6e-8", "--version=v9", "--spot", ZONE, "--project=my-project"]
-    ]
+    choices = ["--accelerator-type=v6e-8", "--version=v9", "--spot"]
+    assert shell.calls() == [[*TPU_VM, "create", "my-tpu", *choices, ZONE, "--project=my-project"]]
 
 
 def test_create_of_several_hosts_says_what_that_means(shell):
@@ -122,10 +120,8 @@ def test_status_logs_delete(shell):
     assert logs == ssh(command_of(logs)) and "tail -n 7 log" in command_of(logs)
     assert shell.script("delete", *WHERE).returncode == 0
     assert shell.script("delete", *WHERE, "--yes").returncode == 0
-    assert shell.calls() == [
-        [*TPU_VM, "delete", "my-tpu", ZONE],
-        [*TPU_VM, "delete", "my-tpu", "--quiet", ZONE],
-    ]
+    delete = [*TPU_VM, "delete", "my-tpu"]
+    assert shell.calls() == [[*delete, ZONE], [*delete, "--quiet", ZONE]]
 
 
 def test_run_asks_for_the_type_unless_it_is_given(shell):

@@ -1,0 +1,255 @@
+"""The page of a run: whole, well formed, self-contained, deaf to what models write, and content with what is there."""
+
+import html.parser
+import json
+import os
+import subprocess
+import sys
+
+import made_up
+import pytest
+import runs
+
+from mxjax.config import UserError
+from mxjax.report import write_report
+from mxjax.report.data import read_run
+from mxjax.report.episodes import choose_pairs, node_name
+from mxjax.report.html import clean, shorten, tag
+
+PAYLOAD = "</pre></style></title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x00\x1b\ud800\u202e"
+VOID = {"meta", "br"}
+
+
+class Page(html.parser.HTMLParser):
+    """Parses a page; fails on unbalanced tags; keeps elements with attributes, and the visible text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+
+    def handle_endtag(self, name):
+        assert self.open and self.open[-1] == name, f"</{name}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.text += data
+
+    def count(self, name):
+        return sum(element == name for element, _ in self.elements)
+
+
+def report(workdir):
+    """The report of a workdir, parsed, once it is known to load nothing and to run only its own script."""
+    path = write_report(str(workdir))
+    text = path.read_text()
+    page = Page(text)
+    assert page.count("script") == page.count("style") == 1
+    assert not {name for name, _ in page.elements} & {"img", "link", "iframe", "object", "a", "base", "form", "image"}
+    for name, attributes in page.elements:
+        for key, value in attributes.items():
+            assert not key.startswith("on") and key not in ("src", "href", "xlink:href", "srcset", "action"), name
+            assert key == "content" or "url(" not in (value or "") or value.startswith("url(#")
+    style, script = (text.split(f"<{n}>")[1].split(f"</{n}>")[0] for n in ("style", "script"))
+    assert "http" not in style + script and "@import" not in style and "url(" not in style
+    assert not any(ord(c) < 32 and c not in "\n\t" for c in text)
+    assert len(text) < 700_000
+    return page
+
+
+@pytest.fixture
+def run(tmp_path):
+    return made_up.write_run(tmp_path / "run")
+
+
+def test_a_finished_run_shows_everything(run):
+    page = report(run)
+    assert page.count("figure") == 18
+    for name in ("Reward by role", "Held-out accuracy", "Valid designs", "Patterns", "Calls", "Tokens", "Clip fraction",
+                 "Approximate KL", "Entropy", "Gradient norm", "Groups without spread", "Sampling speed",
+                 "Time per step", "Loss"):  # fmt: skip
+        assert name in page.text
+    assert "Nothing to draw" not in page.text and "not there yet" not in page.text.lower()
+    for fact in (
+        "finished",
+        "mxjax train",
+        "1 x cpu",
+        "jax 0.10.2",
+        "2 min 00 s",
+        "16 min 40 s",
+        "20\u00a0% → 80\u00a0%",
+    ):
+        assert fact in page.text
+    assert "+60.0 points" in page.text
+
+
+def test_the_table_has_every_row_and_its_interval(run):
+    page = report(run)
+    body = page.text.split("failures")[1].split("Learning")[0]
+    for cell in (
+        "step 0single",
+        "step 0designed",
+        "step 20single",
+        "step 20designed",
+        "70\u00a0% to 90\u00a0%",
+        "error 2",
+    ):
+        assert cell in body
+    bars = [a for name, a in page.elements if name == "rect" and a.get("class") == "ci"]
+    assert [(float(bar["x"]), round(float(bar["width"]), 1)) for bar in bars][-1] == (68.4, 18.4)
+    assert len(bars) == 4
+
+
+def test_episodes_are_those_whose_outcome_changed(run):
+    page = report(run)
+    episodes = page.text.split("Episodes before and after")[1]
+    assert episodes.count("gold answer") == 2
+    assert "40 - 4 + 4" in episodes and "6 - 9" in episodes
+    assert "12 + 7 - 3" not in episodes  # right before and after
+    assert "the text holds no script" in episodes
+    assert "workflow/reflection/a.2#1" in episodes and "FINAL ANSWER: \\boxed{-3}" in episodes
+    assert episodes.index("workflow/vote/a#1") < episodes.index("workflow/vote/b#1") < episodes.index("vote/c#1")
+
+
+def test_pairs_share_their_question():
+    tree = lambda id, correct: {"question": {"id": id}, "designs": [{"executions": [{"correct": correct}]}]}
+    before = [tree("a", 0.0), tree("b", 0.0), tree("c", 1.0), tree("d", 0.0)]
+    after = [tree("d", 1.0), tree("c", 1.0), tree("a", 0.0), tree("x", 1.0)]
+    ids = [(old["question"]["id"], new["question"]["id"]) for old, new in choose_pairs(before, after)]
+    assert ids == [("d", "d"), ("a", "a")]
+    assert choose_pairs(before, ()) == [(before[0], None), (before[1], None)]
+    assert choose_pairs((), ()) == []
+
+
+def test_what_models_write_stays_text(tmp_path):
+    run = made_up.write_run(tmp_path / "run")
+    question = made_up.questions()[1]
+    source = (
+        "from workflow import Workflow, AgentNode\nw = Workflow()\n"
+        f"w.add_node(AgentNode({PAYLOAD!r}, {PAYLOAD!r}))\nw.run(question)\n"
+    )
+    call = {"call_id": PAYLOAD, "prompt": PAYLOAD, "reply": PAYLOAD, "tokens": 3, "finish_reason": PAYLOAD}
+    outcome = {"status": "ok", "reason": PAYLOAD, "correct": 1.0, "reward": 1.4, "answer": PAYLOAD, "calls": [call]}
+    tree = made_up.tree(question, source, [outcome], call=call)
+    tree["question"] |= {"text": PAYLOAD, "source": PAYLOAD, "gold": PAYLOAD}
+    broken = made_up.tree(made_up.questions()[2], PAYLOAD, [{**outcome, "status": PAYLOAD, "answer": ""}], PAYLOAD)
+    made_up.write_jsonl(run / "episodes" / "eval_20_designed.jsonl", [tree, broken])
+    row = {**made_up.eval_row(20, PAYLOAD, 0.5), "benchmark": PAYLOAD, "when": PAYLOAD, "failures": {PAYLOAD: 1}}
+    with (run / "metrics.jsonl").open("a") as file:
+        bad = {**made_up.rl_row(20, PAYLOAD, 20), "patterns": {PAYLOAD: 1.0}}
+        file.write(json.dumps(row) + "\n" + json.dumps(bad) + "\n")
+    page = report(run)
+    assert page.text.count("<script>alert(1)</script>") > 15
+
+
+def test_invisible_characters_become_visible():
+    assert clean("a\x00b\x1bc\x7f\r\nd\te") == "a␀b␛c␡\nd\te"
+    assert clean("\ud800\u202e\u200b") == "\\ud800\\u202e\\u200b"
+    assert tag("p", "<&>", class_='"') == '<p class="&#34;">&lt;&amp;&gt;</p>'
+
+
+def test_long_texts_are_cut_so_that_the_page_stays_small(tmp_path):
+    run = made_up.write_run(tmp_path / "run", steps=400, stage_length=30, cold=2400)
+    for file in (run / "episodes").iterdir():
+        trees = [json.loads(line) for line in file.read_text().splitlines()]
+        for tree in trees:
+            for outcome in tree["designs"][0]["executions"]:
+                call = {"call_id": "a#1", "prompt": "p" * 40_000, "reply": "r" * 30_000, "tokens": 8192}
+                outcome["calls"] = [call] * 60
+        made_up.write_jsonl(file, trees)
+    page = report(run)
+    assert "36 more calls are not shown" in page.text and "characters left out" in page.text
+    assert shorten("x" * 10, 10) == "x" * 10 and "91 characters left out" in shorten("x" * 100, 9)
+
+
+def test_a_run_that_is_going(tmp_path):
+    run = made_up.write_run(tmp_path / "run", steps=20, finished=False)
+    rows = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(rows[:15]) + rows[15][:40])  # a writer was interrupted
+    page = report(run)
+    assert "not finished" in page.text and "13 of 20 RL steps, about 5 min 50 s left" in page.text
+    assert "written when the run ends" in page.text
+    assert "step 0single" in page.text  # rows of the table come from the metrics meanwhile
+    assert page.text.count("Not there yet.") == 2
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["episodes"], "No evaluation of designs has saved its episodes yet."),
+        (["cold_start"], "No cold start is known"),
+        (["metrics.jsonl", "cold_start"], "No step of reinforcement learning has been logged yet."),
+        (["metrics.jsonl", "results.json"], "No system has been evaluated yet."),
+        (["results.json", "config.json", "episodes", "cold_start"], "No cold start is known"),
+        (["config.json"], "finished"),
+    ],
+)
+def test_missing_pieces_are_said(run, gone, said):
+    for name in gone:
+        path = run / name
+        path.rename(path.with_name("gone_" + name))
+    assert said in report(run).text
+
+
+def test_a_cold_start_alone(run):
+    (run / "config.json").rename(run / "cold_start" / "config.json")
+    page = report(run / "cold_start")
+    assert "300 of 300 cold start steps" in page.text and "Loss" in page.text
+
+
+def test_broken_files_are_missing_files(run):
+    (run / "results.json").write_text('{"schema": 1, "rows": [')
+    (run / "config.json").write_text("[]")
+    (run / "episodes" / "eval_20_designed.jsonl").write_bytes(b'{"question": \xff\n[1]\n')
+    page = report(run)
+    assert "not finished" in page.text
+
+
+def test_what_is_no_workdir_is_the_users_mistake(tmp_path):
+    with pytest.raises(UserError, match="no workdir"):
+        write_report(str(tmp_path))
+    with pytest.raises(UserError, match="no workdir"):
+        write_report(str(tmp_path / "absent"))
+
+
+def test_rows_of_an_evaluation_are_added(run):
+    (run / "evaluation").mkdir()
+    later = {**made_up.eval_row(0, "vote", 0.6), "benchmark": "gsm8k"}
+    del later["when"]
+    (run / "evaluation" / "results.json").write_text(json.dumps({"rows": [later]}))
+    rows = read_run(run).rows
+    assert len(rows) == 5 and rows[-1]["when"] == "mxjax evaluate" and rows[-1]["benchmark"] == "gsm8k"
+
+
+def test_it_needs_no_device(run):
+    """A report is made while the run holds the accelerator: a platform that does not exist must not matter."""
+    code = f"from mxjax.report import write_report; print(write_report({str(run)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "JAX_PLATFORMS": "none_such"}, text=True,
+                          capture_output=True, cwd=runs.ROOT)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(run / "report.html")
+
+
+def test_a_real_run():
+    folder = runs.tiny_run()
+    page = report(folder)
+    assert "finished" in page.text and "2 RL steps" in page.text
+    assert page.count("article") == 2
+    assert "step 2single" in page.text and "step 2designed" in page.text
+    assert "Loss" in page.text  # of its cold start
+    assert "cold start steps" in report(folder / "cold_start").text
+
+
+def test_node_names():
+    assert node_name("workflow/reflection/a.2#1") == "a" and node_name("design") == "design"
