@@ -18,6 +18,7 @@ VERBS = {
     "sft": "cold start: supervised fine-tuning on filtered trajectories",
     "evaluate": "a checkpoint on benchmarks, by one or more systems",
     "solve": "answer one question and show the design and every call",
+    "report": "rebuild report.html of a workdir, also while its run is going",
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
     "doctor": "what this machine has, or whether a workdir is sound",
 }
@@ -66,6 +67,8 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("destination", help="a new directory")
         add("--to", choices=("hf", "orbax"), help="default: hf from a workdir, else orbax")
         add("--role", help="which policy of a split run")
+    if verb == "report":
+        add("workdir")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):
@@ -121,9 +124,11 @@ def _run_config(verb: str, argv: Sequence[str]):
 def _train(argv: Sequence[str]) -> int:
     config, quiet = _run_config("train", argv)
     from mxjax.evaluate import table
+    from mxjax.report import write_report
     from mxjax.train import train
 
     print(table(train(config, quiet)))
+    print(f"report: {write_report(config.workdir)}")
     return 0
 
 

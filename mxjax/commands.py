@@ -1,4 +1,4 @@
-"""The verbs that use a trained checkpoint or look at the machine: evaluate, solve, convert, doctor.
+"""The verbs that use a trained checkpoint or look at a run or the machine: evaluate, solve, report, convert, doctor.
 
 Each takes the parsed arguments and returns the exit status.
 """
@@ -21,6 +21,7 @@ from mxjax.data import load_benchmark
 from mxjax.evaluate import evaluate as evaluate_system
 from mxjax.evaluate import parse_system, table
 from mxjax.mas import Limits
+from mxjax.report import write_report
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rollout import Question, QuestionTree, Role, collect
 from mxjax.runs import make_roles, make_run_reward, question_pools, read_record, workdir_prompts, write_workdir
@@ -161,6 +162,12 @@ def convert(args: argparse.Namespace) -> int:
     says = {"hf": "config.json, model.safetensors and tokenizer files, for transformers",
             "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
     print(f"{target}: {says[form]}")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """`mxjax report WORKDIR`: rebuilds report.html from the files of the run so far."""
+    print(write_report(args.workdir))
     return 0
 
 

@@ -31,7 +31,8 @@ def test_help_lists_the_verbs(capsys):
 
 def test_a_run_leaves_the_files_that_are_promised(workdir):
     names = {path.name for path in workdir.iterdir()}
-    assert names >= {"config.json", "tokenizer", "checkpoints", "metrics.jsonl", "episodes", "results.json"}
+    files = {"config.json", "tokenizer", "checkpoints", "metrics.jsonl", "episodes", "results.json", "report.html"}
+    assert names >= files
     results = json.loads((workdir / "results.json").read_text())
     assert results["schema"] == 1 and len(results["rows"]) == 4
     wanted = {"system", "benchmark", "n", "samples", "accuracy", "ci95", "valid_design_rate", "calls", "failures"}

@@ -71,7 +71,7 @@ def learning_curves(run: Run) -> Markup:
     note = "Shaded: which role each stage trained. Lines of a role stop where the other role was trained."
     charts = lambda specs: [metric_chart(spec, run.rl, stages) for spec in specs]
     patterns = share_chart("Patterns", [(row["step"], row.get("patterns") or {}) for row in run.rl], stages)
-    speed = Chart("Sampling speed", "tokens per second, mean since the start", (
+    speed = Chart("Sampling speed", "tokens per second of decoding", (
         ("sampled", "engine_decode_tokens_per_s", EXECUTOR),))  # fmt: skip
     seconds = Chart("Time per step", "seconds", (("rollout", "rollout_s", 4), ("update", "update_s", 5)))
     timed = [{**row, "update_s": _update_seconds(row)} for row in run.rl]

@@ -30,7 +30,7 @@ def write_report(workdir: epath.PathLike) -> epath.Path:
     target = epath.Path(workdir) / "report.html"
     page = render(read_run(workdir))
     temporary = target.with_name("report.html.tmp")
-    temporary.write_text(page)
+    temporary.write_bytes(page.encode())
     temporary.replace(target)
     return target
 

@@ -120,7 +120,7 @@ def interval_bar(value: float | None, interval: Sequence[float] | None) -> Marku
     bar = tag(
         "svg", tag("path", d="M4 7H96M4 3V11M96 3V11", class_="track"),
         tag("rect", x=at(low), y=3, width=max(1.0, at(high) - at(low)), height=8, class_="ci"),
-        tag("path", d=f"M{at(value):.1f} 1V13", class_="ci-mean"), viewBox="0 0 100 14", width=120, height=17,
+        tag("path", d=f"M{at(value):.1f} 1V13", class_="ci-mean"), viewBox="0 0 100 14", width=100, height=14,
         aria_hidden="true",
     )  # fmt: skip
     return tag("span", bar, " ", tag("small", f"{percent(low)} to {percent(high)}"), class_="interval-cell")

@@ -53,7 +53,7 @@ class Page(html.parser.HTMLParser):
 def report(workdir):
     """The report of a workdir, parsed, once it is known to load nothing and to run only its own script."""
     path = write_report(str(workdir))
-    text = path.read_text()
+    text = path.read_bytes().decode()
     page = Page(text)
     assert page.count("script") == page.count("style") == 1
     assert not {name for name, _ in page.elements} & {"img", "link", "iframe", "object", "a", "base", "form", "image"}
