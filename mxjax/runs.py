@@ -88,24 +88,18 @@ def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: dict(value) if isinstance(value, ConfigDict) else value for key, value in spec.items()}
 
 
-def open_workdir(
-    config: ConfigDict, kind: str, model: models.ModelConfig, tokenizer: models.Tokenizer, ignore: Sequence[str] = ()
-) -> Workdir:
-    """The run's workdir with config.json, tokenizer and prompt files: all that serving a checkpoint needs.
+def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> Workdir:
+    """The run's workdir. Raises UserError when it belongs to a run of another kind or with other settings.
 
-    Raises UserError when the workdir belongs to another config or kind of run; what a checkpoint was made with is
-    never overwritten. `ignore` names the top-level keys that this kind of run does not read.
+    `ignore` names the top-level keys that this kind of run does not read.
     """
     with user_errors():
         workdir = Workdir(config.workdir)
-    record = run_record(config, kind, dataclasses.asdict(model))
-    path = workdir.path / "config.json"
-    if path.exists():
+    if (workdir.path / "config.json").exists():
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:
             raise UserError(f"{workdir.path} holds a run of mxjax {earlier['kind']}; choose another --workdir")
-        changed = set(_differences(earlier["config"], record["config"], {*MAY_CHANGE, *PROMPTS, *ignore}))
-        changed |= {f"model.{name}" for name in _differences(earlier["model"], record["model"], ())}
+        changed = set(_differences(earlier["config"], to_json(config), {*MAY_CHANGE, *PROMPTS, *ignore}))
         for name, prompt in workdir_prompts(workdir.path, earlier).items():
             if mas.load_prompts(prompt) != mas.load_prompts(config.roles[name].prompt):
                 changed.add(f"roles.{name}.prompt")
@@ -114,15 +108,24 @@ def open_workdir(
                 f"{workdir.path} belongs to a run with other settings of {', '.join(sorted(changed))}; "
                 "set them back, or choose another --workdir"
             )
+    return workdir
+
+
+def describe_run(
+    workdir: Workdir, config: ConfigDict, kind: str, model: models.ModelConfig, tokenizer: models.Tokenizer
+) -> None:
+    """Writes config.json, tokenizer and prompt files: all that serving a checkpoint needs.
+
+    Once there is a checkpoint nothing is written: what it was made with stays.
+    """
     if checkpoint.latest_step(workdir.checkpoints) is not None:
-        return workdir
+        return
     tokenizer.save(workdir.path / "tokenizer")
     for name, role in config.roles.items():
         if role.prompt.endswith(".toml"):
             (workdir.path / "prompts").mkdir(exist_ok=True)
             (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
-    workdir.write_json("config.json", record)
-    return workdir
+    workdir.write_json("config.json", run_record(config, kind, dataclasses.asdict(model)))
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:
@@ -147,7 +150,8 @@ def saved_model(workdir: str) -> tuple[models.ModelConfig, models.Tokenizer] | N
 def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDict) -> None:
     """A workdir that holds `policy` as its only checkpoint, to be served with the prompts and limits of `config`."""
     config.workdir = str(path)
-    workdir = open_workdir(config, "convert", policy.config, policy.tokenizer)
+    workdir = Workdir(path)
+    describe_run(workdir, config, "convert", policy.config, policy.tokenizer)
     meta = {"step": 0, "stage": "", "seed": config.seed, "config": to_json(config)}
     checkpoint.save(workdir.checkpoints, {"params": {"shared": dict(policy.params)}, "meta": meta}, 0)
 

@@ -24,16 +24,17 @@ from mxjax.rl import Learner, TrainingSegment, make_optimizer, sft_loss, trainin
 from mxjax.rollout import Question
 from mxjax.runs import (
     check_config,
+    check_workdir,
     checkpoints,
+    describe_run,
     load_policy,
-    open_workdir,
     question_pools,
     run_mesh,
     save_state,
     saved_model,
     start_state,
 )
-from mxjax.telemetry import Workdir, progress_bar
+from mxjax.telemetry import progress_bar
 
 ROLES = ("system", "user", "assistant")
 NOT_READ = ("rl", "rollout", "reward", "eval", "engine")
@@ -47,7 +48,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     """
     check_config(config)
     started, settings, mesh = time.monotonic(), config.sft, run_mesh(config)
-    workdir = Workdir(config.workdir)
+    workdir = check_workdir(config, "sft", NOT_READ)
     if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
         return {}
     conversations = load_examples(config, question_pools(config).train)
@@ -69,7 +70,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
-    workdir = open_workdir(config, "sft", cfg, tokenizer, NOT_READ)
+    describe_run(workdir, config, "sft", cfg, tokenizer)
     data_s, metrics = time.monotonic() - started, {}
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:

@@ -38,11 +38,12 @@ from mxjax.rl import (
 from mxjax.rollout import Design, Question, QuestionTree, collect
 from mxjax.runs import (
     check_config,
+    check_workdir,
     checkpoints,
+    describe_run,
     load_policy,
     make_roles,
     make_run_reward,
-    open_workdir,
     question_pools,
     run_mesh,
     save_state,
@@ -63,7 +64,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     if jax.process_count() > 1:
         raise UserError("training runs in one process so far; start it on one host")
     check_config(config)
-    rl, mesh = config.rl, run_mesh(config)
+    rl, mesh, workdir = config.rl, run_mesh(config), check_workdir(config, "train", ignore=("sft",))
     pools, reward, limits = question_pools(config), make_run_reward(config), Limits(**config.rollout.limits)
     benchmarks = load_benchmarks(config, pools)
     names = ROLES if rl.split_policy else ("shared",)
@@ -79,7 +80,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     with user_errors():
         stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
         learner = make_learner(config, cfg, mesh)
-    workdir = open_workdir(config, "train", cfg, tokenizer, ignore=("sft",))
+    describe_run(workdir, config, "train", cfg, tokenizer)
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
         state = start_state(checkpointer, params, learner.optimizer, rl.mode)

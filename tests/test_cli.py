@@ -127,7 +127,7 @@ def test_mistakes_get_one_sentence(workdir, tmp_path, capsys):
         "sft.examples=jsonl:/": "not a file",
     }.items():
         assert named in fails(capsys, "sft", *config, f"--config.{setting}"), setting
-    assert not (tmp_path / "new" / "config.json").exists()
+    assert not any((tmp_path / "new").iterdir())
     (tmp_path / "file").write_text("")
     at_a_file = ("--config", "configs/tiny.py", "--workdir", tmp_path / "file" / "run", "--quiet")
     assert "file" in fails(capsys, "train", *at_a_file, f"--config.init={workdir / 'cold_start'}")
@@ -186,9 +186,12 @@ def test_a_relative_workdir_and_continuing_without_init(workdir, tmp_path):
     assert not (ROOT / "checkpoints").exists()
 
 
-def test_a_run_of_another_kind_is_refused(workdir, capsys):
+def test_a_run_of_another_kind_or_cold_start_is_refused(workdir, capsys):
     init = f"--config.init={workdir / 'cold_start'}"
     assert "mxjax sft" in fails(capsys, *tiny("train", workdir / "cold_start", init))
+    assert "sft.steps" in fails(capsys, *tiny("sft", workdir / "cold_start", "--config.sft.steps=5"))
+    assert cli.main([str(a) for a in tiny("sft", workdir / "cold_start")]) == 0
+    assert "already trained" in capsys.readouterr().out
 
 
 def test_a_workdir_of_other_settings_is_refused(workdir, capsys):
