@@ -54,5 +54,5 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 
 system-deps:
-	@echo "Installing Debian packages: bubblewrap (sandbox level A)"
-	apt-get update -qq && apt-get install -y -qq bubblewrap
+	@echo "Installing Debian packages: bubblewrap (sandbox level A), shellcheck (tests of launch/)"
+	apt-get update -qq && apt-get install -y -qq bubblewrap shellcheck

@@ -83,6 +83,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--limit", type=int, help="questions per benchmark")
         add("--output", default="", help="where results.json goes; default beside the checkpoint")
         add("--resume", action="store_true", help="keep the rows that --output already has")
+        add("--quiet", action="store_true", help="no progress bar")
         add("--data_dir", help="where prepared benchmark files lie")
     return parser.parse_args(argv)
 
@@ -108,7 +109,8 @@ def _run_config(verb: str, argv: Sequence[str]):
         unparsed = values(["mxjax", *argv])[1:]
         config = values.config
     except Exception as error:  # a config file is a program: anything can go wrong in it
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+        first_line = (message or type(error).__name__).strip().splitlines()[0]
         raise UserError(f"cannot read the configuration: {first_line}") from None
     if not isinstance(config, ConfigDict) or set(config) != set(default_config()):
         raise UserError(f"the get_config() of {file} must start from mxjax.config.default_config()")

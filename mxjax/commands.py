@@ -80,7 +80,7 @@ def evaluate(args: argparse.Namespace) -> int:
     done, started = {(row["system"], row["benchmark"]) for row in rows}, time.monotonic()
     reward, decode = make_run_reward(config), roles["executor"].engine.tokenizer.decode
     roles["executor"].engine.warmup()
-    with progress_bar() as bar:
+    with progress_bar(args.quiet) as bar:
         for name, system in itertools.product(names, systems):
             if (system, name) in done:
                 continue

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mxjax import __version__
@@ -216,5 +217,6 @@ def progress_bar(quiet: bool = False) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
         disable=quiet or jax.process_index() != 0,
     )
