@@ -109,8 +109,8 @@ def _run_config(verb: str, argv: Sequence[str]):
         unparsed = values(["mxjax", *argv])[1:]
         config = values.config
     except Exception as error:  # a config file is a program: anything can go wrong in it
-        message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-        first_line = (message or type(error).__name__).strip().splitlines()[0]
+        message = str(error).replace("\\n", " ").replace("\\'", "'")  # config_flags quotes the text of a KeyError
+        first_line = (message or type(error).__name__).strip("' ").splitlines()[0]
         raise UserError(f"cannot read the configuration: {first_line}") from None
     if not isinstance(config, ConfigDict) or set(config) != set(default_config()):
         raise UserError(f"the get_config() of {file} must start from mxjax.config.default_config()")
