@@ -75,7 +75,7 @@ def main():
         policy.config, make_optimizer(), loss=sft_loss, roles=("sft",), row_length=settings.row_length,
         microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
     )  # fmt: skip
-    taught = init_state({"shared": policy.params}, student.optimizer, "sft")
+    taught = init_state({"shared": jax.tree.map(jax.numpy.copy, policy.params)}, student.optimizer, "sft")
     roles = make_roles(config, {"shared": policy})
     learner, reward, limits = make_learner(config, policy.config, None), make_reward(), Limits(**config.rollout.limits)
     engines = {"shared": roles["executor"].engine}
