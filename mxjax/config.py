@@ -25,7 +25,7 @@ def user_errors() -> Iterator[None]:
     """Turns the exception of a wrong setting or file into a UserError: its message, on one line."""
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
@@ -103,7 +103,7 @@ def default_config() -> ConfigDict:
                 "agent_text": "You are a careful solver. Work step by step.",  # of agents in fixed systems
             },
             "checkpoint": {"every": 50, "keep": 2},
-            "telemetry": {"episodes_every": 10},
+            "telemetry": {"episodes_every": 10, "tensorboard": False, "wandb": ""},  # wandb: a project's name
         }
     )  # fmt: skip
 

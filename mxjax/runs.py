@@ -95,6 +95,7 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
     """
     with user_errors():
         workdir = Workdir(config.workdir)
+        workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
     if (workdir.path / "config.json").exists():
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:

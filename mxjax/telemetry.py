@@ -6,11 +6,12 @@ Only process 0 writes. Files go through `etils.epath`, so a workdir may be a buc
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -69,6 +70,7 @@ class Workdir:
         self.path = absolute(path)
         self._started = time.monotonic()
         self._writes = jax.process_index() == 0
+        self._mirrors: list[Callable[[int, dict[str, float]], None]] = []
         if self._writes:
             self.path.mkdir(parents=True, exist_ok=True)
 
@@ -76,6 +78,23 @@ class Workdir:
     def checkpoints(self) -> epath.Path:
         """Where the checkpointer works."""
         return self.path / "checkpoints"
+
+    def mirror(self, tensorboard: bool = False, wandb: str = "") -> None:
+        """Also sends the numbers of metrics lines to TensorBoard files here, or to a project of Weights & Biases.
+
+        Raises ImportError, with the command to install it, for one that is asked for and absent.
+        """
+        if not self._writes:
+            return
+        try:
+            if tensorboard:
+                writer = importlib.import_module("tensorboardX").SummaryWriter(str(self.path / "tensorboard"))
+                self._mirrors.append(lambda step, row: [writer.add_scalar(name, row[name], step) for name in row])
+            if wandb:
+                run = importlib.import_module("wandb").init(project=wandb, name=self.path.name, dir=str(self.path))
+                self._mirrors.append(lambda step, row: run.log({**row, "step": step}))
+        except ModuleNotFoundError as error:
+            raise ImportError(f"telemetry needs {error.name}; pip install 'mxjax[log]'") from None
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a whole JSON file."""
@@ -86,6 +105,9 @@ class Workdir:
         """Appends one line {step, stage, phase, time_s, ...} to metrics.jsonl; time_s counts from this start."""
         row = {"step": step, "stage": stage, "phase": phase, "time_s": time.monotonic() - self._started, **metrics}
         self._append("metrics.jsonl", [row])
+        numbers = {f"{phase}/{name}": value for name, value in row.items() if isinstance(value, int | float)}
+        for send in self._mirrors:
+            send(step, numbers)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All metrics lines so far; a last line cut by a kill is left out."""

@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from rollout.scripted import TOKENIZER
 from rollout.test_tree import GOOD, VOTE, is_designer, rollout
 
@@ -44,6 +47,19 @@ def test_episodes_hold_every_id_and_read_as_text(tmp_path):
     )
     text = (tmp_path / "episodes" / "7.txt").read_text()
     assert "12 + 7 - 3" in text and "EnsembleNode" in text and "boxed{16}" in text and "reward 1.40" in text
+
+
+def test_numbers_are_mirrored_to_tensorboard_and_an_absent_mirror_is_named(tmp_path, monkeypatch):
+    sent = []
+    writer = SimpleNamespace(add_scalar=lambda name, value, step: sent.append((name, value, step)))
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: writer))
+    workdir = Workdir(tmp_path)
+    workdir.mirror(tensorboard=True)
+    workdir.log(3, "executor", "rl", {"reward": 0.5, "patterns": {"vote": 1.0}})
+    assert ("rl/reward", 0.5, 3) in sent and not any("patterns" in name or "stage" in name for name, _, _ in sent)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ImportError, match=r"mxjax\[log\]"):
+        workdir.mirror(wandb="project")
 
 
 def test_text_that_utf8_cannot_hold_does_not_stop_the_run(tmp_path):
