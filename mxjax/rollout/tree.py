@@ -126,8 +126,8 @@ class _Rollout:
             for call in calls:
                 if isinstance(call, mas.ToolCall):
                     at_once[call.id] = self._use_tool(call)
-                elif not self._ask_executor(q, run, call):
-                    at_once[call.id] = mas.Reply("", error="prompt_too_long")
+                elif refusal := self._ask_executor(q, run, call):
+                    at_once[call.id] = mas.Reply("", error=refusal)
             calls = run.script.advance(at_once) if at_once else ()
         if run.script.result is not None:
             self._finish(q, run)
@@ -138,8 +138,8 @@ class _Rollout:
         except Exception as error:  # a tool's failure is the script's to handle, never the rollout's
             return mas.Reply("", error=f"{type(error).__name__}: {error}")
 
-    def _ask_executor(self, q: int, run: _Run, call) -> bool:
-        """Submits one agent call; False when its prompt does not fit the engine."""
+    def _ask_executor(self, q: int, run: _Run, call) -> str:
+        """Submits one agent call; says why when it cannot: its prompt does not fit, or its settings make no sense."""
         engine = self.roles[EXECUTOR].engine
         if call.parent in run.calls:
             earlier, ids = run.calls[call.parent]
@@ -148,8 +148,12 @@ class _Rollout:
             ids = engine.tokenizer.chat_ids(call.messages)
         ids = np.array(ids, np.int32)
         if ids.size >= engine.max_len:
-            return False
-        sampling = self._sampling(EXECUTOR, q, run.design, run.index, call.id).replace(**call.sampling)
+            return "prompt_too_long"
+        sampling = self._sampling(EXECUTOR, q, run.design, run.index, call.id)
+        try:
+            sampling = _overridden(sampling, call.sampling)
+        except (TypeError, ValueError, OverflowError):  # the script's own numbers, which may be anything
+            return "impossible_sampling"
 
         def replied(completion: Completion) -> None:
             run.segments.append(_segment(EXECUTOR, call.id, call.parent, ids, sampling, completion))
@@ -160,7 +164,7 @@ class _Rollout:
             self._give_out(q, run, run.script.advance({call.id: reply}))
 
         self._send(EXECUTOR, ids, sampling, replied)
-        return True
+        return ""
 
     def _finish(self, q: int, run: _Run) -> None:
         result = run.script.result
@@ -194,6 +198,18 @@ class _Rollout:
                 designs.append(Design(i, segment, source, error, executions))
             trees.append(QuestionTree(question, tuple(designs), self.step))
         return trees
+
+
+def _overridden(sampling: SamplingParams, overrides: Mapping[str, Any]) -> SamplingParams:
+    """The role's settings with those of one agent; a script may ask for fewer tokens, never for more.
+
+    Raises ValueError, TypeError or OverflowError for values that mean nothing.
+    """
+    whole = ("max_tokens", "min_tokens", "top_k")
+    values = {name: int(value) if name in whole else float(value) for name, value in overrides.items()}
+    values["max_tokens"] = min(values.get("max_tokens", sampling.max_tokens), sampling.max_tokens)
+    values["min_tokens"] = min(values.get("min_tokens", sampling.min_tokens), max(values["max_tokens"], 0))
+    return sampling.replace(**values)
 
 
 def _segment(role, call_id, parent, prompt_ids, sampling, completion: Completion) -> Segment:

@@ -209,3 +209,19 @@ def test_wrong_calls_are_refused_in_a_sentence():
         collect([QUESTIONS[0]] * 2, roles, make_reward())
     with pytest.raises(ValueError, match="at least 1"):
         collect(QUESTIONS, roles, make_reward(), designs=0)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["temperature=-1", "temperature=10**400", "temperature=float('nan')", "max_tokens=0", "max_tokens=float('inf')",
+     "top_p=5", "top_k=-7", "min_p=float('nan')", "max_tokens=10**30", "temperature='hot'", "temperature=0.5"],
+)  # fmt: skip
+def test_a_scripts_sampling_settings_cannot_stop_the_rollout(setting):
+    script = mas.parse_design(SINGLE).replace('"Solve.")', f'"Solve.", {setting})')
+    engine = ScriptedEngine(lambda prompt, request: GOOD)
+    role = Role(engine, SamplingParams(max_tokens=50))
+    good = mas.parse_design(SINGLE)
+    (tree,) = collect(QUESTIONS[:1], {"executor": role}, make_reward(), scripts=[script, good], executions=1)
+    assert tree.rewards_MN[1, 0] == 1.4
+    assert tree.rewards_MN[0, 0] in (0, 1.4)
+    assert all(request.sampling.max_tokens <= 50 for request in engine.requests)
