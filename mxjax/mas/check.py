@@ -10,7 +10,6 @@ import ast
 import collections
 import dataclasses
 import hashlib
-import sys
 import warnings as host_warnings
 from typing import Any
 
@@ -23,7 +22,7 @@ from mxjax.mas.library.modules import LIBRARY
 from mxjax.mas.limits import Limits
 
 ALL_MODULES = {**MODULES, **LIBRARY}
-_VERSION = (3, min(12, sys.version_info.minor))
+_VERSION = (3, 11)  # what every host can parse; the f-strings of 3.12 are ours (see the lexer)
 _CACHE: collections.OrderedDict[Any, CheckedDesign] = collections.OrderedDict()
 _CACHE_SIZE = 1024
 

@@ -168,7 +168,8 @@ class _Rollout:
 
     def _finish(self, q: int, run: _Run) -> None:
         result = run.script.result
-        segments = tuple(sorted(run.segments, key=lambda segment: segment.call_id))
+        order = {call.id: place for place, (call, _) in enumerate(run.script.answered)}
+        segments = tuple(sorted(run.segments, key=lambda segment: order[segment.call_id]))
         verdict = self.reward(run.question, result, segments)
         self.executions[q, run.design, run.index] = Execution(
             index=run.index, segments=segments, result=result,

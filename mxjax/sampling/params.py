@@ -6,13 +6,13 @@ Settings carry vLLM's names and defaults, so that a user's sampling dictionary w
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 MAX_STOP_IDS = 8
 MIN_TEMPERATURE = 1e-5  # logits divided by less leave float32
+MAX_TEMPERATURE = 1e4  # beyond it sampling is uniform, and float32 is near its end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class SamplingParams:
         object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
         checks = [
             (
-                self.temperature == 0 or MIN_TEMPERATURE <= self.temperature < math.inf,
-                f"temperature must be 0 (greedy) or a number of at least {MIN_TEMPERATURE}",
+                self.temperature == 0 or MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE,
+                f"temperature must be 0 (greedy) or a number from {MIN_TEMPERATURE} to {MAX_TEMPERATURE:g}",
             ),
             (self.top_k >= -1, "top_k must be a count, or 0 or -1 for all tokens"),
             (0 < self.top_p <= 1, "top_p must be in (0, 1]"),

@@ -213,8 +213,9 @@ def test_wrong_calls_are_refused_in_a_sentence():
 
 @pytest.mark.parametrize(
     "setting",
-    ["temperature=-1", "temperature=10**400", "temperature=float('nan')", "max_tokens=0", "max_tokens=float('inf')",
-     "top_p=5", "top_k=-7", "min_p=float('nan')", "max_tokens=10**30", "temperature='hot'", "temperature=0.5"],
+    ["temperature=-1", "temperature=10**400", "temperature=1e39", "temperature=float('nan')", "max_tokens=0",
+     "max_tokens=float('inf')", "top_p=5", "top_k=-7", "min_p=float('nan')", "max_tokens=10**30", "temperature='hot'",
+     "temperature=0.5"],
 )  # fmt: skip
 def test_a_scripts_sampling_settings_cannot_stop_the_rollout(setting):
     script = mas.parse_design(SINGLE).replace('"Solve.")', f'"Solve.", {setting})')
@@ -225,3 +226,12 @@ def test_a_scripts_sampling_settings_cannot_stop_the_rollout(setting):
     assert tree.rewards_MN[1, 0] == 1.4
     assert tree.rewards_MN[0, 0] in (0, 1.4)
     assert all(request.sampling.max_tokens <= 50 for request in engine.requests)
+
+
+def test_segments_stand_in_the_order_of_the_calls():
+    agents = "".join(f'w.add_node(AgentNode("{name}", "Solve."))\n' for name in "zmabcdefghijk")
+    script = f"from workflow import Workflow, AgentNode\nw = Workflow()\n{agents}w.run(question)\n"
+    engine = ScriptedEngine(lambda prompt, request: GOOD)
+    (tree,) = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[script], executions=1)
+    segments = tree.designs[0].executions[0].segments
+    assert [segment.call_id.split("/")[1][0] for segment in segments] == list("zmabcdefghijk")

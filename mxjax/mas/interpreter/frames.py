@@ -154,7 +154,19 @@ class NativeFrame:
 class Task:
     """A stack of frames that runs on its own; the script is one, each member of a group is another."""
 
-    __slots__ = ("depth", "frame", "group", "limit", "line", "meter", "outcome", "place", "private", "waiting")
+    __slots__ = (
+        "closing",
+        "depth",
+        "frame",
+        "group",
+        "limit",
+        "line",
+        "meter",
+        "outcome",
+        "place",
+        "private",
+        "waiting",
+    )
 
     def __init__(self, frame, group: Group | None, meter: Meter):
         self.frame = frame
@@ -164,6 +176,7 @@ class Task:
         self.meter = meter
         self.depth = 0
         self.waiting = False
+        self.closing: Group | None = None  # a group that has ended and is not yet added up
         self.outcome: Outcome | None = None
         self.limit: str | None = None
         self.line = 0

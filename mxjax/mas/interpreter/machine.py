@@ -158,6 +158,8 @@ class Machine:
 
     def run(self, task: Task):
         """Runs one task until it waits or ends."""
+        if task.closing is not None:
+            self.add_up(task)
         self.task = task
         self.meter = meter = task.meter
         most = self.limits.fuel
@@ -223,23 +225,31 @@ class Machine:
             self.close_group(group)
 
     def close_group(self, group: Group):
-        """All members have ended: adds up what they used and lets the parent go on."""
+        """All members have ended: the parent may go on."""
         parent = group.parent
-        limit = None
-        if group.private:
-            for task in group.tasks:
-                parent.meter.add_since(group.start, task.meter)
-                limit = limit or task.limit
-            limit = limit or self.exceeded(parent.meter)
         outcomes = [task.outcome for task in group.tasks]
         if group.private:
+            parent.closing = group
             self.resume(parent, outcomes)
         else:
             parent.waiting = False
             parent.frame.inbox = outcomes
             self.ready.append(parent)
+
+    def add_up(self, task: Task):
+        """Adds what the members of a task's group used, each on a meter of its own, to the task's.
+
+        Done when the task's turn comes, not when the last member ends: a meter that tasks share then changes in their
+        fixed order, whatever the order in which replies arrived.
+        """
+        group, task.closing = task.closing, None
+        limit = None
+        for member in group.tasks:
+            task.meter.add_since(group.start, member.meter)
+            limit = limit or member.limit
+        limit = limit or self.exceeded(task.meter)
         if limit:
-            parent.frame.inbox = LimitExceeded(limit)
+            task.frame.inbox = LimitExceeded(limit)
 
     def exceeded(self, meter: Meter) -> str | None:
         """The first limit that the sum of what a group used goes over."""
