@@ -15,7 +15,6 @@ import concurrent.futures
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
+
+from mxjax.files import absolute
 
 MANIFEST = "manifest.json"
 META = "meta"
@@ -49,7 +50,7 @@ class Checkpointer:
     def __init__(self, directory: str, keep: int | None = 3):
         if keep is not None and keep < 1:
             raise ValueError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
-        self._root = _absolute(directory)
+        self._root = absolute(directory)
         self._saving: tuple[int, dict] | None = None
         if jax.process_index() == 0:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ def restore(directory: str, like: State, step: int | None = None) -> dict[str, A
       FileNotFoundError: no such directory or step, or no undamaged step is left.
       ValueError: `step` is damaged; an item or leaf is missing; a leaf has another shape or dtype.
     """
-    root = _absolute(directory)
+    root = absolute(directory)
     step = _agree_on_step(root, step)
     manifest = _manifest(root / str(step))
     arguments = {}
@@ -201,11 +202,6 @@ def leaves(directory: str, step: int | None = None) -> dict[str, dict[str, tuple
         item: {name: (tuple(shape), dtype) for name, (shape, dtype) in table.items()}
         for item, table in manifest["leaves"].items()
     }
-
-
-def _absolute(directory: str) -> epath.Path:
-    """Orbax takes no relative paths."""
-    return epath.Path(directory) if "://" in str(directory) else epath.Path(os.path.abspath(directory))
 
 
 def _committed(root: epath.Path) -> set[int]:

@@ -19,13 +19,15 @@ from mxjax import __version__, checkpoint, mas, models
 from mxjax.config import UserError, default_config, to_json, user_errors
 from mxjax.data import load_benchmark
 from mxjax.evaluate import evaluate as evaluate_system
-from mxjax.evaluate import parse_system, table
+from mxjax.evaluate import match_budget, parse_system, table
+from mxjax.files import read_json
 from mxjax.mas import Limits
-from mxjax.report import write_report
+from mxjax.report import read_run, summary, write_report
 from mxjax.rewards import extract_answer, grade_math, make_reward
+from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
 from mxjax.runs import make_roles, make_run_reward, question_pools, read_record, workdir_prompts, write_workdir
-from mxjax.telemetry import Workdir, progress_bar, read_json
+from mxjax.telemetry import Workdir, progress_bar
 
 
 def checkpoint_config(path: str) -> ConfigDict:
@@ -46,16 +48,15 @@ def checkpoint_config(path: str) -> ConfigDict:
     return config
 
 
-def load_roles(args: argparse.Namespace, slots: int | None = None) -> tuple[ConfigDict, dict[str, Role]]:
-    """Config and roles of `--checkpoint`. Raises UserError in one sentence."""
-    config = checkpoint_config(args.checkpoint)
+def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None = None) -> dict[str, Role]:
+    """Roles of `--checkpoint`, with engines no larger than it allows. Raises UserError in one sentence."""
     load = lambda role: models.load(args.checkpoint, step=args.step, role=role)
     with user_errors():
-        policies = {r: load(r) for r in ("designer", "executor")} if config.rl.split_policy else {"shared": load(None)}
+        policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
         positions = min(policy.config.max_position_embeddings for policy in policies.values())
         config.engine.max_len = min(config.engine.max_len, positions)
         config.engine.slots = min(slots or config.engine.slots, config.engine.slots)
-        return config, make_roles(config, policies, **({"temperature": 0.0} if args.greedy else {}))
+        return make_roles(config, policies, **({"temperature": 0.0} if args.greedy else {}))
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -71,18 +72,20 @@ def evaluate(args: argparse.Namespace) -> int:
             raise ValueError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
         workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
         benchmarks = {name: _questions(config, name, args) for name in names}
-    config, roles = load_roles(args)
+    roles = load_roles(args, config)
     made_with = {
         "checkpoint": args.checkpoint, "step": args.step, "seed": args.seed, "limit": args.limit,
         "temperature": roles["executor"].sampling.temperature,
     }  # fmt: skip
     rows = _earlier_rows(workdir, made_with, args.samples) if args.resume else []
-    done, started = {(row["system"], row["benchmark"]) for row in rows}, time.monotonic()
+    started = time.monotonic()
     reward, decode = make_run_reward(config), roles["executor"].engine.tokenizer.decode
     roles["executor"].engine.warmup()
     with progress_bar(args.quiet) as bar:
         for name, system in itertools.product(names, systems):
-            if (system, name) in done:
+            with user_errors():
+                system = match_budget(system, rows, name)
+            if any((row["system"], row["benchmark"]) == (system, name) for row in rows):
                 continue
             task = bar.add_task(f"{system} on {name}", total=len(benchmarks[name]) * args.samples, note="")
             outcome = evaluate_system(
@@ -113,15 +116,15 @@ def _questions(config: ConfigDict, name: str, args: argparse.Namespace) -> list[
     questions = load_benchmark(name, args.limit, args.seed, args.data_dir)
     if any(question.task_type == "code" for question in questions):
         raise ValueError(f"{name} has code questions, which need a sandbox; there is none yet")
-    distinct = list({question.id: question for question in questions}.values())
-    return distinct
+    return list({question.id: question for question in questions}.values())
 
 
 def solve(args: argparse.Namespace) -> int:
     """`mxjax solve`: prints the design, every call with its reply, and the answer; 1 when there is none."""
     if not args.question.strip():
         raise UserError("needs a question, for example mxjax solve '12 + 7 - 3' --checkpoint runs/quickstart")
-    config, roles = load_roles(args, slots=8)
+    config = checkpoint_config(args.checkpoint)
+    roles = load_roles(args, config, slots=8)
     question = Question("asked", args.question)
     ungraded = make_reward(config.reward.answer_from, verify=lambda question, answer: 0.0)
     limits = Limits(**config.rollout.limits)
@@ -166,8 +169,9 @@ def convert(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """`mxjax report WORKDIR`: rebuilds report.html from the files of the run so far."""
-    print(write_report(args.workdir))
+    """`mxjax report WORKDIR`: prints the results so far and rebuilds report.html from the files of the run."""
+    print(summary(read_run(args.workdir)))
+    print(f"report: {write_report(args.workdir)}")
     return 0
 
 

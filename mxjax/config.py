@@ -35,6 +35,7 @@ def default_config() -> ConfigDict:
         "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
         "prompt": "short",
         "max_tokens": 8192,
+        "minibatch_segments": 0,  # of this role's optimiser steps; 0: rl.minibatch_segments
     }
     return ConfigDict(
         {
@@ -80,8 +81,9 @@ def default_config() -> ConfigDict:
                 "row_length": 16_384,
             },
             "sft": {
-                "examples": "teacher:arithmetic",  # or jsonl:PATH with rows {"messages": [...]}
-                "questions": 10_000,  # questions that a scripted teacher works out
+                # or jsonl:PATH with rows {"messages": [...]}, or rollouts: sampled from `init`, kept when right
+                "examples": "teacher:arithmetic",
+                "questions": 10_000,  # questions that the teacher, or the policy, works out
                 "designer_share": 1.0,  # of the teacher's designs that are kept as examples
                 "vocab_size": 1024,  # of the tokenizer trained when init is random
                 "steps": 1000,

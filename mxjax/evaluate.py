@@ -45,6 +45,7 @@ def fixed_script(system: str, text: str = SOLVER_TEXT) -> str:
 
 FIXED = ("single", "vote", "reflection", "debate")
 SYSTEMS = (*FIXED, "self_consistency", "designed")
+MATCHED = "self_consistency@matched"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,8 @@ def evaluate(
     Raises ValueError for an unknown system or no questions.
     """
     name, votes = parse_system(system)
+    if not votes:
+        raise ValueError(f"{system} is settled by match_budget before it is evaluated")
     if not questions:
         raise ValueError(f"no questions to evaluate on in {benchmark or 'the set'}; check its file or raise the limit")
     start = time.monotonic()
@@ -91,15 +94,39 @@ def evaluate(
     correct_QS = np.array([[_majority(group).correct for group in groups] for groups in answers], np.float64)
     row = {"system": system, "benchmark": benchmark, "n": len(questions), "samples": samples}
     row |= _accuracy(correct_QS, seed) | _budget(trees, samples) | {"seconds": round(time.monotonic() - start, 2)}
+    row["correct"] = correct_QS.mean(axis=1).tolist()
     return Outcome(row, correct_QS, trees)
 
 
 def parse_system(system: str) -> tuple[str, int]:
-    """(name, votes) of "single", "vote", ..., "self_consistency@K". Raises ValueError for any other text."""
+    """(name, votes) of "single", "vote", ..., "self_consistency@K"; 0 votes: still to be matched.
+
+    Raises ValueError for any other text.
+    """
+    if system == MATCHED:
+        return "self_consistency", 0
     match = re.fullmatch(r"([a-z_]+)(?:@([1-9]\d*))?", system)
     if not match or match[1] not in SYSTEMS or (match[2] and match[1] != "self_consistency"):
-        raise ValueError(f"unknown system {system!r}; known: {', '.join(SYSTEMS)} (self_consistency@K for K votes)")
+        raise ValueError(
+            f"unknown system {system!r}; known: {', '.join(SYSTEMS)} (self_consistency@K for K votes, {MATCHED} for "
+            "the tokens of designed)"
+        )
     return match[1], int(match[2] or 5) if match[1] == "self_consistency" else 1
+
+
+def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str) -> str:
+    """`system`, or for "self_consistency@matched" the number of votes whose tokens are nearest to those of "designed".
+
+    `rows` are those of the same policy so far. Raises ValueError when single or designed is not among them.
+    """
+    if system != MATCHED:
+        return system
+    tokens = {
+        row["system"]: row["prompt_tokens"] + row["response_tokens"] for row in rows if row["benchmark"] == benchmark
+    }
+    if not {"single", "designed"} <= set(tokens):
+        raise ValueError(f"{MATCHED} compares the tokens of single and designed; name both before it")
+    return f"self_consistency@{max(1, round(tokens['designed'] / max(tokens['single'], 1)))}"
 
 
 def _chunks(items: Sequence, size: int) -> list[Sequence]:

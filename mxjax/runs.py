@@ -20,15 +20,17 @@ from mxjax.checkpoint import Checkpointer
 from mxjax.config import UserError, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.evaluate import parse_system
+from mxjax.files import absolute, read_json
 from mxjax.rewards import make_reward
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
+from mxjax.rl.stages import ROLES
 from mxjax.rollout import Role
 from mxjax.sampling import Engine, SamplingParams
 from mxjax.sharding import make_mesh
-from mxjax.telemetry import Workdir, absolute, read_json
+from mxjax.telemetry import Workdir
 
 MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps")  # in a run that continues
-PROMPTS = tuple(f"roles.{role}.prompt" for role in ("designer", "executor"))  # compared by content
+PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 
 
 def check_config(config: ConfigDict) -> None:
@@ -219,7 +221,7 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
         for name, policy in policies.items()
     }
     roles = {}
-    for role in ("designer", "executor"):
+    for role in ROLES:
         own = config.roles[role]
         params = SamplingParams(**{**own.sampling, **sampling}, max_tokens=own.max_tokens)
         roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt)

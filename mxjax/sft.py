@@ -1,6 +1,7 @@
 """Cold start: supervised fine-tuning on filtered trajectories of both roles (method, section 7).
 
-Every assistant turn of a conversation is trained, everything else is masked. The learner, the packing and the
+Every assistant turn of a conversation is trained, everything else is masked. The trajectories are a scripted teacher's,
+a file's, or sampled from the policy itself and kept when right (rejection sampling). The learner, the packing and the
 checkpoints are those of reinforcement learning; only the loss differs.
 """
 
@@ -18,16 +19,19 @@ from ml_collections import ConfigDict
 
 from mxjax import checkpoint, models, teacher
 from mxjax.config import UserError, to_json, user_errors
+from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
 from mxjax.models.tokenizer import Tokenizer
 from mxjax.rl import Learner, TrainingSegment, make_optimizer, sft_loss, training_segment
-from mxjax.rollout import Question
+from mxjax.rollout import Question, collect
 from mxjax.runs import (
     check_config,
     check_workdir,
     checkpoints,
     describe_run,
     load_policy,
+    make_roles,
+    make_run_reward,
     question_pools,
     run_mesh,
     save_state,
@@ -37,7 +41,10 @@ from mxjax.runs import (
 from mxjax.telemetry import progress_bar
 
 ROLES = ("system", "user", "assistant")
-NOT_READ = ("rl", "rollout", "reward", "eval", "engine")
+NOT_READ = ("rl", "eval")
+READ_BY_SAMPLING = ("rollout", "reward", "engine")
+TEACHER, FILE, SAMPLED = "teacher:arithmetic", "jsonl:", "rollouts"  # forms of sft.examples
+SAMPLED_AT_ONCE = 64  # questions
 Conversation = Sequence[Mapping[str, str]]
 
 
@@ -48,10 +55,12 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     """
     check_config(config)
     started, settings, mesh = time.monotonic(), config.sft, run_mesh(config)
-    workdir = check_workdir(config, "sft", NOT_READ)
+    sampled = settings.examples == SAMPLED
+    workdir = check_workdir(config, "sft", NOT_READ if sampled else NOT_READ + READ_BY_SAMPLING)
     if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
         return {}
-    conversations = load_examples(config, question_pools(config).train)
+    questions = question_pools(config).train[: settings.questions]
+    conversations = [] if sampled else load_examples(config, questions)
     saved = saved_model(config.workdir)
     if saved:
         cfg, tokenizer = saved
@@ -67,6 +76,8 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
             microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
         )  # fmt: skip
         segments = [segment(tokenizer, conversation) for conversation in conversations]
+    if sampled:
+        segments = sampled_segments(config, questions, mesh, quiet)
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
@@ -92,16 +103,46 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     return metrics
 
 
+def sampled_segments(config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool) -> list[TrainingSegment]:
+    """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
+
+    Of every execution that is right, its design and all its calls are examples, token for token as they were sampled.
+    Raises UserError when `init` has not learnt anything yet, or nothing is right.
+    """
+    if config.init.startswith("random:"):
+        raise UserError(f"sft.examples={SAMPLED} samples from a trained policy; name one with --config.init")
+    roles = make_roles(config, {"shared": load_policy(config, mesh)}, mesh)
+    roles["executor"].engine.warmup()
+    reward, limits, segments = make_run_reward(config), Limits(**config.rollout.limits), []
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("sampling", total=len(questions), note="")
+        for start in range(0, len(questions), SAMPLED_AT_ONCE):
+            trees = collect(
+                questions[start : start + SAMPLED_AT_ONCE], roles, reward, limits=limits, seed=config.seed,
+                designs=config.rollout.designs, executions=1,
+            )  # fmt: skip
+            designs = [design for tree in trees for design in tree.designs]
+            for design in designs:
+                for execution in design.executions:
+                    if execution.correct == 1.0:
+                        calls = [design.segment, *execution.segments]
+                        segments += [training_segment("sft", call.prompt_token_ids, call.token_ids) for call in calls]
+            bar.update(task, completed=start + len(trees), note=f"{len(segments)} examples kept")
+    if not segments:
+        raise UserError(f"no sampled answer of {config.init} was right; train it longer, or raise sft.questions")
+    return segments
+
+
 def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Conversation]:
     """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's."""
     name = config.sft.examples
-    if name == "teacher:arithmetic":
+    if name == TEACHER:
         prompts = (config.roles.designer.prompt, config.roles.executor.prompt)
         with user_errors():
-            return teacher.teach(questions[: config.sft.questions], prompts, config.seed, config.sft.designer_share)
-    if name.startswith("jsonl:"):
-        return read_conversations(name.removeprefix("jsonl:"))
-    raise UserError(f"sft.examples must be teacher:arithmetic or jsonl:PATH, got {name!r}")
+            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share)
+    if name.startswith(FILE):
+        return read_conversations(name.removeprefix(FILE))
+    raise UserError(f"sft.examples must be {TEACHER}, {FILE}PATH or {SAMPLED}, got {name!r}")
 
 
 def read_conversations(path: str) -> list[Conversation]:

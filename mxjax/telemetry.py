@@ -9,7 +9,6 @@ import dataclasses
 import importlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mxjax import __version__
+from mxjax.files import absolute, write_text
 from mxjax.rollout.records import Execution, QuestionTree, Segment
 
 
@@ -41,26 +41,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [plain(item) for item in value]
     return str(value)
-
-
-def read_json(path: epath.PathLike) -> Any:
-    """The content of a JSON file."""
-    return json.loads(epath.Path(path).read_text())
-
-
-def absolute(path: epath.PathLike) -> epath.Path:
-    """`path` with the user's home and the current folder filled in; an address of an object store as it is."""
-    return epath.Path(path) if "://" in str(path) else epath.Path(os.path.abspath(os.path.expanduser(path)))
-
-
-def write_text(path: epath.Path, text: str) -> None:
-    """Writes text that models may have written, by way of a temporary file, so that a reader never sees half of it.
-
-    What UTF-8 cannot hold (lone surrogates) is written as an escape.
-    """
-    temporary = path.parent / f"{path.name}.tmp"
-    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-    temporary.replace(path)
 
 
 class Workdir:

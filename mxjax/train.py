@@ -21,7 +21,8 @@ from ml_collections import ConfigDict
 from mxjax import mas, models
 from mxjax.config import UserError, to_json, user_errors
 from mxjax.data import Pools, QuestionStream, load_benchmark
-from mxjax.evaluate import evaluate, pattern_shares
+from mxjax.evaluate import evaluate, match_budget, pattern_shares
+from mxjax.files import read_json
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
 from mxjax.rl import (
@@ -35,6 +36,7 @@ from mxjax.rl import (
     role_weights,
     stage_switched,
 )
+from mxjax.rl.stages import ROLES
 from mxjax.rollout import Design, Question, QuestionTree, collect
 from mxjax.runs import (
     check_config,
@@ -50,9 +52,8 @@ from mxjax.runs import (
     saved_model,
     start_state,
 )
-from mxjax.telemetry import Workdir, progress_bar, read_json
+from mxjax.telemetry import Workdir, progress_bar
 
-ROLES = ("designer", "executor")
 EPISODES_KEPT = 8  # of each evaluation
 
 
@@ -138,7 +139,9 @@ def make_learner(config: ConfigDict, cfg: models.ModelConfig, mesh) -> Learner:
         loss=make_policy_loss(rl.clip_low, rl.clip_high, rl.entropy),
         row_length=rl.row_length,
         microbatch_rows=rl.microbatch_rows,
-        minibatch_segments=rl.minibatch_segments,
+        minibatch_segments={
+            name: role.minibatch_segments or rl.minibatch_segments for name, role in config.roles.items()
+        },
         epochs=rl.epochs,
         old_logprobs=rl.old_logprobs,
         on_stage_switch=rl.on_stage_switch,
@@ -167,14 +170,15 @@ def validate(config, step: int, benchmarks, roles, reward, limits, workdir: Work
     if step not in (0, config.rl.steps) and not (settings.every and step % settings.every == 0):
         return
     rows = [row for row in workdir.metrics() if row["phase"] == "eval" and row["step"] == step]
-    done = {(row["system"], row["benchmark"]) for row in rows}
     decode = roles["executor"].engine.tokenizer.decode
     roles = {
         name: dataclasses.replace(role, sampling=role.sampling.replace(temperature=settings.temperature))
         for name, role in roles.items()
     }
-    for system, name in itertools.product(settings.systems, benchmarks):
-        if (system, name) in done:
+    for name, system in itertools.product(benchmarks, settings.systems):
+        with user_errors():
+            system = match_budget(system, rows, name)
+        if any((row["system"], row["benchmark"]) == (system, name) for row in rows):
             continue
         total = len(benchmarks[name]) * settings.samples
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
@@ -182,17 +186,17 @@ def validate(config, step: int, benchmarks, roles, reward, limits, workdir: Work
             benchmarks[name], system, roles, reward, name, samples=settings.samples, seed=config.seed, limits=limits,
             agent_text=settings.agent_text, progress=lambda count, task=task: bar.update(task, completed=count),
         )  # fmt: skip
-        row = {**outcome.row, "when": f"step {step}", "correct": outcome.correct_QS.mean(axis=1)}
-        workdir.log(step, "", "eval", row)
+        rows.append({**outcome.row, "when": f"step {step}"})
+        workdir.log(step, "", "eval", rows[-1])
         suffix = "" if name == "held_out" else "_" + name.replace("/", "_")
         workdir.save_episodes(f"eval_{step}_{system}{suffix}", outcome.trees[:EPISODES_KEPT], decode)
         bar.update(task, visible=False)
 
 
 def evaluation_rows(workdir: Workdir) -> list[dict[str, Any]]:
-    """The table rows of all evaluations so far, in order, without the per-question values."""
+    """The table rows of all evaluations so far, in order."""
     rows = [row for row in workdir.metrics() if row["phase"] == "eval"]
-    hidden = ("step", "stage", "phase", "time_s", "correct")
+    hidden = ("step", "stage", "phase", "time_s")
     return [{key: value for key, value in row.items() if key not in hidden} for row in rows]
 
 

@@ -34,7 +34,7 @@ def test_a_run_leaves_the_files_that_are_promised(workdir):
     files = {"config.json", "tokenizer", "checkpoints", "metrics.jsonl", "episodes", "results.json", "report.html"}
     assert names >= files
     results = json.loads((workdir / "results.json").read_text())
-    assert results["schema"] == 1 and len(results["rows"]) == 4
+    assert results["schema"] == 1 and len(results["rows"]) == 6
     wanted = {"system", "benchmark", "n", "samples", "accuracy", "ci95", "valid_design_rate", "calls", "failures"}
     assert all(wanted <= set(row) for row in results["rows"])
     assert set(results["phases_s"]) == {"cold_start_data", "cold_start", "rl", "evaluation"}

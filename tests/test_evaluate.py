@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rollout.scripted import ScriptedEngine
 
-from mxjax.evaluate import FIXED, bootstrap_mean, evaluate, fixed_script, table, wilson
+from mxjax.evaluate import FIXED, MATCHED, bootstrap_mean, evaluate, fixed_script, match_budget, table, wilson
 from mxjax.mas import check, parse_design
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Role
@@ -45,6 +45,20 @@ def test_self_consistency_takes_the_majority():
         [Question("q", "1 + 1", gold="2")], "self_consistency@5", {"executor": Role(engine)}, make_reward()
     )
     assert outcome.row["accuracy"] == 1.0
+
+
+def test_votes_are_matched_to_the_tokens_of_designed_systems():
+    row = lambda system, tokens, benchmark="b": {
+        "system": system, "benchmark": benchmark, "prompt_tokens": tokens / 2, "response_tokens": tokens / 2,
+    }  # fmt: skip
+    rows = [row("single", 40), row("designed", 150), row("designed", 4000, "other")]
+    assert match_budget(MATCHED, rows, "b") == "self_consistency@4"
+    assert match_budget(MATCHED, [row("single", 40), row("designed", 10)], "b") == "self_consistency@1"
+    assert match_budget("vote", [], "b") == "vote"
+    with pytest.raises(ValueError, match="name both before it"):
+        match_budget(MATCHED, rows, "other")
+    with pytest.raises(ValueError, match="match_budget"):
+        evaluate(QUESTIONS, MATCHED, {"executor": Role(ScriptedEngine(doubled))}, make_reward())
 
 
 def test_designs_that_cannot_run_count_as_wrong_and_are_named():

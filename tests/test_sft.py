@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from rollout.scripted import ScriptedEngine
 
-from mxjax.config import UserError
+from mxjax import sft
+from mxjax.config import UserError, default_config
 from mxjax.models import Tokenizer
-from mxjax.sft import batch_indices, read_conversations, segment
+from mxjax.rollout import Question, Role
+from mxjax.sft import batch_indices, read_conversations, sampled_segments, segment
 
 TOKENIZER = Tokenizer.byte_level()
 
@@ -57,3 +60,51 @@ def test_a_file_of_conversations_is_read(tmp_path):
     rows = [{"messages": [message("user", "q"), message("assistant", str(i))]} for i in range(3)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_conversations(str(tmp_path / "a.jsonl")) == [row["messages"] for row in rows]
+
+
+DESIGN = """<code>
+from workflow import Workflow, AgentNode
+w = Workflow()
+w.add_node(AgentNode("a", "Solve."))
+w.add_node(AgentNode("b", "Check."))
+w.run(question)
+</code>"""
+
+
+@pytest.fixture
+def self_taught(monkeypatch):
+    """A config whose policy is scripted: it designs two agents, and answers 2 whatever is asked."""
+    engines = []
+
+    def scripted_roles(config, policies, mesh):
+        reply = lambda prompt, request: DESIGN if "Design" in prompt else "<delivery>d</delivery>\\boxed{2}"
+        engines.append(ScriptedEngine(reply))
+        engines[0].warmup = lambda: None
+        return {role: Role(engines[0]) for role in ("designer", "executor")}
+
+    monkeypatch.setattr(sft, "make_roles", scripted_roles)
+    monkeypatch.setattr(sft, "load_policy", lambda config, mesh: None)
+    config = default_config()
+    config.init, config.rollout.designs = "trained", 3
+    for role in config.roles.values():
+        role.prompt = "configs/prompts/arithmetic.toml"
+    return config, engines
+
+
+def test_sampled_examples_are_the_designs_and_calls_of_right_answers(self_taught):
+    config, engines = self_taught
+    questions = [Question("right", "1 + 1", gold="2"), Question("wrong", "1 + 2", gold="3")]
+    segments = sampled_segments(config, questions, None, quiet=True)
+    assert len(segments) == 3 * (1 + 2) and len(engines[0].requests) == 2 * len(segments)
+    decode = lambda ids: TOKENIZER.decode(ids, skip_special=False)
+    for made, reply in zip(segments, 3 * [DESIGN, "<delivery>", "<delivery>"], strict=True):
+        assert reply in decode(made.tokens[made.weights > 0]) and "1 + 1" in decode(made.tokens[made.weights == 0])
+
+
+def test_sampling_needs_a_policy_that_can_answer(self_taught):
+    config, _ = self_taught
+    with pytest.raises(UserError, match="no sampled answer of trained was right"):
+        sampled_segments(config, [Question("wrong", "1 + 2", gold="3")], None, quiet=True)
+    config.init = "random:tiny"
+    with pytest.raises(UserError, match=r"--config\.init"):
+        sampled_segments(config, [Question("q", "1 + 1", gold="2")], None, quiet=True)

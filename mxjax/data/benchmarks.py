@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from mxjax.data import reasoning, sources
+from mxjax.data import generators, sources
 from mxjax.rollout.records import Question
 
 DATA_ENV = "MXJAX_DATA"
@@ -29,9 +29,9 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
     """The test questions of a benchmark.
 
     Args:
-        name: `gsm8k`, `svamp`, `mawps`, `math500`, `aime24`, `aime25`, `amc23`, `reasoning_gym:<task>` or
-            `jsonl:<path>`. A full file in the data directory goes before a shipped sample, whose questions have the
-            source `<name>:sample`.
+        name: `gsm8k`, `svamp`, `mawps`, `math500`, `aime24`, `aime25`, `amc23`, `reasoning_gym:<task>`,
+            `arithmetic:sums` or `jsonl:<path>`. A full file in the data directory goes before a shipped sample, whose
+            questions have the source `<name>:sample`.
         limit: at most so many, a sample by `seed` in the file's order; None: all (500 of a procedural task).
         seed: of the sample, or of the procedural task.
         data_dir: where prepared files lie; default the environment variable MXJAX_DATA.
@@ -41,7 +41,7 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
     """
     if limit is not None and limit < 1:
         raise ValueError(f"The limit of a benchmark must be at least 1, got {limit}.")
-    if name.startswith(reasoning.PREFIX):
+    if generators.is_generator(name):
         return sources.load_questions(name, "test", seed, limit or DEFAULT_LIMIT)
     if name.startswith(sources.JSONL):
         return sources.sample(sources.read_jsonl(name.removeprefix(sources.JSONL), name, "test"), limit, seed)

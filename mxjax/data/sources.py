@@ -3,11 +3,12 @@
 A spec is what a config file holds. Either a string:
 
     reasoning_gym:<task>    a procedural task of reasoning-gym
+    arithmetic:sums         sums of numbers of mixed length
     jsonl:<path>            one JSON object a line: question (or text, problem) and answer (or gold), id optional
     <module>:<function>     a function of the user's that returns a `Task`
 
-or a mapping `{"source": <string>, ...}` with, for reasoning_gym, `options` (the task's keyword arguments), `form`
-("task", "bare" or "mixed"), `bare_share` and `distinct`; or a list of such mappings, each with a `weight`: a mixture.
+or a mapping `{"source": <string>, ...}` with, for generators, `options` (the task's keyword arguments), `form` ("task",
+"bare" or "mixed"), `bare_share` and `distinct`; or a list of such mappings, each with a `weight`: a mixture.
 
 Questions are distinct by default, which thins out what a generator draws often: of 20,000 distinct sums of 2-3 terms
 and 1-2 digits 1 % are of two single digits, of 20,000 draws 25 %. `distinct=False` keeps the draws as they come.
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from mxjax.data import reasoning
+from mxjax.data import generators
 from mxjax.data.identity import normalise_text, text_id
 from mxjax.rollout.records import Question, Task
 
@@ -174,11 +175,11 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
 
 def _load(spec: _Spec, split: str, seed: int, size: int | None, excluded: frozenset[str]) -> list[Question]:
     """The questions of one source; see `load_questions`."""
-    if spec.source.startswith(reasoning.PREFIX):
+    if generators.is_generator(spec.source):
         if size is None:
             raise ValueError(f"{spec.source} is a generator: set the number of questions.")
         limit = DRAWS_PER_QUESTION * size + 1_000
-        stream = reasoning.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
+        stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
         found = _select(stream, excluded, spec.distinct, size)
     else:
         found = sample(_select(_stored(spec, split, seed), excluded, spec.distinct, None), size, seed)
@@ -240,7 +241,8 @@ def _parse(spec: Any) -> list[_Spec]:
     parsed = _Spec(**{**fields, "options": dict((fields.get("options") or {}).items())})
     if ":" not in parsed.source:
         raise ValueError(
-            f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, jsonl:<path> or module:function."
+            f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path> or "
+            "module:function."
         )
     if not 0 <= parsed.weight < float("inf"):
         raise ValueError(f"The weight of {parsed.source} must be a finite number of at least 0, got {parsed.weight}.")

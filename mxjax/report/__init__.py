@@ -3,6 +3,8 @@
 It reads the files of a workdir and nothing else: no model, no device, so it can be made beside a run that is going.
 """
 
+from mxjax.report.data import read_run
 from mxjax.report.page import write_report
+from mxjax.report.tables import summary
 
-__all__ = ["write_report"]
+__all__ = ["read_run", "summary", "write_report"]

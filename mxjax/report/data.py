@@ -19,7 +19,10 @@ Rows = list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The files of one run. `rows` are the lines of the table, `cold_start` the metrics of the run's cold start."""
+    """The files of one run. `rows` are the lines of the table, `cold_start` the metrics of the run's cold start.
+
+    `controls` are the results of runs in folders of this one, by name: what the run is compared with.
+    """
 
     name: str
     record: dict[str, Any]
@@ -28,6 +31,7 @@ class Run:
     evals: Rows
     cold_start: Rows
     rows: Rows
+    controls: dict[str, dict[str, Any]]
     before: tuple[int, Rows] | None
     after: tuple[int, Rows] | None
 
@@ -58,6 +62,8 @@ def read_run(workdir: epath.PathLike) -> Run:
     metrics = [row for row in read_rows(path / "metrics.jsonl") if isinstance(row.get("step"), int)]
     evals = [row for row in metrics if row.get("phase") == "eval"]
     before, after = eval_episodes(path / "episodes")
+    controls = read_controls(path)
+    rows = table_rows(results, evals, read_object(path / "evaluation" / "results.json"))
     return Run(
         name=path.resolve().name,
         record=record,
@@ -65,7 +71,8 @@ def read_run(workdir: epath.PathLike) -> Run:
         rl=[row for row in metrics if row.get("phase") == "rl"],
         evals=evals,
         cold_start=[row for row in metrics if row.get("phase") == "sft"] or cold_start_rows(path, record),
-        rows=table_rows(results, evals, read_object(path / "evaluation" / "results.json")),
+        rows=rows + [row for control in controls.values() for row in control["rows"]],
+        controls=controls,
         before=before,
         after=after,
     )
@@ -108,15 +115,31 @@ def cold_start_rows(path: epath.Path, record: dict[str, Any]) -> Rows:
     return []
 
 
+def read_controls(path: epath.Path) -> dict[str, dict[str, Any]]:
+    """{name: {"rows", "phases_s"}} of the runs in folders of this one that `mxjax evaluate` has evaluated."""
+    controls = {}
+    for file in sorted(path.glob("*/evaluation/results.json")):
+        folder = file.parent.parent
+        rows = [{**row, "when": folder.name} for row in read_object(file).get("rows") or () if is_row(row)]
+        if rows:
+            phases_s = mapping(read_object(folder / "results.json").get("phases_s"))
+            controls[folder.name] = {"rows": rows, "phases_s": phases_s}
+    return controls
+
+
+def is_row(value: Any) -> bool:
+    """Whether `value` is a line of the table."""
+    return isinstance(value, dict) and "accuracy" in value
+
+
 def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any]) -> Rows:
     """Rows of results.json, those evaluated since, and those of `mxjax evaluate` on this run."""
-    known = lambda row: isinstance(row, dict) and "accuracy" in row
-    rows = [row for row in results.get("rows") or () if known(row)]
+    rows = [row for row in results.get("rows") or () if is_row(row)]
     seen = {(row.get("when"), row.get("system"), row.get("benchmark")) for row in rows}
     for row in evals:
-        if known(row) and (row.get("when"), row.get("system"), row.get("benchmark")) not in seen:
+        if is_row(row) and (row.get("when"), row.get("system"), row.get("benchmark")) not in seen:
             rows.append(row)
-    later = [row for row in evaluation.get("rows") or () if known(row)]
+    later = [row for row in evaluation.get("rows") or () if is_row(row)]
     return rows + [{"when": "mxjax evaluate", **row} for row in later]
 
 

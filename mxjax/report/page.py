@@ -12,6 +12,7 @@ import hashlib
 from etils import epath
 from markupsafe import Markup
 
+from mxjax.files import write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import cold_start_curve, learning_curves, stage_table
 from mxjax.report.data import Run, read_run
@@ -19,7 +20,7 @@ from mxjax.report.drawing import arrow_defs
 from mxjax.report.episodes import episode_section
 from mxjax.report.html import tag
 from mxjax.report.style import SCRIPT, STYLE
-from mxjax.report.tables import facts, headline, results_table
+from mxjax.report.tables import comparison_list, facts, headline, results_table
 
 
 def write_report(workdir: epath.PathLike) -> epath.Path:
@@ -28,10 +29,7 @@ def write_report(workdir: epath.PathLike) -> epath.Path:
     A reader never sees half a page. Raises UserError when `workdir` is no workdir.
     """
     target = epath.Path(workdir) / "report.html"
-    page = render(read_run(workdir))
-    temporary = target.with_name("report.html.tmp")
-    temporary.write_bytes(page.encode())
-    temporary.replace(target)
+    write_text(target, render(read_run(workdir)))
     return target
 
 
@@ -56,7 +54,7 @@ def _sections(run: Run) -> list[Markup]:
     return [
         tag("header", tag("h1", run.name), tag("p", "A run of MetaAgent-X in JAX", class_="lead"), headline(run),
             facts(run)),
-        tag("section", tag("h2", "Results"), results_table(run)),
+        tag("section", tag("h2", "Results"), results_table(run), comparison_list(run)),
         tag("div", learning_curves(run)),
         tag("section", tag("h2", "Stages"), tag("div", stages, class_="wide")) if stages else tag("div"),
         tag("section", tag("h2", "Cold start"), cold_start_curve(run)),

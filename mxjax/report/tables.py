@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mxjax.evaluate import bootstrap_mean
+from mxjax.evaluate import bootstrap_mean, table
 from mxjax.report.data import Run, mapping
 from mxjax.report.html import join, tag
 from mxjax.report.numbers import ABSENT, duration, finite, number, percent
@@ -34,14 +34,42 @@ def headline(run: Run) -> Markup:
 
 
 def paired_change(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The difference in accuracy on the same questions, with its 95 % bootstrap interval, in points."""
+    """The difference in accuracy on the same questions, with its 95 % bootstrap interval, in points.
+
+    Empty when the two rows are not of the same questions.
+    """
     first, last = before.get("correct") or [], after.get("correct") or []
-    if len(first) != len(last) or not first or not all(map(finite, [*first, *last])):
+    same = all(before.get(key) == after.get(key) for key in ("benchmark", "n", "samples"))
+    if not same or len(first) != len(last) or not first or not all(map(finite, [*first, *last])):
         return ""
     difference = np.subtract(last, first)
     low, high = bootstrap_mean(difference)
     points = lambda value: f"{100 * value:+.1f}".replace("-", "−")
     return f"{points(difference.mean())} points, 95 % {points(low)} to {points(high)}"
+
+
+def comparisons(run: Run) -> list[tuple[str, str]]:
+    """The objections that a table of a run must answer, each with its paired difference.
+
+    For each benchmark: designed systems after the last step against those before the first, against the other systems
+    after the last step, and against the designed systems of each control.
+    """
+    found = []
+    for benchmark in dict.fromkeys(row.get("benchmark") for row in run.evals):
+        rows = [row for row in run.rows if row.get("benchmark") == benchmark]
+        evaluated = [row for row in run.evals if row.get("benchmark") == benchmark]
+        designed = [row for row in evaluated if row.get("system") == "designed"]
+        if not designed:
+            continue
+        after = designed[-1]
+        others = [designed[0], *[row for row in evaluated if row["step"] == after["step"]]]
+        others += [row for row in rows if row.get("when") in run.controls and row.get("system") == "designed"]
+        for other in others:
+            change = "" if other is after else paired_change(other, after)
+            if change:
+                name = f"{other['system']}, {other['when']}"
+                found.append((f"designed, {after['when']}, against {name} ({benchmark})", change))
+    return found
 
 
 def facts(run: Run) -> Markup:
@@ -85,6 +113,27 @@ def phase_seconds(run: Run) -> dict[str, float]:
     found = {"cold_start": max(cold, default=0.0), "rl": total(run.rl, "step_s")}
     found["evaluation"] = total(run.evals, "seconds")
     return {name: seconds for name, seconds in found.items() if seconds}
+
+
+def comparison_list(run: Run) -> Markup:
+    """The paired differences, if there is anything to compare yet."""
+    pairs = [tag("div", tag("dt", name), tag("dd", change)) for name, change in comparisons(run)]
+    return tag("dl", *pairs, class_="facts") if pairs else tag("div")
+
+
+def summary(run: Run) -> str:
+    """The results as text for a terminal: the table, pattern shares, paired differences, and the time of each phase."""
+    lines = [table(run.rows)] if run.rows else ["No system has been evaluated yet."]
+    for row in run.rows:
+        if row.get("system") == "designed":
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in mapping(row.get("patterns")).items())
+            lines.append(f"patterns, {row.get('when', '')}: {shares}")
+    lines += [f"{name}: {change}" for name, change in comparisons(run)]
+    phases = [("", name, seconds) for name, seconds in phase_seconds(run).items()]
+    for control, found in run.controls.items():
+        phases += [(f"{control}, ", name, seconds) for name, seconds in found["phases_s"].items()]
+    times = [f"{of}{PHASES.get(name, name.replace('_', ' '))} {duration(seconds)}" for of, name, seconds in phases]
+    return "\n".join([*lines, "time: " + "; ".join(times)])
 
 
 def results_table(run: Run) -> Markup:

@@ -44,7 +44,7 @@ class LearnerSettings:
     Attributes:
       row_length: tokens of a packed row; no segment may be longer.
       microbatch_rows: rows of a micro-batch on each of the mesh's data × fsdp shards.
-      minibatch_segments: segments of one optimiser step.
+      minibatch_segments: segments of one optimiser step; a mapping gives roles sizes of their own.
       epochs: how often every segment is used.
       old_logprobs: "engine" uses those given; "recompute" scores the segments with the policy before the first
         optimiser step, and reports how far the two are apart.
@@ -55,7 +55,7 @@ class LearnerSettings:
 
     row_length: int
     microbatch_rows: int = 1
-    minibatch_segments: int = 16
+    minibatch_segments: int | Mapping[str, int] = 16
     epochs: int = 1
     old_logprobs: str = "engine"
     on_stage_switch: str = "keep"
@@ -64,19 +64,22 @@ class LearnerSettings:
 
     def __post_init__(self):
         for name in ("row_length", "microbatch_rows", "minibatch_segments", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"rl.{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if (min(value.values()) if isinstance(value, Mapping) else value) < 1:
+                raise ValueError(f"rl.{name} must be at least 1, got {value}")
         for name, choices in (("old_logprobs", OLD_LOGPROBS), ("on_stage_switch", ON_STAGE_SWITCH)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"rl.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
 
 class _Unit(NamedTuple):
-    """What one gradient is taken for: a policy, the owner of its optimiser state, and the roles in the loss."""
+    """What one gradient is taken for: a policy, the owner of its optimiser state, the roles in the loss, and how many
+    of their segments."""
 
     policy: str
     owner: str
     roles: tuple[str, ...]
+    segments: int
 
 
 class _StepLog(NamedTuple):
@@ -238,8 +241,16 @@ class Learner:
                     f"training {' and '.join(roles)} on the policy {policy!r} does not fit the optimiser states "
                     f"{', '.join(state.optimizers)}; use the init_state(mode=) of this run's rl.mode"
                 )
-            units.append(_Unit(policy, owner, tuple(roles)))
+            units.append(_Unit(policy, owner, tuple(roles), self._minibatch_size(roles)))
         return units
+
+    def _minibatch_size(self, roles: Sequence[str]) -> int:
+        """Segments of one optimiser step that trains `roles` together."""
+        size = self.settings.minibatch_segments
+        sizes = {size[role] if isinstance(size, Mapping) else size for role in roles}
+        if len(sizes) > 1:
+            raise ValueError(f"{' and '.join(roles)} share one gradient; give them the same minibatch_segments")
+        return sizes.pop()
 
     def _placed(self, state: TrainState, units: Sequence[_Unit], switched: bool) -> tuple[dict, dict]:
         """Policies and optimiser states where this step needs them: active ones on the mesh, idle ones parked."""
@@ -265,7 +276,7 @@ class Learner:
         self, segments: Sequence[TrainingSegment], unit: _Unit, seed: int, step: int
     ) -> Iterator[list[TrainingSegment]]:
         """Seeded mini-batches of this process's share; every process gives equally many, the last may be empty."""
-        size = max(1, self.settings.minibatch_segments // jax.process_count())
+        size = max(1, unit.segments // jax.process_count())
         count = int(_across_processes(-(-len(segments) // size), np.max))
         for epoch in range(self.settings.epochs):
             entropy = [seed, step, epoch, zlib.crc32(",".join(unit.roles).encode())]

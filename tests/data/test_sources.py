@@ -1,6 +1,7 @@
 """Specs to questions: generators, files, mixtures and users' own tasks; every mistake is one clear sentence."""
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -65,6 +66,27 @@ def test_bare_and_task_forms(gym, task):
     wordy = load_questions({"source": source, "form": "task"}, size=40)
     assert texts_of(bare) == texts_of(wordy)
     assert all(b.text in w.text and b.text != w.text for b, w in zip(bare, wordy, strict=True))
+
+
+def test_sums_have_terms_of_mixed_length_and_right_golds():
+    spec = {"source": "arithmetic:sums", "options": {**SMALL, "max_terms": 3}, "form": "mixed", "distinct": False}
+    questions = load_questions(spec, "train", 0, 2_000)
+    assert questions == load_questions(spec, "train", 0, 2_000)
+    numbers = [re.findall(r"\d+", question.text) for question in questions]
+    assert {len(n) for n in numbers} == {2, 3} and {len(x) for n in numbers for x in n} == {1, 2}
+    mixed = [n for n in numbers if len({len(x) for x in n}) > 1]
+    assert 0.5 < len(mixed) / 2_000 < 0.75  # 1/2 of two terms, 3/4 of three
+    for question in questions:
+        expression = question.text.removeprefix("What is ").removesuffix("?")
+        assert str(eval(expression)) == question.gold  # CPython as the oracle, on text of digits, + and -
+    bare = sum(question.text[0].isdigit() for question in questions)
+    assert 0.45 < bare / 2_000 < 0.55
+
+
+@pytest.mark.parametrize("options", [{"min_terms": 3, "max_terms": 2}, {"min_digits": 0}, {"terms": 2}])
+def test_impossible_sums_are_refused(options):
+    with pytest.raises(ValueError, match="arithmetic:sums refuses the options"):
+        load_questions({"source": "arithmetic:sums", "options": options}, size=2)
 
 
 def test_mixed_form_keeps_its_share(gym):

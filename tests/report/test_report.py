@@ -11,10 +11,10 @@ import pytest
 import runs
 
 from mxjax.config import UserError
-from mxjax.report import write_report
-from mxjax.report.data import read_run
+from mxjax.report import read_run, summary, write_report
 from mxjax.report.episodes import choose_pairs, node_name
 from mxjax.report.html import clean, shorten, tag
+from mxjax.report.tables import comparisons
 
 PAYLOAD = "</pre></style></title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x00\x1b\ud800\u202e"
 VOID = {"meta", "br"}
@@ -230,6 +230,26 @@ def test_rows_of_an_evaluation_are_added(run):
     (run / "evaluation" / "results.json").write_text(json.dumps({"rows": [later]}))
     rows = read_run(run).rows
     assert len(rows) == 5 and rows[-1]["when"] == "mxjax evaluate" and rows[-1]["benchmark"] == "gsm8k"
+
+
+def test_controls_are_compared_question_by_question(run):
+    for name, accuracy in (("continued", 0.5), ("unfinished", None)):
+        folder = run / name / "evaluation"
+        folder.mkdir(parents=True)
+        row = made_up.eval_row(0, "designed", accuracy) if accuracy else {"system": "designed"}
+        (folder / "results.json").write_text(json.dumps({"rows": [row]}))
+    (run / "continued" / "results.json").write_text(json.dumps({"phases_s": {"cold_start": 61.0}}))
+    read = read_run(run)
+    assert list(read.controls) == ["continued"] and read.rows[-1]["when"] == "continued"
+    last = read.evals[-1]["when"]
+    found = dict(comparisons(read))
+    assert found[f"designed, {last}, against designed, step 0 (validation)"].startswith("+60.0 points")
+    assert found[f"designed, {last}, against single, {last} (validation)"].startswith("+40.0 points")
+    assert found[f"designed, {last}, against designed, continued (validation)"].startswith("+30.0 points")
+    assert len(found) == 3
+    text = summary(read)
+    assert "patterns, continued: single 100%" in text and "continued, cold start 1 min 01 s" in text
+    assert "against designed, continued" in report(run).text
 
 
 def test_it_needs_no_device(run):

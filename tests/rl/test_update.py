@@ -104,6 +104,17 @@ def test_epochs_use_every_segment_again(adamw):
     assert metrics["updates"] == 4 and metrics["segments"] == 18
 
 
+def test_roles_may_have_mini_batches_of_their_own(adamw):
+    learner = like(adamw, minibatch_segments={"designer": 2, "executor": 5})
+    batch = segments(10, roles=["designer"]) + segments(10, roles=["executor"])
+    for alphas, updates in ((DESIGNER, 5), (EXECUTOR, 2)):
+        assert learner.update(state_of(learner), batch, alphas)[1]["updates"] == updates
+    with pytest.raises(ValueError, match="the same minibatch_segments"):
+        learner.update(state_of(learner, "coupled"), batch, BOTH)
+    with pytest.raises(ValueError, match="at least 1"):
+        like(adamw, minibatch_segments={"designer": 0, "executor": 5})
+
+
 # Stages.
 
 
