@@ -31,7 +31,7 @@ def get_config(control=""):
         role.prompt = os.path.join(os.path.dirname(__file__), "prompts", "arithmetic.toml")
     config.roles.designer.max_tokens = 200
     config.roles.designer.minibatch_segments = 8  # a design is one decision: many small steps
-    config.roles.executor.max_tokens = 64
+    config.roles.executor.max_tokens = 80
     config.engine.max_len = 256
     config.rollout.limits = {"agent_calls": 16, "fuel": 200_000}
 

@@ -31,12 +31,6 @@ def user_errors() -> Iterator[None]:
 
 def default_config() -> ConfigDict:
     """All keys. Batch sizes and learning rates are the paper's (method, section 8)."""
-    role = {
-        "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
-        "prompt": "short",
-        "max_tokens": 8192,
-        "minibatch_segments": 0,  # of this role's optimiser steps; 0: rl.minibatch_segments
-    }
     return ConfigDict(
         {
             "seed": 0,
@@ -53,7 +47,7 @@ def default_config() -> ConfigDict:
                 "train_size": 20_000,
                 "validation_size": 256,
             },
-            "roles": {"designer": role, "executor": role},
+            "roles": {"designer": _role(), "executor": _role()},
             "rollout": {"questions": 8, "designs": 4, "executions": 4, "limits": {}},
             "engine": {"slots": 64, "page_size": 64, "max_len": 16_384},
             "reward": {"answer_from": "agent", "format_weight": 0.4},
@@ -108,6 +102,16 @@ def default_config() -> ConfigDict:
             "telemetry": {"episodes_every": 10, "tensorboard": False, "wandb": ""},  # wandb: a project's name
         }
     )  # fmt: skip
+
+
+def _role() -> dict[str, Any]:
+    """The keys of one role. Each gets a dict of its own: ConfigDict would make one field of a shared one."""
+    return {
+        "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+        "prompt": "short",
+        "max_tokens": 8192,
+        "minibatch_segments": 0,  # of this role's optimiser steps; 0: rl.minibatch_segments
+    }
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:

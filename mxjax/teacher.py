@@ -17,14 +17,15 @@ from mxjax.data.arithmetic import evaluate
 from mxjax.rewards import extract_answer, grade_math
 from mxjax.rollout import Question
 
-AT_ONCE, STEPS, CHECKED = "at once", "steps", "checked"
+AT_ONCE, STEPS, CHECKED, COLUMNS = "at once", "steps", "checked", "columns"
 
 # What agents are told -> how the teacher then behaves, with weights.
 AGENT_TEXTS: Mapping[str, Mapping[str, float]] = {
     "Answer at once.": {AT_ONCE: 1.0},
-    "Solve the task.": {AT_ONCE: 0.6, STEPS: 0.4},
-    "Work step by step.": {STEPS: 0.8, AT_ONCE: 0.2},
-    "Work step by step, then check.": {CHECKED: 0.7, STEPS: 0.2, AT_ONCE: 0.1},
+    "Solve the task.": {AT_ONCE: 0.5, STEPS: 0.3, COLUMNS: 0.2},
+    "Work step by step.": {STEPS: 0.7, COLUMNS: 0.2, AT_ONCE: 0.1},
+    "Work step by step, then check.": {CHECKED: 0.7, STEPS: 0.3},
+    "Work in columns.": {COLUMNS: 0.8, STEPS: 0.2},
 }
 PATTERNS = {"single": 3, "vote": 2, "reflection": 2, "debate": 1, "pipeline": 2}
 SLIP = 0.3  # how often a first attempt that will be criticised is wrong, so that there is something to find
@@ -115,15 +116,20 @@ def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Ran
     criticised = filled_field(prompts.reflection, "response", asked)
     if criticised is not None:
         right = extract_answer(criticised) == truth
-        return f"{worked(expression)}\nVERDICT: {'CORRECT' if right else 'INCORRECT'}", True
+        return f"{rng.choice((worked, in_columns))(expression)}\nVERDICT: {'CORRECT' if right else 'INCORRECT'}", True
     told = next((text for text in AGENT_TEXTS if messages[0]["content"].startswith(text)), "Work step by step.")
     ways = AGENT_TEXTS[told]
     way = rng.choices(list(ways), list(ways.values()))[0]
     answer = truth
     if way == AT_ONCE and rng.random() < SLIP:
         answer = str(int(truth) + rng.choice((-10, -2, -1, 1, 2, 10)))
-    delivery = {AT_ONCE: answer, STEPS: worked(expression), CHECKED: f"{worked(expression)}; {undone(expression)}"}[way]
-    return f"<delivery>{delivery}{ANSWER}{answer}}}", answer == truth
+    write = {
+        AT_ONCE: lambda _: answer,
+        STEPS: worked,
+        CHECKED: lambda expression: f"{worked(expression)}; {undone(expression)}",
+        COLUMNS: in_columns,
+    }[way]
+    return f"<delivery>{write(expression)}{ANSWER}{answer}}}", answer == truth
 
 
 def filled_field(template: str, field: str, text: str) -> str | None:
@@ -160,3 +166,29 @@ def undone(expression: str) -> str:
     inverse = {"+": "-", "-": "+"}
     steps = [step for step in reversed(_steps(expression)) if step[1] in inverse]
     return ", ".join(f"{value}{inverse[op]}{b}={a}" for a, op, b, value in steps) or worked(expression)
+
+
+def in_columns(expression: str) -> str:
+    """The expression step by step, each sum or difference digit by digit: "53-8: 13-8=5, 5-0-1=4: 45".
+
+    A result below zero is worked out without its sign: "19-68" is "-(68-19): 18-9=9, 6-1-1=4: -49".
+    """
+    return "; ".join(
+        f"{a}{op}{b}={value}" if op == "*" else _columns(a, op, b, value)
+        for a, op, b, value in _steps(expression)
+    ) or expression  # fmt: skip
+
+
+def _columns(a: int, sign: str, b: int, value: int) -> str:
+    """a sign b = value for b >= 0: the larger number before the smaller, the units, then everything above them."""
+    large, small = sorted((abs(a), b), reverse=True)
+    op = "+" if (a < 0) == (sign == "-") else "-"
+    (high, unit), (more, other) = divmod(large, 10), divmod(small, 10)
+    carry = unit + other > 9 if op == "+" else unit < other
+    if op == "-" and carry:
+        unit += 10
+    units = f"{unit}{op}{other}={unit + other if op == '+' else unit - other}"
+    rest = high + more + carry if op == "+" else high - more - carry
+    above = f"{high}{op}{more}{f'{op}1' if carry else ''}={rest}"
+    whole = f"-({large}{op}{small})" if value < 0 else f"{large}{op}{small}"
+    return f"{whole}: {units}, {above}: {value}"

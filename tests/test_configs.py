@@ -39,6 +39,12 @@ def test_the_defaults_are_the_papers():
     assert all(role.sampling.temperature == 1.0 and role.sampling.top_p == 1.0 for role in config.roles.values())
 
 
+def test_a_setting_of_one_role_is_not_the_others():
+    config = default_config()
+    config.roles.designer.max_tokens, config.roles.designer.sampling.temperature = 5, 0.5
+    assert config.roles.executor.max_tokens == 8192 and config.roles.executor.sampling.temperature == 1.0
+
+
 def test_the_main_job_trains_on_no_held_out_question():
     optional("reasoning_gym")
     config = load("quickstart")

@@ -1,9 +1,11 @@
 """The scripted teacher: honest work, valid designs, short enough for a small model."""
 
 import random
+import re
 
+import hypothesis.strategies as st
 import pytest
-from support import optional
+from hypothesis import given
 
 from mxjax import mas, teacher
 from mxjax.data import load_questions
@@ -14,7 +16,7 @@ from mxjax.sft import segment
 
 PROMPTS = "configs/prompts/arithmetic.toml"
 SPEC = {
-    "source": "reasoning_gym:chain_sum",
+    "source": "arithmetic:sums",
     "options": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 2},
     "form": "mixed",
 }
@@ -22,7 +24,6 @@ SPEC = {
 
 @pytest.fixture(scope="module")
 def questions():
-    optional("reasoning_gym")
     return load_questions(SPEC, "train", 0, 150)
 
 
@@ -100,6 +101,24 @@ def test_steps_and_checks_are_true_sums():
             left, right = step.rsplit("=", 1)
             assert evaluate(left) == int(right), expression
         assert teacher.worked(expression).endswith(f"={value}")
+
+
+@given(st.lists(st.integers(0, 99), min_size=2, max_size=4), st.integers(0, 2**31))
+def test_columns_are_true_digit_by_digit_and_end_in_the_value(terms, seed):
+    rng = random.Random(seed)
+    expression = "".join(f"{rng.choice('+-') if n else ''}{term}" for n, term in enumerate(terms))
+    running = terms[0]
+    steps = teacher.in_columns(expression).split("; ")
+    assert len(steps) == len(terms) - 1
+    for step, (sign, term) in zip(steps, re.findall(r"([+-])(\d+)", expression), strict=True):
+        running = running + int(term) if sign == "+" else running - int(term)
+        whole, units, above, value = re.fullmatch(r"(-?\(?[\d+-]+\)?): (\S+), (\S+): (-?\d+)", step).groups()
+        assert evaluate(whole) == int(value) == running
+        for part in (units, above):
+            left, right = part.split("=")
+            assert evaluate(left) == int(right) >= 0
+        assert abs(running) == 10 * int(above.split("=")[1]) + int(units.split("=")[1]) % 10
+    assert running == evaluate(expression)
 
 
 def test_the_same_seed_teaches_the_same(questions, conversations):
