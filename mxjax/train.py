@@ -258,4 +258,7 @@ def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:
 
 def progress_note(metrics: dict[str, Any]) -> str:
     """The figures that the progress bar shows."""
-    return f"reward {metrics['reward']:.2f}, correct {metrics['correct']:.0%}, valid {metrics['valid_designs']:.0%}"
+    return (
+        f"reward: designer {metrics['reward']:.2f}, executor {metrics['executor_reward']:.2f}; "
+        f"correct {metrics['correct']:.0%}, valid designs {metrics['valid_designs']:.0%}"
+    )
