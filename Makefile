@@ -2,6 +2,7 @@
 PYTHON ?= python3
 EXTRAS ?= data,test
 RUN ?= runs/quickstart
+FLAGS ?=
 CONFIG := configs/quickstart.py
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,8 @@ STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 .PHONY: help quickstart test test-slow test-new lint smollm2 system-deps
 
 help:
-	@echo "make quickstart   environment, then the main job: cold start, RL, controls, table (FRESH=1 starts over)"
+	@echo "make quickstart   environment, then the main job: cold start, RL, controls, table (FRESH=1 starts over,"
+	@echo "                  FLAGS=--config.seed=1 RUN=runs/seed1 is another run)"
 	@echo "make test         environment, then every test under 20 s"
 	@echo "make test-slow    environment, then the slow tests"
 	@echo "make test-new     the package on the newest Python and JAX (needs PYTHON=<newest python>)"
@@ -30,11 +32,11 @@ $(STAMP): pyproject.toml
 
 quickstart: $(STAMP)
 	@$(if $(filter 1,$(FRESH)),rm -rf $(RUN))
-	$(BIN)/mxjax sft --config $(CONFIG) --workdir $(RUN)/cold_start
-	$(BIN)/mxjax train --config $(CONFIG) --workdir $(RUN) --config.init=$(RUN)/cold_start
+	$(BIN)/mxjax sft --config $(CONFIG) --workdir $(RUN)/cold_start $(FLAGS)
+	$(BIN)/mxjax train --config $(CONFIG) --workdir $(RUN) --config.init=$(RUN)/cold_start $(FLAGS)
 	@for control in continued rejection; do \
 	  set -x; \
-	  $(BIN)/mxjax sft --config $(CONFIG):$$control --workdir $(RUN)/$$control --config.init=$(RUN)/cold_start && \
+	  $(BIN)/mxjax sft --config $(CONFIG):$$control --workdir $(RUN)/$$control --config.init=$(RUN)/cold_start $(FLAGS) && \
 	  $(BIN)/mxjax evaluate --checkpoint $(RUN)/$$control --benchmark held_out --resume >/dev/null || exit; \
 	done
 	$(BIN)/mxjax report $(RUN)

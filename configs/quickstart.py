@@ -9,7 +9,7 @@ import os.path
 
 from mxjax.config import default_config
 
-CONTROL_STEPS = {"continued": 600, "rejection": 330}
+CONTROL_STEPS = {"continued": 500, "rejection": 300}  # at least the time that RL takes
 
 
 def get_config(control=""):
@@ -38,7 +38,7 @@ def get_config(control=""):
     config.sft.questions = 40_000
     config.sft.designer_share = 0.15
     config.sft.vocab_size = 512
-    config.sft.steps = 1800
+    config.sft.steps = 1500
     config.sft.batch_segments = 48
     config.sft.microbatch_rows = 2
     config.sft.row_length = 256
@@ -47,11 +47,12 @@ def get_config(control=""):
 
     config.rollout.questions = 32
     config.rl.steps = 20
-    config.rl.stage_length = 10
+    config.rl.stage_length = 5
     config.rl.optimizer.learning_rate = 1e-4
     config.rl.minibatch_segments = 64
     config.rl.microbatch_rows = 2
     config.rl.row_length = 256
+    config.eval.every = 5
     config.eval.systems = ("single", "designed", "self_consistency@matched")
     config.eval.agent_text = "Work step by step."
     config.checkpoint.every = 5
@@ -61,5 +62,5 @@ def get_config(control=""):
         config.sft.optimizer.learning_rate = 1e-3
     if control == "rejection":
         config.sft.examples = "rollouts"
-        config.sft.questions = 2_000
+        config.sft.questions = 1_500
     return config

@@ -69,6 +69,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--role", help="which policy of a split run")
     if verb == "report":
         add("workdir")
+        add("--pictures", default="", help="a folder for learning_curve.svg and design.svg")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):

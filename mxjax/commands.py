@@ -22,7 +22,7 @@ from mxjax.evaluate import evaluate as evaluate_system
 from mxjax.evaluate import match_budget, parse_system, table
 from mxjax.files import read_json
 from mxjax.mas import Limits
-from mxjax.report import read_run, summary, write_report
+from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
@@ -172,6 +172,8 @@ def report(args: argparse.Namespace) -> int:
     """`mxjax report WORKDIR`: prints the results so far and rebuilds report.html from the files of the run."""
     print(summary(read_run(args.workdir)))
     print(f"report: {write_report(args.workdir)}")
+    for path in write_pictures(args.workdir, args.pictures) if args.pictures else ():
+        print(f"picture: {path}")
     return 0
 
 

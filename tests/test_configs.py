@@ -62,3 +62,13 @@ def test_the_main_job_is_of_the_promised_size():
     stages = {role for step in range(config.rl.steps) for role, a in role_weights(
         step, config.rl.mode, config.rl.stage_length, config.rl.first_stage).items() if a}  # fmt: skip
     assert stages == {"designer", "executor"}
+
+
+@pytest.mark.parametrize("control", ["continued", "rejection"])
+def test_a_control_differs_from_the_main_job_in_its_fine_tuning_alone(control):
+    make = runpy.run_path("configs/quickstart.py")["get_config"]
+    main, other = make(), make(control)
+    assert other.sft.steps < main.sft.steps and (other.sft.examples == "rollouts") == (control == "rejection")
+    with main.unlocked(), other.unlocked():
+        del main.sft, other.sft
+    assert main == other

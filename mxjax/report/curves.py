@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mxjax.report.charts import Series, Stage, empty, line_chart, share_chart, thin
-from mxjax.report.data import Rows, Run
+from mxjax.report.data import Rows, Run, system_of
 from mxjax.report.html import join, tag
 from mxjax.report.numbers import duration, finite, number, percent
 
@@ -96,13 +96,13 @@ def points(rows: Rows, metric: str) -> list[tuple[int, float]]:
 
 def held_out_chart(run: Run, stages: Sequence[Stage]) -> Markup:
     """Accuracy of each system on the held-out questions; an evaluation after n steps stands where step n begins."""
-    title, systems = "Held-out accuracy", list(dict.fromkeys(row.get("system") for row in run.evals))
+    title, systems = "Held-out accuracy", list(dict.fromkeys(system_of(row) for row in run.evals))
     if not systems:
         return empty(title, "No evaluation yet.")
     order = {"designed": DESIGNER, "single": EXECUTOR}
     series = []
     for n, system in enumerate(systems):
-        rows = [row for row in run.evals if row.get("system") == system and finite(row.get("accuracy"))]
+        rows = [row for row in run.evals if system_of(row) == system and finite(row.get("accuracy"))]
         intervals = [(row["step"] - 0.5, *row["ci95"]) for row in rows if row.get("ci95")]
         style = order.get(system, n + 2)
         at = [(row["step"] - 0.5, row["accuracy"]) for row in rows]

@@ -132,6 +132,11 @@ def is_row(value: Any) -> bool:
     return isinstance(value, dict) and "accuracy" in value
 
 
+def system_of(row: dict[str, Any]) -> str:
+    """The system of a row without its number of votes, which may differ from one evaluation to the next."""
+    return str(row.get("system")).partition("@")[0]
+
+
 def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any]) -> Rows:
     """Rows of results.json, those evaluated since, and those of `mxjax evaluate` on this run."""
     rows = [row for row in results.get("rows") or () if is_row(row)]

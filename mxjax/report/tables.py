@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from mxjax.evaluate import bootstrap_mean, table
-from mxjax.report.data import Run, mapping
+from mxjax.report.data import Run, mapping, system_of
 from mxjax.report.html import join, tag
 from mxjax.report.numbers import ABSENT, duration, finite, number, percent
 
@@ -23,8 +23,8 @@ COLUMNS = (
 def headline(run: Run) -> Markup:
     """The figures to see first: where the run is, and how each system changed from the first evaluation to the last."""
     tiles = [_tile("state", *_state(run))]
-    for system in dict.fromkeys(row.get("system") for row in run.evals):
-        rows = [row for row in run.evals if row.get("system") == system and finite(row.get("accuracy"))]
+    for system in dict.fromkeys(system_of(row) for row in run.evals):
+        rows = [row for row in run.evals if system_of(row) == system and finite(row.get("accuracy"))]
         if len(rows) > 1 and rows[0]["step"] != rows[-1]["step"]:
             change = f"{percent(rows[0]['accuracy'])} → {percent(rows[-1]['accuracy'])}"
             tiles.append(_tile(f"{system}, held out", change, paired_change(rows[0], rows[-1])))

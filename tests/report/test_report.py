@@ -5,13 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import made_up
 import pytest
 import runs
 
 from mxjax.config import UserError
-from mxjax.report import read_run, summary, write_report
+from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.episodes import choose_pairs, node_name
 from mxjax.report.html import clean, shorten, tag
 from mxjax.report.tables import comparisons
@@ -250,6 +251,26 @@ def test_controls_are_compared_question_by_question(run):
     text = summary(read)
     assert "patterns, continued: single 100%" in text and "continued, cold start 1 min 01 s" in text
     assert "against designed, continued" in report(run).text
+
+
+def test_pictures_are_whole_documents_that_load_nothing(run, tmp_path):
+    paths = write_pictures(str(run), tmp_path / "pictures")
+    assert [path.name for path in paths] == ["learning_curve.svg", "design.svg"]
+    texts = []
+    for path in paths:
+        root = xml.etree.ElementTree.fromstring(path.read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert len(root.findall(".//{http://www.w3.org/2000/svg}svg")) > 1, "drawings within are SVG, not HTML"
+        assert not [value for e in root.iter() for value in e.attrib.values() if "http" in value]
+        texts.append(" ".join(root.itertext()))
+    assert "Held-out accuracy" in texts[0] and "designed" in texts[0]
+    assert "question" in texts[1] and "answer" in texts[1]
+
+
+def test_a_run_without_evaluated_designs_has_no_pictures(tmp_path):
+    unfinished = made_up.write_run(tmp_path / "unfinished", finished=False)
+    with pytest.raises(UserError, match="no evaluation of designs"):
+        write_pictures(str(unfinished), tmp_path / "pictures")
 
 
 def test_it_needs_no_device(run):

@@ -1,0 +1,67 @@
+"""Figures of the page as SVG files of their own, for a README or a slide: they load nothing and know light and dark."""
+
+from __future__ import annotations
+
+import collections
+import re
+
+from etils import epath
+from markupsafe import Markup
+
+from mxjax import mas
+from mxjax.config import UserError
+from mxjax.files import write_text
+from mxjax.report.charts import texture_defs
+from mxjax.report.curves import held_out_chart, stages_of
+from mxjax.report.data import Run, mapping, read_run
+from mxjax.report.drawing import arrow_defs, draw_design
+from mxjax.report.html import tag
+from mxjax.report.style import STYLE
+
+WIDTH = 640
+LEGEND = 64  # room below a drawing for its keys, and above it for its title
+_SVG = 'xmlns="http://www.w3.org/2000/svg"'
+
+
+def write_pictures(workdir: epath.PathLike, folder: epath.PathLike) -> list[epath.Path]:
+    """Writes learning_curve.svg and design.svg of a run into `folder` and returns their paths.
+
+    The design is the one that the last evaluation shows of its most frequent pattern. Raises UserError when the run has
+    no evaluation of designs yet.
+    """
+    run, folder = read_run(workdir), epath.Path(folder)
+    design = typical_design(run)
+    if not design or not run.rl:
+        raise UserError(f"{workdir} has no evaluation of designs after training yet; let mxjax train end first")
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"learning_curve": held_out_chart(run, stages_of(run.rl)), "design": draw_design(design)}
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.svg")
+        write_text(paths[-1], picture(figure) + "\n")
+    return paths
+
+
+def typical_design(run: Run) -> str:
+    """The first design of the most frequent pattern in the last evaluation; "" if there is none."""
+    by_pattern = collections.defaultdict(list)
+    for tree in run.after[1] if run.after else ():
+        for design in map(mapping, tree.get("designs") or ()):
+            if design.get("source") and not design.get("error"):
+                by_pattern[mas.pattern(mas.check(design["source"]))].append(design["source"])
+    return max(by_pattern.values(), key=len)[0] if by_pattern else ""
+
+
+def picture(figure: Markup) -> Markup:
+    """A figure of the page as a whole SVG document, 640 units wide."""
+    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', figure).groups())
+    scale = WIDTH / width if figure.startswith("<figure") else min(1.0, WIDTH / width)  # charts fill, drawings do not
+    whole = round(scale * height) + 2 * LEGEND
+    body = tag(
+        "div", arrow_defs(), texture_defs(), figure, xmlns="http://www.w3.org/1999/xhtml",
+        style="font:16px/1.5 system-ui,sans-serif;color:var(--ink)",
+    )  # fmt: skip
+    drawn = Markup(str(body).replace("<svg ", f"<svg {_SVG} "))  # inside HTML, which this is, a page needs no namespace
+    inside = tag("foreignObject", drawn, x=0, y=0, width=WIDTH, height=whole)
+    size = f'viewBox="0 0 {WIDTH} {whole}" width="{WIDTH}" height="{whole}"'
+    return Markup(f"<svg {_SVG} {size}><style>{STYLE}</style>{inside}</svg>")
