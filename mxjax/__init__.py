@@ -1,3 +1,21 @@
 """MetaAgent-X in JAX: one language model learns to design multi-agent systems and to be their agents."""
 
+import importlib
+
 __version__ = "0.1.0"
+
+_PARTS = (
+    "checkpoint", "config", "data", "evaluate", "mas", "models", "report", "rewards", "rl", "rollout", "sampling",
+    "sft", "sharding", "telemetry", "train",
+)  # fmt: skip
+
+
+def __getattr__(name: str):
+    """`mxjax.models` and the other parts, imported when they are first used."""
+    if name in _PARTS:
+        return importlib.import_module(f"mxjax.{name}")
+    raise AttributeError(f"module 'mxjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PARTS})

@@ -18,3 +18,10 @@ def test_importing_every_part_brings_in_neither_tensorflow_nor_torch():
 
 def test_it_has_a_version():
     assert mxjax.__version__.count(".") == 2
+
+
+def test_parts_are_there_without_an_import_of_their_own():
+    code = "import sys, mxjax; assert 'jax' not in sys.modules; print(mxjax.mas.check, mxjax.models.load, dir(mxjax))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "'sampling'" in done.stdout, done.stderr
+    assert not hasattr(mxjax, "nothing_of_the_kind")
