@@ -19,7 +19,8 @@ body { margin: 0 auto; padding: 24px 20px 64px; max-width: 1320px; background: v
   font: 16px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 2px; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 40px 0 12px; padding-top: 12px; border-top: 1px solid var(--rule); }
-h3 { font-size: 1rem; margin: 0 0 4px; } h4 { font-size: 1.05rem; margin: 0 0 10px; }
+h3 { font-size: 1rem; margin: 0 0 4px; } .wide + div h3 { margin-top: 18px; }
+h4 { font-size: 1.05rem; margin: 0 0 10px; }
 h5 { font-size: .95rem; margin: 0; }
 small { color: var(--soft); font-size: .82rem; font-weight: 400; }
 p { margin: 4px 0 10px; } .lead { color: var(--soft); } .absent { color: var(--soft); font-style: italic; }
@@ -64,7 +65,8 @@ th, td { padding: 7px 9px; text-align: left; border-bottom: 1px solid var(--rule
   font-variant-numeric: tabular-nums; }
 th { font-size: .8rem; color: var(--soft); font-weight: 600; white-space: normal; }
 tr:last-child td { border-bottom: 0; }
-td:last-child { white-space: normal; } .interval-cell { display: inline-flex; align-items: center; gap: 8px; }
+td:last-child { white-space: normal; min-width: 130px; }
+.interval-cell { display: inline-flex; align-items: center; gap: 8px; }
 .track { stroke: var(--soft); fill: none; opacity: .5; } .ci { fill: var(--c0); opacity: .55; }
 .ci-mean { stroke: var(--ink); stroke-width: 1.8; }
 pre { margin: 4px 0 8px; padding: 10px 12px; background: var(--code); border: 1px solid var(--rule); border-radius: 6px;

@@ -15,7 +15,7 @@ from mxjax.report.html import join, tag
 from mxjax.report.numbers import ABSENT, duration, finite, number, percent
 
 COLUMNS = (
-    "when", "system", "benchmark", "questions", "samples", "accuracy", "95 % interval", "valid designs", "calls",
+    "when", "system", "benchmark", "questions", "accuracy", "95 % interval", "valid designs", "calls",
     "tokens in", "tokens out", "seconds", "failures",
 )  # fmt: skip
 
@@ -118,7 +118,7 @@ def phase_seconds(run: Run) -> dict[str, float]:
 def comparison_list(run: Run) -> Markup:
     """The paired differences, if there is anything to compare yet."""
     pairs = [tag("div", tag("dt", name), tag("dd", change)) for name, change in comparisons(run)]
-    return tag("dl", *pairs, class_="facts") if pairs else tag("div")
+    return tag("div", tag("h3", "On the same questions"), tag("dl", *pairs, class_="facts")) if pairs else tag("div")
 
 
 def summary(run: Run) -> str:
@@ -150,10 +150,11 @@ def results_table(run: Run) -> Markup:
 
 def _cells(row: dict[str, Any]) -> Sequence[Any]:
     failures = mapping(row.get("failures"))
-    accuracy = row.get("accuracy")
+    accuracy, samples = row.get("accuracy"), row.get("samples", 1)
+    asked = f"{row.get('n', ABSENT)}" + (f" × {samples}" if samples != 1 else "")
     return (
-        row.get("when") or ABSENT, tag("b", row.get("system")), row.get("benchmark") or ABSENT, row.get("n", ABSENT),
-        row.get("samples", ABSENT), tag("b", percent(accuracy)), interval_bar(accuracy, row.get("ci95")),
+        row.get("when") or ABSENT, tag("b", row.get("system")), row.get("benchmark") or ABSENT, asked,
+        tag("b", percent(accuracy)), interval_bar(accuracy, row.get("ci95")),
         percent(row.get("valid_design_rate")), number(row.get("calls")), number(row.get("prompt_tokens")),
         number(row.get("response_tokens")), number(row.get("seconds")),
         ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in failures.items()) or "none",
