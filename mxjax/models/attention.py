@@ -22,10 +22,11 @@ def segment_starts(segment_ids_BT: jax.Array) -> jax.Array:
     return jax.lax.cummax(jnp.where(begins_BT, index_T, 0), axis=1)
 
 
-def packed_attention(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT) -> jax.Array:
+def packed_attention(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window=None) -> jax.Array:
     """softmax(q k / sqrt(H)) v [B, T, N, H], where a token sees itself and those before it in its segment.
 
-    The softmax is float32; products are taken in the dtype of the arguments and summed in float32.
+    With a `window` (an int or an int32 scalar) it sees at most that many tokens, itself included. The softmax is
+    float32; products are taken in the dtype of the arguments and summed in float32.
     """
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
@@ -33,6 +34,8 @@ def packed_attention(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT) -> jax.Array:
     pad = -T % size
     padded = lambda a: jnp.pad(a, ((0, 0), (0, pad), (0, 0), (0, 0)))
     starts_BT = segment_starts(jnp.pad(segment_ids_BT, ((0, 0), (0, pad))))
+    if window is not None:
+        starts_BT = jnp.maximum(starts_BT, jnp.arange(T + pad, dtype=jnp.int32) - window + 1)
     q_BKGTH = padded(q_BTNH).reshape(B, T + pad, K, N // K, H).transpose(0, 2, 3, 1, 4)
     k_BKTH, v_BKTH = (padded(a).transpose(0, 2, 1, 3) for a in (k_BTKH, v_BTKH))
     out_BKGTH = _attention(q_BKGTH * H**-0.5, k_BKTH, v_BKTH, starts_BT, size)

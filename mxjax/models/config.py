@@ -6,17 +6,59 @@ Field names follow `config.json` of Hugging Face, so that a checkpoint's own fil
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 DTYPES = ("float32", "bfloat16")
 REMAT = ("none", "dots", "full")
+ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
+FULL, SLIDING = "full_attention", "sliding_attention"
+LAYER_TYPES = (FULL, SLIDING)
+ROPE_TYPES = ("linear", "llama3")
+
+
+@dataclasses.dataclass(frozen=True)
+class RopeScaling:
+    """How rotary frequencies are stretched for a context longer than that of the pretraining.
+
+    "linear" divides all of them by `factor`. "llama3" divides those whose wavelength is over
+    original_max_position_embeddings / low_freq_factor, leaves those under .../high_freq_factor, and blends between.
+    """
+
+    rope_type: str
+    factor: float
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+    def __post_init__(self):
+        if self.rope_type not in ROPE_TYPES:
+            raise ValueError(f"rope_type must be one of {ROPE_TYPES}, got {self.rope_type!r}")
+        if not self.factor > 0:
+            raise ValueError(f"the factor of rope_scaling must be positive, got {self.factor}")
+        if not 0 < self.low_freq_factor < self.high_freq_factor:
+            raise ValueError(
+                f"rope_scaling needs 0 < low_freq_factor < high_freq_factor, got {self.low_freq_factor} and "
+                f"{self.high_freq_factor}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Architecture (the first group) and how it is computed (`dtype`, `remat`).
 
-    `qk_norm` is Qwen3's RMS norm of each query and key head before RoPE. `remat` names what the backward pass
-    recomputes: "none", "dots" (all but matrix products) or "full" (each layer).
+    Every family is a choice of these:
+
+    - `rope_scaling`: Llama 3.1 and later; a mapping of its fields is taken too. Layers of sliding attention are never
+      scaled and rotate with `rope_local_base_freq` in place of `rope_theta`.
+    - `attention_bias`: a bias on queries, keys and values (Qwen2).
+    - `qk_norm`: RMS norm of each query and key head before the rotation (Qwen3, Gemma 3).
+    - `layer_types`: "full_attention" or "sliding_attention" of each layer, empty if all are full; a sliding layer sees
+      `sliding_window` tokens, its own included (Gemma 3).
+    - `query_pre_attn_scalar`: scores are multiplied by its inverse square root; None: `head_dim`.
+    - `norm_offset`: an RMS norm multiplies by 1 + weight. `sandwich_norms`: what a block adds to the residual is
+      normed too. `scale_embeddings`: embeddings are multiplied by sqrt(hidden_size) (all three Gemma 3).
+
+    `remat` names what the backward pass recomputes: "none", "dots" (all but matrix products) or "full" (each layer).
     """
 
     vocab_size: int
@@ -27,14 +69,27 @@ class ModelConfig:
     num_key_value_heads: int
     head_dim: int
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    rope_local_base_freq: float = 10_000.0
     rms_norm_eps: float = 1e-6
+    attention_bias: bool = False
     qk_norm: bool = False
+    layer_types: tuple[str, ...] = ()
+    sliding_window: int | None = None
+    query_pre_attn_scalar: int | None = None
+    hidden_act: str = "silu"
+    norm_offset: bool = False
+    sandwich_norms: bool = False
+    scale_embeddings: bool = False
     tie_word_embeddings: bool = True
     max_position_embeddings: int = 4096
     dtype: str = "float32"
     remat: str = "full"
 
     def __post_init__(self):
+        if isinstance(self.rope_scaling, Mapping):  # from JSON or a config file
+            object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
+        object.__setattr__(self, "layer_types", tuple(self.layer_types))
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"ModelConfig.{name} must be positive, got {getattr(self, name)}")
@@ -45,14 +100,86 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary embeddings, got {self.head_dim}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
-        if self.remat not in REMAT:
-            raise ValueError(f"remat must be one of {REMAT}, got {self.remat!r}")
+        if self.layer_types and len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(f"layer_types names {len(self.layer_types)} layers of {self.num_hidden_layers}")
+        if SLIDING in self.layer_types and not (self.sliding_window and self.sliding_window > 0):
+            raise ValueError(f"layer_types has {SLIDING}, which needs a sliding_window, got {self.sliding_window}")
+        choices = {"dtype": DTYPES, "remat": REMAT, "hidden_act": ACTIVATIONS}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if unknown := sorted(set(self.layer_types) - set(LAYER_TYPES)):
+            raise ValueError(f"layer_types must be of {LAYER_TYPES}, got {unknown[0]!r}")
 
     def replace(self, **changes) -> ModelConfig:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The attention of each layer: "full_attention" or "sliding_attention"."""
+        return self.layer_types or (FULL,) * self.num_hidden_layers
+
+    @property
+    def family(self) -> str:
+        """The `model_type` that Hugging Face knows this architecture by.
+
+        Raises ValueError for a combination of settings that no family has.
+        """
+        windowed = SLIDING in self.layer_types or self.query_pre_attn_scalar not in (None, self.head_dim)
+        for name, traits in FAMILY_TRAITS.items():
+            if all(getattr(self, trait) == value for trait, value in traits.items()):
+                if windowed and name != "gemma3_text":
+                    raise ValueError(f"{name} models have neither sliding attention nor a query_pre_attn_scalar")
+                return name
+        found = ", ".join(f"{trait}={getattr(self, trait)}" for trait in FAMILY_TRAITS["llama"])
+        raise ValueError(f"no model family has {found}; known: {', '.join(FAMILY_TRAITS)}")
+
+
+def _traits(attention_bias=False, qk_norm=False, gemma=False):
+    return {
+        "attention_bias": attention_bias, "qk_norm": qk_norm, "norm_offset": gemma, "sandwich_norms": gemma,
+        "scale_embeddings": gemma, "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
+    }  # fmt: skip
+
+
+# `model_type` → the settings of ModelConfig that the family implies.
+FAMILY_TRAITS = {
+    "llama": _traits(),
+    "qwen2": _traits(attention_bias=True),
+    "qwen3": _traits(qk_norm=True),
+    "gemma3_text": _traits(qk_norm=True, gemma=True),
+}
+
+
+def gemma_layer_types(layers: int, period: int = 6) -> tuple[str, ...]:
+    """Gemma's pattern: each `period`-th layer sees everything, the others a window."""
+    return tuple(SLIDING if (index + 1) % period else FULL for index in range(layers))
+
+
+def _qwen2(hidden, ffn, layers, heads, kv_heads, tied, vocab=151_936):
+    return ModelConfig(
+        vocab_size=vocab, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=hidden // heads, rope_theta=1e6,
+        tie_word_embeddings=tied, max_position_embeddings=32_768, dtype="bfloat16", **FAMILY_TRAITS["qwen2"],
+    )  # fmt: skip
+
+
+def _llama32(hidden, layers, heads, head_dim):
+    return ModelConfig(
+        vocab_size=128_256, hidden_size=hidden, intermediate_size=8192, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=8, head_dim=head_dim, rope_theta=5e5,
+        rope_scaling=RopeScaling("llama3", 32.0), rms_norm_eps=1e-5, max_position_embeddings=131_072, dtype="bfloat16",
+    )  # fmt: skip
+
+
+def _gemma3(hidden, ffn, layers, heads, kv_heads, window, positions, vocab=262_144, scaling=None):
+    return ModelConfig(
+        vocab_size=vocab, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=256, rope_theta=1e6, rope_scaling=scaling,
+        layer_types=gemma_layer_types(layers), sliding_window=window, query_pre_attn_scalar=256,
+        max_position_embeddings=positions, dtype="bfloat16", **FAMILY_TRAITS["gemma3_text"],
+    )  # fmt: skip
 
 
 def _qwen3(hidden, ffn, layers, heads, tied, dtype="bfloat16"):
@@ -84,12 +211,21 @@ PRESETS = {
     "quickstart": _small(128, 3, 4, 1024, 1024),
     "smollm2-135m": _smollm2(576, 1536, 30, 9, 3),
     "smollm2-360m": _smollm2(960, 2560, 32, 15, 5),
+    "llama-3.2-1b": _llama32(2048, 16, 32, 64),
+    "llama-3.2-3b": _llama32(3072, 28, 24, 128),
+    "qwen2.5-0.5b": _qwen2(896, 4864, 24, 14, 2, True),
+    "qwen2.5-1.5b": _qwen2(1536, 8960, 28, 12, 2, True),
+    "qwen2.5-3b": _qwen2(2048, 11_008, 36, 16, 2, True),
+    "qwen2.5-7b": _qwen2(3584, 18_944, 28, 28, 4, False, vocab=152_064),
     "qwen3-0.6b": _qwen3(1024, 3072, 28, 16, True),
     "qwen3-1.7b": _qwen3(2048, 6144, 28, 16, True),
     "qwen3-4b": _qwen3(2560, 9728, 36, 32, True),
     "qwen3-8b": _qwen3(4096, 12_288, 36, 32, False),
     "qwen3-14b": _qwen3(5120, 17_408, 40, 40, False),
     "qwen3-32b": _qwen3(5120, 25_600, 64, 64, False),
+    "gemma3-270m": _gemma3(640, 2048, 18, 4, 1, 512, 32_768),
+    "gemma3-1b": _gemma3(1152, 6912, 26, 4, 1, 512, 32_768),
+    "gemma3-4b": _gemma3(2560, 10_240, 34, 8, 4, 1024, 131_072, 262_208, RopeScaling("linear", 8.0)),
 }
 
 

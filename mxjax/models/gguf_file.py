@@ -7,17 +7,21 @@ from collections.abc import Mapping
 import gguf
 import numpy as np
 
-from mxjax.models.config import ModelConfig
-from mxjax.models.weights import LAYOUTS
+from mxjax.models.config import FAMILY_TRAITS, FULL, SLIDING, ModelConfig, RopeScaling, gemma_layer_types
+from mxjax.models.transformer import rope_frequencies
+from mxjax.models.weights import layouts
 
-# `general.architecture` → qk_norm of ModelConfig.
-ARCHITECTURES = {"llama": False, "qwen3": True}
+# `general.architecture` → the `model_type` of Hugging Face.
+ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+ROPE_FREQS = "rope_freqs.weight"  # divisors f32[H / 2] of rotary frequencies: how files of Llama 3 say their scaling
+GEMMA_27B_LAYERS = 62  # the one Gemma 3 whose scores are scaled by another size than head_dim; files do not say so
 
 
 class GgufFile:
     """`Tensors` over a GGUF file; `config` is its ModelConfig and `reader` gives the tokenizer.
 
-    Raises ValueError for a file that is not GGUF, another architecture, or scaled rotary positions.
+    Raises ValueError for a file that is not GGUF, another architecture, or rotary positions scaled in another way.
     """
 
     def __init__(self, path: str):
@@ -28,20 +32,28 @@ class GgufFile:
             raise ValueError(f"{path} is not a whole GGUF file ({error})") from error
         self._tensors = {tensor.name: tensor for tensor in self.reader.tensors}
         self.config = self._read_config()
-        self._names = dict(_names(self.config.num_hidden_layers))
+        self._names = {
+            layout.huggingface.format(layer): layout.gguf.format(layer)
+            for path, layout in layouts(self.config).items()
+            for layer in (range(self.config.num_hidden_layers) if path.startswith("layers/") else [None])
+        }
         known = {theirs: ours for ours, theirs in self._names.items()}
         self.shapes: Mapping[str, tuple[int, ...]] = {
             known.get(name, name): tuple(int(n) for n in reversed(tensor.shape))
             for name, tensor in self._tensors.items()
+            if name != ROPE_FREQS
         }
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """tensor[index] in float32; only the rows asked for are dequantised. Projections come in whole heads."""
         tensor = self._tensors[self._names[name]]
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        heads = {"q_proj": self.config.num_attention_heads, "k_proj": self.config.num_key_value_heads}
-        if not self.config.qk_norm and (kind := name.split(".")[-2]) in heads:
-            values = _half_split(values, heads[kind], self.config.head_dim)
-        return values[index]
+        rows, *rest = index
+        values = gguf.quants.dequantize(tensor.data[rows], tensor.tensor_type)
+        if self.config.norm_offset and name.endswith("norm.weight"):
+            values = values - 1  # llama.cpp multiplies by what it finds, so its files hold 1 + weight
+        if self.config.family == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+            values = _half_split(values, self.config.head_dim)
+        return values[:, *rest] if rest else values
 
     def _field(self, name: str, default=None):
         found = self.reader.get_field(name)
@@ -52,42 +64,62 @@ class GgufFile:
         if family not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ValueError(f"{self.origin} is of architecture {family!r}; supported: {known}")
+        required = object()
 
-        def get(name, default=None):
-            value = self._field(f"{family}.{name}", default)
-            if value is None:
+        def get(name, default=required):
+            value = self._field(f"{family}.{name}")
+            if value is None and default is required:
                 raise ValueError(f"{self.origin} has no field {family}.{name}")
-            return value
+            return default if value is None else value
 
-        if (scaling := get("rope.scaling.type", "none")) != "none":
-            raise ValueError(f"{self.origin} scales rotary positions ({scaling}), which is not supported")
         heads, hidden = get("attention.head_count"), get("embedding_length")
-        return ModelConfig(
-            vocab_size=len(self._field("tokenizer.ggml.tokens", ())) or get("vocab_size"),
+        embedding = self._tensors.get(EMBEDDING)
+        cfg = ModelConfig(
+            vocab_size=len(self._field("tokenizer.ggml.tokens", ())) if embedding is None else int(embedding.shape[1]),
             hidden_size=hidden,
             intermediate_size=get("feed_forward_length"),
             num_hidden_layers=get("block_count"),
             num_attention_heads=heads,
             num_key_value_heads=get("attention.head_count_kv", heads),
             head_dim=get("attention.key_length", hidden // heads),
-            rope_theta=_shortest(get("rope.freq_base", 10_000.0)),
+            rope_theta=_shortest(get("rope.freq_base", 1e6 if family == "gemma3" else 10_000.0)),
             rms_norm_eps=_shortest(get("attention.layer_norm_rms_epsilon")),
-            qk_norm=ARCHITECTURES[family],
-            tie_word_embeddings=LAYOUTS["lm_head"].gguf not in self._tensors,
+            tie_word_embeddings=OUTPUT not in self._tensors,
             max_position_embeddings=get("context_length"),
+            **FAMILY_TRAITS[ARCHITECTURES[family]],
         )
+        if family == "gemma3":
+            pattern = get("attention.sliding_window_pattern", 6)
+            cfg = cfg.replace(
+                layer_types=gemma_layer_types(cfg.num_hidden_layers, pattern)
+                if isinstance(pattern, int)
+                else tuple(SLIDING if sliding else FULL for sliding in pattern),
+                sliding_window=get("attention.sliding_window"),
+                rope_local_base_freq=_shortest(get("rope.freq_base_swa", 10_000.0)),
+                query_pre_attn_scalar=hidden // heads if cfg.num_hidden_layers == GEMMA_27B_LAYERS else cfg.head_dim,
+            )
+        return cfg.replace(rope_scaling=self._rope_scaling(cfg, get))
+
+    def _rope_scaling(self, cfg: ModelConfig, get) -> RopeScaling | None:
+        kind = get("rope.scaling.type", "none")
+        if kind == "linear":
+            return RopeScaling("linear", _shortest(get("rope.scaling.factor")))
+        if kind != "none":
+            raise ValueError(f"{self.origin} scales rotary positions ({kind}), which is not supported")
+        if ROPE_FREQS not in self._tensors:
+            return None
+        tensor = self._tensors[ROPE_FREQS]
+        divisors = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        scaling = RopeScaling("llama3", _shortest(divisors.max()))  # the other settings are those of all Llama 3
+        expected = rope_frequencies(cfg, FULL) / rope_frequencies(cfg.replace(rope_scaling=scaling), FULL)
+        if divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-4):
+            raise ValueError(f"{self.origin} has {ROPE_FREQS} that are not Llama 3's, which is not supported")
+        return scaling
 
 
-def _names(layers: int):
-    """(Hugging Face name, GGUF name) of every tensor."""
-    for path, layout in LAYOUTS.items():
-        for layer in range(layers) if path.startswith("layers/") else [None]:
-            yield layout.huggingface.format(layer), layout.gguf.format(layer)
-
-
-def _half_split(values: np.ndarray, heads: int, head_dim: int) -> np.ndarray:
-    """Rows of a `llama` query or key projection, from interleaved rotary pairs back to halves."""
-    pairs = values.reshape(heads, head_dim // 2, 2, -1)
+def _half_split(values: np.ndarray, head_dim: int) -> np.ndarray:
+    """Rows of a `llama` query or key projection (whole heads), from interleaved rotary pairs back to halves."""
+    pairs = values.reshape(-1, head_dim // 2, 2, values.shape[-1])
     return pairs.swapaxes(1, 2).reshape(values.shape)
 
 

@@ -6,6 +6,7 @@ ignored.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -17,16 +18,38 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mxjax.models.config import ModelConfig
+from mxjax.models.config import (
+    FAMILY_TRAITS,
+    FULL,
+    ROPE_TYPES,
+    SLIDING,
+    ModelConfig,
+    RopeScaling,
+    gemma_layer_types,
+)
 from mxjax.models.weights import to_huggingface
 
 SHARD_BYTES = 5 * 10**9
 
-# `model_type` → fields of ModelConfig that it implies, and the defaults that its config.json leaves out.
+# `model_type` → its class, and the values that its config.json may leave out.
 FAMILIES = {
-    "llama": ("LlamaForCausalLM", {"qk_norm": False}, {"max_position_embeddings": 2048}),
-    "qwen3": ("Qwen3ForCausalLM", {"qk_norm": True}, {"max_position_embeddings": 32_768, "head_dim": 128}),
-}
+    "llama": ("LlamaForCausalLM", {"max_position_embeddings": 2048}),
+    "qwen2": ("Qwen2ForCausalLM", {"max_position_embeddings": 32_768}),
+    "qwen3": ("Qwen3ForCausalLM", {"max_position_embeddings": 32_768, "head_dim": 128}),
+    "gemma3_text": (
+        "Gemma3ForCausalLM",
+        {
+            "vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "query_pre_attn_scalar": 256,
+            "sliding_window": 4096, "sliding_window_pattern": 6, "rope_theta": 1e6, "rope_local_base_freq": 10_000.0,
+            "tie_word_embeddings": True, "max_position_embeddings": 131_072,
+        },
+    ),
+}  # fmt: skip
+MULTIMODAL = "gemma3"  # the `model_type` whose `text_config` is a gemma3_text
+# Parts of a multimodal checkpoint that a text model has no use for, and what its text model's names begin with.
+VISION = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
+TEXT = {"language_model.model.": "model.", "language_model.lm_head.": "lm_head.", "model.language_model.": "model."}
 
 
 def read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
@@ -35,12 +58,13 @@ def read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
     Raises ValueError for another architecture or a setting that the transformer does not compute.
     """
     family = config.get("model_type")
+    if family == MULTIMODAL:
+        shared = {key: value for key, value in config.items() if key in ("dtype", "torch_dtype")}
+        config, family = {**shared, **(config.get("text_config") or {})}, "gemma3_text"
     if family not in FAMILIES:
-        raise ValueError(f"{origin} has model_type {family!r}; supported: {', '.join(FAMILIES)}")
-    _, implied, defaults = FAMILIES[family]
-    _refuse_unsupported(config, origin)
-    rope = config.get("rope_parameters") or {}
-    given = {**defaults, **{key: value for key, value in config.items() if value is not None}}
+        raise ValueError(f"{origin} has model_type {family!r}; supported: {', '.join([*FAMILIES, MULTIMODAL])}")
+    _refuse_unsupported(config, family, origin)
+    given = {**FAMILIES[family][1], **{key: value for key, value in config.items() if value is not None}}
     try:
         heads, hidden = given["num_attention_heads"], given["hidden_size"]
         dtype = given.get("dtype", given.get("torch_dtype", "float32"))
@@ -52,64 +76,141 @@ def read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
             num_attention_heads=heads,
             num_key_value_heads=given.get("num_key_value_heads", heads),
             head_dim=given.get("head_dim", hidden // heads),
-            rope_theta=float(rope.get("rope_theta", given.get("rope_theta", 10_000.0))),
             rms_norm_eps=given.get("rms_norm_eps", 1e-6),
             tie_word_embeddings=given.get("tie_word_embeddings", False),
             max_position_embeddings=given["max_position_embeddings"],
             dtype="float32" if dtype == "float32" else "bfloat16",
-            **implied,
+            **_rope(given, origin),
+            **(_gemma(given) if family == "gemma3_text" else {}),
+            **FAMILY_TRAITS[family],
         )
     except KeyError as error:
         raise ValueError(f"{origin} has no {error.args[0]}") from None
 
 
-def _refuse_unsupported(config: Mapping[str, Any], origin: str) -> None:
+def _gemma(given: Mapping[str, Any]) -> dict[str, Any]:
+    layers = given["num_hidden_layers"]
+    return {
+        "layer_types": tuple(given.get("layer_types") or gemma_layer_types(layers, given["sliding_window_pattern"])),
+        "sliding_window": given["sliding_window"],
+        "query_pre_attn_scalar": given["query_pre_attn_scalar"],
+    }
+
+
+def _rope(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Rotary settings: `rope_theta`, `rope_scaling` and `rope_local_base_freq` of old, `rope_parameters` of new files.
+
+    New files may have one set of parameters per kind of layer. Where a file has both, the old scaling counts, as in
+    `transformers`.
+    """
+    new, old = given.get("rope_parameters") or {}, given.get("rope_scaling") or {}
+    nested = any(isinstance(value, Mapping) for value in new.values())
+    local = (new.get(SLIDING) or {}) if nested else {}
+    full = (new.get(FULL) or {}) if nested else new
+    _refuse_rope(local, "rope_parameters", ("default",), origin)
+    kind = _refuse_rope(old or full, "rope_scaling" if old else "rope_parameters", ("default", *ROPE_TYPES), origin)
+    settings = {**full, **old}
+    scaling = None
+    if kind == "linear":
+        scaling = RopeScaling(kind, float(settings["factor"]))
+    elif kind == "llama3":
+        original = settings.get("original_max_position_embeddings", given["max_position_embeddings"])
+        low, high = float(settings["low_freq_factor"]), float(settings["high_freq_factor"])
+        scaling = RopeScaling(kind, float(settings["factor"]), low, high, original)
+    return {
+        "rope_theta": float(settings.get("rope_theta", given.get("rope_theta", 10_000.0))),
+        "rope_scaling": scaling,
+        "rope_local_base_freq": float(local.get("rope_theta", given.get("rope_local_base_freq", 10_000.0))),
+    }
+
+
+def _refuse_rope(rope: Mapping[str, Any], name: str, known: tuple[str, ...], origin: str) -> str:
+    """The kind of rotary parameters; ValueError if it is not of the known ones, or only part of a head is rotated."""
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind not in known:
+        raise ValueError(f"{origin} sets {name} to {kind!r}, which is not supported")
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise ValueError(f"{origin} sets partial_rotary_factor in {name}, which is not supported")
+    return kind
+
+
+def _refuse_unsupported(config: Mapping[str, Any], family: str, origin: str) -> None:
     harmless = {
         "attention_bias": (False, None),
         "mlp_bias": (False, None),
-        "hidden_act": ("silu", None),
         "use_sliding_window": (False, None),
         "quantization_config": (None,),
+        "final_logit_softcapping": (None,),
+        "attn_logit_softcapping": (None,),
+        "use_bidirectional_attention": (False, None),
+        "partial_rotary_factor": (1.0, None),
     }
+    activation = FAMILY_TRAITS[family]["hidden_act"]
+    harmless["hidden_activation" if family == "gemma3_text" else "hidden_act"] = (activation, None)
+    if family == "qwen2":  # always has these biases, whatever the file says
+        del harmless["attention_bias"]
     for name, values in harmless.items():
         if config.get(name) not in values:
             raise ValueError(f"{origin} sets {name} to {config[name]!r}, which is not supported")
-    for name in ("rope_parameters", "rope_scaling"):  # since and before version 5
-        rope = config.get(name) or {}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise ValueError(f"{origin} sets {name} to {kind!r}, which is not supported")
+    if family != "gemma3_text" and SLIDING in (config.get("layer_types") or ()):
+        raise ValueError(f"{origin} sets layer_types with {SLIDING}, which is not supported for {family}")
 
 
 def write_config(cfg: ModelConfig, dtype: str) -> dict[str, Any]:
-    """config.json of `cfg` with weights in `dtype`, readable by `transformers` before and after version 5."""
-    family = "qwen3" if cfg.qk_norm else "llama"
+    """config.json of `cfg` with weights in `dtype`, readable by `transformers` before and after version 5.
+
+    Raises ValueError for a combination of settings that no family has.
+    """
+    family = cfg.family
+    gemma = family == "gemma3_text"
     fields = (
         "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
         "num_key_value_heads", "head_dim", "rope_theta", "rms_norm_eps", "tie_word_embeddings",
         "max_position_embeddings",
     )  # fmt: skip
-    return {
+    scaling = None
+    if cfg.rope_scaling is not None:
+        scaling = dataclasses.asdict(cfg.rope_scaling)
+        if cfg.rope_scaling.rope_type == "linear":
+            scaling = {"rope_type": "linear", "factor": cfg.rope_scaling.factor}
+    rope = {"rope_theta": cfg.rope_theta, **(scaling or {"rope_type": "default"})}
+    config = {
         "architectures": [FAMILIES[family][0]],
         "model_type": family,
         **{name: getattr(cfg, name) for name in fields},
-        "rope_parameters": {"rope_type": "default", "rope_theta": cfg.rope_theta},
-        "hidden_act": "silu",
-        "attention_bias": False,
+        "rope_scaling": scaling,
+        "rope_parameters": rope,
         "torch_dtype": dtype,
         "dtype": dtype,
     }
+    if family != "qwen2":
+        config["attention_bias"] = False
+    config["hidden_activation" if gemma else "hidden_act"] = cfg.hidden_act
+    if gemma:
+        local = {"rope_type": "default", "rope_theta": cfg.rope_local_base_freq}
+        config |= {
+            "layer_types": list(cfg.kinds),
+            "sliding_window": cfg.sliding_window,
+            "query_pre_attn_scalar": cfg.query_pre_attn_scalar or cfg.head_dim,
+            "rope_local_base_freq": cfg.rope_local_base_freq,
+            "rope_parameters": {FULL: rope, SLIDING: local},
+        }
+    return config
 
 
 class SafetensorsDirectory:
     """`Tensors` over model.safetensors, or the files that model.safetensors.index.json lists, of a local directory.
 
-    Raises FileNotFoundError without these, ValueError for a damaged file.
+    Of a `multimodal` checkpoint only the text model, under the names that it would have alone; `left_out` names the
+    rest. `dtypes` are as safetensors spells them ("BF16"). Raises FileNotFoundError without files, ValueError for a
+    damaged one.
     """
 
-    def __init__(self, directory: pathlib.Path):
+    def __init__(self, directory: pathlib.Path, multimodal: bool = False):
         self.origin = str(directory)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, str] = {}
+        self.left_out: list[str] = []
         self._files = {}
         index = directory / "model.safetensors.index.json"
         if index.exists():
@@ -127,11 +228,24 @@ class SafetensorsDirectory:
             except safetensors.SafetensorError as error:
                 raise ValueError(f"{directory / name} is damaged ({error}); fetch it again") from error
             for key in file.keys():  # noqa: SIM118 (not a mapping)
-                self._files[key] = file
-                self.shapes[key] = tuple(file.get_slice(key).get_shape())
+                if multimodal and key.startswith(VISION):
+                    self.left_out.append(key)
+                    continue
+                name = _text_name(key) if multimodal else key
+                self._files[name] = (file, key)
+                header = file.get_slice(key)
+                self.shapes[name], self.dtypes[name] = tuple(header.get_shape()), header.get_dtype()
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
-        return self._files[name].get_slice(name)[index]
+        file, key = self._files[name]
+        return file.get_slice(key)[index]
+
+
+def _text_name(key: str) -> str:
+    for prefix, ours in TEXT.items():
+        if key.startswith(prefix):
+            return ours + key.removeprefix(prefix)
+    return key
 
 
 def write_weights(params: Mapping, cfg: ModelConfig, directory: pathlib.Path, shard_bytes: int = SHARD_BYTES) -> None:

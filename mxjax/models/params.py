@@ -19,7 +19,7 @@ from mxjax.sharding import named_sharding
 
 
 class Leaf(NamedTuple):
-    """One parameter: its shape, the logical axis of each dimension, and the standard deviation (None: ones)."""
+    """One parameter: shape, logical axis of each dimension, standard deviation of initial values (None: ones)."""
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]
@@ -31,24 +31,32 @@ def param_table(cfg: ModelConfig) -> dict:
     L, D, F, V = cfg.num_hidden_layers, cfg.hidden_size, cfg.intermediate_size, cfg.vocab_size
     N, K, H = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
     into, out = D**-0.5, (2 * L) ** -0.5  # residual branches start small, so that depth does not blow up the sum
+    norm = 0.0 if cfg.norm_offset else None
     layers = {
-        "attn_norm": Leaf((L, D), ("layers", None), None),
+        "attn_norm": Leaf((L, D), ("layers", None), norm),
         "wq": Leaf((L, D, N, H), ("layers", "embed", "heads", None), into),
         "wk": Leaf((L, D, K, H), ("layers", "embed", "kv_heads", None), into),
         "wv": Leaf((L, D, K, H), ("layers", "embed", "kv_heads", None), into),
         "wo": Leaf((L, N, H, D), ("layers", "heads", None, "embed"), (N * H) ** -0.5 * out),
-        "mlp_norm": Leaf((L, D), ("layers", None), None),
+        "mlp_norm": Leaf((L, D), ("layers", None), norm),
         "w_gate": Leaf((L, D, F), ("layers", "embed", "mlp"), into),
         "w_up": Leaf((L, D, F), ("layers", "embed", "mlp"), into),
         "w_down": Leaf((L, F, D), ("layers", "mlp", "embed"), F**-0.5 * out),
     }
+    if cfg.attention_bias:
+        layers["q_bias"] = Leaf((L, N, H), ("layers", "heads", None), 0.0)
+        layers["k_bias"] = Leaf((L, K, H), ("layers", "kv_heads", None), 0.0)
+        layers["v_bias"] = Leaf((L, K, H), ("layers", "kv_heads", None), 0.0)
     if cfg.qk_norm:
-        layers["q_norm"] = Leaf((L, H), ("layers", None), None)
-        layers["k_norm"] = Leaf((L, H), ("layers", None), None)
+        layers["q_norm"] = Leaf((L, H), ("layers", None), norm)
+        layers["k_norm"] = Leaf((L, H), ("layers", None), norm)
+    if cfg.sandwich_norms:
+        layers["post_attn_norm"] = Leaf((L, D), ("layers", None), norm)
+        layers["post_mlp_norm"] = Leaf((L, D), ("layers", None), norm)
     table = {
         "embed": Leaf((V, D), ("vocab", "embed"), into),
         "layers": layers,
-        "final_norm": Leaf((D,), (None,), None),
+        "final_norm": Leaf((D,), (None,), norm),
     }
     if not cfg.tie_word_embeddings:
         table["lm_head"] = Leaf((D, V), ("embed", "vocab"), into)

@@ -8,28 +8,45 @@ V vocab.
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mxjax.models.attention import packed_attention
-from mxjax.models.config import ModelConfig
+from mxjax.models.config import SLIDING, ModelConfig
 from mxjax.sharding import constrain
 
 LOGIT_BLOCK = 128  # tokens of a row whose logits exist at once
 
 
-def rms_norm(x: jax.Array, weight_D: jax.Array, eps: float) -> jax.Array:
-    """x / rms(x) * weight over the last axis; the statistics are float32."""
+def rms_norm(x: jax.Array, weight_D: jax.Array, cfg: ModelConfig) -> jax.Array:
+    """x / rms(x) * weight over the last axis; the statistics are float32. Gemma multiplies by 1 + weight in float32."""
     x32 = x.astype(jnp.float32)
-    scale = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
-    return (x32 * scale).astype(x.dtype) * weight_D.astype(x.dtype)
+    normed = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + cfg.rms_norm_eps)
+    if cfg.norm_offset:
+        return (normed * (1 + weight_D.astype(jnp.float32))).astype(x.dtype)
+    return normed.astype(x.dtype) * weight_D.astype(x.dtype)
 
 
-def rope(x_BTNH: jax.Array, positions_BT: jax.Array, theta: float) -> jax.Array:
-    """Rotary position embedding in the half-split form of Llama and Qwen; angles are float32."""
-    half = x_BTNH.shape[-1] // 2
-    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+def rope_frequencies(cfg: ModelConfig, kind: str) -> np.ndarray:
+    """Angle per position f32[H / 2] of each rotated pair in a layer of this kind, scaled as `cfg.rope_scaling` says."""
+    half, scaling = cfg.head_dim // 2, cfg.rope_scaling
+    theta = cfg.rope_local_base_freq if kind == SLIDING else cfg.rope_theta
+    frequencies = theta ** (-np.arange(half) / half)
+    if scaling is None or kind == SLIDING:
+        return frequencies.astype(np.float32)
+    kept = 0.0
+    if scaling.rope_type == "llama3":
+        turns = scaling.original_max_position_embeddings * frequencies / (2 * np.pi)  # within the original context
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return (frequencies * (kept + (1 - kept) / scaling.factor)).astype(np.float32)
+
+
+def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array) -> jax.Array:
+    """Rotary position embedding of pairs (i, i + H/2), the half-split form; angles are float32."""
     angles = positions_BT[..., None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
@@ -37,23 +54,57 @@ def rope(x_BTNH: jax.Array, positions_BT: jax.Array, theta: float) -> jax.Array:
     return rotated.astype(x_BTNH.dtype)
 
 
-def layer(p: dict, cfg: ModelConfig, x_BTD: jax.Array, positions_BT: jax.Array, attend) -> jax.Array:
-    """One decoder layer. `attend(q_BTNH, k_BTKH, v_BTKH) -> BTNH` decides what a token may look at."""
-    h = rms_norm(x_BTD, p["attn_norm"], cfg.rms_norm_eps)
+class LayerKind(NamedTuple):
+    """What tells one layer from another beside its parameters: rotary frequencies f32[H / 2] and the window.
+
+    `window` is how many tokens a token sees, its own included; None if it sees all before it.
+    """
+
+    frequencies: jax.Array
+    window: int | jax.Array | None
+
+
+def layer_kind(cfg: ModelConfig, index: int) -> LayerKind:
+    """The kind of layer `index`."""
+    kind = cfg.kinds[index]
+    return LayerKind(rope_frequencies(cfg, kind), cfg.sliding_window if kind == SLIDING else None)
+
+
+def _stacked_kinds(cfg: ModelConfig) -> LayerKind | None:
+    """The kinds of all layers, stacked for `lax.scan`; None if they are all the same."""
+    if len(set(cfg.kinds)) == 1:
+        return None
+    kinds = [layer_kind(cfg, index) for index in range(cfg.num_hidden_layers)]
+    everything = np.iinfo(np.int32).max
+    windows = [everything if kind.window is None else kind.window for kind in kinds]
+    return LayerKind(np.stack([kind.frequencies for kind in kinds]), np.array(windows, np.int32))
+
+
+def layer(p: dict, cfg: ModelConfig, x_BTD: jax.Array, positions_BT: jax.Array, kind: LayerKind, attend) -> jax.Array:
+    """One decoder layer.
+
+    `attend(q_BTNH, k_BTKH, v_BTKH) -> BTNH` decides what a token may look at and scales scores by H**-0.5.
+    """
+    h = rms_norm(x_BTD, p["attn_norm"], cfg)
     dtype = h.dtype
     q = jnp.einsum("btd,dnh->btnh", h, p["wq"].astype(dtype))
     k = jnp.einsum("btd,dkh->btkh", h, p["wk"].astype(dtype))
     v = jnp.einsum("btd,dkh->btkh", h, p["wv"].astype(dtype))
+    if cfg.attention_bias:
+        q, k, v = q + p["q_bias"].astype(dtype), k + p["k_bias"].astype(dtype), v + p["v_bias"].astype(dtype)
     if cfg.qk_norm:
-        q = rms_norm(q, p["q_norm"], cfg.rms_norm_eps)
-        k = rms_norm(k, p["k_norm"], cfg.rms_norm_eps)
-    q = rope(q, positions_BT, cfg.rope_theta)
-    k = rope(k, positions_BT, cfg.rope_theta)
-    x_BTD = x_BTD + jnp.einsum("btnh,nhd->btd", attend(q, k, v), p["wo"].astype(dtype))
-    h = rms_norm(x_BTD, p["mlp_norm"], cfg.rms_norm_eps)
-    gate = jax.nn.silu(jnp.einsum("btd,df->btf", h, p["w_gate"].astype(dtype)))
+        q, k = rms_norm(q, p["q_norm"], cfg), rms_norm(k, p["k_norm"], cfg)
+    q, k = rope(q, positions_BT, kind.frequencies), rope(k, positions_BT, kind.frequencies)
+    if cfg.query_pre_attn_scalar not in (None, cfg.head_dim):
+        q = q * (cfg.head_dim / cfg.query_pre_attn_scalar) ** 0.5
+    out = jnp.einsum("btnh,nhd->btd", attend(q, k, v), p["wo"].astype(dtype))
+    x_BTD = x_BTD + (rms_norm(out, p["post_attn_norm"], cfg) if cfg.sandwich_norms else out)
+    h = rms_norm(x_BTD, p["mlp_norm"], cfg)
+    activate = jax.nn.silu if cfg.hidden_act == "silu" else functools.partial(jax.nn.gelu, approximate=True)
+    gate = activate(jnp.einsum("btd,df->btf", h, p["w_gate"].astype(dtype)))
     up = jnp.einsum("btd,df->btf", h, p["w_up"].astype(dtype))
-    return x_BTD + jnp.einsum("btf,fd->btd", gate * up, p["w_down"].astype(dtype))
+    out = jnp.einsum("btf,fd->btd", gate * up, p["w_down"].astype(dtype))
+    return x_BTD + (rms_norm(out, p["post_mlp_norm"], cfg) if cfg.sandwich_norms else out)
 
 
 def _remat(fn, name: str):
@@ -65,20 +116,23 @@ def _remat(fn, name: str):
 
 def embed(params: dict, cfg: ModelConfig, tokens_BT: jax.Array) -> jax.Array:
     """Token embeddings in the compute dtype, [B, T, D]."""
-    return params["embed"][tokens_BT].astype(cfg.dtype)
+    x_BTD = params["embed"][tokens_BT].astype(cfg.dtype)
+    return x_BTD * jnp.asarray(cfg.hidden_size**0.5, cfg.dtype) if cfg.scale_embeddings else x_BTD
 
 
 def hidden_states(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segment_ids_BT) -> jax.Array:
     """Normed output of the last layer, [B, T, D] in the compute dtype. Layers run under `lax.scan`."""
 
-    def body(x_BTD, p):
-        attend = functools.partial(packed_attention, segment_ids_BT=segment_ids_BT)
-        x_BTD = layer(p, cfg, x_BTD, positions_BT, attend)
+    def body(x_BTD, xs):
+        p, kind = xs
+        kind = kind or layer_kind(cfg, 0)
+        attend = functools.partial(packed_attention, segment_ids_BT=segment_ids_BT, window=kind.window)
+        x_BTD = layer(p, cfg, x_BTD, positions_BT, kind, attend)
         return constrain(x_BTD, "batch", None, None), None
 
     x_BTD = constrain(embed(params, cfg, tokens_BT), "batch", None, None)
-    x_BTD, _ = jax.lax.scan(_remat(body, cfg.remat), x_BTD, params["layers"])
-    return rms_norm(x_BTD, params["final_norm"], cfg.rms_norm_eps)
+    x_BTD, _ = jax.lax.scan(_remat(body, cfg.remat), x_BTD, (params["layers"], _stacked_kinds(cfg)))
+    return rms_norm(x_BTD, params["final_norm"], cfg)
 
 
 def unembed(params: dict, cfg: ModelConfig, x_BTD: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from flax import traverse_util
 from jax.experimental import multihost_utils
 
 from mxjax.models.config import ModelConfig
-from mxjax.models.params import abstract_params
+from mxjax.models.params import abstract_params, param_table
 
 
 class Layout(NamedTuple):
@@ -29,13 +29,16 @@ class Layout(NamedTuple):
 
 
 # Leaf path → its layout. Names with {} are one tensor per layer; our leaves stack these on a leading axis.
-LAYOUTS = {
+_LAYOUTS = {
     "embed": Layout("model.embed_tokens.weight", "token_embd.weight", "V D", "VD"),
     "layers/attn_norm": Layout("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", "D", "D"),
     "layers/wq": Layout("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", "NH D", "DNH"),
     "layers/wk": Layout("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", "KH D", "DKH"),
     "layers/wv": Layout("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", "KH D", "DKH"),
     "layers/wo": Layout("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", "D NH", "NHD"),
+    "layers/q_bias": Layout("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", "NH", "NH"),
+    "layers/k_bias": Layout("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", "KH", "KH"),
+    "layers/v_bias": Layout("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias", "KH", "KH"),
     "layers/q_norm": Layout("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", "H", "H"),
     "layers/k_norm": Layout("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", "H", "H"),
     "layers/mlp_norm": Layout("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", "D", "D"),
@@ -45,6 +48,22 @@ LAYOUTS = {
     "final_norm": Layout("model.norm.weight", "output_norm.weight", "D", "D"),
     "lm_head": Layout("lm_head.weight", "output.weight", "V D", "DV"),
 }
+# With norms on both sides of a block, the name that others give to the one before the MLP is that of one after it.
+_SANDWICH = {
+    "layers/post_attn_norm": Layout(
+        "model.layers.{}.post_attention_layernorm.weight", "blk.{}.post_attention_norm.weight", "D", "D"
+    ),
+    "layers/mlp_norm": Layout("model.layers.{}.pre_feedforward_layernorm.weight", "blk.{}.ffn_norm.weight", "D", "D"),
+    "layers/post_mlp_norm": Layout(
+        "model.layers.{}.post_feedforward_layernorm.weight", "blk.{}.post_ffw_norm.weight", "D", "D"
+    ),
+}
+
+
+def layouts(cfg: ModelConfig) -> dict[str, Layout]:
+    """Leaf path → layout, of every leaf that `cfg` has."""
+    known = {**_LAYOUTS, **(_SANDWICH if cfg.sandwich_norms else {})}
+    return {path: known[path] for path in traverse_util.flatten_dict(param_table(cfg), sep="/")}
 
 
 class Tensors(Protocol):
@@ -63,11 +82,12 @@ def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | No
     Raises ValueError naming a tensor that is missing, misshaped, or that this architecture has no place for.
     """
     leaves = traverse_util.flatten_dict(abstract_params(cfg, mesh, dtype), sep="/")
-    _check(tensors, cfg, leaves)
+    names = layouts(cfg)
+    _check(tensors, cfg, names, leaves)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     made = {}
     for path, leaf in leaves.items():
-        read = _Reader(tensors, path, leaf)
+        read = _Reader(tensors, names[path], leaf, stacked=path.startswith("layers/"))
         made[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding or default, read)
     return traverse_util.unflatten_dict(made, sep="/")
 
@@ -77,8 +97,9 @@ def to_huggingface(params: Mapping, cfg: ModelConfig) -> Iterator[tuple[str, np.
 
     Collective: in a run of several processes all of them must iterate.
     """
+    names = layouts(cfg)
     for path, leaf in traverse_util.flatten_dict(dict(params), sep="/").items():
-        layout = LAYOUTS[path]
+        layout = names[path]
         for layer in range(cfg.num_hidden_layers) if path.startswith("layers/") else [None]:
             ours = _on_host(leaf if layer is None else leaf[layer])
             sizes = dict(zip(layout.ours, ours.shape, strict=True))
@@ -95,13 +116,13 @@ def _foreign_shape(layout: Layout, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(math.prod(sizes[axis] for axis in group) for group in layout.theirs.split(" "))
 
 
-def _check(tensors: Tensors, cfg: ModelConfig, leaves: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+def _check(tensors: Tensors, cfg: ModelConfig, names: Mapping[str, Layout], leaves: Mapping) -> None:
     expected = {}
     for path, leaf in leaves.items():
-        stacked = path.startswith("layers/")
-        sizes = dict(zip(LAYOUTS[path].ours, leaf.shape[1:] if stacked else leaf.shape, strict=True))
+        layout, stacked = names[path], path.startswith("layers/")
+        sizes = dict(zip(layout.ours, leaf.shape[1:] if stacked else leaf.shape, strict=True))
         for layer in range(cfg.num_hidden_layers) if stacked else [None]:
-            expected[LAYOUTS[path].huggingface.format(layer)] = _foreign_shape(LAYOUTS[path], sizes)
+            expected[layout.huggingface.format(layer)] = _foreign_shape(layout, sizes)
     for name, shape in expected.items():
         if name not in tensors.shapes:
             raise ValueError(f"{tensors.origin} lacks the tensor {name}, which its configuration asks for")
@@ -121,9 +142,8 @@ def _check(tensors: Tensors, cfg: ModelConfig, leaves: Mapping[str, jax.ShapeDty
 class _Reader:
     """The callback of `jax.make_array_from_callback` for one leaf: global index → values of that shard."""
 
-    def __init__(self, tensors: Tensors, path: str, leaf: jax.ShapeDtypeStruct):
-        self.tensors, self.layout, self.leaf = tensors, LAYOUTS[path], leaf
-        self.stacked = path.startswith("layers/")
+    def __init__(self, tensors: Tensors, layout: Layout, leaf: jax.ShapeDtypeStruct, stacked: bool):
+        self.tensors, self.layout, self.leaf, self.stacked = tensors, layout, leaf, stacked
         self.shards: dict[tuple, np.ndarray] = {}  # replicas ask for the same shard
 
     def __call__(self, index: tuple[slice, ...]) -> np.ndarray:
@@ -133,16 +153,18 @@ class _Reader:
         return self.shards[ranges]
 
     def _read(self, ranges: tuple[tuple[int, int], ...]) -> np.ndarray:
-        if not self.stacked:
-            return self._tensor(self.layout.huggingface, ranges)
-        (first, last), *rest = ranges
+        """The shard, one foreign tensor after another written straight to its place."""
         out = np.empty([stop - start for start, stop in ranges], jnp.dtype(self.leaf.dtype))
+        if not self.stacked:
+            out[...] = self._tensor(self.layout.huggingface, ranges)
+            return out
+        (first, last), *rest = ranges
         for layer in range(first, last):
             out[layer - first] = self._tensor(self.layout.huggingface.format(layer), rest)
         return out
 
     def _tensor(self, name: str, ranges) -> np.ndarray:
-        """The part `ranges` (in our axes) of one foreign tensor, in our axes and dtype."""
+        """The part `ranges` (in our axes) of one foreign tensor, as a view in our axes."""
         axes = self.layout.ours
         shape = self.leaf.shape[1:] if self.stacked else self.leaf.shape
         size, part = dict(zip(axes, shape)), dict(zip(axes, ranges))
@@ -156,4 +178,4 @@ class _Reader:
         theirs = self.layout.theirs.replace(" ", "")
         values = self.tensors.read(name, tuple(index))
         values = values.reshape([part[axis][1] - part[axis][0] for axis in theirs])
-        return values.transpose([theirs.index(axis) for axis in axes]).astype(jnp.dtype(self.leaf.dtype))
+        return values.transpose([theirs.index(axis) for axis in axes])

@@ -67,12 +67,15 @@ def learning_rate_schedule(config: Mapping[str, Any] | None = None) -> optax.Sch
 
 
 def _decayed(params) -> Any:
-    """Which parameters weight decay acts on: all but the norms."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: "norm" not in jax.tree_util.keystr(path), params)
+    """Which parameters weight decay acts on: all but norms and biases."""
+    spared = ("norm", "bias")
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: not any(word in jax.tree_util.keystr(path) for word in spared), params
+    )
 
 
 def make_optimizer(config: Mapping[str, Any] | None = None) -> optax.GradientTransformation:
-    """AdamW with a global-norm clip and a learning-rate schedule, none of it decaying the norms' weights.
+    """AdamW with a global-norm clip and a learning-rate schedule, none of it decaying norms and biases.
 
     Settings and defaults (method, section 8): learning_rate 5e-6, b1 0.9, b2 0.999, eps 1e-8, weight_decay 0.01,
     clip_norm 1.0, schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps, final_fraction 0. The

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from mxjax.models.attention import MASKED
 from mxjax.models.config import ModelConfig
 from mxjax.models.params import param_table
-from mxjax.models.transformer import embed, layer, rms_norm, unembed
+from mxjax.models.transformer import embed, layer, layer_kind, rms_norm, unembed
 from mxjax.sampling import logits as sampling
 from mxjax.sharding import named_sharding
 
@@ -77,8 +77,10 @@ def empty_cache(cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.
     return [(zeros(*leading, head_dim, size), zeros(*leading, size, head_dim)) for _ in range(cfg.num_hidden_layers)]
 
 
-def cached_attention(q_BTNH, positions_BT, size: int, read_block):
+def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
     """Attention of q over the cache up to each query's own position, one KV block after another (online softmax).
+
+    With a `window`, over at most that many positions, its own included.
 
     `read_block(i) -> (k_BKHC, v_BKCH)` holds the cache at positions i * size to (i + 1) * size - 1.
     """
@@ -92,7 +94,8 @@ def cached_attention(q_BTNH, positions_BT, size: int, read_block):
         best, total, out = carry
         k, v = read_block(i)
         scores = jnp.einsum("bkqh,bkhc->bkqc", q, k, preferred_element_type=jnp.float32) * H**-0.5
-        visible = i * size + jnp.arange(size) <= limit
+        keys = i * size + jnp.arange(size)
+        visible = keys <= limit if window is None else (keys <= limit) & (keys > limit - window)
         scores = jnp.where(visible, scores, MASKED)
         new_best = jnp.maximum(best, scores.max(-1))
         weights = jnp.exp(scores - new_best[..., None])
@@ -107,8 +110,9 @@ def cached_attention(q_BTNH, positions_BT, size: int, read_block):
         jnp.zeros((B, K, G * T), jnp.float32),
         jnp.zeros((B, K, G * T, H), jnp.float32),
     )
+    first = 0 if window is None else jnp.maximum(positions_BT.min() - window + 1, 0) // size
     blocks = positions_BT.max() // size + 1
-    _, total, out = jax.lax.fori_loop(0, blocks, body, start)
+    _, total, out = jax.lax.fori_loop(first, blocks, body, start)
     out = (out / total[..., None]).astype(q_BTNH.dtype)
     return out.reshape(B, K, G, T, H).transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
@@ -124,8 +128,9 @@ def prefill(params: dict, cfg: ModelConfig, cache: list, tokens_RC, slots_R, sta
     positions_RC = jnp.broadcast_to(start + jnp.arange(C), (R, C))
     x = embed(params, cfg, tokens_RC)
     for i, p in enumerate(params["layers"]):
+        kind = layer_kind(cfg, i)
 
-        def attend(q, k, v, i=i):
+        def attend(q, k, v, i=i, window=kind.window):
             pair = []
             for stored, new in zip(cache[i], (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)), strict=True):
                 for r in range(R):
@@ -139,9 +144,9 @@ def prefill(params: dict, cfg: ModelConfig, cache: list, tokens_RC, slots_R, sta
                 read = lambda a, slot: jax.lax.dynamic_slice(a, (block, slot, 0, 0, 0), (1, 1, *a.shape[2:]))[0]
                 return tuple(jnp.concatenate([read(a, slots_R[r]) for r in range(R)]) for a in pair)
 
-            return cached_attention(q, positions_RC, C, read_block)
+            return cached_attention(q, positions_RC, C, read_block, window)
 
-        x = layer(p, cfg, x, positions_RC, attend)
+        x = layer(p, cfg, x, positions_RC, kind, attend)
     return cache
 
 
@@ -152,17 +157,18 @@ def decode_logits(params: dict, cfg: ModelConfig, cache: list, token_S, position
     block_S, offset_S, slot_S = position_S // size, position_S % size, jnp.arange(token_S.shape[0])
     x = embed(params, cfg, token_S[:, None])
     for i, p in enumerate(params["layers"]):
+        kind = layer_kind(cfg, i)
 
-        def attend(q, k, v, i=i):
+        def attend(q, k, v, i=i, window=kind.window):
             k_PSKHC, v_PSKCH = cache[i]
             k_PSKHC = k_PSKHC.at[block_S, slot_S, :, :, offset_S].set(k[:, 0])
             v_PSKCH = v_PSKCH.at[block_S, slot_S, :, offset_S].set(v[:, 0])
             cache[i] = k_PSKHC, v_PSKCH
             read_block = lambda i: (k_PSKHC[i], v_PSKCH[i])
-            return cached_attention(q, position_S[:, None], size, read_block)
+            return cached_attention(q, position_S[:, None], size, read_block, window)
 
-        x = layer(p, cfg, x, position_S[:, None], attend)
-    x = rms_norm(x, params["final_norm"], cfg.rms_norm_eps)
+        x = layer(p, cfg, x, position_S[:, None], kind, attend)
+    x = rms_norm(x, params["final_norm"], cfg)
     return unembed(params, cfg, x)[:, 0], cache
 
 

@@ -17,7 +17,7 @@ from support import optional
 
 from mxjax import checkpoint
 from mxjax.models import huggingface, io
-from mxjax.models.config import ModelConfig
+from mxjax.models.config import FAMILY_TRAITS, FULL, SLIDING, ModelConfig, RopeScaling, preset
 from mxjax.models.params import abstract_params, param_shardings
 from mxjax.models.tokenizer import Tokenizer
 from mxjax.models.transformer import forward
@@ -28,14 +28,23 @@ LLAMA = ModelConfig(
     num_key_value_heads=2, head_dim=16, rope_theta=5e5, rms_norm_eps=1e-5, tie_word_embeddings=False,
 )  # fmt: skip
 QWEN = LLAMA.replace(qk_norm=True, tie_word_embeddings=True)
-CONFIGS = pytest.mark.parametrize("cfg", [LLAMA, QWEN, LLAMA.replace(tie_word_embeddings=True)])
+LLAMA3 = LLAMA.replace(tie_word_embeddings=True, rope_scaling=RopeScaling("llama3", 32.0))
+GEMMA = LLAMA.replace(
+    rope_theta=1e6, rope_scaling=RopeScaling("linear", 8.0), layer_types=(SLIDING, SLIDING, FULL),
+    sliding_window=8, query_pre_attn_scalar=16, tie_word_embeddings=True, **FAMILY_TRAITS["gemma3_text"],
+)  # fmt: skip
+FAMILIES = {
+    "llama": LLAMA, "llama3": LLAMA3, "qwen2": LLAMA.replace(attention_bias=True, head_dim=8), "qwen3": QWEN,
+    "gemma3": GEMMA,
+}  # fmt: skip
+CONFIGS = pytest.mark.parametrize("cfg", FAMILIES.values(), ids=FAMILIES)
 
 
 @functools.cache
 def make_policy(cfg, dtype="float32"):
-    """Parameters none of which is trivial: norm weights differ from one another as well."""
+    """Parameters none of which is trivial, norms included; multiples of 1/256, so that 1 + weight is exact."""
     rng = np.random.default_rng(1)
-    draw = lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape) + (leaf.ndim == 1), dtype)
+    draw = lambda leaf: jnp.asarray(np.round(256 * rng.normal(0, 0.3, leaf.shape)) / 256, dtype)
     return io.Policy(jax.tree.map(draw, abstract_params(cfg)), cfg, Tokenizer.byte_level(cfg.vocab_size))
 
 
@@ -146,40 +155,17 @@ def test_dtypes(tmp_path):
         io.load(tmp_path, dtype="float16")
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
-@pytest.mark.parametrize("tied", [False, True])
-def test_logits_equal_those_of_torch_both_ways(tmp_path, family, tied):
-    torch, transformers = optional("torch"), optional("transformers")
-    name = {"llama": "Llama", "qwen3": "Qwen3"}[family]
-    theirs_config = getattr(transformers, name + "Config")(
-        vocab_size=300, hidden_size=48, intermediate_size=64, num_hidden_layers=3, num_attention_heads=6,
-        num_key_value_heads=2, head_dim=16, rope_theta=5e5, rms_norm_eps=1e-5, tie_word_embeddings=tied,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    theirs = getattr(transformers, name + "ForCausalLM")(theirs_config).eval()
-    for parameter in theirs.parameters():
-        parameter.data = torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 1.0)
-    theirs.save_pretrained(tmp_path / "theirs")
-    Tokenizer.byte_level(300).save(tmp_path / "theirs")
-    ours = io.load(tmp_path / "theirs", dtype="float32")
-    ids = list(range(5, 60, 2))
-    wanted = theirs(torch.tensor([ids])).logits[0].detach().numpy()
-    np.testing.assert_allclose(logits(ours, ids), wanted, atol=1e-4)
-    io.save_hf(ours, tmp_path / "ours")
-    back = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
-    assert type(back) is type(theirs)
-    assert np.array_equal(back(torch.tensor([ids])).logits[0].detach().numpy(), wanted)
-
-
 def test_transformers_reads_the_configuration(tmp_path):
     transformers = optional("transformers")
-    for cfg in (LLAMA, QWEN):
+    for cfg in FAMILIES.values():
         io.save_hf(make_policy(cfg), tmp_path / "model")
         theirs = transformers.AutoConfig.from_pretrained(tmp_path / "model")
-        assert theirs.model_type == ("qwen3" if cfg.qk_norm else "llama")
+        assert theirs.model_type == cfg.family
         for name in ("head_dim", "num_key_value_heads", "rms_norm_eps", "tie_word_embeddings", "vocab_size"):
             assert getattr(theirs, name) == getattr(cfg, name)
-        assert theirs.rope_parameters["rope_theta"] == cfg.rope_theta
+        rope = theirs.rope_parameters.get("full_attention", theirs.rope_parameters)
+        assert rope["rope_theta"] == cfg.rope_theta
+        assert rope["rope_type"] == (cfg.rope_scaling.rope_type if cfg.rope_scaling else "default")
         theirs.save_pretrained(tmp_path / "their_style")  # leaves out what equals a default
         saved = json.loads((tmp_path / "their_style" / "config.json").read_text())
         assert huggingface.read_config(saved, "config.json") == cfg
@@ -193,16 +179,44 @@ def test_configuration_defaults_and_older_spellings():
     assert (llama.rope_theta, llama.tie_word_embeddings, llama.dtype) == (1e5, False, "bfloat16")
     qwen = read(model_type="qwen3", rope_parameters={"rope_type": "default", "rope_theta": 1e6})
     assert (qwen.head_dim, qwen.rope_theta, qwen.qk_norm, qwen.dtype) == (128, 1e6, True, "float32")
+    scaled = {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}
+    wanted = RopeScaling("llama3", 8.0, original_max_position_embeddings=64)
+    new = read(model_type="llama", max_position_embeddings=64, rope_parameters={**scaled, "rope_theta": 5e5})
+    old = read(model_type="llama", max_position_embeddings=64, rope_scaling=scaled, rope_theta=5e5)
+    assert new == old and new.rope_scaling == wanted and new.rope_theta == 5e5
+    older = read(model_type="qwen2", rope_scaling={"type": "linear", "factor": 2})
+    assert older.rope_scaling == RopeScaling("linear", 2.0) and older.attention_bias
     with pytest.raises(ValueError, match=r"config.json has no num_attention_heads"):
         huggingface.read_config({**required, "model_type": "llama"}, "config.json")
+
+
+def test_gemma_configurations_old_and_new():
+    """The files of Gemma 3 leave out what is usual; a multimodal one holds the text model's inside."""
+    text = {
+        "hidden_size": 2560, "intermediate_size": 10_240, "num_hidden_layers": 34, "model_type": "gemma3_text",
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024,
+    }  # fmt: skip
+    multimodal = {"model_type": "gemma3", "torch_dtype": "bfloat16", "text_config": text, "vision_config": {}}
+    assert huggingface.read_config(multimodal, "config.json") == preset("gemma3-4b")
+    full = {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5}
+    local = {"rope_type": "default", "rope_theta": 2e4}
+    new = {**text, "rope_scaling": None, "rope_parameters": {"full_attention": full, "sliding_attention": local}}
+    read = huggingface.read_config(new, "config.json")
+    assert (read.rope_theta, read.rope_local_base_freq, read.rope_scaling.factor) == (5e5, 2e4, 8.0)
+    old = {**text, "rope_theta": 5e5, "rope_local_base_freq": 2e4}
+    assert huggingface.read_config(old, "config.json") == read
+    assert huggingface.read_config({**old, "sliding_window_pattern": 2}, "x").kinds[:3] == (SLIDING, FULL, SLIDING)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model_type": "gemma3"}, "model_type 'gemma3'; supported: llama, qwen3"),
+        ({"model_type": "mamba"}, "model_type 'mamba'; supported: llama, qwen2, qwen3, gemma3_text, gemma3"),
         ({"rope_scaling": {"type": "yarn"}}, "sets rope_scaling to 'yarn', which is not supported"),
-        ({"rope_parameters": {"rope_type": "llama3"}}, "sets rope_parameters to 'llama3'"),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, "sets rope_parameters to 'dynamic'"),
+        ({"rope_parameters": {"rope_type": "llama3"}}, "has no low_freq_factor"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "sets partial_rotary_factor in rope_parameters"),
+        ({"layer_types": ["sliding_attention"] * 3}, "sets layer_types with sliding_attention"),
         ({"attention_bias": True}, "sets attention_bias to True"),
         ({"hidden_act": "gelu"}, "sets hidden_act to 'gelu'"),
         ({"quantization_config": {"bits": 4}}, "sets quantization_config"),
@@ -335,10 +349,23 @@ def test_workdir_mistakes(tmp_path):
         io.load(tmp_path)
 
 
+def llama3_divisors(head_dim, theta, factor, low=1.0, high=4.0, context=8192):
+    """What llama.cpp's converter writes as rope_freqs: by how much each rotary frequency is divided."""
+    for i in range(0, head_dim, 2):
+        wavelength = 2 * np.pi * theta ** (i / head_dim)
+        if wavelength < context / high:
+            yield 1.0
+        elif wavelength > context / low:
+            yield factor
+        else:
+            smooth = (context / wavelength - low) / (high - low)
+            yield 1 / ((1 - smooth) / factor + smooth)
+
+
 def write_gguf(path, policy, quantization=gguf.GGMLQuantizationType.F32, extra=None):
     """A GGUF file of a policy as llama.cpp's converter writes it: rotary rows of llama interleaved, norms in f32."""
     cfg, tokenizer = policy.config, policy.tokenizer
-    family = "qwen3" if cfg.qk_norm else "llama"
+    family = cfg.family.removesuffix("_text")
     writer = gguf.GGUFWriter(path, family)
     writer.add_block_count(cfg.num_hidden_layers)
     writer.add_context_length(cfg.max_position_embeddings)
@@ -357,14 +384,27 @@ def write_gguf(path, policy, quantization=gguf.GGMLQuantizationType.F32, extra=N
     writer.add_token_types([3 if i in tokenizer._specials else 1 for i in range(len(tokens))])
     writer.add_eos_token_id(tokenizer.end_id)
     writer.add_chat_template(tokenizer.template)
+    if family == "gemma3":
+        writer.add_sliding_window(cfg.sliding_window)
+        writer.add_sliding_window_pattern([kind == SLIDING for kind in cfg.kinds])
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(cfg.rope_scaling.factor)
+    elif cfg.rope_scaling:
+        divisors = list(llama3_divisors(cfg.head_dim, cfg.rope_theta, cfg.rope_scaling.factor))
+        writer.add_tensor("rope_freqs.weight", np.array(divisors, np.float32))
     if extra:
         extra(writer)
 
     def add(name, tensor):
+        if family == "gemma3" and name.endswith("norm.weight"):
+            tensor = tensor + 1
         kind = quantization if tensor.ndim > 1 else gguf.GGMLQuantizationType.F32
         writer.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(tensor), kind), raw_dtype=kind)
 
-    names = {"attn_norm": "attn_norm", "ffn_norm": "mlp_norm", "attn_q_norm": "q_norm", "attn_k_norm": "k_norm"}
+    names = {
+        "attn_norm": "attn_norm", "ffn_norm": "mlp_norm", "attn_q_norm": "q_norm", "attn_k_norm": "k_norm",
+        "post_attention_norm": "post_attn_norm", "post_ffw_norm": "post_mlp_norm",
+    }  # fmt: skip
     for layer in range(cfg.num_hidden_layers):
         p = {name: np.asarray(leaf[layer]) for name, leaf in policy.params["layers"].items()}
         for name, heads in (("wq", cfg.num_attention_heads), ("wk", cfg.num_key_value_heads)):
@@ -376,6 +416,8 @@ def write_gguf(path, policy, quantization=gguf.GGMLQuantizationType.F32, extra=N
         add(f"blk.{layer}.attn_output.weight", p["wo"].reshape(-1, cfg.hidden_size).T)
         for name in ("gate", "up", "down"):
             add(f"blk.{layer}.ffn_{name}.weight", p[f"w_{name}"].T)
+        for name in ("q", "k", "v") if cfg.attention_bias else ():
+            add(f"blk.{layer}.attn_{name}.bias", p[f"{name}_bias"].reshape(-1))
         for name, ours in names.items():
             if ours in p:
                 add(f"blk.{layer}.{name}.weight", p[ours])
@@ -414,19 +456,19 @@ def test_gguf_misfits_are_named(tmp_path):
     cases = [
         (lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.YARN), "scales rotary positions .yarn."),
         (
-            lambda writer: writer.add_tensor("rope_freqs.weight", np.ones(8, np.float32)),
-            "has the tensor rope_freqs.weight, for which this architecture has no place",
+            lambda writer: writer.add_tensor("rope_freqs.weight", np.arange(1, 9, dtype=np.float32)),
+            "has rope_freqs.weight that are not Llama 3's",
         ),
     ]
     for extra, reason in cases:
         write_gguf(tmp_path / "model.gguf", policy, extra=extra)
         with pytest.raises(ValueError, match=reason):
             io.load(tmp_path / "model.gguf")
-    writer = gguf.GGUFWriter(tmp_path / "other.gguf", "gemma3")
+    writer = gguf.GGUFWriter(tmp_path / "other.gguf", "gemma2")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    with pytest.raises(ValueError, match="is of architecture 'gemma3'; supported: llama, qwen3"):
+    with pytest.raises(ValueError, match="is of architecture 'gemma2'; supported: llama, qwen2, qwen3, gemma3"):
         io.load(tmp_path / "other.gguf")
 
 
@@ -481,9 +523,9 @@ def test_object_stores_go_through_a_temporary_copy(tmp_path, monkeypatch):
     opened = []
 
     class Watched(huggingface.SafetensorsDirectory):
-        def __init__(self, directory):
+        def __init__(self, directory, *args):
             opened.append(pathlib.Path(directory))
-            super().__init__(directory)
+            super().__init__(directory, *args)
 
     monkeypatch.setattr(huggingface, "SafetensorsDirectory", Watched)
     assert_same_params(io.load(tmp_path / "model").params, policy.params)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import optional
 
 from mxjax.models import ModelConfig, forward, token_logprobs
 from mxjax.models.attention import BLOCK, packed_attention
@@ -262,62 +261,3 @@ def test_bfloat16_compute_keeps_float32_scores():
     logprobs = run_stats(params(), rough, *rows, 1.0)[0]
     assert logprobs.dtype == jnp.float32
     np.testing.assert_allclose(logprobs, run_stats(params(), CFG, *rows, 1.0)[0], atol=0.5)
-
-
-# Parity with the reference implementations of the architectures.
-
-
-def from_torch(state, cfg):
-    """Our parameters from a Hugging Face state dict."""
-    N, K, H, D = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim, cfg.hidden_size
-    names = {
-        "attn_norm": ("input_layernorm", lambda w: w),
-        "wq": ("self_attn.q_proj", lambda w: w.T.reshape(D, N, H)),
-        "wk": ("self_attn.k_proj", lambda w: w.T.reshape(D, K, H)),
-        "wv": ("self_attn.v_proj", lambda w: w.T.reshape(D, K, H)),
-        "wo": ("self_attn.o_proj", lambda w: w.T.reshape(N, H, D)),
-        "mlp_norm": ("post_attention_layernorm", lambda w: w),
-        "w_gate": ("mlp.gate_proj", lambda w: w.T),
-        "w_up": ("mlp.up_proj", lambda w: w.T),
-        "w_down": ("mlp.down_proj", lambda w: w.T),
-    }
-    if cfg.qk_norm:
-        names |= {"q_norm": ("self_attn.q_norm", lambda w: w), "k_norm": ("self_attn.k_norm", lambda w: w)}
-    layers = {
-        ours: np.stack([
-            shape(state[f"model.layers.{i}.{theirs}.weight"].numpy()) for i in range(cfg.num_hidden_layers)
-        ])
-        for ours, (theirs, shape) in names.items()
-    }  # fmt: skip
-    tree = {"embed": state["model.embed_tokens.weight"].numpy(), "layers": layers}
-    tree["final_norm"] = state["model.norm.weight"].numpy()
-    if not cfg.tie_word_embeddings:
-        tree["lm_head"] = state["lm_head.weight"].numpy().T
-    return tree
-
-
-@pytest.mark.parametrize("family", ["qwen3", "llama"])
-def test_parity_with_torch(family):
-    torch = optional("torch")
-    import transformers
-
-    cfg = CFG if family == "qwen3" else LLAMA
-    shared = {
-        name: getattr(cfg, name)
-        for name in (
-            "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-            "num_key_value_heads", "head_dim", "rms_norm_eps", "tie_word_embeddings", "max_position_embeddings",
-        )
-    }  # fmt: skip
-    prefix = {"qwen3": "Qwen3", "llama": "Llama"}[family]
-    rope = {"rope_type": "default", "rope_theta": cfg.rope_theta}
-    config = getattr(transformers, f"{prefix}Config")(**shared, rope_parameters=rope)
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{prefix}ForCausalLM")(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-        tokens = np.random.default_rng(0).integers(0, cfg.vocab_size, 21)
-        expected = model(torch.tensor(tokens)[None]).logits[0].numpy()
-    found = run_forward(from_torch(model.state_dict(), cfg), cfg, *alone(tokens))[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mxjax.models.config import RopeScaling
 from mxjax.models.params import param_table
 from mxjax.sampling import programs
 from mxjax.sharding import make_mesh
@@ -15,6 +16,17 @@ SIZE, BLOCKS, SLOTS = 16, 4, 3
 VARIANTS = {
     "untied, no qk_norm, one kv head": CONFIG.replace(
         num_key_value_heads=1, qk_norm=False, tie_word_embeddings=False, num_hidden_layers=1
+    ),
+    "windows shorter than the prompt, biases, norms on both sides": CONFIG.replace(
+        layer_types=("sliding_attention", "full_attention"),
+        sliding_window=SIZE + 5,
+        rope_local_base_freq=100.0,
+        rope_scaling=RopeScaling("llama3", 4.0, original_max_position_embeddings=16),
+        attention_bias=True,
+        sandwich_norms=True,
+        scale_embeddings=True,
+        query_pre_attn_scalar=24,
+        hidden_act="gelu_pytorch_tanh",
     ),
     "as many kv heads": CONFIG.replace(num_key_value_heads=4, hidden_size=24, num_hidden_layers=1),
 }
