@@ -84,9 +84,9 @@ def load(
         policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role)
     else:
         policy = _from_path(epath.Path(source).expanduser(), mesh, dtype)
-    if policy.tokenizer.vocab_size > policy.config.vocab_size:
+    if policy.tokenizer.text_vocab_size > policy.config.vocab_size:
         raise ValueError(
-            f"the tokenizer of {source!r} has {policy.tokenizer.vocab_size} ids and the model only "
+            f"the tokenizer of {source!r} has {policy.tokenizer.text_vocab_size} ids and the model only "
             f"{policy.config.vocab_size}; they do not belong together"
         )
     return dataclasses.replace(policy, config=policy.config.replace(dtype=dtype)) if dtype else policy

@@ -18,9 +18,10 @@ from typing import Any
 import jinja2
 import tokenizers
 from etils import epath
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
 from mxjax.models.chat_template import compile_template
+from mxjax.models.tokenizer_files import digits_and_bytes, gguf_pipeline, sentencepiece_file
 
 ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
 END_TOKEN = "<|end|>"
@@ -39,13 +40,6 @@ COMPACT_TEMPLATE = (
 
 # Thinking is off unless asked for: the paper trains and evaluates with short answers.
 DEFAULT_OPTIONS = {"enable_thinking": False}
-
-# `tokenizer.ggml.pre` of a GGUF file names the pre-tokenizer; the file does not spell it out.
-_QWEN_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_LLAMA3_WORDS = _QWEN_WORDS.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
 Message = Mapping[str, str]
 
@@ -107,8 +101,17 @@ class Tokenizer:
 
     @functools.cached_property
     def vocab_size(self) -> int:
-        """One more than the largest id. A model's embedding may have more rows, never fewer."""
+        """One more than the largest id."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @functools.cached_property
+    def text_vocab_size(self) -> int:
+        """One more than the largest id that `encode` gives: a model's embedding may have more rows, never fewer.
+
+        Control tokens may lie beyond it, as Gemma 3's image token does for the models that see none.
+        """
+        ids = set(self.backend.get_vocab(with_added_tokens=True).values())
+        return max(ids - set(self._specials), default=-1) + 1
 
     # Conversations
 
@@ -149,6 +152,21 @@ class Tokenizer:
         return ids + (tail[1:] if ids[-1] in self.stop_ids else tail)
 
     @functools.cached_property
+    def rewrites_history(self) -> bool:
+        """Whether the template shows a past turn otherwise than it was prompted and answered.
+
+        Qwen3 with thinking off is such a one: it prompts with an empty thinking block, and leaves that out of past
+        turns. The next call of such a conversation needs a fresh prompt (`chat_ids`); elsewhere `extend_ids` gives the
+        same text without encoding anything anew.
+        """
+        dialogue = _sentinels(2)
+        try:
+            so_far = self.chat_text(dialogue[:1]) + dialogue[1]["content"] + self._after_reply(1, dialogue[2:3])
+            return self.chat_text(dialogue[:3]) != so_far or self.end_id is None
+        except ValueError:  # refuses such a dialogue, or has no glue that could be appended
+            return True
+
+    @functools.cached_property
     def end_id(self) -> int:
         """The token that the template writes after a reply.
 
@@ -172,12 +190,7 @@ class Tokenizer:
 
     def _after_reply(self, turns: int, messages: Sequence[Message]) -> str:
         """What the template writes from the end of the last of `turns` sentinel replies on."""
-        dialogue = []
-        for turn in range(turns):
-            dialogue += [
-                {"role": "user", "content": f"sentinel question {turn}"},
-                {"role": "assistant", "content": f"sentinel reply {turn}"},
-            ]
+        dialogue = _sentinels(turns)
         text = self.chat_text([*dialogue, *messages])
         _, found, tail = text.partition(dialogue[-1]["content"])
         if not found:
@@ -257,22 +270,28 @@ class Tokenizer:
 
     @classmethod
     def from_directory(cls, path: str) -> Tokenizer:
-        """Reads a Hugging Face directory.
+        """Reads a Hugging Face directory: its tokenizer.json, or without one its sentencepiece tokenizer.model.
 
         Stop ids are the union of `eos_token` (tokenizer_config.json) and `eos_token_id`
-        (generation_config.json, config.json). Raises FileNotFoundError without a tokenizer.json.
+        (generation_config.json, config.json). Raises FileNotFoundError without either file.
         """
         root = epath.Path(path)
-        if not (root / "tokenizer.json").exists():
+        config = _read_json(root / "tokenizer_config.json")
+        if (root / "tokenizer.json").exists():
+            backend = tokenizers.Tokenizer.from_str((root / "tokenizer.json").read_text())
+        elif (root / "tokenizer.model").exists():
+            backend = sentencepiece_file(root / "tokenizer.model", config.pop("added_tokens_decoder", None))
+            config["tokenizer_class"] = "PreTrainedTokenizerFast"  # what reads the tokenizer.json that we save
+        else:
             raise FileNotFoundError(
                 f"{root} has no tokenizer.json; write one with transformers' "
                 "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
             )
-        backend = tokenizers.Tokenizer.from_str((root / "tokenizer.json").read_text())
-        config = _read_json(root / "tokenizer_config.json")
         template = config.pop("chat_template", None)
         if (root / "chat_template.jinja").exists():
             template = (root / "chat_template.jinja").read_text()
+        elif (root / "chat_template.json").exists():  # of processors, which multimodal models have
+            template = _read_json(root / "chat_template.json")["chat_template"]
         elif isinstance(template, list):
             template = {entry["name"]: entry["template"] for entry in template}.get("default")
         stop_ids = set()
@@ -287,30 +306,14 @@ class Tokenizer:
     def from_gguf(cls, reader) -> Tokenizer:
         """Builds the tokenizer that a GGUF file carries; `reader` is a `gguf.GGUFReader`.
 
-        Raises ValueError for a tokenizer that is not byte-level BPE with a known pre-tokenizer.
+        Raises ValueError for a tokenizer that is neither byte-level BPE with a known pre-tokenizer nor sentencepiece.
         """
 
         def field(name, default=None):
             found = reader.get_field(name)
             return default if found is None else found.contents()
 
-        kind, pre = field("tokenizer.ggml.model"), field("tokenizer.ggml.pre")
-        if kind != "gpt2" or pre not in _GGUF_PRE_TOKENIZERS:
-            known = ", ".join(_GGUF_PRE_TOKENIZERS)
-            raise ValueError(
-                f"GGUF tokenizer {kind!r} with pre-tokenizer {pre!r} is not supported (byte-level BPE with "
-                f"one of: {known}); load the model's Hugging Face directory instead"
-            )
-        tokens = field("tokenizer.ggml.tokens")
-        merges = [tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges", ())]
-        backend = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
-        backend.normalizer, backend.pre_tokenizer = _GGUF_PRE_TOKENIZERS[pre]()
-        backend.decoder = decoders.ByteLevel()
-        kinds = field("tokenizer.ggml.token_type")
-        control, user_defined = 3, 4
-        backend.add_special_tokens([t for t, kind in zip(tokens, kinds) if kind == control])
-        plain = [AddedToken(t, normalized=False) for t, kind in zip(tokens, kinds) if kind == user_defined]
-        backend.add_tokens(plain)
+        backend, tokens = gguf_pipeline(field), field("tokenizer.ggml.tokens")
         eos = field("tokenizer.ggml.eos_token_id")
         stop_ids = {eos, field("tokenizer.ggml.eot_token_id")} - {None}
         names = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding", "unk_token": "unknown"}
@@ -349,7 +352,7 @@ class Tokenizer:
         if vocab_size < smallest:
             raise ValueError(f"vocab_size={vocab_size} is too small: bytes, control tokens and atoms take {smallest}")
         backend = tokenizers.Tokenizer(models.BPE())
-        backend.pre_tokenizer = _digits_and_bytes()
+        backend.pre_tokenizer = digits_and_bytes()
         backend.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size - len(atoms),
@@ -382,36 +385,19 @@ class Tokenizer:
             raise ValueError(f"vocab_size={vocab_size} is too small: bytes and control tokens take {len(tokens)}")
         tokens += [f"<|reserved_{i}|>" for i in range(len(tokens), vocab_size or 0)]
         backend = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[]))
-        backend.pre_tokenizer = _digits_and_bytes()
+        backend.pre_tokenizer = digits_and_bytes()
         backend.decoder = decoders.ByteLevel()
         backend.add_special_tokens(list(specials))
         return cls(backend, COMPACT_TEMPLATE, (), _config(eos_token=END_TOKEN, pad_token=PAD_TOKEN))
 
 
-def _digits_and_bytes() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
-
-
-def _words_and_bytes(words: str) -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(words), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-
-
-# Name in the file → (normalizer, pre-tokenizer).
-_GGUF_PRE_TOKENIZERS = {
-    "smollm": lambda: (None, _digits_and_bytes()),
-    "qwen2": lambda: (normalizers.NFC(), _words_and_bytes(_QWEN_WORDS)),
-    "llama-bpe": lambda: (None, _words_and_bytes(_LLAMA3_WORDS)),
-}
+def _sentinels(turns: int) -> list[dict[str, str]]:
+    """A dialogue whose texts no template has."""
+    return [
+        {"role": role, "content": f"sentinel {kind} {turn}"}
+        for turn in range(turns)
+        for role, kind in (("user", "question"), ("assistant", "reply"))
+    ]
 
 
 def _swallows(atom: str, specials: Sequence[str]) -> bool:

@@ -141,7 +141,7 @@ class _Rollout:
     def _ask_executor(self, q: int, run: _Run, call) -> str:
         """Submits one agent call; says why when it cannot: its prompt does not fit, or its settings make no sense."""
         engine = self.roles[EXECUTOR].engine
-        if call.parent in run.calls:
+        if call.parent in run.calls and not engine.tokenizer.rewrites_history:
             earlier, ids = run.calls[call.parent]
             ids = engine.tokenizer.extend_ids(ids.tolist(), call.messages[len(earlier.messages) + 1 :])
         else:

@@ -263,6 +263,18 @@ def test_a_foreign_tokenizer_is_refused(tmp_path):
         io.load(tmp_path)
 
 
+def test_control_tokens_may_lie_beyond_the_embedding(tmp_path):
+    """Gemma 3 has an image token that the embedding of its text models lacks."""
+    policy = make_policy(GEMMA)
+    io.save_hf(policy, tmp_path)
+    tokenizer = Tokenizer.byte_level(300)
+    tokenizer.backend.add_special_tokens(["<image>"])
+    tokenizer.save(tmp_path)
+    loaded = io.load(tmp_path).tokenizer
+    assert (loaded.vocab_size, loaded.text_vocab_size) == (301, 300)
+    assert max(loaded.encode("an <image>")) < 300
+
+
 def test_wrong_sources_are_one_sentence(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF then nothing")

@@ -1,21 +1,26 @@
 """Exact round trips, control tokens that no text can forge, conversations continued from exact ids."""
 
 import importlib.metadata
+import io
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import unicodedata
 
 import gguf
 import pytest
+import sentencepiece
 import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
 from support import optional
 
 from mxjax.models.chat_template import compile_template
 from mxjax.models.tokenizer import COMPACT_TEMPLATE, Tokenizer
+from mxjax.models.tokenizer_files import gguf_pipeline
 
 CORPUS = ["from workflow import Workflow, AgentNode", "What is 12 + 34? It is 46.", "the agent answers it"]
 ATOMS = ("from workflow import ", "FINAL ANSWER: \\boxed{", "FINAL ANSWER: ")
@@ -52,6 +57,16 @@ def test_any_text_survives_encode_and_decode(compact, text):
     assert compact.decode(ids) == compact.decode(ids, skip_special=False) == text
     assert compact.encode_batch([text, ""]) == [ids, []]
     assert not set(ids) & set(compact._specials)
+
+
+TEXTS = [
+    "漢字とひらがな 한국어 العربية हिन्दी Ελληνικά ру́сский Việt ﷺ",
+    r"$\frac{a}{b} = \sqrt{2}\,\text{if } x \neq 0$ \\ \begin{align}",
+    "def f(x):\n\treturn x**2  # 12345\r\n\n\n    pass\n",
+    "😀👩‍👩‍👧‍👦🏳️‍🌈✂️ \U0001f1eb\U0001f1f7",
+    "  It's  I'll    1234567\t\t ",
+    " \u00a0\u200b\ufeff\u2028 ",
+]
 
 
 @settings(max_examples=100, deadline=None)
@@ -115,6 +130,20 @@ def test_another_stop_token_stands_in_for_the_end_token(chatml):
     prompt = two_stops.chat_ids([{"role": "user", "content": "x"}])
     ids = two_stops.extend_ids([*prompt, other], [{"role": "user", "content": "y"}])
     assert two_stops.decode(ids[len(prompt) :], skip_special=False).startswith("<|end|>\n<|im_start|>user\ny")
+
+
+# Qwen3's way: prompts with an empty thinking block, and shows past turns without it.
+THINKING = CHATML.replace("assistant\n' }}{% endif %}", "assistant\n<think>\n\n</think>\n\n' }}{% endif %}")
+
+
+def test_templates_that_rewrite_past_turns_are_known(compact, chatml):
+    assert not compact.rewrites_history and not chatml.rewrites_history
+    thinking = Tokenizer(chatml.backend, THINKING, chatml.stop_ids, chatml.config)
+    assert thinking.rewrites_history and thinking.end_id == chatml.end_id
+    one_turn = COMPACT_TEMPLATE + "{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}"
+    assert Tokenizer(chatml.backend, one_turn).rewrites_history
+    first_only = CHATML.replace("{% for message in messages %}", "{% for message in messages[-2:] %}")
+    assert Tokenizer(chatml.backend, first_only).rewrites_history
 
 
 def test_templates_that_do_not_append_are_refused(chatml):
@@ -269,6 +298,94 @@ def test_templates_run_in_a_sandbox_with_hugging_faces_names():
         compile_template("{% if %}")
 
 
+class Pieces:
+    """A sentencepiece model trained here, and its own implementation as the oracle."""
+
+    def __init__(self, add_dummy_prefix, kind="bpe"):
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([*CORPUS * 5, *TEXTS, "a  b    c\td"]), model_writer=model, model_type=kind,
+            vocab_size=420, byte_fallback=kind == "bpe", character_coverage=0.98, minloglevel=2,
+            normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=add_dummy_prefix,
+            user_defined_symbols=[] if add_dummy_prefix else ["<turn>", "\n\n"], control_symbols=["<bot>"],
+            hard_vocab_limit=False, allow_whitespace_only_pieces=True,
+        )  # fmt: skip
+        self.proto = model.getvalue()
+        self.oracle = sentencepiece.SentencePieceProcessor(model_proto=self.proto)
+
+    def save(self, directory, **config):
+        (directory / "tokenizer.model").write_bytes(self.proto)
+        (directory / "tokenizer_config.json").write_text(json.dumps(config))
+        return Tokenizer.from_directory(directory)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["no prefix", "prefix"])
+def pieces(request, tmp_path_factory):
+    made = Pieces(request.param)
+    return made, made.save(tmp_path_factory.mktemp("pieces"))
+
+
+# Sentencepiece itself takes "▁" for a space and NUL for an end.
+ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="▁\0"), max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("a b\n\té漢12<>turn"), max_size=40) | ANY_TEXT)
+@example("the agent  answers <turn>it\n\n\nWhat is 12 + 34?")
+def test_sentencepiece_files_give_the_ids_of_sentencepiece(pieces, text):
+    made, tokenizer = pieces
+    ids = tokenizer.encode(text)
+    assert ids == made.oracle.encode(text)
+    assert tokenizer.decode(ids) == text
+
+
+def test_sentencepiece_directories(tmp_path):
+    """Tokens that tokenizer_config.json adds or calls special; the round trip through tokenizer.json."""
+    made = Pieces(add_dummy_prefix=False)
+    size, turn = made.oracle.vocab_size(), made.oracle.piece_to_id("<turn>")
+    added = {
+        str(size): {"content": "<image>", "special": True},
+        str(turn): {"content": "<turn>", "special": True},
+    }
+    template = COMPACT_TEMPLATE.replace("<|end|>", "</s>").replace("'<|' + message['role'] + '|>'", "'<turn>'")
+    tokenizer = made.save(tmp_path, added_tokens_decoder=added, eos_token="</s>", chat_template=template)
+    assert tokenizer.vocab_size == size + 1 and tokenizer.stop_ids == (made.oracle.eos_id(),)
+    assert turn not in tokenizer.encode("a <turn> b <image>")
+    ids = tokenizer.chat_ids([{"role": "user", "content": "the answer"}], add_generation_prompt=False)
+    assert ids == [turn, *made.oracle.encode("the answer"), made.oracle.eos_id()]
+    tokenizer.save(tmp_path / "again")
+    again = Tokenizer.from_directory(tmp_path / "again")
+    assert all(again.encode(text) == tokenizer.encode(text) for text in TEXTS)
+    (tmp_path / "tokenizer.model").write_bytes(Pieces(True, "unigram").proto)
+    with pytest.raises(ValueError, match="of type UNIGRAM, of which BPE alone is supported"):
+        Tokenizer.from_directory(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"\xff\xff not one")
+    with pytest.raises(ValueError, match="is not a sentencepiece model"):
+        Tokenizer.from_directory(tmp_path)
+
+
+def test_gguf_files_of_sentencepiece_models(pieces, tmp_path):
+    made, tokenizer = pieces
+    size = made.oracle.vocab_size()
+    model = sentencepiece_model_pb2.ModelProto.FromString(made.proto)
+    writer = gguf.GGUFWriter(tmp_path / "tok.gguf", "gemma3")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([piece.piece for piece in model.pieces])
+    writer.add_token_scores([piece.score for piece in model.pieces])
+    writer.add_token_types([piece.type for piece in model.pieces])
+    writer.add_add_space_prefix(model.normalizer_spec.add_dummy_prefix)
+    writer.add_eos_token_id(made.oracle.eos_id())
+    writer.add_eot_token_id(made.oracle.piece_to_id("<bot>"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    loaded = Tokenizer.from_gguf(gguf.GGUFReader(tmp_path / "tok.gguf"))
+    assert loaded.vocab_size == size
+    assert loaded.stop_ids == tuple(sorted((made.oracle.eos_id(), made.oracle.piece_to_id("<bot>"))))
+    for text in (*TEXTS, *CORPUS):
+        assert loaded.encode(text) == tokenizer.encode(text)
+
+
 def write_gguf(path, trained, template=COMPACT_TEMPLATE, pre="smollm"):
     """A GGUF file that holds the tokenizer `trained` and nothing else."""
     state = json.loads(trained.backend.to_str())
@@ -302,11 +419,21 @@ def test_gguf_gives_back_the_tokenizer(compact, tmp_path):
         Tokenizer.from_gguf(write_gguf(tmp_path / "other.gguf", compact, pre="deepseek"))
 
 
-@pytest.mark.parametrize("pre", ["qwen2", "llama-bpe"])
+@pytest.mark.parametrize("pre", ["qwen2", "llama-bpe", "gpt-2", "deepseek-r1-qwen"])
 def test_gguf_pre_tokenizers_lose_no_text(compact, tmp_path, pre):
     loaded = Tokenizer.from_gguf(write_gguf(tmp_path / "tok.gguf", compact, pre=pre))
-    text = "It's 12345\n\n  the end.\t漢字 😀  "
-    assert loaded.decode(loaded.encode(text)) == text
+    for text in TEXTS:
+        normal = unicodedata.normalize("NFC", text) if "qwen" in pre else text
+        assert loaded.decode(loaded.encode(text)) == normal
+
+
+def test_words_of_llama_3_are_taken_whole():
+    """Its vocabulary has words that no sequence of merges reaches."""
+    vocab = [*sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()), "ab", "cab"]
+    fields = {"model": "gpt2", "tokens": vocab, "token_type": [1] * len(vocab), "merges": ["a b"]}
+    for pre, pieces in {"llama-bpe": ["cab"], "qwen2": ["c", "ab"]}.items():
+        read = lambda name, default=None, pre=pre: {**fields, "pre": pre}.get(name.split(".")[-1], default)
+        assert gguf_pipeline(read).encode("cab").tokens == pieces
 
 
 def test_smollm2_wheel_tokenizer():

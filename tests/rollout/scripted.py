@@ -14,8 +14,8 @@ TOKENIZER = Tokenizer.byte_level()
 class ScriptedEngine:
     """Answers `reply(messages_text) -> str` for each request; `shuffle` seeds the order in which requests finish."""
 
-    def __init__(self, reply, max_len=100_000, shuffle=None):
-        self.reply, self.max_len, self.tokenizer = reply, max_len, TOKENIZER
+    def __init__(self, reply, max_len=100_000, shuffle=None, tokenizer=TOKENIZER):
+        self.reply, self.max_len, self.tokenizer = reply, max_len, tokenizer
         self.requests, self._waiting = [], []
         self._random = random.Random(shuffle) if shuffle is not None else None
 

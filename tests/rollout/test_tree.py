@@ -1,5 +1,7 @@
 """Hierarchical rollout against scripted replies: trees, rewards, failures, exact ids, independence of arrival order."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rollout.scripted import TOKENIZER, ScriptedEngine
@@ -148,20 +150,40 @@ w.run(question)
 """
 
 
-def test_a_conversation_continues_from_the_exact_ids_that_were_sampled():
+def use_a_tool(tokenizer=TOKENIZER, reason="stop"):
+    """(first segment, second segment, reward) of an agent that calls a tool and then answers."""
+
     def reply(prompt, request):
         if "Result of double" in prompt:
             return GOOD
-        return '<tool_call>{"name": "double", "arguments": {"x": 8}}</tool_call>'
+        return '<tool_call>{"name": "double", "arguments": {"x": 8}}</tool_call>', reason
 
-    engine = ScriptedEngine(reply)
+    engine = ScriptedEngine(reply, tokenizer=tokenizer)
     (tree,) = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[TOOL], executions=1)
     first, second = sorted(tree.designs[0].executions[0].segments, key=lambda s: len(s.prompt_token_ids))
     assert second.parent == first.call_id
+    return first, second, tree.rewards_MN[0, 0]
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_a_conversation_continues_from_the_exact_ids_that_were_sampled(reason):
+    """A reply cut at its limit gets the end token in the next prompt, where it is not trained on."""
+    first, second, reward = use_a_tool(reason=reason)
     sampled = np.concatenate([first.prompt_token_ids, first.token_ids])
+    assert (first.token_ids[-1] == TOKENIZER.end_id) == (reason == "stop")
     np.testing.assert_array_equal(second.prompt_token_ids[: len(sampled)], sampled)
-    assert "16" in TOKENIZER.decode(second.prompt_token_ids[len(sampled) :])
-    assert tree.rewards_MN[0, 0] == 1.4
+    glue = second.prompt_token_ids[len(sampled) - (reason == "stop") :]
+    assert glue[0] == TOKENIZER.end_id and "16" in TOKENIZER.decode(glue)
+    assert reward == 1.4
+
+
+def test_a_template_that_rewrites_past_turns_gets_fresh_prompts():
+    thinking = TOKENIZER.template.replace("{{ '<|assistant|>' }}", "{{ '<|assistant|><think></think>' }}")
+    tokenizer = dataclasses.replace(TOKENIZER, template=thinking)
+    first, second, reward = use_a_tool(tokenizer)
+    text = tokenizer.decode(second.prompt_token_ids, skip_special=False)
+    assert text.count("<think></think>") == 1 and text.endswith("<|assistant|><think></think>")
+    assert tokenizer.decode(first.token_ids) in text and reward == 1.4
 
 
 def test_a_script_that_writes_the_answer_itself_earns_nothing():

@@ -1,0 +1,146 @@
+"""Tokenizer pipelines from the files that do not spell one out: GGUF fields and sentencepiece models.
+
+Both store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result is the
+pipeline that a `tokenizer.json` of the same model holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import tokenizers
+from etils import epath
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces, alike in both formats
+SPACE = "▁"  # how sentencepiece writes a space
+
+_QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_LLAMA3_WORDS = _QWEN_WORDS.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+
+
+def digits_and_bytes() -> pre_tokenizers.PreTokenizer:
+    """Digits alone, then words as GPT-2 cuts them, as bytes."""
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+
+
+def _words_and_bytes(words: str) -> pre_tokenizers.PreTokenizer:
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(words), behavior="isolated"), as_bytes])
+
+
+# `tokenizer.ggml.pre` → (normalizer, pre-tokenizer, whether a word of the vocabulary is taken whole, without merging).
+_BYTE_LEVEL = {
+    "smollm": lambda: (None, digits_and_bytes(), False),
+    "gpt-2": lambda: (None, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True), False),
+    "qwen2": lambda: (normalizers.NFC(), _words_and_bytes(_QWEN_WORDS), False),
+    "llama-bpe": lambda: (None, _words_and_bytes(_LLAMA3_WORDS), True),
+}
+_SAME = {"deepseek-r1-qwen": "qwen2", "llama3": "llama-bpe", "llama-v3": "llama-bpe"}
+
+
+def gguf_pipeline(field: Callable) -> tokenizers.Tokenizer:
+    """The pipeline of a GGUF file; `field(name, default=None)` reads its metadata.
+
+    Raises ValueError for a tokenizer that is neither byte-level BPE with a known pre-tokenizer nor sentencepiece BPE.
+    """
+    kind, pre = field("tokenizer.ggml.model"), field("tokenizer.ggml.pre", "")
+    tokens, kinds = field("tokenizer.ggml.tokens", ()), field("tokenizer.ggml.token_type", ())
+    if kind == "llama":
+        add_prefix = field("tokenizer.ggml.add_space_prefix", True)
+        return sentencepiece_pipeline(tokens, field("tokenizer.ggml.scores"), kinds, bool(add_prefix))
+    pre = _SAME.get(pre, pre)
+    if kind != "gpt2" or pre not in _BYTE_LEVEL:
+        raise ValueError(
+            f"GGUF tokenizer {kind!r} with pre-tokenizer {pre!r} is not supported (sentencepiece, or byte-level BPE "
+            f"with one of: {', '.join([*_BYTE_LEVEL, *_SAME])}); load the model's Hugging Face directory instead"
+        )
+    merges = [tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges", ())]
+    normalizer, pre_tokenizer, whole_words = _BYTE_LEVEL[pre]()
+    vocab = {token: index for index, token in enumerate(tokens)}
+    pipeline = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=whole_words))
+    if normalizer:
+        pipeline.normalizer = normalizer
+    pipeline.pre_tokenizer, pipeline.decoder = pre_tokenizer, decoders.ByteLevel()
+    _add(pipeline, [AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, kinds) if k == CONTROL])
+    _add(pipeline, [AddedToken(t, normalized=False) for t, k in zip(tokens, kinds) if k == USER_DEFINED])
+    return pipeline
+
+
+def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = None) -> tokenizers.Tokenizer:
+    """The pipeline of a sentencepiece model (`tokenizer.model`).
+
+    `added` is `added_tokens_decoder` of tokenizer_config.json: ids → tokens that the model file lacks, or holds without
+    saying that they are control tokens. Raises ValueError for a file that is no sentencepiece model, or not a BPE one.
+    """
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{path} is not a sentencepiece model ({error})") from error
+    trainer, normalizer = model.trainer_spec, model.normalizer_spec
+    if trainer.model_type != trainer.BPE:
+        kind = trainer.ModelType.Name(trainer.model_type)
+        raise ValueError(
+            f"{path} is a sentencepiece model of type {kind}, of which BPE alone is supported; write a tokenizer.json "
+            "with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        )
+    tokens, scores, kinds = ([getattr(p, name) for p in model.pieces] for name in ("piece", "score", "type"))
+    pipeline = sentencepiece_pipeline(
+        tokens, scores, kinds, normalizer.add_dummy_prefix, normalizer.precompiled_charsmap,
+        normalizer.remove_extra_whitespaces,
+    )  # fmt: skip
+    for _, token in sorted((added or {}).items(), key=lambda item: int(item[0])):
+        _add(pipeline, [AddedToken(token["content"], normalized=False, special=token.get("special", False))])
+    return pipeline
+
+
+def sentencepiece_pipeline(
+    tokens: Sequence[str],
+    scores: Sequence[float],
+    kinds: Sequence[int],
+    add_prefix_space: bool,
+    charsmap: bytes = b"",
+    remove_extra_whitespaces: bool = False,
+) -> tokenizers.Tokenizer:
+    """A sentencepiece BPE of these pieces: the pair whose joined piece has the highest score merges first.
+
+    `add_prefix_space` puts a space before a text and after each token that stands for itself, as Llama 2 has it.
+    """
+    vocab = {token: index for index, token in enumerate(tokens)}
+    joined = {t: score for t, score, kind in zip(tokens, scores, kinds) if kind in (NORMAL, USER_DEFINED, UNUSED)}
+    merges = sorted(_pairs(joined), key=lambda pair: (-joined["".join(pair)], -len(pair[0]), -len(pair[1])))
+    unknown = next((token for token, kind in zip(tokens, kinds) if kind == UNKNOWN), None)
+    bpe = models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=BYTE in kinds)
+    pipeline = tokenizers.Tokenizer(bpe)
+    steps = [normalizers.Precompiled(charsmap)] if charsmap else []
+    if remove_extra_whitespaces:
+        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+    steps += [normalizers.Prepend(SPACE)] if add_prefix_space else []
+    pipeline.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
+    back = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    pipeline.decoder = decoders.Sequence([*back, decoders.Strip(" ", 1, 0)] if add_prefix_space else back)
+    _add(pipeline, [AddedToken(t, normalized=False, special=True) for t, k in zip(tokens, kinds) if k == CONTROL])
+    # Such a piece is one token wherever it stands. One of spaces is looked for where they are written as SPACE.
+    after = lambda token: SPACE in token and not add_prefix_space
+    _add(pipeline, [AddedToken(t, normalized=after(t)) for t, k in zip(tokens, kinds) if k == USER_DEFINED])
+    return pipeline
+
+
+def _pairs(pieces: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Every way to join two pieces into a third."""
+    for piece in pieces:
+        for cut in range(1, len(piece)):
+            if piece[:cut] in pieces and piece[cut:] in pieces:
+                yield piece[:cut], piece[cut:]
+
+
+def _add(pipeline: tokenizers.Tokenizer, tokens: Sequence[AddedToken]) -> None:
+    pipeline.add_tokens(list(tokens))
