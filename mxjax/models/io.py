@@ -135,7 +135,7 @@ def _download(name: str) -> str:
     try:
         return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2])
         raise FileNotFoundError(
             f"hf:{name} cannot be fetched ({reason}); check the name and the connection, or give a local directory"
         ) from error

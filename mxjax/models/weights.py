@@ -83,7 +83,7 @@ def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | No
     """
     leaves = traverse_util.flatten_dict(abstract_params(cfg, mesh, dtype), sep="/")
     names = layouts(cfg)
-    _check(tensors, cfg, names, leaves)
+    _check(tensors, cfg)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     made = {}
     for path, leaf in leaves.items():
@@ -116,13 +116,20 @@ def _foreign_shape(layout: Layout, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(math.prod(sizes[axis] for axis in group) for group in layout.theirs.split(" "))
 
 
-def _check(tensors: Tensors, cfg: ModelConfig, names: Mapping[str, Layout], leaves: Mapping) -> None:
-    expected = {}
-    for path, leaf in leaves.items():
-        layout, stacked = names[path], path.startswith("layers/")
-        sizes = dict(zip(layout.ours, leaf.shape[1:] if stacked else leaf.shape, strict=True))
+def foreign_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Hugging Face's name → shape, of every tensor that a checkpoint of `cfg` must have."""
+    shapes = {}
+    leaves = traverse_util.flatten_dict(abstract_params(cfg), sep="/")
+    for path, layout in layouts(cfg).items():
+        stacked = path.startswith("layers/")
+        sizes = dict(zip(layout.ours, leaves[path].shape[stacked:], strict=True))
         for layer in range(cfg.num_hidden_layers) if stacked else [None]:
-            expected[layout.huggingface.format(layer)] = _foreign_shape(layout, sizes)
+            shapes[layout.huggingface.format(layer)] = _foreign_shape(layout, sizes)
+    return shapes
+
+
+def _check(tensors: Tensors, cfg: ModelConfig) -> None:
+    expected = foreign_shapes(cfg)
     for name, shape in expected.items():
         if name not in tensors.shapes:
             raise ValueError(f"{tensors.origin} lacks the tensor {name}, which its configuration asks for")

@@ -503,22 +503,6 @@ def test_smollm2_without_its_wheel_says_how_to_get_it(monkeypatch):
         io.load("smollm2-135m")
 
 
-def test_hub_names_are_fetched_once_and_read_as_directories(tmp_path, monkeypatch):
-    policy = make_policy(LLAMA)
-    io.save_hf(policy, tmp_path)
-    asked = []
-
-    def fetch(name, revision, allow_patterns):
-        asked.append((name, revision))
-        assert "*.safetensors" in allow_patterns and not any("bin" in pattern for pattern in allow_patterns)
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    assert_same_params(io.load("hf:owner/name").params, policy.params)
-    io.load("hf:owner/name@v2")
-    assert asked == [("owner/name", None), ("owner/name", "v2")]
-
-
 def test_an_unreachable_hub_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match=r"hf:owner/absent cannot be fetched .* give a local directory"):
