@@ -22,6 +22,7 @@ from mxjax.evaluate import evaluate as evaluate_system
 from mxjax.evaluate import match_budget, parse_system, table
 from mxjax.files import read_json
 from mxjax.mas import Limits
+from mxjax.models.headers import read_headers, smallest_slices
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
@@ -178,7 +179,9 @@ def report(args: argparse.Namespace) -> int:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """`mxjax doctor [PATH]`: versions, devices and optional parts; with a path, whether that workdir is sound."""
+    """`mxjax doctor [PATH]`: versions, devices, optional parts; with a path, whether that workdir or model is sound."""
+    if args.path and models.is_model(args.path):
+        return _describe_model(args.path)
     if args.path:
         return _check_workdir(epath.Path(args.path))
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "tokenizers", "numpy")
@@ -201,6 +204,29 @@ def doctor(args: argparse.Namespace) -> int:
     works = bool(grade_math("4", r"\boxed{4}")) and mas.check("x = 1") is not None
     print(f"{'self-test':<18} {'ok' if works else 'FAILED'}")
     return 0 if works else 1
+
+
+def _describe_model(path: str) -> int:
+    """Prints what the headers of a model's files say; 1 when its tensors are not those of its configuration."""
+    with user_errors():
+        found = read_headers(path)
+    cfg, tokenizer = found.config, found.tokenizer
+    stops = ", ".join(str(tokenizer.backend.id_to_token(i)) for i in tokenizer.stop_ids) or "none"
+    turns = "each turn anew" if tokenizer.template and tokenizer.rewrites_history else "turns appended"
+    slices = [f"{chip}: {chips or 'none'}" for chip, chips in smallest_slices(found.count).items()]
+    rows = {
+        "family": f"{cfg.family}, {cfg.num_hidden_layers} layers of {cfg.hidden_size}, "
+        f"{cfg.num_attention_heads}/{cfg.num_key_value_heads} heads of {cfg.head_dim}",
+        "parameters": f"{found.count:,}",
+        "dtype": ", ".join(f"{dtype} ({count / found.count:.0%})" for dtype, count in found.parameters.items()),
+        "tokenizer": f"{tokenizer.vocab_size:,} ids, stops at {stops}",
+        "template": f"yes, {turns}" if tokenizer.template else "none",
+        "trains on": f"{', '.join(slices)} chips at least (weights and optimisers alone)",
+        "tensors": found.fault or "all there",
+    }
+    for name, value in rows.items():
+        print(f"{name:<18} {value}")
+    return 1 if found.fault else 0
 
 
 def _check_workdir(path: epath.Path) -> int:

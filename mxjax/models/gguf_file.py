@@ -19,7 +19,7 @@ GEMMA_27B_LAYERS = 62  # the one Gemma 3 whose scores are scaled by another size
 
 
 class GgufFile:
-    """`Tensors` over a GGUF file; `config` is its ModelConfig and `reader` gives the tokenizer.
+    """`Tensors` over a GGUF file; `config` is its ModelConfig, `reader` gives the tokenizer, `dtypes` such as "Q4_1".
 
     Raises ValueError for a file that is not GGUF, another architecture, or rotary positions scaled in another way.
     """
@@ -43,6 +43,7 @@ class GgufFile:
             for name, tensor in self._tensors.items()
             if name != ROPE_FREQS
         }
+        self.dtypes = {name: self._tensors[self._names.get(name, name)].tensor_type.name for name in self.shapes}
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         """tensor[index] in float32; only the rows asked for are dequantised. Projections come in whole heads."""

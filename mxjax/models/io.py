@@ -161,7 +161,7 @@ def _from_path(path: epath.Path, mesh, dtype) -> Policy:
 
 
 def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     cfg = huggingface.read_config(config, str(path / "config.json"))
     weights = [p.name for p in path.iterdir() if p.name.endswith((".safetensors", ".safetensors.index.json"))]
     with _local_input(path, weights) as local:
@@ -175,7 +175,7 @@ def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
 
 
 def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | None) -> Policy:
-    fields = _read_json(path / "config.json")["model"]
+    fields = read_json(path / "config.json")["model"]
     known = {field.name for field in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(fields) - known):
         raise ValueError(f"{path / 'config.json'} has the model setting {unknown[0]!r}, which this version lacks")
@@ -206,10 +206,19 @@ def _policy_name(path: epath.Path, names: list[str], role: str | None) -> str:
 def is_workdir(source: str) -> bool:
     """Whether `source` is the workdir of an mxjax run."""
     path = epath.Path(source).expanduser() / "config.json"
-    return path.exists() and "mxjax" in _read_json(path)
+    return path.exists() and "mxjax" in read_json(path)
 
 
-def _read_json(path: epath.Path) -> dict[str, Any]:
+def is_model(source: str) -> bool:
+    """Whether `source` is a Hugging Face directory or a GGUF file."""
+    path = epath.Path(source).expanduser()
+    if path.suffix == ".gguf":
+        return path.exists()
+    return (path / "config.json").exists() and not is_workdir(path)
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+    """A JSON object. Raises ValueError, in one sentence, for a file that is none."""
     try:
         contents = json.loads(path.read_text())
     except ValueError as error:

@@ -83,7 +83,7 @@ def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | No
     """
     leaves = traverse_util.flatten_dict(abstract_params(cfg, mesh, dtype), sep="/")
     names = layouts(cfg)
-    _check(tensors, cfg)
+    check_tensors(tensors, cfg)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     made = {}
     for path, leaf in leaves.items():
@@ -128,7 +128,8 @@ def foreign_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check(tensors: Tensors, cfg: ModelConfig) -> None:
+def check_tensors(tensors: Tensors, cfg: ModelConfig) -> None:
+    """Raises ValueError naming a tensor that is missing, misshaped, or that `cfg` has no place for."""
     expected = foreign_shapes(cfg)
     for name, shape in expected.items():
         if name not in tensors.shapes:

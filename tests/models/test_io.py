@@ -3,8 +3,11 @@
 import dataclasses
 import functools
 import importlib.metadata
+import importlib.util
 import json
 import pathlib
+import subprocess
+import sys
 
 import gguf
 import huggingface_hub
@@ -139,6 +142,22 @@ def test_large_models_are_several_files(tmp_path):
     (tmp_path / names[1]).unlink()
     with pytest.raises(FileNotFoundError, match=f"has no {names[1]}"):
         io.load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="RssAnon is Linux's")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_loading_never_holds_a_model_twice(tmp_path, dtype):
+    """By the benchmark, at a smaller size and so with less on top than the 500 MB that it allows."""
+    script = pathlib.Path(__file__).parents[2] / "benchmarks" / "loading.py"
+    spec = importlib.util.spec_from_file_location("loading", script)
+    loading = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loading)
+    loading.write_checkpoint(tmp_path, gigabytes=0.6)
+    command = [sys.executable, script, "--measure", tmp_path, dtype]
+    row = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert row["parameter_bytes"] > 5e8
+    assert row["peak_bytes"] < 1.3 * row["parameter_bytes"] + 150e6
 
 
 def test_dtypes(tmp_path):

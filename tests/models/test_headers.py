@@ -1,0 +1,51 @@
+"""`mxjax doctor MODEL`: what the headers say, without reading a weight."""
+
+import jax
+import pytest
+
+from mxjax import cli, models
+from mxjax.models import ModelConfig, Policy, Tokenizer, headers, huggingface, init_params, preset, save_hf
+from mxjax.models.params import num_params
+
+CFG = ModelConfig(
+    vocab_size=300, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+    num_key_value_heads=1, head_dim=8, qk_norm=True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path):
+    params = jax.tree.map(lambda x: x.astype("bfloat16"), init_params(jax.random.key(0), CFG))
+    save_hf(Policy(params, CFG, Tokenizer.byte_level(300)), tmp_path)
+    return tmp_path
+
+
+def test_doctor_describes_a_model_by_its_headers(model, capsys, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("a weight was read")
+
+    monkeypatch.setattr(huggingface.SafetensorsDirectory, "read", refuse)
+    assert cli.main(["doctor", str(model)]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["family"] == "qwen3, 2 layers of 16, 2/1 heads of 8"
+    assert rows["parameters"] == f"{num_params(CFG):,}" and rows["dtype"] == "BF16 (100%)"
+    assert rows["tokenizer"] == "300 ids, stops at <|end|>" and rows["template"] == "yes, turns appended"
+    assert rows["tensors"] == "all there"
+
+
+def test_doctor_names_what_is_wrong_with_a_model(model, capsys):
+    config = (model / "config.json").read_text()
+    (model / "config.json").write_text(config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+    assert cli.main(["doctor", str(model)]) == 1
+    assert "lacks the tensor model.layers.2." in capsys.readouterr().out
+    (model / "config.json").write_text(config.replace("qwen3", "mamba"))
+    assert cli.main(["doctor", str(model)]) == 2
+    assert "model_type 'mamba'" in capsys.readouterr().err
+    assert not models.is_model(model / "nothing")
+
+
+def test_the_smallest_slice_grows_with_the_model():
+    small, large = (headers.smallest_slices(num_params(preset(name))) for name in ("qwen3-0.6b", "qwen3-8b"))
+    assert small["v6e"] == 1 and small["v5e"] == 4
+    assert all(large[chip] > small[chip] for chip in ("v5e", "v6e")) and large["v5e"] == 32
+    assert headers.smallest_slices(10**14) == {"v5e": None, "v6e": None, "v5p": None}
