@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 
 DTYPES = ("float32", "bfloat16")
-REMAT = ("none", "dots", "full")
+REMAT = ("none", "dots", "full", "offload")
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 FULL, SLIDING = "full_attention", "sliding_attention"
 LAYER_TYPES = (FULL, SLIDING)
@@ -58,7 +58,8 @@ class ModelConfig:
     - `norm_offset`: an RMS norm multiplies by 1 + weight. `sandwich_norms`: what a block adds to the residual is
       normed too. `scale_embeddings`: embeddings are multiplied by sqrt(hidden_size) (all three Gemma 3).
 
-    `remat` names what the backward pass recomputes: "none", "dots" (all but matrix products) or "full" (each layer).
+    `remat` names what the backward pass recomputes: "none", "dots" (all but matrix products), "offload" (the same, the
+    products wait in the host's memory) or "full" (each layer).
     """
 
     vocab_size: int

@@ -110,8 +110,12 @@ def layer(p: dict, cfg: ModelConfig, x_BTD: jax.Array, positions_BT: jax.Array, 
 def _remat(fn, name: str):
     if name == "none":
         return fn
-    policy = jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims if name == "dots" else None
-    return jax.checkpoint(fn, policy=policy)
+    policies = {
+        "dots": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
+        "offload": jax.checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
+        "full": None,
+    }
+    return jax.checkpoint(fn, policy=policies[name])
 
 
 def embed(params: dict, cfg: ModelConfig, tokens_BT: jax.Array) -> jax.Array:

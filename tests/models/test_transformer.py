@@ -250,9 +250,34 @@ def test_blocks_do_not_change_values_or_gradients(plain, monkeypatch):
     assert_equal_gradients(value_and_gradient(), plain)
 
 
-@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("remat", ["dots", "full", "offload"])
 def test_rematerialisation_changes_no_gradient(plain, remat):
     assert_equal_gradients(value_and_gradient(CFG.replace(remat=remat)), plain)
+
+
+def temporary_bytes(cfg, T):
+    """Of a compiled forward and backward pass over a row of T tokens, entropies included."""
+    row = jax.ShapeDtypeStruct((1, T), jnp.int32)
+
+    def loss(policy, *rows):
+        logprobs, entropies = token_stats(policy, cfg, *rows)
+        return logprobs.sum() + entropies.sum()
+
+    compiled = jax.jit(jax.grad(loss)).lower(abstract_params(cfg), row, row, row).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_logits_of_all_tokens_never_exist_at_once():
+    cfg = CFG.replace(vocab_size=8192, num_hidden_layers=1, hidden_size=16, remat="full")
+    short, long = 8 * LOGIT_BLOCK, 16 * LOGIT_BLOCK
+    growth = temporary_bytes(cfg, long) - temporary_bytes(cfg, short)
+    assert growth < 0.1 * (long - short) * cfg.vocab_size * 4
+
+
+def test_rematerialisation_takes_less_memory():
+    deep = CFG.replace(num_hidden_layers=6)
+    none, dots, full = (temporary_bytes(deep.replace(remat=remat), 1024) for remat in ("none", "dots", "full"))
+    assert full < 0.7 * dots < 0.7 * none
 
 
 def test_bfloat16_compute_keeps_float32_scores():
