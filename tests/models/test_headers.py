@@ -49,3 +49,23 @@ def test_the_smallest_slice_grows_with_the_model():
     assert small["v6e"] == 1 and small["v5e"] == 4
     assert all(large[chip] > small[chip] for chip in ("v5e", "v6e")) and large["v5e"] == 32
     assert headers.smallest_slices(10**14) == {"v5e": None, "v6e": None, "v5p": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("smollm2-135m", 134_515_008),
+        ("qwen2.5-0.5b", 494_032_768),
+        ("qwen2.5-1.5b", 1_543_714_304),
+        ("qwen2.5-3b", 3_085_938_688),
+        ("qwen2.5-7b", 7_615_616_512),
+        ("qwen3-0.6b", 596_049_920),
+        ("qwen3-8b", 8_190_735_360),
+        ("llama-3.2-1b", 1_235_814_400),
+        ("llama-3.2-3b", 3_212_749_824),
+        ("gemma3-270m", 268_098_176),
+        ("gemma3-1b", 999_885_952),
+    ],
+)
+def test_presets_have_the_published_number_of_parameters(name, count):
+    assert num_params(preset(name)) == count
