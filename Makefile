@@ -1,6 +1,6 @@
 # Every target makes its own .venv from pyproject.toml; a machine needs only Python >= 3.11 and make.
 PYTHON ?= python3
-EXTRAS ?= data,test
+EXTRAS ?= code,data,test
 RUN ?= runs/quickstart
 FLAGS ?=
 CONFIG := configs/quickstart.py

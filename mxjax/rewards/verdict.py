@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from mxjax.sandbox.records import InfrastructureError
+
+__all__ = ["InfrastructureError", "Verdict"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -20,7 +24,3 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return self.correct
-
-
-class InfrastructureError(RuntimeError):
-    """A grader lost its machine (a worker died, a pipe broke): the execution is void, neither right nor wrong."""

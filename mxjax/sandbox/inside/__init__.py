@@ -1,0 +1,2 @@
+"""The half of the sandbox that runs inside it: standard library only, loaded by path, never imported by the trainer
+except for `wire`, the encoding that both halves share."""

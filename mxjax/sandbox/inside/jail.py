@@ -1,0 +1,153 @@
+"""The walls around one job: what the kernel is told, in order, before a line of the job's program is read.
+
+Every step raises OSError when the kernel refuses it, so a job never starts with a wall missing.
+"""
+
+import ctypes
+import os
+import resource
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x08000000, 0x20000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 16384, 1 << 18
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_SECCOMP = 1, 4, 8, 22
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
+_CAP_DAC_READ_SEARCH = 2
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same numbers on every architecture
+_READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
+_FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many file rights each version of Landlock knows
+SCRATCH = "/tmp"
+_INODES = 1024
+
+
+def _check(result: int, what: str) -> int:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _prctl(option: int, *values: int) -> None:
+    _check(_libc.prctl(option, *map(ctypes.c_ulong, (*values, 0, 0, 0, 0)[:4])), f"prctl {option}")
+
+
+def unshare() -> None:
+    """Gives this process mounts and IPC of its own, and its next child the first place in a pid namespace."""
+    _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID), "unshare")
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE, "")
+
+
+def mount_private(disk_mb: int, uid: int) -> None:
+    """A scratch directory of limited bytes and inodes, and a /proc that shows this job alone."""
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    _mount("tmpfs", SCRATCH, "tmpfs", flags, f"size={disk_mb}m,nr_inodes={_INODES},mode=700,uid={uid},gid={uid}")
+    _mount("proc", "/proc", "proc", flags, "subset=pid")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str) -> None:
+    encoded = [text and text.encode() for text in (source, target, kind)]
+    _check(_libc.mount(*encoded, ctypes.c_ulong(flags), data.encode()), f"mount {target}")
+
+
+def limit(limits: dict, writes: bool, own_uid: bool) -> None:
+    """Resource limits that the job cannot raise again; memory counts from what the warm process already maps.
+
+    The supervisor watches the time; the kernel's own limit is for a supervisor that is kept from it. The kernel counts
+    threads per user, so they are limited for a user of the job's own only; elsewhere memory for their stacks limits
+    them.
+    """
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    disk = limits["disk_mb"] << 20 if writes else 0
+    values = {
+        resource.RLIMIT_AS: mapped + (limits["memory_mb"] << 20), resource.RLIMIT_CPU: int(limits["cpu_s"]) + 2,
+        resource.RLIMIT_FSIZE: disk, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0, resource.RLIMIT_MSGQUEUE: 0,
+    }  # fmt: skip
+    if own_uid:
+        values[resource.RLIMIT_NPROC] = limits["processes"]
+    for name, value in values.items():
+        hard = resource.getrlimit(name)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(name, (value, value))
+
+
+def drop_privileges(uid: int | None, keep_reading: bool) -> None:
+    """Another user (`uid` None: the same), no capability but, with `keep_reading`, to read what Landlock leaves.
+
+    `keep_reading` is for an interpreter inside a home directory where nothing can be mounted.
+    """
+    last = int(_read("/proc/sys/kernel/cap_last_cap") or 40)
+    kept = 1 << _CAP_DAC_READ_SEARCH if keep_reading else 0
+    if os.geteuid() == 0 or uid is not None:
+        for capability in range(last + 1):
+            _prctl(_PR_CAPBSET_DROP, capability)
+    if uid is not None:
+        _prctl(_PR_SET_KEEPCAPS, 1)
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    data = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable: low and high words
+    _check(_libc.capset(header, data), "capset")
+    _prctl(_PR_SET_PDEATHSIG, 9)  # after the change of user, which clears it
+    _prctl(_PR_SET_DUMPABLE, 1)  # so that /proc/self, and with it /dev/stdin, is the job's own
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def landlock_ruleset(readable: list[str], listable: list[str]) -> int:
+    """A Landlock rule set, as a descriptor: `readable` trees may be read, `listable` ones only listed, nothing more.
+
+    Raises OSError where the kernel has no Landlock.
+    """
+    version = _check(_libc.syscall(_LANDLOCK_CREATE, None, 0, 1), "landlock")
+    handled_fs = (1 << _FS_RIGHTS.get(version, 16)) - 1
+    handled_net = 3 if version >= 4 else 0
+    scoped = 3 if version >= 6 else 0  # no abstract sockets, no signals out of the domain
+    attributes = (ctypes.c_uint64 * 3)(handled_fs, handled_net, scoped)
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    ruleset = _check(_libc.syscall(_LANDLOCK_CREATE, attributes, size, 0), "landlock_create_ruleset")
+    for paths, rights in ((readable, _READ_FILE | _READ_DIR), (listable, _READ_DIR)):
+        for path in paths:
+            _allow(ruleset, path, rights)
+    for device in ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"):
+        _allow(ruleset, device, _READ_FILE | (_WRITE_FILE if device == "/dev/null" else 0))
+    return ruleset
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    try:
+        beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    if not os.path.isdir(path):
+        rights &= ~_READ_DIR
+    rule = rights.to_bytes(8, "little") + beneath.to_bytes(4, "little", signed=True)  # a packed struct
+    if rights:
+        _check(_libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0), f"landlock rule for {path}")
+    os.close(beneath)
+
+
+def restrict_files(ruleset: int) -> None:
+    """Confines this process to a Landlock rule set for good."""
+    _check(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")
+    os.close(ruleset)
+
+
+def filter_syscalls(program: bytes) -> None:
+    """Installs a compiled seccomp program; the last wall, since the others need calls that it refuses."""
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+    loaded = Program(len(program) // 8, program)
+    _prctl(_PR_SET_SECCOMP, 2, ctypes.addressof(loaded))

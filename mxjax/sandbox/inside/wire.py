@@ -1,0 +1,90 @@
+"""Plain Python values as JSON lines, without losing what JSON has no word for: tuples, sets, bytes, big integers.
+
+Decoding builds values of built-in types only, whatever the bytes say, so the receiver runs none of the sender's code.
+A value that is not plain travels as a handle: a number that only its owner can turn back into the value.
+"""
+
+import base64
+import json
+
+MAX_LINE = 16_000_000
+_MAX_DIGITS = 4000  # json writes integers in decimal, which Python refuses beyond 4,300 digits
+
+
+class NotPlain(TypeError):
+    """A value that has no encoding, or bytes that are the encoding of none."""
+
+
+def dumps(value, handle=None) -> bytes:
+    """`value` as one line of JSON. `handle(object) -> int` names what is not plain; without it NotPlain is raised."""
+    try:
+        return json.dumps(_pack(value, handle)).encode() + b"\n"
+    except RecursionError:
+        raise NotPlain("a value that is nested too deeply, or contains itself") from None
+
+
+def loads(line, handle=None):
+    """The value of a line made by `dumps`. Raises NotPlain for anything else, and for handles without `handle`."""
+    try:
+        return _unpack(json.loads(line), handle)
+    except NotPlain:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        raise NotPlain(f"not an encoded value: {type(error).__name__}") from None
+
+
+def _pack(value, handle):
+    kind = type(value)
+    if value is None or kind in (bool, str):
+        return value
+    if kind is int:
+        return value if value.bit_length() < 3 * _MAX_DIGITS else {"int": hex(value)}
+    if kind is float:
+        return value if value - value == 0 else {"float": repr(value)}
+    if kind in _SEQUENCES:
+        return {kind.__name__: [_pack(item, handle) for item in value]}
+    if kind is complex:
+        return {"complex": [_pack(value.real, None), _pack(value.imag, None)]}
+    if kind in (bytes, bytearray):
+        return {"bytes": base64.b64encode(value).decode()}
+    if kind is range:
+        return {"range": [value.start, value.stop, value.step]}
+    if isinstance(value, dict):  # a Counter or defaultdict equals the dict that it is
+        return {"dict": [[_pack(key, handle), _pack(item, handle)] for key, item in value.items()]}
+    for base in (bool, int, float, str, tuple, list, set, frozenset):
+        if isinstance(value, base):  # named tuples, enumerations and other subclasses: as what they are
+            return _pack(base(value), handle)
+    if hasattr(value, "tolist") and kind.__module__.partition(".")[0] == "numpy":
+        return _pack(value.tolist(), handle)
+    if handle is None:
+        raise NotPlain(f"a value of type {kind.__name__}")
+    return {"handle": handle(value)}
+
+
+def _unpack(data, handle):
+    if data is None or type(data) in (bool, int, float, str):
+        return data
+    if type(data) is not dict or len(data) != 1:
+        raise NotPlain("not an encoded value")
+    ((kind, content),) = data.items()
+    if kind == "handle" and handle is not None and type(content) is int:
+        return handle(content)
+    if kind == "dict":
+        return {_unpack(key, handle): _unpack(item, handle) for key, item in content}
+    for sequence in _SEQUENCES:
+        if kind == sequence.__name__:
+            return sequence(_unpack(item, handle) for item in content)
+    if kind == "int":
+        return int(content, 16)
+    if kind == "float":
+        return float(content)
+    if kind == "complex":
+        return complex(*(_unpack(part, None) for part in content))
+    if kind == "bytes":
+        return base64.b64decode(content, validate=True)
+    if kind == "range":
+        return range(*content)
+    raise NotPlain(f"an unknown kind of value {kind!r:.40}")
+
+
+_SEQUENCES = (list, tuple, set, frozenset)

