@@ -4,7 +4,8 @@ Answers are written by the policy that is being trained, so every grader here tr
 is evaluated, work is bounded, and whatever is not plainly the gold answer is wrong.
 """
 
-from mxjax.rewards.extract import extract_answer
+from mxjax.rewards.code import grade_code
+from mxjax.rewards.extract import extract_answer, extract_program
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
 from mxjax.rewards.reward import RewardFunction, make_reward
@@ -16,8 +17,10 @@ __all__ = [
     "RewardFunction",
     "Verdict",
     "extract_answer",
+    "extract_program",
     "format_code",
     "format_math",
+    "grade_code",
     "grade_math",
     "grade_text",
     "make_reward",

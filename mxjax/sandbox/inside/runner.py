@@ -122,12 +122,15 @@ def _functions(program, payload: dict) -> None:
 
 
 def _tests(program, payload: dict) -> None:
-    """Runs test code; every global name that it uses and does not define is a function of the program under test."""
+    """Runs test code; a global name that it uses and does not define is a function of the program under test.
+
+    So are `functions`, whatever else they may be: a program may call its function `sum`.
+    """
     namespace = _module("__main__")
     exec(_compile(payload["prelude"]), namespace)
     lines = io.BufferedReader(open(CHANNEL, "r+b", buffering=0), 1 << 16)  # noqa: SIM115
     defined = {*namespace, *vars(builtins)}
-    for name in _names(program) - defined:
+    for name in (_names(program) - defined) | set(payload["functions"]):
         namespace[name] = Remote(lines, name)
     exec(program, namespace)
 
@@ -154,6 +157,9 @@ class Remote:
             raise AttributeError(name)
         return Remote(self._lines, self._base, (*self._path, name))
 
+    def __setattr__(self, name, value):
+        _refuse("an attribute that is set")
+
     def __iter__(self):
         return iter(self._ask([], None))
 
@@ -162,14 +168,19 @@ class Remote:
             base = self._base if type(self._base) is str else Remote(self._lines, self._base)
             _send(wire.dumps([base, list(self._path), arguments, keywords], _handle_of))
         except wire.NotPlain as error:
-            _send(wire.dumps({"not plain": str(error)}))
-            os._exit(1)
+            _refuse(str(error))
         reply = wire.loads(self._lines.readline(), lambda number: Remote(self._lines, number))
         if "error" in reply:
             name, text = reply["error"]
             kind = vars(builtins).get(name)
             raise (kind if isinstance(kind, type) and issubclass(kind, Exception) else RuntimeError)(text)
         return reply["value"]
+
+
+def _refuse(what: str) -> None:
+    """Says that these tests cannot be run apart from the program, and ends."""
+    _send(wire.dumps({"not plain": what}))
+    os._exit(1)
 
 
 def _handle_of(value) -> int:

@@ -1,0 +1,248 @@
+"""Grades programs by running them in the sandbox against tests that stay outside.
+
+Three shapes of test, told apart by their keys:
+
+| test | how it is run |
+|---|---|
+| `{"input": str, "output": str}` | a process that reads standard input; output compared line by line |
+| `{"args": [...], "expected": ...}` | our driver calls `entry_point` in a process; its JSON is compared here |
+| `{"check": source}` | the test program runs in one job and calls the candidate in another, as plain values |
+
+The candidate never shares a process with an expected output. The exception is a check whose arguments are not plain
+values: it runs together with the candidate, and its verdict says `how="in_process"`.
+
+A test may have a "setup", source that stands before the program; a "tolerance" for decimal numbers; and a check a
+"prelude", source that stands before it, and "functions", names of the candidate that the check could mistake for
+builtins.
+"""
+
+from __future__ import annotations
+
+import decimal
+import json
+import math
+import random
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mxjax.rewards.verdict import InfrastructureError, Verdict
+from mxjax.sandbox import Outcome, Sandbox, SandboxLimits
+from mxjax.sandbox.inside import wire
+from mxjax.sandbox.jobs import Job
+
+PASSED, WRONG = "passed", "wrong_answer"
+IN_PROCESS = "in_process"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_NOT_PLAIN = wire.dumps({"not plain": ""})[:22]
+_ERROR = wire.dumps({"error": ""})[:18]
+Test = Mapping[str, Any]
+
+
+def grade_code(
+    program: str,
+    tests: Sequence[Test],
+    sandbox: Sandbox,
+    entry_point: str | None = None,
+    all_pass: bool = True,
+    limits: SandboxLimits | None = None,
+    subset: int | None = None,
+    seed: int = 0,
+) -> Verdict:
+    """Runs `program` on tests; correct iff it passes all that are run.
+
+    Args:
+        program: the candidate's source.
+        tests: see the module's docstring; the shapes may be mixed.
+        sandbox: where to run it.
+        entry_point: the function, or method of a class `Solution`, that "args" tests call.
+        all_pass: stop at the first test that fails; False: run all, for the share that passes.
+        limits: of each test.
+        subset: run only so many tests, drawn by `seed`, the same ones for every program.
+
+    Returns:
+        `how` is "tests", "in_process" if any check had to run beside the program, or, not correct, the status of the
+        first test that failed; `statuses` has one for each test that was run.
+
+    Raises:
+        ValueError: no tests, or a test of no known shape.
+        InfrastructureError: the machine failed twice.
+    """
+    if not tests:
+        raise ValueError("A code question without tests cannot be graded: fix the data set's row.")
+    chosen = list(tests)
+    if subset is not None and subset < len(chosen):
+        picked = sorted(random.Random(seed).sample(range(len(chosen)), max(1, subset)))
+        chosen = [chosen[index] for index in picked]
+    statuses: list[str] = []
+    together = False
+    for test in chosen:
+        status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits())
+        statuses.append(status)
+        together = together or how == IN_PROCESS
+        if status != PASSED and all_pass:
+            break
+    passed = statuses.count(PASSED)
+    failed = next((status for status in statuses if status != PASSED), None)
+    how = failed or (IN_PROCESS if together else "tests")
+    return Verdict(failed is None, how, passed, len(chosen), tuple(statuses))
+
+
+def _run_test(
+    program: str, test: Test, sandbox: Sandbox, entry_point: str | None, limits: SandboxLimits
+) -> tuple[str, str]:
+    """(status, how) of one test."""
+    source = f"{test['setup']}\n{program}" if test.get("setup") else program
+    if "check" in test:
+        return _check(source, test, sandbox, limits)
+    if "args" in test and "expected" in test:
+        if entry_point is None:
+            raise ValueError("Tests with args need the name of the function: pass entry_point.")
+        return _call(source, entry_point, test, sandbox, limits), "tests"
+    if isinstance(test.get("input"), str) and isinstance(test.get("output"), str):
+        outcome = _known(sandbox.run(source, test["input"].encode(), limits))
+        if not outcome.ok:
+            return outcome.status, "tests"
+        same = same_output(test["output"], outcome.stdout.decode(errors="replace"), test.get("tolerance"))
+        return PASSED if same else WRONG, "tests"
+    raise ValueError(
+        f"A test has input and output, args and expected, or check; this one has {', '.join(test) or 'nothing'}."
+    )
+
+
+def same_output(expected: str, given: str, tolerance: float | None = None) -> bool:
+    """Whether two outputs agree: lines right-stripped, blank lines at the end aside, or token by token as decimals."""
+    wanted, found = _lines(expected), _lines(given)
+    if wanted == found:
+        return True
+    if len(wanted) != len(found):
+        return False
+    return all(a == b or _same_tokens(a.split(), b.split(), tolerance) for a, b in zip(wanted, found, strict=True))
+
+
+def _lines(text: str) -> list[str]:
+    return "\n".join(line.rstrip() for line in text.replace("\r\n", "\n").split("\n")).rstrip("\n").split("\n")
+
+
+def _same_tokens(wanted: list[str], found: list[str], tolerance: float | None) -> bool:
+    return len(wanted) == len(found) and all(
+        a == b or _same_number(a, b, tolerance) for a, b in zip(wanted, found, strict=True)
+    )
+
+
+def _same_number(wanted: str, found: str, tolerance: float | None) -> bool:
+    if len(wanted) > 400 or len(found) > 400 or not (_NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(found)):
+        return False
+    if tolerance is not None:
+        return math.isclose(float(wanted), float(found), rel_tol=tolerance, abs_tol=tolerance)
+    return decimal.Decimal(wanted) == decimal.Decimal(found)
+
+
+def same_value(wanted: Any, found: Any, tolerance: float | None = None) -> bool:
+    """Whether two JSON values agree; numbers by value, true and false only with themselves."""
+    if isinstance(wanted, bool) or isinstance(found, bool):
+        return wanted is found
+    if isinstance(wanted, (int, float)) and isinstance(found, (int, float)):
+        if tolerance is not None:
+            return math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance)
+        return wanted == found
+    if isinstance(wanted, list) and isinstance(found, (list, tuple)):
+        return len(wanted) == len(found) and all(same_value(a, b, tolerance) for a, b in zip(wanted, found))
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        keyed = {str(key): value for key, value in found.items()}  # JSON has text keys only
+        return wanted.keys() == keyed.keys() and all(same_value(wanted[k], keyed[k], tolerance) for k in wanted)
+    return type(wanted) is type(found) and wanted == found
+
+
+def _known(outcome: Outcome) -> Outcome:
+    """The outcome, if it says anything about the program. Raises InfrastructureError if not."""
+    if outcome.status == "infrastructure":
+        raise InfrastructureError(outcome.stderr.decode(errors="replace"))
+    return outcome
+
+
+def _call(source: str, entry_point: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> str:
+    """The status of one call of the candidate's function."""
+    if sandbox.level == "C":
+        return _call_in_script(source, entry_point, test, sandbox, limits)
+    request = wire.dumps([entry_point, [], list(test["args"]), {}])
+
+    def attempt(zygote) -> str:
+        job = Job(zygote, {"kind": "functions", "source": source}, b"", limits, channel=True)
+        try:
+            reply = job.ask(request, limits.wall)
+            if reply is None:
+                outcome = job.wait()
+                return "runtime_error" if outcome.ok else outcome.status
+        finally:
+            job.close()
+        try:
+            value = wire.loads(reply)["value"]
+        except (wire.NotPlain, KeyError, TypeError):
+            return "runtime_error"
+        return PASSED if same_value(test["expected"], value, test.get("tolerance")) else WRONG
+
+    return sandbox.attempt(attempt)
+
+
+def _check(source: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
+    """(status, how) of a check: its program in one job, the candidate's functions in another."""
+    status = IN_PROCESS if sandbox.level == "C" else sandbox.attempt(lambda z: _relay(z, source, test, limits))
+    if status != IN_PROCESS:
+        return status, "tests"
+    token = secrets.token_hex(16)
+    whole = f"{source}\n{test.get('prelude', '')}\n{test['check']}\nprint('\\n{token}')"
+    outcome = _known(sandbox.run(whole, b"", limits))
+    if outcome.ok:
+        return PASSED if outcome.stdout.rstrip().endswith(token.encode()) else WRONG, IN_PROCESS
+    last = outcome.stderr.rstrip().rsplit(b"\n", 1)[-1]
+    return WRONG if last.startswith(b"AssertionError") else outcome.status, IN_PROCESS
+
+
+def _relay(zygote, source: str, test: Test, limits: SandboxLimits) -> str:
+    """The status of a check, or "in_process" if an argument cannot be sent. Raises ZygoteLost."""
+    candidate = Job(zygote, {"kind": "functions", "source": source}, b"", limits, channel=True)
+    tests = None
+    try:
+        payload = {"kind": "tests", "source": test["check"], "prelude": test.get("prelude", "")}
+        payload["functions"] = list(test.get("functions", ()))
+        tests = Job(zygote, payload, b"", limits, channel=True)
+        deadline = time.monotonic() + limits.wall
+        failed = False
+        while (request := tests.receive(deadline)) is not None:
+            if request.startswith(_NOT_PLAIN):
+                return IN_PROCESS
+            reply = candidate.ask(request, limits.wall)
+            if reply is None:
+                outcome = candidate.wait()
+                return "runtime_error" if outcome.ok else outcome.status
+            failed = reply.startswith(_ERROR)
+            tests.send(reply)
+        outcome = tests.wait()
+        if outcome.ok:
+            return PASSED
+        if outcome.status == "runtime_error":
+            return "runtime_error" if failed else WRONG
+        return outcome.status
+    finally:
+        candidate.close()
+        if tests is not None:
+            tests.close()
+
+
+def _call_in_script(source: str, entry_point: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> str:
+    """The status of one call where a job has no descriptor of its own: the value is the last line printed."""
+    script = (
+        f"{source}\nimport json as _json\n_f = globals().get({entry_point!r}) or getattr(Solution(), {entry_point!r})\n"
+        f"print('\\n' + _json.dumps(_f(*_json.loads({json.dumps(list(test['args']))!r}))))"
+    )
+    outcome = _known(sandbox.run(script, b"", limits))
+    if not outcome.ok:
+        return outcome.status
+    try:
+        value = json.loads(outcome.stdout.rstrip().rsplit(b"\n", 1)[-1])
+    except (ValueError, RecursionError):
+        return WRONG
+    return PASSED if same_value(test["expected"], value, test.get("tolerance")) else WRONG

@@ -1,0 +1,198 @@
+"""The code grader: three shapes of test, honest programs, cheats, and what stays outside the candidate's process."""
+
+import pytest
+from sandbox.test_hostile import sandbox
+
+from mxjax.rewards import InfrastructureError, extract_program, grade_code
+from mxjax.rewards.code import same_output, same_value
+from mxjax.sandbox import Outcome, SandboxLimits
+
+LIMITS = SandboxLimits(cpu_s=1, wall_s=10)
+SUMS = [{"input": f"{a}\n{a + 1}\n", "output": f"{2 * a + 1}\n"} for a in range(6)]
+CALLS = [{"args": [[3, 1, 2]], "expected": [1, 2, 3]}, {"args": [[]], "expected": []}]
+CHECK = {"check": "def check(f):\n    assert f(2) == 4\n    assert f((1, 2)) == (1, 2, 1, 2)\ncheck(double)"}
+
+
+@pytest.fixture(scope="module", params=["A", "B"])
+def box(request):
+    with sandbox(request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [
+        ("print(int(input()) + int(input()))", "tests"),
+        ("import sys\nprint(f'{sum(map(int, sys.stdin))}.0  ')", "tests"),
+        ("print(int(input()) + 1)", "wrong_answer"),
+        ("print(1 / 0)", "runtime_error"),
+        ("while True: pass", "time"),
+        ("print('7' * 10 ** 8)", "output"),
+        ("x = bytearray(10 ** 10)", "memory"),
+        ("print(", "compile"),
+        ("import os; os._exit(0)", "wrong_answer"),
+        ("print('1')\nraise SystemExit(1)", "runtime_error"),
+    ],
+)
+def test_standard_input_to_standard_output(box, program, how):
+    verdict = grade_code(program, SUMS[:2], box, limits=LIMITS)
+    assert verdict.how == how and bool(verdict) is (how == "tests") and verdict.total == 2
+
+
+@pytest.mark.parametrize(
+    ("program", "correct"),
+    [
+        ("def f(x): return sorted(x)", True),
+        ("def f(x): return tuple(sorted(x))", True),
+        ("class Solution:\n    def f(self, x): return sorted(x)", True),
+        ("import numpy\ndef f(x): return numpy.sort(numpy.array(x, dtype=int))", True),
+        ("def f(x): print('noise'); return sorted(x)", True),
+        ("def f(x): return x", False),
+        ("def f(x): return None", False),
+        ("def g(x): return sorted(x)", False),
+        ("class E(list):\n    def __eq__(self, o): return True\ndef f(x): return E()", False),
+        ("class E:\n    def __eq__(self, o): return True\ndef f(x): return E()", False),
+        ("import os\ndef f(x): os._exit(0)", False),
+        ('def f(x):\n    import os\n    os.write(3, b\'{"dict": [["value", true]]}\\n\')\n    return sorted(x)', False),
+        ("def f(x):\n    import os\n    os.write(3, b'\\xff' * 10 + b'\\n')", False),
+        ("def f(x):\n    while True: pass", False),
+    ],
+)
+def test_calls_of_a_function(box, program, correct):
+    assert bool(grade_code(program, CALLS, box, entry_point="f", limits=LIMITS)) is correct
+
+
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [
+        ("def double(x): return x * 2", "tests"),
+        ("def double(x): return x + x", "tests"),
+        ("def double(x): return x", "wrong_answer"),
+        ("def double(x): raise ValueError", "runtime_error"),
+        ("def other(x): return x * 2", "runtime_error"),
+        ("def double(x):\n    while True: pass", "time"),
+        ("def double(x", "compile"),
+        ("import os; os._exit(0)", "runtime_error"),
+        ("raise SystemExit", "runtime_error"),
+        ("def double(x): raise SystemExit", "runtime_error"),
+        ("class E:\n    __eq__ = lambda a, b: True\ndef double(x): return E()", "wrong_answer"),
+        ("def double(x): return E()\nclass E(int):\n    __eq__ = lambda a, b: True", "wrong_answer"),
+        ("import builtins\nbuiltins.AssertionError = Exception\ndef double(x): return 0", "wrong_answer"),
+        ("import sys\nsys.modules['__main__'] = None\ndef double(x): return 0", "wrong_answer"),
+        ("import gc, sys\ndef check(f): pass\ndef double(x): return sys._getframe(1)", "wrong_answer"),
+    ],
+)
+def test_checks_run_apart_from_the_candidate(box, program, how):
+    verdict = grade_code(program, [CHECK], box, limits=LIMITS)
+    assert verdict.how == how and bool(verdict) is (how == "tests")
+
+
+def test_values_that_are_not_plain_stay_with_the_candidate(box):
+    program = "class P:\n    def __init__(s, x): s.x = x\ndef best(ps): return max(p.x for p in ps)\n"
+    test = {"check": "assert best([P(1), P(5)]) == 5\nassert list(reversed(range(2))) == [1, 0]"}
+    assert grade_code(program, [test], box).how == "tests"
+    iterator = {"check": "assert list(pairs([1, 2])) == [(0, 1), (1, 2)]"}
+    assert grade_code("def pairs(x): return enumerate(x)", [iterator], box).how == "tests"
+
+
+def test_a_check_with_arguments_that_are_not_plain_runs_beside_the_candidate(box):
+    test = {"check": "assert apply(lambda x: x + 1, 2) == 3"}
+    assert grade_code("def apply(f, x): return f(x)", [test], box).how == "in_process"
+    assert not grade_code("def apply(f, x): return x", [test], box)
+    assert not grade_code("import os\ndef apply(f, x): os._exit(0)", [test], box)
+    assert not grade_code("import os\nos._exit(0)", [test], box)
+
+
+def test_a_function_may_have_a_builtin_s_name(box):
+    test = {"check": "assert sum(10, 15) == 25", "functions": ["sum"]}
+    assert grade_code("def sum(a, b): return a + b", [test], box)
+
+
+def test_helpers_of_the_check_cannot_be_replaced_by_the_candidate(box):
+    test = {"prelude": "def poly(xs, x): return sum(c * x ** i for i, c in enumerate(xs))",
+            "check": "assert abs(poly([1, 2], root([1, 2]))) < 1e-6"}  # fmt: skip
+    assert grade_code("def root(xs): return -xs[0] / xs[1]", [test], box)
+    assert not grade_code("def poly(xs, x): return 0\ndef root(xs): return 0", [test], box)
+
+
+def test_setup_stands_before_the_program(box):
+    test = {"check": "assert f([1]) == 1", "setup": "from typing import *"}
+    assert grade_code("def f(x: List[int]): return x[0]", [test], box)
+
+
+def test_all_tests_or_the_first_failure(box):
+    program = "a = int(input())\nprint(2 * a + 1 if a < 3 else 0)"
+    assert grade_code(program, SUMS, box).statuses == ("passed",) * 3 + ("wrong_answer",)
+    share = grade_code(program, SUMS, box, all_pass=False)
+    assert (share.correct, share.passed, share.total, len(share.statuses)) == (False, 3, 6, 6)
+
+
+def test_a_subset_of_tests_is_drawn_by_seed(box):
+    verdicts = [grade_code("print(1)", SUMS, box, all_pass=False, subset=2, seed=seed).statuses for seed in (0, 0, 1)]
+    assert verdicts[0] == verdicts[1] and all(len(statuses) == 2 for statuses in verdicts)
+    drawn = {grade_code("print(1)", SUMS, box, all_pass=False, subset=1, seed=seed).statuses for seed in range(12)}
+    assert drawn == {("passed",), ("wrong_answer",)}
+
+
+def test_no_tests_and_unknown_tests_are_errors(box):
+    with pytest.raises(ValueError, match="without tests"):
+        grade_code("print(1)", [], box)
+    with pytest.raises(ValueError, match="this one has stdin"):
+        grade_code("print(1)", [{"stdin": "1"}], box)
+    with pytest.raises(ValueError, match="pass entry_point"):
+        grade_code("print(1)", CALLS, box)
+
+
+def test_a_lost_machine_is_no_verdict(box, monkeypatch):
+    monkeypatch.setattr(box, "run", lambda *arguments: Outcome("infrastructure", stderr=b"gone"))
+    with pytest.raises(InfrastructureError, match="gone"):
+        grade_code("print(1)", SUMS, box)
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "same"),
+    [
+        ("1 2\n3\n", "1 2  \n3", True),
+        ("1 2\n3\n", "1  2\n3\n\n\n", True),
+        ("1\n", "\n1\n", False),
+        ("1 2 3", "1\n2\n3", False),
+        ("0.5", "0.50", True),
+        ("0.5", ".5", True),
+        ("0.5", "0.5000001", False),
+        ("3", "3.0", True),
+        ("007", "7", True),
+        ("yes", "YES", False),
+        ("", "\n", True),
+        ("", "x", False),
+        ("nan", "nan", True),
+        ("1e3", "1000", True),
+        ("1", "1e999999999", False),
+        ("a\r\nb", "a\nb", True),
+        ("12345678901234567890123", "12345678901234567890124", False),
+    ],
+)
+def test_outputs_are_compared_exactly(expected, given, same):
+    assert same_output(expected, given) is same
+
+
+def test_a_tolerance_counts_only_where_the_problem_declares_it():
+    assert same_output("0.333333", "0.3333334", tolerance=1e-5) and not same_output("0.3333", "0.34", tolerance=1e-5)
+    assert same_value(0.1, 0.1000001, 1e-5) and not same_value(0.1, 0.1000001)
+    assert not same_value(1, True) and not same_value(True, 1) and same_value({"a": [1]}, {"a": (1.0,)})
+
+
+@pytest.mark.parametrize(
+    ("message", "program"),
+    [
+        ("<solution>\nx = 1\n</solution>", "x = 1"),
+        ("<solution>\n```python\nx = 1\n```\n</solution>", "x = 1\n"),
+        ("<solution>a</solution> then <solution>\nb = 2\n</solution>", "b = 2"),
+        ("First\n```python\na\n```\nthen\n```python\nb\n```", "b\n"),
+        ("x = 1\nprint(x)", "x = 1\nprint(x)"),
+        ("I cannot do this.", None),
+        ("<solution></solution>", None),
+        ("", None),
+    ],
+)
+def test_one_program_is_taken_from_a_message(message, program):
+    assert extract_program(message) == program
