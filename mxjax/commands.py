@@ -28,6 +28,7 @@ from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
 from mxjax.runs import make_roles, make_run_reward, question_pools, read_record, workdir_prompts, write_workdir
+from mxjax.sandbox import Sandbox, SandboxUnavailable
 from mxjax.telemetry import Workdir, progress_bar
 
 
@@ -201,6 +202,11 @@ def doctor(args: argparse.Namespace) -> int:
             print(f"{name:<18} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             print(f"{name:<18} absent: pip install 'mxjax[{extra}]'")
+    try:
+        with Sandbox() as sandbox:
+            print(f"{'sandbox':<18} {sandbox.advice.removeprefix('sandbox ')}")
+    except SandboxUnavailable as error:
+        print(f"{'sandbox':<18} {error}")
     works = bool(grade_math("4", r"\boxed{4}")) and mas.check("x = 1") is not None
     print(f"{'self-test':<18} {'ok' if works else 'FAILED'}")
     return 0 if works else 1

@@ -49,11 +49,16 @@ class Reply:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tool:
-    """A host tool: `func(**arguments)` returns its output."""
+    """A host tool: `func(**arguments)` returns its output.
+
+    A tool with state has `open`: it begins a conversation's session, whose `run(**arguments)` is called instead of
+    `func`, and whose `close()` ends it.
+    """
 
     func: Callable[..., Any] | None = None
     description: str = ""
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    open: Callable[[], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from mxjax.mas.library.core import Host
 from mxjax.mas.limits import Limits
 from mxjax.mas.prompts import NAMED, Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
+from mxjax.mas.toolbox import Toolbox
 
 
 class ScriptRun:
@@ -168,17 +169,20 @@ def run(
     design.
     """
     made = start(check(source, limits), question, task_type, tools, seed, prompts, limits)
-    while made.result is None:
-        made.advance({call.id: _answer(call, chat, tools or {}) for call in made.pending})
+    toolbox = Toolbox(tools or {})
+    try:
+        while made.result is None:
+            made.advance({call.id: _answer(call, chat, toolbox) for call in made.pending})
+    finally:
+        toolbox.close()
     return made.result
 
 
-def _answer(call: AgentCall | ToolCall, chat, tools: Mapping[str, Tool]) -> Reply:
+def _answer(call: AgentCall | ToolCall, chat, toolbox: Toolbox) -> Reply:
+    if isinstance(call, ToolCall):
+        return toolbox.use(call)
     try:
-        if isinstance(call, ToolCall):
-            answer = tools[call.name].func(**call.arguments)
-        else:
-            answer = chat([dict(item) for item in call.messages])
+        answer = chat([dict(item) for item in call.messages])
     except Exception as error:
         return Reply("", error=f"{type(error).__name__}: {error}")
     return answer if isinstance(answer, Reply) else Reply(str(answer))

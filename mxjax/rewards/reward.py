@@ -7,14 +7,18 @@ design that prints the answer itself would otherwise be paid as a calculator wit
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mxjax.rewards.code import grade_code
+from mxjax.rewards.extract import extract_program
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
 from mxjax.rewards.text import grade_text
 from mxjax.rewards.verdict import InfrastructureError, Verdict
 from mxjax.rollout.records import Question, Reward
+from mxjax.sandbox import Sandbox, SandboxLimits
 
 Verify = Callable[[Question, str], Verdict | bool | float]
 
@@ -46,31 +50,49 @@ class RewardFunction:
         return Reward(correct, shape, True, how=how)
 
 
-def make_reward(answer_from: str = "agent", verify: Verify | None = None) -> RewardFunction:
+def make_reward(
+    answer_from: str = "agent",
+    verify: Verify | None = None,
+    sandbox: Sandbox | None = None,
+    limits: SandboxLimits | None = None,
+    all_pass: bool = True,
+) -> RewardFunction:
     """The reward function of a run.
 
     Args:
         answer_from: "agent": the returned message must be an agent's reply; "any": whatever the script returned.
         verify: a task's own `verify(question, answer) -> Verdict | bool | float in [0, 1]`; by default "math" and
-            "text" questions are compared with their gold answer.
+            "text" questions are compared with their gold answer, and "code" questions run on their tests.
+        sandbox, limits: where the programs of code questions run, and the limits of each test.
+        all_pass: a program is correct (1) or not (0); False: its correctness is the share of tests that it passes.
 
     Raises:
         ValueError: an unknown `answer_from`.
     """
     if answer_from not in ("agent", "any"):
         raise ValueError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
-    return RewardFunction(answer_from, verify or _by_gold)
+    return RewardFunction(answer_from, verify or functools.partial(_by_kind, sandbox, limits, all_pass))
 
 
-def _by_gold(question: Question, answer: str) -> Verdict:
+def _by_kind(
+    sandbox: Sandbox | None, limits: SandboxLimits | None, all_pass: bool, question: Question, answer: str
+) -> Verdict | float:
     if question.task_type == "math":
         return grade_math(question.gold, answer)
     if question.task_type == "text":
         return grade_text(question.gold, answer)
-    raise ValueError(
-        f"Question {question.id!r} has task_type {question.task_type!r}, which has no gold answer to compare with: "
-        "pass verify= to make_reward."
-    )
+    if question.task_type != "code":
+        raise ValueError(
+            f"Question {question.id!r} has task_type {question.task_type!r}, which has no gold answer to compare "
+            "with: pass verify= to make_reward."
+        )
+    if sandbox is None:
+        raise ValueError(f"The code question {question.id!r} needs a sandbox: pass sandbox= to make_reward.")
+    program = extract_program(answer)
+    if program is None:
+        return Verdict(False, "no_program")
+    verdict = grade_code(program, question.tests, sandbox, question.gold, all_pass, limits)
+    return verdict if all_pass else verdict.passed / verdict.total
 
 
 def _graded(verdict: Verdict | bool | float) -> tuple[float, str]:

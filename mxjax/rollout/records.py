@@ -15,7 +15,10 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """One task. `gold` is the reference answer ("math", "text"); `tests` are hidden tests ("code")."""
+    """One task. `gold` is the reference answer ("math", "text"), or the function that tests call ("code").
+
+    `tests` are the hidden tests of a code question, in the shapes of `rewards.grade_code`.
+    """
 
     id: str
     text: str

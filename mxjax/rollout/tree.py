@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from mxjax import mas
+from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout.records import Design, Execution, Question, QuestionTree, Reward, Segment
 from mxjax.sampling import Completion, Engine, Request, SamplingParams
+from mxjax.sandbox.records import InfrastructureError
 
 DESIGNER, EXECUTOR = "designer", "executor"
 
@@ -43,8 +45,10 @@ class _Run:
     design: int
     index: int
     script: Any
+    toolbox: Toolbox
     segments: list[Segment] = dataclasses.field(default_factory=list)
     calls: dict[str, tuple[Any, np.ndarray]] = dataclasses.field(default_factory=dict)
+    lost: str = ""  # why the machine failed this execution
 
 
 class _Rollout:
@@ -116,7 +120,7 @@ class _Rollout:
                 checked, question.text, question.task_type, tools=self.tools, limits=self.limits,
                 prompts=self.prompts[EXECUTOR], seed=derive_seed(self.seed, self.step, question.id, "script", i, j),
             )  # fmt: skip
-            run = _Run(question, i, j, script)
+            run = _Run(question, i, j, script, Toolbox(self.tools))
             self._give_out(q, run, script.pending)
 
     def _give_out(self, q: int, run: _Run, calls) -> None:
@@ -125,18 +129,12 @@ class _Rollout:
             at_once = {}
             for call in calls:
                 if isinstance(call, mas.ToolCall):
-                    at_once[call.id] = self._use_tool(call)
+                    at_once[call.id] = _use_tool(run, call)
                 elif refusal := self._ask_executor(q, run, call):
                     at_once[call.id] = mas.Reply("", error=refusal)
             calls = run.script.advance(at_once) if at_once else ()
         if run.script.result is not None:
             self._finish(q, run)
-
-    def _use_tool(self, call) -> Any:
-        try:
-            return mas.Reply(str(self.tools[call.name].func(**call.arguments)))
-        except Exception as error:  # a tool's failure is the script's to handle, never the rollout's
-            return mas.Reply("", error=f"{type(error).__name__}: {error}")
 
     def _ask_executor(self, q: int, run: _Run, call) -> str:
         """Submits one agent call; says why when it cannot: its prompt does not fit, or its settings make no sense."""
@@ -170,12 +168,17 @@ class _Rollout:
         result = run.script.result
         order = {call.id: place for place, (call, _) in enumerate(run.script.answered)}
         segments = tuple(sorted(run.segments, key=lambda segment: order[segment.call_id]))
-        verdict = self.reward(run.question, result, segments)
+        run.toolbox.close()
+        if run.lost:
+            verdict = Reward(0.0, 0.0, False, how=run.lost)
+        else:
+            verdict = self.reward(run.question, result, segments)
         self.executions[q, run.design, run.index] = Execution(
             index=run.index, segments=segments, result=result,
             correct=float(verdict.correct), format=float(verdict.format),
             reward=verdict.total(self.format_weight),
-            status=result.status if verdict.valid else "infrastructure", reason=result.reason or verdict.how,
+            status=result.status if verdict.valid else "infrastructure",
+            reason=run.lost or result.reason or verdict.how,
         )  # fmt: skip
 
     def drive(self, progress) -> None:
@@ -199,6 +202,15 @@ class _Rollout:
                 designs.append(Design(i, segment, source, error, executions))
             trees.append(QuestionTree(question, tuple(designs), self.step))
         return trees
+
+
+def _use_tool(run: _Run, call) -> mas.Reply:
+    """The reply to a tool call; a tool that loses its machine makes the whole execution void."""
+    try:
+        return run.toolbox.use(call)
+    except InfrastructureError as error:
+        run.lost = f"infrastructure: {error}"
+        return mas.Reply("", error="the tool is not available")
 
 
 def _overridden(sampling: SamplingParams, overrides: Mapping[str, Any]) -> SamplingParams:

@@ -3,8 +3,10 @@
 import pytest
 from sandbox.test_hostile import sandbox
 
-from mxjax.rewards import InfrastructureError, extract_program, grade_code
+from mxjax.mas import Result
+from mxjax.rewards import InfrastructureError, extract_program, grade_code, make_reward
 from mxjax.rewards.code import same_output, same_value
+from mxjax.rollout import Question
 from mxjax.sandbox import Outcome, SandboxLimits
 
 LIMITS = SandboxLimits(cpu_s=1, wall_s=10)
@@ -196,3 +198,16 @@ def test_a_tolerance_counts_only_where_the_problem_declares_it():
 )
 def test_one_program_is_taken_from_a_message(message, program):
     assert extract_program(message) == program
+
+
+def test_the_reward_of_a_code_question(box):
+    question = Question("q", "Double it.", "code", tests=[{"input": "2", "output": "4"}, {"input": "3", "output": "6"}])
+    solved = "<delivery>twice</delivery>\n<solution>\nprint(2 * int(input()))\n</solution>"
+    half = solved.replace("2 * int(input())", "4")
+    result = lambda text: Result("ok", text, "", 1, 0, "solver#1", text)
+    assert make_reward(sandbox=box)(question, result(solved)).total() == 1.4
+    assert make_reward(sandbox=box)(question, result(half)).correct == 0
+    assert make_reward(sandbox=box, all_pass=False)(question, result(half)).correct == 0.5
+    assert make_reward(sandbox=box)(question, result("no")).how == "no_program"
+    with pytest.raises(ValueError, match="needs a sandbox"):
+        make_reward()(question, result(solved))

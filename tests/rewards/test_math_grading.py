@@ -1,5 +1,6 @@
 """The math grader on an adversarial table, and the laws it must keep for any text."""
 
+import concurrent.futures
 import dataclasses
 import time
 
@@ -258,7 +259,7 @@ def test_adversarial_table(gold, answer, expected):
 
 
 def test_the_table_is_large():
-    assert len(TABLE) >= 120
+    assert len(TABLE) >= 150
 
 
 @pytest.mark.parametrize(
@@ -403,6 +404,13 @@ def test_time_is_bounded(gold, answer):
     start = time.perf_counter()
     assert not grade_math(gold, answer)
     assert time.perf_counter() - start < 1.0
+
+
+def test_many_threads_get_the_verdicts_of_one():
+    rows = TABLE * 20
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        verdicts = list(threads.map(lambda row: bool(grade_math(row[0], row[1])), rows))
+    assert verdicts == [expected for _, _, expected in rows]
 
 
 def test_number_golds_are_graded_by_the_thousand():

@@ -1,0 +1,44 @@
+"""Answers the tool calls of one execution, and holds what its tools keep between two calls of one agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mxjax.mas.records import Reply, Tool, ToolCall
+from mxjax.sandbox.records import InfrastructureError
+
+
+class Toolbox:
+    """The host tools of one execution; close it when the execution ends."""
+
+    def __init__(self, tools: Mapping[str, Tool]):
+        self._tools = tools
+        self._sessions: dict[tuple[str, str], Any] = {}
+
+    def use(self, call: ToolCall) -> Reply:
+        """The reply to a call; an exception of the tool is the reply's error, for the script to handle.
+
+        Raises InfrastructureError when the tool lost its machine, which is nobody's doing.
+        """
+        try:
+            tool = self._tools[call.name]
+            function = tool.func if tool.open is None else self._session(call, tool).run
+            answer = function(**call.arguments)
+        except InfrastructureError:
+            raise
+        except Exception as error:
+            return Reply("", error=f"{type(error).__name__}: {error}")
+        return answer if isinstance(answer, Reply) else Reply(str(answer))
+
+    def _session(self, call: ToolCall, tool: Tool) -> Any:
+        key = call.name, call.session
+        if key not in self._sessions:
+            self._sessions[key] = tool.open()
+        return self._sessions[key]
+
+    def close(self) -> None:
+        """Ends every session."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions = {}
