@@ -6,6 +6,7 @@ are read from a directory that the user prepares, `<data_dir>/<name>/test.jsonl`
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -29,9 +30,9 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
     """The test questions of a benchmark.
 
     Args:
-        name: `gsm8k`, `svamp`, `mawps`, `math500`, `aime24`, `aime25`, `amc23`, `reasoning_gym:<task>`,
-            `arithmetic:sums` or `jsonl:<path>`. A full file in the data directory goes before a shipped sample, whose
-            questions have the source `<name>:sample`.
+        name: `gsm8k`, `svamp`, `mawps`, `math500`, `aime24`, `aime25`, `amc23`, `humaneval`, `mbpp`,
+            `reasoning_gym:<task>`, `arithmetic:sums` or `jsonl:<path>`. A full file in the data directory goes before a
+            shipped sample, whose questions have the source `<name>:sample`.
         limit: at most so many, a sample by `seed` in the file's order; None: all (500 of a procedural task).
         seed: of the sample, or of the procedural task.
         data_dir: where prepared files lie; default the environment variable MXJAX_DATA.
@@ -45,19 +46,20 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
         return sources.load_questions(name, "test", seed, limit or DEFAULT_LIMIT)
     if name.startswith(sources.JSONL):
         return sources.sample(sources.read_jsonl(name.removeprefix(sources.JSONL), name, "test"), limit, seed)
-    if name not in ADAPTERS:
+    if name not in ADAPTERS and name not in CODE_ADAPTERS:
         raise ValueError(
-            f"Unknown benchmark {name!r}: use one of {', '.join(sorted(ADAPTERS))}, reasoning_gym:<task> "
-            "or jsonl:<path>."
+            f"Unknown benchmark {name!r}: use one of {', '.join(sorted({**ADAPTERS, **CODE_ADAPTERS}))}, "
+            "reasoning_gym:<task> or jsonl:<path>."
         )
     path, source = _find(name, data_dir or os.environ.get(DATA_ENV))
     questions = []
     for line, row in sources.read_rows(os.fspath(path)):
         try:
-            text, gold = ADAPTERS[name](row)
+            text, answer = (ADAPTERS.get(name) or CODE_ADAPTERS[name])(row)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path}, line {line}: not a row of {name} ({type(error).__name__}: {error}).") from error
-        questions.append(Question(f"{source}:{line}", text, "math", gold, source=source, split="test"))
+        kind, gold, tests = ("math", answer, None) if name in ADAPTERS else ("code", None, answer)
+        questions.append(Question(f"{source}:{line}", text, kind, gold, tests, source, "test"))
     return sources.sample(questions, limit, seed)
 
 
@@ -99,6 +101,23 @@ def _svamp(row: Row) -> tuple[str, str]:
     return f"{body}{stop} {row['Question'].strip()}", plain_number(row["Answer"])
 
 
+def _humaneval(row: Row) -> tuple[str, list[dict[str, Any]]]:
+    """The prompt's helpers go with the check, where a candidate cannot replace them."""
+    prompt, entry_point = row["prompt"], row["entry_point"]
+    helpers = ast.parse(prompt)
+    helpers.body = [node for node in helpers.body if getattr(node, "name", None) != entry_point]
+    check = f"{row['test']}\ncheck({entry_point})"
+    text = f"Complete this Python function and answer with the whole program.\n\n{prompt.strip()}"
+    return text, [{"check": check, "prelude": ast.unparse(helpers), "functions": [entry_point]}]
+
+
+def _mbpp(row: Row) -> tuple[str, list[dict[str, Any]]]:
+    """One test for each assertion; the first is shown, as usual for this set, since it names the function."""
+    defined = [node.name for node in ast.parse(row["code"]).body if isinstance(node, ast.FunctionDef)]
+    tests = [{"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]]
+    return f"{row['text'].strip()}\nYour program must pass this test:\n{row['test_list'][0]}", tests
+
+
 def _fields(text: str, gold: str) -> Callable[[Row], tuple[str, str]]:
     """An adapter for rows that hold the question and its answer in two plain fields."""
 
@@ -118,3 +137,9 @@ ADAPTERS: Mapping[str, Callable[[Row], tuple[str, str]]] = {
     "svamp": _svamp,
 }
 """From a row of each benchmark's file to (question, gold answer)."""
+
+CODE_ADAPTERS: Mapping[str, Callable[[Row], tuple[str, list[dict[str, Any]]]]] = {
+    "humaneval": _humaneval,
+    "mbpp": _mbpp,
+}
+"""From a row of each code benchmark's file to (question, hidden tests as `rewards.grade_code` takes them)."""

@@ -71,8 +71,10 @@ def test_code_format_is_judged_for_code_questions():
     question = Question("q", "print 5", "code", tests=[{"input": "", "output": "5"}])
     reward = make_reward(verify=lambda question, answer: Verdict(True, "tests", 1, 1))
     assert reward(question, Result(content=reply, origin_text=reply), ()) == Reward(1.0, 1.0, True, "tests")
+    with pytest.raises(ValueError, match="sandbox="):
+        make_reward()(question, Result(content=reply, origin_text=reply), ())
     with pytest.raises(ValueError, match="verify="):
-        make_reward()(question, Result(), ())
+        make_reward()(Question("q", "draw", "picture"), Result(), ())
 
 
 @pytest.mark.parametrize(

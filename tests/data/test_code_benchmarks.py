@@ -1,0 +1,50 @@
+"""Code benchmarks: every reference solution of the public files passes the grader as plain CPython passes it."""
+
+import json
+import shutil
+
+import pytest
+from data.test_benchmarks import PREPARED
+from sandbox.test_hostile import sandbox
+
+from mxjax.data import load_benchmark
+from mxjax.rewards import grade_code
+from mxjax.sandbox import SandboxLimits
+
+ROW = {
+    "task_id": "HumanEval/x", "entry_point": "root", "canonical_solution": "    return -xs[0] / xs[1]\n",
+    "prompt": "def poly(xs, x):\n    return xs[0] + xs[1] * x\n\n\ndef root(xs):\n    '''The zero.'''\n",
+    "test": "def check(candidate):\n    assert abs(poly([2, 1], candidate([2, 1]))) < 1e-6\n",
+}  # fmt: skip
+
+
+def test_helpers_of_a_prompt_stay_with_the_check(tmp_path):
+    (tmp_path / "humaneval").mkdir()
+    (tmp_path / "humaneval" / "test.jsonl").write_text(json.dumps(ROW))
+    (question,) = load_benchmark("humaneval", data_dir=str(tmp_path))
+    assert question.task_type == "code" and "The zero." in question.text
+    with sandbox("auto") as box:
+        assert grade_code(ROW["prompt"] + ROW["canonical_solution"], question.tests, box)
+        assert not grade_code("def poly(xs, x): return 0\ndef root(xs): return 0", question.tests, box)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "file", "together"), [("humaneval", "test", 0), ("mbpp", "mbpp", 3)])
+def test_reference_solutions_pass(name, file, together, tmp_path):
+    source = PREPARED / name / f"{file}.jsonl"
+    if not source.exists():
+        pytest.skip(f"{source} is not here")
+    (tmp_path / name).mkdir()
+    shutil.copy(source, tmp_path / name / "test.jsonl")
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    programs = [row["code"] if name == "mbpp" else row["prompt"] + row["canonical_solution"] for row in rows]
+    questions = load_benchmark(name, data_dir=str(tmp_path))
+    limits = SandboxLimits(cpu_s=10)
+    with sandbox("auto") as box:
+        futures = [
+            box.call(grade_code, program, question.tests, box, None, True, limits)
+            for program, question in zip(programs, questions, strict=True)
+        ]
+        verdicts = [future.result() for future in futures]
+    assert [question.id for question, verdict in zip(questions, verdicts) if not verdict] == []
+    assert sum(verdict.how == "in_process" for verdict in verdicts) == together
