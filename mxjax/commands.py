@@ -16,7 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import __version__, checkpoint, mas, models
-from mxjax.config import UserError, default_config, to_json, user_errors
+from mxjax.config import UserError, default_config, from_json, to_json, user_errors
 from mxjax.data import load_benchmark
 from mxjax.evaluate import evaluate as evaluate_system
 from mxjax.evaluate import match_budget, parse_system, table
@@ -27,7 +27,7 @@ from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
-from mxjax.runs import make_roles, make_run_reward, question_pools, read_record, workdir_prompts, write_workdir
+from mxjax.runs import make_roles, open_grading, question_pools, read_record, workdir_prompts, write_workdir
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 from mxjax.telemetry import Workdir, progress_bar
 
@@ -39,7 +39,7 @@ def checkpoint_config(path: str) -> ConfigDict:
     """
     if models.is_workdir(path):
         record = read_record(path)
-        config = ConfigDict(record["config"])
+        config = from_json(record["config"])
         for name, prompt in workdir_prompts(path, record).items():
             config.roles[name].prompt = prompt
         return config
@@ -81,9 +81,10 @@ def evaluate(args: argparse.Namespace) -> int:
     }  # fmt: skip
     rows = _earlier_rows(workdir, made_with, args.samples) if args.resume else []
     started = time.monotonic()
-    reward, decode = make_run_reward(config), roles["executor"].engine.tokenizer.decode
+    decode = roles["executor"].engine.tokenizer.decode
     roles["executor"].engine.warmup()
-    with progress_bar(args.quiet) as bar:
+    asked = itertools.chain(*benchmarks.values())
+    with open_grading(config, asked) as grading, progress_bar(args.quiet) as bar:
         for name, system in itertools.product(names, systems):
             with user_errors():
                 system = match_budget(system, rows, name)
@@ -91,14 +92,14 @@ def evaluate(args: argparse.Namespace) -> int:
                 continue
             task = bar.add_task(f"{system} on {name}", total=len(benchmarks[name]) * args.samples, note="")
             outcome = evaluate_system(
-                benchmarks[name], system, roles, reward, name, args.samples, args.seed,
+                benchmarks[name], system, roles, grading.reward, name, args.samples, args.seed,
                 Limits(**config.rollout.limits), config.eval.agent_text,
-                lambda count, task=task: bar.update(task, completed=count),
+                lambda count, task=task: bar.update(task, completed=count), grading.tools,
             )  # fmt: skip
             rows.append({**outcome.row, **made_with})
             workdir.save_episodes(f"{system}_{name}".replace("/", "_"), outcome.trees, decode)
             phases_s = {"evaluation": time.monotonic() - started}
-            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed)
+            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.level)
     print(table(rows))
     return 0
 
@@ -116,8 +117,6 @@ def _questions(config: ConfigDict, name: str, args: argparse.Namespace) -> list[
     if name == "held_out":
         return question_pools(config).held_out[: args.limit]
     questions = load_benchmark(name, args.limit, args.seed, args.data_dir)
-    if any(question.task_type == "code" for question in questions):
-        raise ValueError(f"{name} has code questions, which need a sandbox; there is none yet")
     return list({question.id: question for question in questions}.values())
 
 
@@ -130,7 +129,8 @@ def solve(args: argparse.Namespace) -> int:
     question = Question("asked", args.question)
     ungraded = make_reward(config.reward.answer_from, verify=lambda question, answer: 0.0)
     limits = Limits(**config.rollout.limits)
-    (tree,) = collect([question], roles, ungraded, designs=1, executions=1, limits=limits, seed=args.seed)
+    with open_grading(config, [question]) as grading:
+        (tree,) = collect([question], roles, ungraded, grading.tools, limits, designs=1, executions=1, seed=args.seed)
     return _show(tree, roles["executor"].engine.tokenizer.decode)
 
 

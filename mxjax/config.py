@@ -21,11 +21,11 @@ class UserError(Exception):
 
 
 @contextlib.contextmanager
-def user_errors() -> Iterator[None]:
-    """Turns the exception of a wrong setting or file into a UserError: its message, on one line."""
+def user_errors(*others: type[Exception]) -> Iterator[None]:
+    """Turns the exception of a wrong setting or file, or of `others`, into a UserError: its message, on one line."""
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, *others) as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
@@ -48,9 +48,10 @@ def default_config() -> ConfigDict:
                 "validation_size": 256,
             },
             "roles": {"designer": _role(), "executor": _role()},
-            "rollout": {"questions": 8, "designs": 4, "executions": 4, "limits": {}},
+            # tools: host tools that agents may be given, such as "python_execute", which runs in the sandbox
+            "rollout": {"questions": 8, "designs": 4, "executions": 4, "limits": {}, "tools": ()},
             "engine": {"slots": 64, "page_size": 64, "max_len": 16_384},
-            "reward": {"answer_from": "agent", "format_weight": 0.4},
+            "reward": {"answer_from": "agent", "format_weight": 0.4, "sandbox": "auto"},  # auto | A | B | C
             "rl": {
                 "steps": 400,
                 "mode": "stagewise",  # stagewise | coupled | designer_only | executor_only
@@ -117,6 +118,17 @@ def _role() -> dict[str, Any]:
 def to_json(config: ConfigDict) -> dict[str, Any]:
     """The config as plain JSON values."""
     return json.loads(config.to_json_best_effort())
+
+
+def from_json(values: dict[str, Any]) -> ConfigDict:
+    """The config that `to_json` wrote; keys that came later have their defaults."""
+
+    def filled(default: Any, value: Any) -> Any:
+        if not isinstance(default, dict) or not isinstance(value, dict):
+            return value
+        return {**default, **{key: filled(default.get(key), item) for key, item in value.items()}}
+
+    return ConfigDict(filled(to_json(default_config()), values))
 
 
 def run_record(config: ConfigDict, kind: str, model: dict[str, Any]) -> dict[str, Any]:

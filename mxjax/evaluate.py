@@ -71,6 +71,7 @@ def evaluate(
     limits: Any = None,
     agent_text: str = SOLVER_TEXT,
     progress: Callable[[int], None] = lambda done: None,
+    tools: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Answers every question `samples` times with `system` and grades the returned messages.
 
@@ -82,7 +83,7 @@ def evaluate(
     if not questions:
         raise ValueError(f"no questions to evaluate on in {benchmark or 'the set'}; check its file or raise the limit")
     start = time.monotonic()
-    common = dict(seed=seed, limits=limits, progress=progress)
+    common = dict(seed=seed, limits=limits, progress=progress, tools=tools)
     if name == "designed":
         trees = collect(questions, roles, reward, designs=samples, executions=1, **common)
         answers = [[design.executions for design in tree.designs] for tree in trees]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,15 +21,18 @@ from mxjax.config import UserError, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.evaluate import parse_system
 from mxjax.files import absolute, read_json
-from mxjax.rewards import make_reward
+from mxjax.rewards import RewardFunction, make_reward
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rl.stages import ROLES
-from mxjax.rollout import Role
+from mxjax.rollout import Question, Role
 from mxjax.sampling import Engine, SamplingParams
+from mxjax.sandbox import Sandbox, SandboxUnavailable
+from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
 from mxjax.telemetry import Workdir
 
 MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps")  # in a run that continues
+TOOLS = {"python_execute": python_tool}  # host tools that rollout.tools may name
 PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 
 
@@ -237,7 +240,32 @@ def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
         yield checkpointer
 
 
-def make_run_reward(config: ConfigDict):
-    """The reward function of a run: by its task's own `verify` if it has one."""
-    with user_errors():
-        return make_reward(config.reward.answer_from, load_task(config.task).verify if config.task else None)
+@dataclasses.dataclass(frozen=True)
+class Grading:
+    """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
+
+    `level` is None where nothing needs a sandbox.
+    """
+
+    reward: RewardFunction
+    tools: dict[str, mas.Tool]
+    level: str | None
+
+
+@contextlib.contextmanager
+def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[Grading]:
+    """The grading of a run: by its task's own `verify` if it has one, code and Python tools in a sandbox.
+
+    The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it. Raises UserError,
+    in one sentence, for an unknown tool or where no sandbox passes its self-test.
+    """
+    if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
+        raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
+    verify = load_task(config.task).verify if config.task else None
+    needs_sandbox = config.rollout.tools or (verify is None and any(q.task_type == "code" for q in questions))
+    with contextlib.ExitStack() as stack:
+        with user_errors(SandboxUnavailable):
+            sandbox = stack.enter_context(Sandbox(config.reward.sandbox)) if needs_sandbox else None
+            tools = {name: TOOLS[name](sandbox) for name in config.rollout.tools}
+            reward = make_reward(config.reward.answer_from, verify, sandbox)
+        yield Grading(reward, tools, sandbox.level if sandbox else None)

@@ -31,7 +31,7 @@ from mxjax.runs import (
     describe_run,
     load_policy,
     make_roles,
-    make_run_reward,
+    open_grading,
     question_pools,
     run_mesh,
     save_state,
@@ -113,13 +113,13 @@ def sampled_segments(config: ConfigDict, questions: Sequence[Question], mesh, qu
         raise UserError(f"sft.examples={SAMPLED} samples from a trained policy; name one with --config.init")
     roles = make_roles(config, {"shared": load_policy(config, mesh)}, mesh)
     roles["executor"].engine.warmup()
-    reward, limits, segments = make_run_reward(config), Limits(**config.rollout.limits), []
-    with progress_bar(quiet) as bar:
+    limits, segments = Limits(**config.rollout.limits), []
+    with open_grading(config, questions) as grading, progress_bar(quiet) as bar:
         task = bar.add_task("sampling", total=len(questions), note="")
         for start in range(0, len(questions), SAMPLED_AT_ONCE):
             trees = collect(
-                questions[start : start + SAMPLED_AT_ONCE], roles, reward, limits=limits, seed=config.seed,
-                designs=config.rollout.designs, executions=1,
+                questions[start : start + SAMPLED_AT_ONCE], roles, grading.reward, grading.tools, limits,
+                designs=config.rollout.designs, executions=1, seed=config.seed,
             )  # fmt: skip
             designs = [design for tree in trees for design in tree.designs]
             for design in designs:

@@ -117,8 +117,14 @@ class Workdir:
         write_text(folder / f"{name}.jsonl", "".join(rows))
         write_text(folder / f"{name}.txt", "\n".join(tree_text(tree, decode) for tree in trees))
 
-    def write_results(self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int):
-        """Writes results.json: what was run, on what, and one row per system and benchmark."""
+    def write_results(
+        self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
+        sandbox_level: str | None = None,
+    ) -> None:  # fmt: skip
+        """Writes results.json: what was run, on what, and one row per system and benchmark.
+
+        `sandbox_level` is that of model-written Python: "A", "B", "C", or None where none was run.
+        """
         device = jax.devices()[0]
         self.write_json(
             "results.json",
@@ -128,7 +134,7 @@ class Workdir:
                 "config": config,
                 "versions": {"mxjax": __version__, "jax": jax.__version__},
                 "device": f"{jax.device_count()} x {device.device_kind}",
-                "sandbox_level": None,
+                "sandbox_level": sandbox_level,
                 "seed": seed,
                 "rows": rows,
                 "phases_s": phases_s,

@@ -39,13 +39,14 @@ from mxjax.rl import (
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Design, Question, QuestionTree, collect
 from mxjax.runs import (
+    Grading,
     check_config,
     check_workdir,
     checkpoints,
     describe_run,
     load_policy,
     make_roles,
-    make_run_reward,
+    open_grading,
     question_pools,
     run_mesh,
     save_state,
@@ -66,8 +67,9 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         raise UserError("training runs in one process so far; start it on one host")
     check_config(config)
     rl, mesh, workdir = config.rl, run_mesh(config), check_workdir(config, "train", ignore=("sft",))
-    pools, reward, limits = question_pools(config), make_run_reward(config), Limits(**config.rollout.limits)
+    pools, limits = question_pools(config), Limits(**config.rollout.limits)
     benchmarks = load_benchmarks(config, pools)
+    asked = itertools.chain(pools.train, *benchmarks.values())
     names = ROLES if rl.split_policy else ("shared",)
     saved = saved_model(config.workdir)
     if saved:
@@ -83,7 +85,9 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         learner = make_learner(config, cfg, mesh)
     describe_run(workdir, config, "train", cfg, tokenizer)
 
-    with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
+    with (
+        open_grading(config, asked) as grading, checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar
+    ):  # fmt: skip
         state = start_state(checkpointer, params, learner.optimizer, rl.mode)
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
@@ -96,7 +100,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             engine.warmup()
         task = bar.add_task("RL", total=rl.steps, completed=state.step, note="")
         while state.step < rl.steps:
-            validate(config, state.step, benchmarks, roles, reward, limits, workdir, bar)
+            validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
             for engine in engines.values():
                 engine.reset_stats()
             started = time.monotonic()
@@ -105,7 +109,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             stage = "+".join(role for role in ROLES if weights[role])
 
             trees = collect(
-                stream.batch(step), roles, reward, limits=limits, seed=config.seed, step=step,
+                stream.batch(step), roles, grading.reward, grading.tools, limits, seed=config.seed, step=step,
                 designs=config.rollout.designs, executions=config.rollout.executions,
                 format_weight=config.reward.format_weight,
             )  # fmt: skip
@@ -123,9 +127,9 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             if state.step % config.checkpoint.every == 0 or state.step == rl.steps:
                 save_state(checkpointer, state, config, stage)
             bar.update(task, completed=state.step, note=f"{stage} stage, {progress_note(metrics)}")
-        validate(config, state.step, benchmarks, roles, reward, limits, workdir, bar)
+        validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
     rows = evaluation_rows(workdir)
-    workdir.write_results("train", to_json(config), rows, phase_seconds(config, workdir), config.seed)
+    workdir.write_results("train", to_json(config), rows, phase_seconds(config, workdir), config.seed, grading.level)
     return rows
 
 
@@ -161,7 +165,7 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
         return {name: load(name) for name in config.eval.benchmarks}
 
 
-def validate(config, step: int, benchmarks, roles, reward, limits, workdir: Workdir, bar) -> None:
+def validate(config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar) -> None:
     """Evaluates `eval.systems` on `eval.benchmarks` if that is due before RL step `step`, and not done yet.
 
     Due are the first and the last state, and every `eval.every` steps.
@@ -183,8 +187,8 @@ def validate(config, step: int, benchmarks, roles, reward, limits, workdir: Work
         total = len(benchmarks[name]) * settings.samples
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
         outcome = evaluate(
-            benchmarks[name], system, roles, reward, name, samples=settings.samples, seed=config.seed, limits=limits,
-            agent_text=settings.agent_text, progress=lambda count, task=task: bar.update(task, completed=count),
+            benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
+            settings.agent_text, lambda count, task=task: bar.update(task, completed=count), grading.tools,
         )  # fmt: skip
         rows.append({**outcome.row, "when": f"step {step}"})
         workdir.log(step, "", "eval", rows[-1])

@@ -6,7 +6,7 @@ import runpy
 import pytest
 from support import optional
 
-from mxjax.config import default_config
+from mxjax.config import default_config, from_json, to_json
 from mxjax.data import texts_of
 from mxjax.models import preset
 from mxjax.models.params import num_params
@@ -72,3 +72,13 @@ def test_a_control_differs_from_the_main_job_in_its_fine_tuning_alone(control):
     with main.unlocked(), other.unlocked():
         del main.sft, other.sft
     assert main == other
+
+
+def test_a_config_comes_back_from_json_and_an_older_one_gets_the_new_keys():
+    config = load("quickstart")
+    assert to_json(from_json(to_json(config))) == to_json(config)
+    older = to_json(config)
+    del older["rollout"]["tools"], older["reward"]
+    found = from_json(older)
+    assert found.reward == default_config().reward and found.rollout.questions == config.rollout.questions
+    assert found.rollout.limits == config.rollout.limits and list(found.rollout.tools) == []
