@@ -181,7 +181,9 @@ def report(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """`mxjax doctor [PATH]`: versions, devices, optional parts; with a path, whether that workdir or model is sound."""
-    if args.path and models.is_model(args.path):
+    with user_errors():
+        is_model = bool(args.path) and models.is_model(args.path)
+    if is_model:
         return _describe_model(args.path)
     if args.path:
         return _check_workdir(epath.Path(args.path))

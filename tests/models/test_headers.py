@@ -41,6 +41,9 @@ def test_doctor_names_what_is_wrong_with_a_model(model, capsys):
     (model / "config.json").write_text(config.replace("qwen3", "mamba"))
     assert cli.main(["doctor", str(model)]) == 2
     assert "model_type 'mamba'" in capsys.readouterr().err
+    (model / "config.json").write_text("{")
+    assert cli.main(["doctor", str(model)]) == 2
+    assert "is not JSON" in capsys.readouterr().err
     assert not models.is_model(model / "nothing")
 
 
