@@ -118,7 +118,7 @@ LIMITED = {
     "search_in_list": ("a = ['x' * 1000 + str(i) for i in range(1000)]\nwhile True: 'y' * 1003 in a", "fuel"),
     "regex_bomb": ("import re\nwhile True: re.search('(a+)+$', 'a' * 30000 + 'b')", "fuel"),
     "regex_many_patterns": ("import re\ni = 0\nwhile True:\n  i += 1\n  re.compile('(a{100}){9}' + str(i))", "fuel"),
-    "regex_matches": ("import re\nlist(re.finditer('a', 'a' * 900000))", "items"),
+    "regex_matches": ("import re\nlist(re.finditer('a', 'a' * 900000))", ("items", "fuel")),
     "compare_strings": ("x, y = 'a' * 900000, 'a' * 900000\nwhile x == y: pass", "fuel"),
     "textwrap_bomb": ("import textwrap\nwhile True: textwrap.wrap('ab ' * 10000, 10)", "fuel"),
     "sort_bomb": ("a = list(range(50000))\nwhile True: a.sort(key=lambda x: -x)", "fuel"),

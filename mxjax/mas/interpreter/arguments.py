@@ -30,7 +30,7 @@ def bind(machine, function: Function, args: tuple, kwargs: dict | None) -> list:
         raise TypeError(_too_many(function, given))
     rest = {}
     for name, value in (kwargs or {}).items():
-        index = _keyword(signature, name)
+        index = signature.by_name.get(name)
         if index is None:
             if not signature.varkw:
                 raise TypeError(f"{function.name}() got an unexpected keyword argument '{name}'")
@@ -43,14 +43,6 @@ def bind(machine, function: Function, args: tuple, kwargs: dict | None) -> list:
         slots[at] = rest
     _fill_defaults(function, slots, expected)
     return slots
-
-
-def _keyword(signature, name: str) -> int | None:
-    if name in signature.positional[signature.positional_only :]:
-        return signature.positional.index(name)
-    if name in signature.keyword_only:
-        return len(signature.positional) + signature.keyword_only.index(name)
-    return None
 
 
 def _fill_defaults(function: Function, slots: list, expected: int):

@@ -5,10 +5,10 @@ No host attribute is ever read by name. `METHODS` is filled by the modules that 
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter import exceptions
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.frames import Frame, Invoke
 from mxjax.mas.interpreter.values import (
-    NOTHING,
     PENDING,
     UNBOUND,
     BoundMethod,
@@ -44,13 +44,29 @@ def missing(owner, name: str) -> AttributeError:
 def load(m, owner, name: str):
     """`owner.name`, or PENDING when a property or `__getattr__` has to run for it."""
     value, bound = method(m, owner, name)
-    if not bound or value is PENDING:
-        return value
-    return BoundMethod(value, owner.owner if type(owner) is Super else owner)
+    if type(value) is Invoke:
+        return m.call(value.fn, value.args)
+    return BoundMethod(value, owner) if bound else value
+
+
+def dynamic_name(m, name) -> str:
+    """An attribute's name that a script computed, accounted for; names with two underscores are out of reach."""
+    if type(name) is not str:
+        raise TypeError(f"attribute name must be string, not '{type_name(name)}'")
+    m.charge(len(name) >> 6)
+    if name.startswith("__"):
+        raise AttributeError(f"the attribute {name[:80]!r} is not available")
+    return name
+
+
+LOAD = Native("getattr", lambda m, owner, name: load(m, owner, dynamic_name(m, name)))
 
 
 def method(m, owner, name: str):
-    """What `owner.name` is, and whether it is a function still to be bound to `owner`."""
+    """What `owner.name` is, and whether it is a function still to be bound to `owner`.
+
+    The value is an `Invoke` where a property or `__getattr__` has to run to tell.
+    """
     kind = type(owner)
     if kind is Instance:
         return _instance(m, owner, name)
@@ -77,10 +93,22 @@ def method(m, owner, name: str):
             return owner.members[name], False
         for host in owner.hosts[:1]:
             if name in METHODS.get(host, ()):
-                return METHODS[host][name], False
+                return _unbound(owner, METHODS[host][name]), False
     if kind in (Function, Native, BoundMethod):
         return _function(owner, name), False
     raise missing(owner, name)
+
+
+def _unbound(owner: BuiltinType, function: Native) -> Native:
+    """A method looked up on a built-in type, which works on objects of that type alone."""
+
+    def call(m, *args, **kwargs):
+        if not args or not isinstance(args[0], owner.hosts):
+            given = f"a '{type_name(args[0])}' object" if args else "nothing"
+            raise TypeError(f"descriptor '{function.name}' for '{owner.name}' objects doesn't apply to {given}")
+        return function.fn(m, *args, **kwargs)
+
+    return Native(function.name, call)
 
 
 def _function(owner, name: str):
@@ -104,7 +132,7 @@ def _instance(m, owner: Instance, name: str):
         if kind is Function or kind is Native:
             return value, True
         if kind is Wrapper:
-            return _wrapped(m, value, owner, owner.cls), False
+            return _wrapped(value, owner, owner.cls), False
         return value, False
     if name == "__class__":
         return owner.cls, False
@@ -112,23 +140,27 @@ def _instance(m, owner: Instance, name: str):
         return owner.fields, False
     hook = owner.cls.lookup("__getattr__")
     if hook is not UNBOUND:
-        return m.call(hook, (owner, name)), False
+        return Invoke(hook, (owner, name)), False
     raise missing(owner, name)
 
 
-def _wrapped(m, wrapper: Wrapper, owner, cls: Class):
+def _wrapped(wrapper: Wrapper, owner, cls: Class):
     if wrapper.kind == "staticmethod":
         return wrapper.function
     if wrapper.kind == "classmethod":
         return BoundMethod(wrapper.function, cls)
     if wrapper.kind == "property":
-        return m.call(wrapper.function, (owner,))
-    return m.start(_cached(wrapper, owner))
+        return Invoke(wrapper.function, (owner,))
+    return Invoke(_CACHED, (wrapper, owner))
 
 
-def _cached(wrapper: Wrapper, owner: Instance):
-    value = owner.fields[wrapper.function.name] = yield Invoke(wrapper.function, (owner,))
+def _cached(m, wrapper: Wrapper, owner: Instance):
+    value = yield Invoke(wrapper.function, (owner,))
+    store_plain(m, owner, wrapper.name, value)
     return value
+
+
+_CACHED = Native("cached_property", _cached)
 
 
 def _class(owner: Class, name: str):
@@ -162,7 +194,7 @@ def _super(m, owner: Super, name: str):
         if value is UNBOUND:
             continue
         if type(value) is Wrapper:
-            return _wrapped(m, value, target, cls), False
+            return _wrapped(value, target, cls), False
         if type(value) in (Function, Native) and type(target) is Instance:
             return BoundMethod(value, target), False
         return value, False
@@ -173,28 +205,30 @@ def _super(m, owner: Super, name: str):
     if name == "__setattr__":
         return Native("__setattr__", lambda m, name, value: store_plain(m, target, name, value)), False
     if name == "__str__" and exceptions.BASE in cls.mro:
-        return Native("__str__", lambda m: ", ".join(map(str, target.fields.get("args", ()))[:100])), False
+        return Native("__str__", lambda m: text.exception_text(m, target)), False
     raise AttributeError(f"'super' object has no attribute '{name}'")
 
 
 def store(m, owner, name: str, value):
-    """`owner.name = value`; PENDING when a property or `__setattr__` has to run for it."""
+    """`owner.name = value`; a generator of requests when a property or `__setattr__` has to run for it."""
     if type(owner) is Instance:
         found = owner.cls.lookup(name)
         if type(found) is Wrapper and found.kind == "property":
             if found.setter is None:
                 raise AttributeError(f"property '{name}' of '{owner.cls.name}' object has no setter")
-            return m.start(_quiet(found.setter, owner, value))
+            return _invoke(found.setter, owner, value)
         hook = owner.cls.lookup("__setattr__")
         if hook is not UNBOUND:
-            return m.start(_quiet(hook, owner, name, value))
+            return _invoke(hook, owner, name, value)
         return store_plain(m, owner, name, value)
     if type(owner) is Class and not owner.shared:
         m.allocate(100)
         owner.members[name] = value
     elif type(owner) is Function:
         m.allocate(100)
-        owner.fields = {**(owner.fields or {}), name: value}
+        if owner.fields is None:
+            owner.fields = {}
+        owner.fields[name] = value
     else:
         raise AttributeError(f"'{type_name(owner)}' object has no attribute '{name}' that can be set")
     return None
@@ -209,9 +243,8 @@ def store_plain(m, owner: Instance, name: str, value):
     owner.fields[name] = value
 
 
-def _quiet(function, *args):
+def _invoke(function, *args):
     yield Invoke(function, args)
-    return NOTHING
 
 
 def delete(m, owner, name: str):
@@ -231,8 +264,12 @@ def make_class(m, name: str, parents: list, body: Frame, keywords: dict):
             raise TypeError(f"a class of a design cannot derive from {shown}")
     yield Invoke(Native(name, lambda machine: _run_body(machine, body)))
     members = body.namespace
+    orders = sum(len(base.mro) for base in bases)
+    m.charge(len(bases) ** 2 * orders >> 2)
     cls = Class(name, bases, members)
-    m.allocate(400 + 100 * len(members))
+    if len(cls.mro) > m.limits.nesting:
+        raise LimitExceeded("nesting")
+    m.allocate(400 + 8 * len(cls.mro) + 100 * len(members))
     for index in body.code.cells:
         body.slots[index].value = cls
     for parent in cls.mro[1:]:
@@ -249,10 +286,23 @@ def _run_body(m, body: Frame):
     return PENDING
 
 
+def _is_any(m, value, wanted: tuple) -> bool:
+    stack = [(wanted, 0)]
+    while stack:
+        options, depth = stack.pop()
+        if depth >= m.limits.nesting:
+            raise LimitExceeded("nesting")
+        m.charge(len(options) + 1)
+        if any(type(option) is not tuple and is_instance(m, value, option) for option in options):
+            return True
+        stack.extend((option, depth + 1) for option in options if type(option) is tuple)
+    return False
+
+
 def is_instance(m, value, wanted) -> bool:
     """`isinstance(value, wanted)`; TypeError when `wanted` is no class or tuple of classes."""
     if type(wanted) is tuple:
-        return any(is_instance(m, value, one) for one in wanted)
+        return _is_any(m, value, wanted)
     if type(wanted) is Class:
         return type(value) is Instance and wanted in value.cls.mro
     if type(wanted) is BuiltinType:

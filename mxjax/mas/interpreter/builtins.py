@@ -36,12 +36,16 @@ def print_(m, *values, sep=" ", end="\n", file=None, flush=False):
     parts = []
     for value in values:
         parts.append((yield from text.to_str(m, value)))
-    line = (" " if sep is None else sep).join(parts) + ("\n" if end is None else end)
-    m.charge(len(line) >> 4)
-    m.printed_chars += len(line)
+    sep, end = " " if sep is None else sep, "\n" if end is None else end
+    if type(sep) is not str or type(end) is not str:
+        name, wrong = ("sep", sep) if type(sep) is not str else ("end", end)
+        raise TypeError(f"{name} must be None or a string, not {type_name(wrong)}")
+    length = sum(map(len, parts)) + len(sep) * max(0, len(parts) - 1) + len(end)
+    m.charge(length >> 4)
+    m.printed_chars += length
     if m.printed_chars > m.limits.printed_chars:
         raise LimitExceeded("printed_chars")
-    m.printed.append(line)
+    m.printed.append(sep.join(parts) + end)
 
 
 def len_(m, value):
@@ -187,15 +191,15 @@ def truth(m, value):
 def enumerate_(m, iterable, start=0):
     if type(start) not in (int, bool):
         raise TypeError(f"'{type_name(start)}' object cannot be interpreted as an integer")
-    source = host_iterator(iterable)
-    if source is not None:
-        return HostIterator(enumerate(source, start), "enumerate")
+    if type(iterable) in SIZED:
+        return HostIterator(enumerate(host_iterator(iterable), start), "enumerate")
     return lazy(m, _enumerate(m, iterable, start), "enumerate")
 
 
 def _enumerate(m, iterable, index):
     iterator = yield from iterate(m, iterable)
     while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        m.allocate(100)
         yield Emit((index, value))
         index += 1
 
@@ -217,7 +221,7 @@ def _zip(m, iterables, strict):
                     yield from _strict(m, index, iterators)
                 return
             row.append(value)
-        m.allocate(64)
+        m.allocate(64 + 8 * len(row))
         yield Emit(tuple(row))
 
 
@@ -324,7 +328,7 @@ def repr_(m, value):
 
 
 def ascii_(m, value):
-    return text.ascii_of((yield from text.to_repr(m, value)))
+    return text.ascii_of(m, (yield from text.to_repr(m, value)))
 
 
 def format_(m, value, spec=""):
@@ -368,6 +372,7 @@ def issubclass_(m, cls, wanted):
     if type(cls) not in (Class, BuiltinType):
         raise TypeError("issubclass() arg 1 must be a class")
     options = wanted if type(wanted) is tuple else (wanted,)
+    m.charge(len(options))
     return any(option is cls or (type(cls) is Class and option in cls.mro) for option in options)
 
 
@@ -377,33 +382,24 @@ def callable_(m, value):
     return type(value) in (Function, Native, BoundMethod, BuiltinType, Class)
 
 
-def _field_name(name) -> str:
-    if type(name) is not str:
-        raise TypeError("attribute name must be string")
-    if name.startswith("__"):
-        raise AttributeError(f"the attribute {name!r} is not available")
-    return name
-
-
 def getattr_(m, owner, name, default=UNBOUND):
     try:
-        return attributes.load(m, owner, _field_name(name))
-    except AttributeError:
-        if default is UNBOUND:
+        return (yield Invoke(attributes.LOAD, (owner, name)))
+    except Raised as error:
+        if default is UNBOUND or exceptions.EXCEPTIONS["AttributeError"] not in error.value.cls.mro:
             raise
         return default
 
 
 def hasattr_(m, owner, name):
-    try:
-        attributes.method(m, owner, _field_name(name))
-    except AttributeError:
-        return False
-    return True
+    missing = object()
+    return (yield from getattr_(m, owner, name, missing)) is not missing
 
 
 def setattr_(m, owner, name, value):
-    attributes.store(m, owner, _field_name(name), value)
+    running = attributes.store(m, owner, attributes.dynamic_name(m, name), value)
+    if running is not None:
+        yield from running
 
 
 def vars_(m, owner):

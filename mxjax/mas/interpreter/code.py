@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Signature:
     """Parameters of a function, in slot order: positional, keyword-only, then `*args` and `**kwargs`."""
 
@@ -15,6 +16,12 @@ class Signature:
     keyword_only: tuple[str, ...] = ()
     varargs: bool = False
     varkw: bool = False
+
+    @functools.cached_property
+    def by_name(self) -> dict[str, int]:
+        """The slot of each parameter that can be given by name."""
+        names = (*self.positional, *self.keyword_only)
+        return {name: slot for slot, name in enumerate(names) if slot >= self.positional_only}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from types import GeneratorType
 
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
@@ -120,9 +121,23 @@ methods(
     },
 )  # fmt: skip
 PROPERTIES[deque] = {"maxlen": lambda m, owner: owner.maxlen}
-methods(
-    range, {"index": lambda m, owner, value: owner.index(value), "count": lambda m, owner, value: owner.count(value)}
-)
+
+
+def range_count(m, owner, value):
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return int(type(value) in (int, bool) and value in owner)
+
+
+def range_index(m, owner, value):
+    if not range_count(m, owner, value):
+        raise ValueError(
+            "sequence.index(x): x not in sequence" if type(value) not in (int, bool) else f"{value} is not in range"
+        )
+    return owner.index(int(value))
+
+
+methods(range, {"index": range_index, "count": range_count})
 PROPERTIES[range] = {name: (lambda m, owner, name=name: getattr(owner, name)) for name in ("start", "stop", "step")}
 methods(HostIterator, {"__next__": lambda m, owner: next(owner.source)})
 
@@ -151,8 +166,7 @@ def update(m, owner, source=(), **kwargs):
 
 
 def copy_dict(m, owner):
-    m.need_items(len(owner))
-    m.allocate(100 * len(owner))
+    m.need_entries(len(owner))
     result = type(owner)(owner)
     if type(owner) is DefaultDict:
         result.factory = owner.factory
@@ -197,8 +211,8 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
         pairs = [*((item, 1) for item in items), *pairs]
     for key, amount in pairs:
         grow(m, target, key)
-        value = operators.add(m, target.get(key, 0), amount if sign > 0 else operators.negative(m, amount))
-        target[key] = value
+        value = (operators.add if sign > 0 else operators.subtract)(m, target.get(key, 0), amount)
+        target[key] = (yield from value) if type(value) is GeneratorType else value
 
 
 def most_common(m, owner, n=None):
@@ -211,13 +225,19 @@ _SECOND = Native("count", lambda m, pair: pair[1])
 
 
 def elements(m, owner):
+    m.charge(len(owner))
     total = sum(max(0, n) for n in owner.values() if type(n) is int)
     m.need_items(total)
     return HostIterator(iter([key for key, n in owner.items() for _ in range(max(0, n))]), "chain")
 
 
 def total(m, owner):
-    return sum(owner.values())
+    result = 0
+    for number in list(owner.values()):
+        m.charge(1)
+        result = operators.add(m, result, number)
+        result = (yield from result) if type(result) is GeneratorType else result
+    return result
 
 
 def _count_method(sign: int):
@@ -284,15 +304,21 @@ def _combined(operator, in_place: bool = False):
             _mutable(owner)
             owner.items = result.items
             return None
-        return result if result is not owner else Set(owner.items, owner.frozen)
+        return result if result is not owner else copy_set(m, owner)
 
     return method
+
+
+def copy_set(m, owner):
+    m.need_entries(len(owner))
+    return Set(owner.items, owner.frozen)
 
 
 def _as_set(m, other):
     if type(other) is Set:
         return other
     items = yield from take_all(m, other)
+    m.need_entries(len(items))
     for item in items:
         operators.hashable(m, item)
     return Set(items)
@@ -312,7 +338,7 @@ methods(
     {
         "add": add, "discard": discard, "remove": remove_item, "pop": pop_item,
         "clear": lambda m, owner: _mutable(owner).clear(),
-        "copy": lambda m, owner: Set(owner.items, owner.frozen),
+        "copy": copy_set,
         "union": _combined(operators.or_), "intersection": _combined(operators.and_),
         "difference": _combined(operators.subtract), "symmetric_difference": _combined(operators.xor),
         "update": _combined(operators.or_, True), "intersection_update": _combined(operators.and_, True),

@@ -6,9 +6,9 @@ They follow the same convention as those of `ops`.
 from __future__ import annotations
 
 from mxjax.mas.interpreter import attributes, exceptions, operators
-from mxjax.mas.interpreter.frames import Frame, Invoke
+from mxjax.mas.interpreter.frames import Completion, Frame, Invoke
 from mxjax.mas.interpreter.iteration import host_iterator, iterate
-from mxjax.mas.interpreter.machine import HANDLER, Completion
+from mxjax.mas.interpreter.machine import HANDLER
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
     PENDING,
@@ -20,6 +20,7 @@ from mxjax.mas.interpreter.values import (
     Generator,
     Instance,
     Raised,
+    type_name,
 )
 
 # Jumps
@@ -177,9 +178,14 @@ def call_method(m, frame, argument):
         values = values[:split]
     owner = stack.pop()
     function, bound = attributes.method(m, owner, name)
-    if function is PENDING:
-        raise TypeError(f"property '{name}' must be read before it is called")
+    if type(function) is Invoke:
+        m.start(_call_found(function, values, kwargs))
+        return True
     return _finish_call(frame, m.call(function, (owner, *values) if bound else values, kwargs))
+
+
+def _call_found(look_up: Invoke, args, kwargs):
+    return (yield Invoke((yield look_up), args, kwargs))
 
 
 def make_function(m, frame, argument):
@@ -191,7 +197,7 @@ def make_function(m, frame, argument):
         kw_defaults[name] = stack.pop()
     positional = tuple(stack[len(stack) - defaults :])
     del stack[len(stack) - defaults :]
-    m.allocate(128)
+    m.allocate(128 + 8 * (defaults + len(captured)) + 100 * len(kw_names))
     closure = tuple(frame.slots[index] for index in captured)
     stack.append(Function(code, positional, kw_defaults, closure))
 
@@ -236,10 +242,22 @@ def with_enter(m, frame, argument):
     """Leaves the manager's exit method, and above it what its enter method returns: `argument` names the two."""
     enter, leave = argument
     manager = frame.stack.pop()
-    function, bound = attributes.method(m, manager, leave)
-    frame.stack.append(BoundMethod(function, manager) if bound else function)
-    function, bound = attributes.method(m, manager, enter)
-    return _finish_call(frame, m.call(function, (manager,) if bound else ()))
+    function = _special(m, manager, leave)
+    entered = _special(m, manager, enter)
+    frame.stack.append(function)
+    return _finish_call(frame, m.call(entered, ()))
+
+
+def _special(m, owner, name: str):
+    """A method that a statement calls, bound to its owner."""
+    try:
+        function, bound = attributes.method(m, owner, name)
+    except AttributeError:
+        function, bound = None, False
+    if function is None or type(function) is Invoke:
+        protocol = "asynchronous context manager" if name.startswith("__a") else "context manager"
+        raise TypeError(f"'{type_name(owner)}' object does not support the {protocol} protocol")
+    return BoundMethod(function, owner) if bound else function
 
 
 def with_exit(m, frame, argument):
@@ -302,6 +320,8 @@ def match_exception(m, frame, argument):
     """Replaces the class or tuple on top by whether the exception below it matches."""
     wanted = frame.stack.pop()
     error = frame.stack[-1]
+    if type(wanted) is tuple:
+        m.charge(len(wanted))
     for cls in wanted if type(wanted) is tuple else (wanted,):
         if not exceptions.is_exception_class(cls):
             raise TypeError("catching classes that do not inherit from BaseException is not allowed")
@@ -369,7 +389,9 @@ def match_mapping(m, frame, argument):
     if not isinstance(value, dict) or any(key not in value for key in keys):
         stack.append(False)
         return
-    m.charge(len(value))
+    if rest:
+        m.need_entries(len(value))
+    keys = dict.fromkeys(keys)
     left = ({key: item for key, item in value.items() if key not in keys},) if rest else ()
     stack.append((*(value[key] for key in keys), *left))
     stack.append(True)

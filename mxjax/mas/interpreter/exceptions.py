@@ -100,11 +100,18 @@ def is_exception_class(value) -> bool:
     return type(value) is Class and BASE in value.mro
 
 
+def args_of(value: Instance) -> tuple:
+    """The arguments of an exception, whatever a script put in their place."""
+    args = value.fields.get("args", ())
+    return args if type(args) is tuple else tuple(args) if type(args) is list else (args,)
+
+
 def describe(value: Instance) -> str:
     """`ValueError: text`, for reasons and reports, without running any code of the script."""
-    args = value.fields.get("args", ())
     args = [
-        item for item in args if type(item) in (str, float, bool) or (type(item) is int and item.bit_length() < 999)
+        item
+        for item in args_of(value)[:100]
+        if type(item) in (str, float, bool) or (type(item) is int and item.bit_length() < 999)
     ]
     text = ", ".join(repr(item) if value.cls.name == "KeyError" else str(item)[:500] for item in args)[:500]
     return f"{value.cls.name}: {text}" if text else value.cls.name

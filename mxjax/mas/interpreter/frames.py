@@ -86,6 +86,17 @@ class Outcome:
         self.error = error
 
 
+class Completion:
+    """Why control leaves a block: "raise", "return" or "jump" (to `target`, leaving `depth` blocks)."""
+
+    __slots__ = ("depth", "kind", "value")
+
+    def __init__(self, kind: str, value, depth: int = 0):
+        self.kind = kind
+        self.value = value
+        self.depth = depth
+
+
 class Place:
     """Where in the structure of a run something happens; call ids and the canonical order derive from it."""
 
@@ -180,6 +191,10 @@ class Task:
         self.outcome: Outcome | None = None
         self.limit: str | None = None
         self.line = 0
+
+    def __lt__(self, other: Task) -> bool:
+        """Whether a sequential run would come to this task first."""
+        return self.place.order < other.place.order
 
 
 class Group:

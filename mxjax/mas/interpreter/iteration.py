@@ -116,6 +116,8 @@ def take_all(m, value) -> list:
     """A new list of everything that `value` yields."""
     if type(value) in SIZED:
         m.need_items(size(value))
+        if (type(value) is View and value.kind == "items") or (type(value) is str and not value.isascii()):
+            m.allocate(70 * size(value))
         return list(host_iterator(value))
     iterator = yield from iterate(m, value)
     items: list = []
@@ -125,7 +127,7 @@ def take_all(m, value) -> list:
         if item is EXHAUSTED:
             return items
         m.charge(1)
-        m.allocate(40)
+        m.allocate(60)
         if len(items) >= most:
             raise LimitExceeded("items")
         items.append(item)

@@ -7,6 +7,8 @@ computes goes through `call`, `charge` and `allocate`, so that what it may use i
 
 from __future__ import annotations
 
+import heapq
+from collections import deque
 from types import GeneratorType
 from typing import Any
 
@@ -15,6 +17,7 @@ from mxjax.mas.interpreter import exceptions, measure
 from mxjax.mas.interpreter.arguments import bind
 from mxjax.mas.interpreter.frames import (
     Ask,
+    Completion,
     Emit,
     Frame,
     Group,
@@ -47,17 +50,6 @@ from mxjax.mas.limits import Limits, Meter
 EXCEPT, FINALLY, HANDLER = "except", "finally", "handler"
 
 
-class Completion:
-    """Why control leaves a block: "raise", "return" or "jump" (to `target`, leaving `depth` blocks)."""
-
-    __slots__ = ("depth", "kind", "value")
-
-    def __init__(self, kind: str, value, depth: int = 0):
-        self.kind = kind
-        self.value = value
-        self.depth = depth
-
-
 class Machine:
     """State of one execution. `host` is handed to the library and is opaque here."""
 
@@ -81,7 +73,7 @@ class Machine:
         self.asked: list[Ask] = []
         self.ready: list[Task] = []
         self.arrived: list[Task] = []
-        self.free: list[Task] = []
+        self.free: deque[Task] = deque()
         self.outstanding = 0
         frame = Frame(code, [UNBOUND] * code.slots, None, Place(None, "", 0))
         self.root = self.task = Task(frame, None, self.meter)
@@ -109,11 +101,11 @@ class Machine:
             if meter.allocated > self.limits.live_bytes:
                 raise LimitExceeded("live_bytes")
 
-    def need_string(self, length: int):
-        """Accounts for a string of `length` characters about to be made."""
+    def need_string(self, length: int, ascii: bool = True):
+        """Accounts for a string of `length` characters about to be made; those that are not `ascii` take four bytes."""
         if length > self.limits.string_chars:
             raise LimitExceeded("string_chars")
-        self.allocate(64 + length)
+        self.allocate(64 + (length if ascii else 4 * length))
 
     def need_items(self, count: int):
         """Accounts for a container of `count` items about to be made."""
@@ -122,11 +114,17 @@ class Machine:
         self.charge(count >> 2)
         self.allocate(64 + 40 * count)
 
+    def need_entries(self, count: int):
+        """Accounts for a dict or set of `count` entries about to be made."""
+        self.need_items(count)
+        self.allocate(70 * count)
+
     def need_int(self, bits: int):
         """Accounts for an integer of `bits` bits about to be made."""
         if bits > self.limits.int_bits:
             raise LimitExceeded("int_bits")
         self.charge((bits >> 6) + (bits * bits >> 20))
+        self.allocate(bits >> 3)
 
     # Tasks
 
@@ -134,17 +132,11 @@ class Machine:
         """Runs every task that can go on, until all wait or the script has ended."""
         while True:
             while self.free or self.ready:
-                if self.free:
-                    task = self.free.pop(0)
-                elif len(self.ready) == 1:
-                    task = self.ready.pop()
-                else:
-                    task = min(self.ready, key=lambda task: task.place.order)
-                    self.ready.remove(task)
-                self.run(task)
+                self.run(self.free.popleft() if self.free else heapq.heappop(self.ready))
             if self.outstanding or not self.arrived:
                 return
             self.ready, self.arrived = self.arrived, []
+            heapq.heapify(self.ready)
 
     def resume(self, task: Task, value):
         """Gives a waiting task what it waits for; it runs at the next `settle` at which its turn comes."""
@@ -214,7 +206,11 @@ class Machine:
             group.tasks.append(member)
         task.waiting = True
         self.outstanding += request.private and not task.private
-        (self.free if request.private else self.ready).extend(group.tasks)
+        if request.private:
+            self.free.extend(group.tasks)
+        else:
+            for member in group.tasks:
+                heapq.heappush(self.ready, member)
         if not group.tasks:
             self.close_group(group)
 
@@ -234,7 +230,7 @@ class Machine:
         else:
             parent.waiting = False
             parent.frame.inbox = outcomes
-            self.ready.append(parent)
+            heapq.heappush(self.ready, parent)
 
     def add_up(self, task: Task):
         """Adds what the members of a task's group used, each on a meter of its own, to the task's.
@@ -413,7 +409,7 @@ class Machine:
                 slots[index] = cell
         top = self.task.frame
         frame = Frame(code, slots, top, top.place)
-        self.allocate(256)
+        self.allocate(256 + 8 * code.slots)
         if code.kind == "plain":
             self.enter(frame)
             return PENDING

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter.frames import Frame, NativeFrame
-from mxjax.mas.interpreter.values import (
-    BoundMethod,
-    Cell,
-    Class,
-    Function,
-    Generator,
-    Instance,
-    Module,
-    Set,
-    View,
-)
+import gc
+from collections import deque
+from types import GeneratorType
 
-_LEAVES = frozenset({type(None), bool, float, range})
+from mxjax.mas.interpreter import values
+from mxjax.mas.interpreter.frames import Completion, Frame, NativeFrame, Outcome
+
+_REFERS = {
+    Frame: ("slots", "stack", "blocks", "namespace", "handling", "back"),
+    NativeFrame: ("gen", "inbox", "error", "back"),
+    Completion: ("value",),
+    Outcome: ("value", "error"),
+    values.Class: ("members", "bases"),
+    values.Function: ("defaults", "kw_defaults", "closure", "fields"),
+}
+_SIZES = {Frame: 300, NativeFrame: 300, values.Class: 400, values.Function: 130, GeneratorType: 400}
+_HOLDERS = (values.__name__, f"{__package__}.modules.")  # where everything else that holds values is defined
 
 
 def live_bytes(machine) -> int:
@@ -33,45 +36,37 @@ def live_bytes(machine) -> int:
     total = 0
     while stack:
         value = stack.pop()
-        kind = type(value)
-        if kind in _LEAVES or id(value) in seen:
+        if value is None or id(value) in seen:
             continue
         seen.add(id(value))
-        total += _size(value, kind, stack)
+        total += _size(value, type(value), stack)
     return total
 
 
 def _size(value, kind, stack: list) -> int:
+    """The size of one object; what it refers to goes on the stack."""
     if kind is str:
         return 56 + len(value) * (1 if value.isascii() else 4)
     if kind is int:
         return 28 + value.bit_length() // 8
-    if kind in (list, tuple) or kind.__name__ == "deque":
+    if kind is list or kind is tuple or kind is deque:
         stack.extend(value)
         return 64 + 8 * len(value)
     if isinstance(value, dict):
         stack.extend(value)
         stack.extend(value.values())
+        stack.append(getattr(value, "factory", None))
         return 64 + 100 * len(value)
-    if kind is Set:
-        stack.append(value.items)
-    elif kind is Instance:
-        stack.append(value.fields)
-    elif kind is Cell:
-        stack.append(value.value)
-    elif kind is Frame:
-        stack.extend((value.slots, value.stack, value.namespace, value.back))
-        return 200
-    elif kind is NativeFrame:
-        stack.append(value.back)
-        stack.extend((value.gen.gi_frame.f_locals or {}).values() if value.gen.gi_frame else ())
-        return 600
-    elif kind is Function:
-        stack.extend((value.defaults, value.kw_defaults, value.closure))
-    elif kind is Generator:
-        stack.append(value.frame)
-    elif kind is BoundMethod or kind is View:
-        stack.append(value.owner)
-    elif kind is Class or kind is Module:
-        stack.append(value.members)
-    return 64
+    if kind is GeneratorType:
+        if value.gi_frame is not None:
+            stack.extend(value.gi_frame.f_locals.values())
+        stack.append(value.gi_yieldfrom)
+    elif kind is values.HostIterator:
+        stack.extend(gc.get_referents(value.source))
+    elif kind is values.Native:
+        stack.extend(cell.cell_contents for cell in value.fn.__closure__ or ())
+    elif kind in _REFERS:
+        stack.extend(getattr(value, name) for name in _REFERS[kind])
+    elif kind.__module__.startswith(_HOLDERS):
+        stack.extend(getattr(value, name) for name in kind.__slots__)
+    return _SIZES.get(kind, 0) or getattr(kind, "own_bytes", 64)

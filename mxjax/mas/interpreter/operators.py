@@ -11,7 +11,7 @@ from collections import deque
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter.frames import Invoke
-from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, pull, size, take_all
+from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, pull, take_all
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
     NOT_IMPLEMENTED,
@@ -78,7 +78,7 @@ def add(m, a, b):
         return _checked(m, a + b)
     if kind is type(b):
         if kind is str:
-            m.need_string(len(a) + len(b))
+            m.need_string(len(a) + len(b), a.isascii() and b.isascii())
             return a + b
         if kind is list or kind is tuple:
             m.need_items(len(a) + len(b))
@@ -94,7 +94,8 @@ def subtract(m, a, b):
     if _both_numbers(a, b):
         return _checked(m, a - b)
     if _both_sets(a, b):
-        return _set(m, a, [item for item in _keys(a) if item not in _keys(b)])
+        mine, other = _keys(m, a), _keys(m, b)
+        return _set(m, a, [item for item in mine if item not in other])
     if type(a) is CounterDict and type(b) is CounterDict:
         return _counter(m, a, b, lambda x, y: x - y)
     return _dispatch(m, "-", a, b)
@@ -112,7 +113,10 @@ def multiply(m, a, b):
             if type(b) is Instance:
                 return _dispatch(m, "*", a, b)
             raise TypeError(f"can't multiply sequence by non-int of type '{type_name(b)}'")
-        (m.need_string if type(a) is str else m.need_items)(len(a) * max(0, b))
+        if type(a) is str:
+            m.need_string(len(a) * max(0, b), a.isascii())
+        else:
+            m.need_items(len(a) * max(0, b))
         return a * b
     return _dispatch(m, "*", a, b)
 
@@ -172,15 +176,16 @@ def left_shift(m, a, b):
 
 def right_shift(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return a >> b
+        return _checked(m, a >> b)
     return _dispatch(m, ">>", a, b)
 
 
 def and_(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return a & b
+        return _checked(m, a & b)
     if _both_sets(a, b):
-        return _set(m, a, [item for item in _keys(a) if item in _keys(b)])
+        mine, other = _keys(m, a), _keys(m, b)
+        return _set(m, a, [item for item in mine if item in other])
     if type(a) is CounterDict and type(b) is CounterDict:
         return _counter(m, a, b, min)
     return _dispatch(m, "&", a, b)
@@ -188,13 +193,13 @@ def and_(m, a, b):
 
 def or_(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return a | b
+        return _checked(m, a | b)
     if _both_sets(a, b):
-        return _set(m, a, [*_keys(a), *_keys(b)])
+        return _set(m, a, [*_keys(m, a), *_keys(m, b)])
     if type(a) is CounterDict and type(b) is CounterDict:
         return _counter(m, a, b, max)
     if type(a) in DICTS and type(b) in DICTS:
-        m.need_items(len(a) + len(b))
+        m.need_entries(len(a) + len(b))
         return {**a, **b}
     if type(a) is BuiltinType or type(b) is BuiltinType:
         return a
@@ -203,9 +208,9 @@ def or_(m, a, b):
 
 def xor(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return a ^ b
+        return _checked(m, a ^ b)
     if _both_sets(a, b):
-        mine, other = _keys(a), _keys(b)
+        mine, other = _keys(m, a), _keys(m, b)
         return _set(m, a, [x for x in mine if x not in other] + [x for x in other if x not in mine])
     return _dispatch(m, "^", a, b)
 
@@ -214,17 +219,25 @@ def _both_sets(a, b) -> bool:
     return all(type(x) is Set or (type(x) is View and x.kind != "values") for x in (a, b))
 
 
-def _keys(value):
-    return value.items if type(value) is Set else dict.fromkeys(value.host())
+def _keys(m, value) -> dict:
+    """The items of a set or view as the keys of a dict, with looking all of them up accounted for."""
+    items = value.items if type(value) is Set else list(value.host())
+    m.charge(len(items) >> 1)
+    if type(value) is View:
+        m.need_entries(len(items))
+    for item in items:
+        if type(item) is not int:
+            hashable(m, item)
+    return items if type(value) is Set else dict.fromkeys(items)
 
 
 def _set(m, like, items: list) -> Set:
-    m.need_items(len(items))
+    m.need_entries(len(items))
     return Set(items, frozen=type(like) is Set and like.frozen)
 
 
 def _counter(m, a: dict, b: dict, combine) -> CounterDict:
-    m.need_items(len(a) + len(b))
+    m.need_entries(len(a) + len(b))
     counts = {key: combine(a.get(key, 0), b.get(key, 0)) for key in (*a, *b)}
     return CounterDict((key, count) for key, count in counts.items() if count > 0)
 
@@ -249,7 +262,7 @@ def in_place(operator, method: str):
         if type(a) is deque and operator is add:
             return _extend(m, a, b)
         if type(a) in DICTS and type(b) in DICTS and operator is or_ and type(a) is not CounterDict:
-            m.need_items(len(a) + len(b))
+            m.need_entries(len(a) + len(b))
             a.update(b)
             return a
         if type(a) is Set and not a.frozen and type(b) is Set and operator in (or_, and_, subtract, xor):
@@ -276,7 +289,10 @@ def _extend(m, target, values):
 
 def negative(m, a):
     if type(a) in NUMBERS:
-        return -a
+        return _checked(m, -a)
+    if type(a) is CounterDict:
+        m.need_entries(len(a))
+        return CounterDict((key, -count) for key, count in a.items() if count < 0)
     return _unary("-", "__neg__", a)
 
 
@@ -284,13 +300,14 @@ def positive(m, a):
     if type(a) in NUMBERS:
         return +a
     if type(a) is CounterDict:
+        m.need_entries(len(a))
         return CounterDict((key, count) for key, count in a.items() if count > 0)
     return _unary("+", "__pos__", a)
 
 
 def invert(m, a):
     if type(a) is int or type(a) is bool:
-        return ~int(a)
+        return _checked(m, ~int(a))
     return _unary("~", "__invert__", a)
 
 
@@ -359,7 +376,8 @@ def equal(m, a, b, depth: int = 0):
     if left in DICTS and right in DICTS:
         if len(a) != len(b):
             return False
-        for key, value in a.items():
+        for key, value in list(a.items()):
+            hashable(m, key)
             if key not in b or not (yield from equal(m, value, b[key], depth + 1)):
                 return False
         return True
@@ -371,8 +389,7 @@ def equal(m, a, b, depth: int = 0):
                 return False
         return True
     if _both_sets(a, b):
-        m.charge(size(a) + size(b))
-        return _keys(a).keys() == _keys(b).keys()
+        return _keys(m, a).keys() == _keys(m, b).keys()
     return left is right is range and a == b
 
 
@@ -403,7 +420,10 @@ def ordered(m, symbol: str, a, b, depth: int = 0):
     """`a symbol b` for any two values; TypeError where they have no order."""
     method, mirrored, host = _ORDER[symbol]
     m.charge(1)
-    if (type(a) in NUMBERS and type(b) in NUMBERS) or (type(a) is str and type(b) is str):
+    if type(a) is str and type(b) is str:
+        m.charge(len(a) >> 8)
+        return host(a, b)
+    if type(a) in NUMBERS and type(b) in NUMBERS:
         return host(a, b)
     for owner, other, name in ((a, b, method), (b, a, mirrored)):
         function = owner.cls.lookup(name) if type(owner) is Instance else UNBOUND
@@ -419,8 +439,7 @@ def ordered(m, symbol: str, a, b, depth: int = 0):
                 return (yield from ordered(m, symbol, x, y, depth + 1))
         return host(len(a), len(b))
     if _both_sets(a, b):
-        m.charge(size(a) + size(b))
-        return host(_keys(a).keys(), _keys(b).keys())
+        return host(_keys(m, a).keys(), _keys(m, b).keys())
     raise TypeError(f"'{symbol}' not supported between instances of '{type_name(a)}' and '{type_name(b)}'")
 
 
@@ -468,22 +487,33 @@ def _contains(m, item, container):
             return True
 
 
+_UNHASHABLE = frozenset({list, dict, deque, DefaultDict, CounterDict, View, Slice})
+
+
 def hashable(m, key):
-    """Accounts for hashing `key`; TypeError or a limit where the host could not do it safely."""
+    """Accounts for hashing `key` and comparing it with its like; TypeError where it cannot be a key.
+
+    What is nested in tuples and frozen sets is walked as often as the host would walk it.
+    """
     kind = type(key)
     if kind is str:
         m.charge(len(key) >> 6)
-    elif kind is tuple:
+    elif kind is tuple or kind is Set or kind in _UNHASHABLE or kind is Instance:
         stack = [(key, 0)]
         while stack:
             value, depth = stack.pop()
-            if depth >= m.limits.nesting:
-                raise LimitExceeded("nesting")
-            m.charge(len(value) + 1)
-            stack.extend((item, depth + 1) for item in value if type(item) is tuple)
-    elif kind is Set and key.frozen:
-        m.charge(len(key))
-    elif kind in (list, dict, deque, DefaultDict, CounterDict, Set, View, Slice):
-        raise TypeError(f"unhashable type: '{type_name(key)}'")
-    elif kind is Instance and key.cls.lookup("__eq__") is not UNBOUND and key.cls.lookup("__hash__") is UNBOUND:
-        raise TypeError(f"unhashable type: '{key.cls.name}'")
+            kind = type(value)
+            if kind is str:
+                m.charge(len(value) >> 6)
+            elif kind is tuple or (kind is Set and value.frozen):
+                if depth >= m.limits.nesting:
+                    raise LimitExceeded("nesting")
+                m.charge(len(value) + 1)
+                stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
+            elif kind in _UNHASHABLE or kind is Set or (kind is Instance and not _has_identity(value)):
+                raise TypeError(f"unhashable type: '{type_name(value)}'")
+
+
+def _has_identity(value: Instance) -> bool:
+    """Whether an object can be a key: its class does not say what is equal, or also how to hash."""
+    return value.cls.lookup("__eq__") is UNBOUND or value.cls.lookup("__hash__") not in (UNBOUND, None)

@@ -203,8 +203,7 @@ def build_dict(m, frame, count):
     result = {}
     for at in range(0, 2 * count, 2):
         key = pairs[at]
-        if type(key) is not str:
-            operators.hashable(m, key)
+        operators.hashable(m, key)
         result[key] = pairs[at + 1]
     stack.append(result)
 
@@ -273,7 +272,7 @@ def update_dict(m, frame, for_call):
     target = frame.stack[-1]
     if not isinstance(value, dict):
         raise TypeError(f"'{type_name(value)}' object is not a mapping")
-    m.need_items(len(target) + len(value))
+    m.need_entries(len(target) + len(value))
     if for_call:
         for key in value:
             if type(key) is not str:
@@ -328,7 +327,9 @@ def load_attr(m, frame, name):
 def store_attr(m, frame, name):
     owner = frame.stack.pop()
     value = frame.stack.pop()
-    if attributes.store(m, owner, name, value) is PENDING:
+    running = attributes.store(m, owner, name, value)
+    if running is not None:
+        m.start(_quiet(running))
         return True
 
 
@@ -341,7 +342,7 @@ def load_item(m, frame, argument):
     key = stack.pop()
     owner = stack.pop()
     kind = type(owner)
-    if kind is dict and type(key) is str:
+    if kind is dict and type(key) is str and len(key) < 1000:
         stack.append(owner[key])
         return None
     if kind is list and type(key) is int:
@@ -397,7 +398,7 @@ def build_string(m, frame, count):
     stack = frame.stack
     parts = stack[-count:]
     del stack[-count:]
-    m.need_string(sum(map(len, parts)))
+    m.need_string(sum(map(len, parts)), all(map(str.isascii, parts)))
     stack.append("".join(parts))
 
 

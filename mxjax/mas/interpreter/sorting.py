@@ -20,6 +20,12 @@ def _plain(keys) -> bool:
     return all(_plain(column) and tuple not in map(type, column) for column in zip(*keys))
 
 
+def _length(key) -> int:
+    if type(key) is str:
+        return len(key)
+    return sum(map(_length, key)) if type(key) is tuple else 0
+
+
 def sort(m, items: list, key, reverse):
     """`items` in a new sorted list; stable, also in reverse."""
     count = len(items)
@@ -32,6 +38,7 @@ def sort(m, items: list, key, reverse):
             keys.append((yield Invoke(key, (item,))))
     if _plain(keys):
         m.need_items(count)
+        m.charge(sum(map(_length, keys)) * count.bit_length() >> 8)
         order = sorted(range(count), key=keys.__getitem__, reverse=bool(reverse))
     else:
         order = yield from _merge_sort(m, keys, bool(reverse))

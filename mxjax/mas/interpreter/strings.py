@@ -5,6 +5,7 @@ from __future__ import annotations
 from mxjax.mas.interpreter import text
 from mxjax.mas.interpreter.attributes import methods
 from mxjax.mas.interpreter.iteration import take_all
+from mxjax.mas.interpreter.operators import DICTS
 from mxjax.mas.interpreter.values import type_name
 
 
@@ -16,8 +17,38 @@ def _host(name: str):
         for argument in args:
             if type(argument) not in (str, int, bool, tuple, type(None)):
                 raise TypeError(f"{name}() argument must be str, not {type_name(argument)}")
-        m.allocate(len(owner))
+            if type(argument) is tuple:
+                m.charge(len(argument) + sum(len(item) for item in argument if type(item) is str) // 64)
+        m.allocate(len(owner) if owner.isascii() else 12 * len(owner))
         return function(owner, *args)
+
+    return method
+
+
+def _reversed_search(name: str):
+    """A search from the right, for which the host's worst case is the product of the lengths."""
+    plain = _host(name)
+
+    def method(m, owner, part, *args):
+        if type(part) is str:
+            m.charge(max(0, len(owner) - len(part)) * len(part) >> 10)
+        return plain(m, owner, part, *args)
+
+    return method
+
+
+def _stripped(name: str):
+    function = getattr(str, name)
+
+    def method(m, owner, chars=None):
+        m.allocate(len(owner) if owner.isascii() else 4 * len(owner))
+        if type(chars) is str:
+            m.charge(len(chars) >> 4)
+            chars = "".join(dict.fromkeys(chars))
+            m.charge(len(owner) * len(chars) >> 10)
+        elif chars is not None:
+            raise TypeError(f"{name} arg must be None or str")
+        return function(owner, chars)
 
     return method
 
@@ -34,12 +65,14 @@ def _join_slow(m, owner, iterable):
 
 def _join(m, owner: str, items) -> str:
     total = len(owner) * max(0, len(items) - 1)
+    ascii = owner.isascii()
     m.charge(len(items) >> 2)
     for index, item in enumerate(items):
         if type(item) is not str:
             raise TypeError(f"sequence item {index}: expected str instance, {type_name(item)} found")
         total += len(item)
-    m.need_string(total)
+        ascii = ascii and item.isascii()
+    m.need_string(total, ascii)
     return owner.join(items)
 
 
@@ -49,7 +82,8 @@ def replace(m, owner, old, new, count=-1):
         raise TypeError(f"replace() argument {1 if type(old) is not str else 2} must be str, not {wrong}")
     m.charge(len(owner) >> 4)
     times = owner.count(old)
-    m.need_string(len(owner) + max(0, len(new) - len(old)) * (min(times, count) if count >= 0 else times))
+    length = len(owner) + max(0, len(new) - len(old)) * (min(times, count) if count >= 0 else times)
+    m.need_string(length, owner.isascii() and new.isascii())
     return owner.replace(old, new, count)
 
 
@@ -58,20 +92,31 @@ def split(m, owner, sep=None, maxsplit=-1):
 
 
 def rsplit(m, owner, sep=None, maxsplit=-1):
+    if type(sep) is str:
+        m.charge(max(0, len(owner) - len(sep)) * len(sep) >> 10)
     return _split(m, owner, owner.rsplit, sep, maxsplit)
 
 
 def _split(m, owner, function, sep, maxsplit):
+    if type(maxsplit) not in (int, bool):
+        raise TypeError(f"'{type_name(maxsplit)}' object cannot be interpreted as an integer")
     parts = len(owner) // 2 + 1 if sep is None else owner.count(sep) + 1
-    m.need_items(min(parts, maxsplit + 1) if maxsplit >= 0 else parts)
-    m.allocate(len(owner))
-    return function(sep, maxsplit)
+    parts = min(parts, maxsplit + 1) if maxsplit >= 0 else parts
+    if sep is not None:
+        m.need_items(parts)
+    m.allocate(len(owner) if owner.isascii() else 4 * len(owner))
+    found = function(sep, maxsplit)
+    if sep is None:
+        m.need_items(len(found))
+    m.allocate(60 * len(found))
+    return found
 
 
 def splitlines(m, owner, keepends=False):
     m.allocate(2 * len(owner))
     lines = owner.splitlines(bool(keepends))
     m.need_items(len(lines))
+    m.allocate(60 * len(lines))
     return lines
 
 
@@ -79,14 +124,14 @@ def _padded(name: str):
     function = getattr(str, name)
 
     def method(m, owner, width, *fill):
-        m.need_string(max(len(owner), width))
+        m.need_string(max(len(owner), width), owner.isascii() and "".join(fill).isascii())
         return function(owner, width, *fill)
 
     return method
 
 
 def expandtabs(m, owner, tabsize=8):
-    m.need_string(len(owner) + owner.count("\t") * max(0, tabsize))
+    m.need_string(len(owner) + owner.count("\t") * max(0, tabsize), owner.isascii())
     return owner.expandtabs(tabsize)
 
 
@@ -95,25 +140,30 @@ def encode(m, owner, *args):
 
 
 def translate(m, owner, table):
+    if type(table) not in DICTS:
+        raise TypeError(f"translate() needs a dict, not {type_name(table)}")
+    m.charge(len(table) + len(owner) >> 2)
     longest = max((len(value) for value in table.values() if type(value) is str), default=1)
-    m.need_string(len(owner) * max(1, longest))
+    m.need_string(len(owner) * max(1, longest), False)
     return owner.translate(table)
 
 
 _PLAIN = """
     capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier islower
-    isnumeric isprintable isspace istitle isupper lower lstrip partition removeprefix removesuffix rfind rindex
-    rpartition rstrip startswith strip swapcase title upper
+    isnumeric isprintable isspace istitle isupper lower partition removeprefix removesuffix startswith swapcase title
+    upper
 """
 
 methods(
     str,
     {
         **{name: _host(name) for name in _PLAIN.split()},
+        **{name: _reversed_search(name) for name in ("rfind", "rindex", "rpartition")},
+        **{name: _stripped(name) for name in ("strip", "lstrip", "rstrip")},
         **{name: _padded(name) for name in ("center", "ljust", "rjust", "zfill")},
         "join": join, "replace": replace, "split": split, "rsplit": rsplit, "splitlines": splitlines,
         "expandtabs": expandtabs, "encode": encode, "translate": translate, "format": text.str_format,
-        "format_map": lambda m, owner, mapping: text.str_format(m, owner, **mapping),
+        "format_map": text.format_map,
     },
 )  # fmt: skip
 methods(

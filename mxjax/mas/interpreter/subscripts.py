@@ -75,7 +75,7 @@ def _slice(m, owner, part: slice):
         raise TypeError("sequence index must be integer, not 'slice'")
     count = len(range(*part.indices(len(owner))))
     if type(owner) is str:
-        m.need_string(count)
+        m.need_string(count, owner.isascii())
     elif type(owner) is not range:
         m.need_items(count)
     return owner[part]

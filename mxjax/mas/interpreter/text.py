@@ -52,7 +52,7 @@ def to_str(m, value):
             if method is not UNBOUND:
                 return _text((yield Invoke(method, (value,))), name)
         if exceptions.is_exception(value):
-            return (yield from _exception_text(m, value))
+            return (yield from exception_text(m, value))
     return (yield from to_repr(m, value))
 
 
@@ -62,8 +62,13 @@ def _text(value, method: str) -> str:
     return value
 
 
-def _exception_text(m, value: Instance):
-    args = value.fields.get("args", ())
+def exception_text(m, value: Instance):
+    """`str` of an exception that defines none itself."""
+    args = exceptions.args_of(value)
+    while len(args) == 1 and exceptions.is_exception(args[0]) and value.cls.name != "KeyError" and _plain(args[0]):
+        m.charge(1)
+        value = args[0]
+        args = exceptions.args_of(value)
     if len(args) == 1:
         if value.cls.name == "KeyError":
             return (yield from to_repr(m, args[0]))
@@ -71,13 +76,17 @@ def _exception_text(m, value: Instance):
     return (yield from to_repr(m, args)) if args else ""
 
 
+def _plain(error: Instance) -> bool:
+    """Whether the text of an exception is that of its arguments."""
+    return error.cls.lookup("__str__") is error.cls.lookup("__repr__") is UNBOUND
+
+
 def to_repr(m, value, depth: int = 0, inside: tuple = ()):
     """`repr(value)`; a container inside itself is shown as `[...]`."""
     m.charge(1)
     kind = type(value)
     if kind is str:
-        m.need_string(len(value) + 2)
-        return repr(value)
+        return quoted(m, value)
     if kind is int:
         return int_text(m, value)
     if value is None or kind is bool or kind is float or kind is range:
@@ -87,12 +96,21 @@ def to_repr(m, value, depth: int = 0, inside: tuple = ()):
         if method is not UNBOUND:
             return _text((yield Invoke(method, (value,))), "__repr__")
         if exceptions.is_exception(value):
-            args = yield from to_repr(m, tuple(value.fields.get("args", ())), depth + 1, inside)
+            args = yield from to_repr(m, exceptions.args_of(value), depth + 1, inside)
             return value.cls.name + (args[:-2] + ")" if args.endswith(",)") else args)
         return f"<{value.cls.name} object>"
     if kind in (list, tuple, dict, DefaultDict, CounterDict, Set, View, deque):
         return (yield from _container(m, value, kind, depth, inside))
     return _opaque(value, kind)
+
+
+def quoted(m, value: str) -> str:
+    """`repr` of a string, which may be ten times as long."""
+    m.need_string(len(value) + 2, value.isascii())
+    text = repr(value)
+    if len(text) > len(value) + 2:
+        m.need_string(len(text), text.isascii())
+    return text
 
 
 def _opaque(value, kind) -> str:
@@ -142,7 +160,7 @@ def _container(m, value, kind, depth: int, inside: tuple):
         if total > m.limits.string_chars:
             raise LimitExceeded("string_chars")
         parts.append(part)
-    m.need_string(total)
+    m.need_string(total, all(map(str.isascii, parts)))
     body = ", ".join(parts)
     if kind is list:
         return f"[{body}]"
@@ -189,7 +207,7 @@ def format_spec(m, value, spec: str) -> str:
     if type(value) is int:
         m.charge(value.bit_length() * value.bit_length() >> 14)
     text = format(value, spec)
-    m.need_string(len(text))
+    m.need_string(len(text), text.isascii())
     return text
 
 
@@ -214,12 +232,14 @@ def field(m, value, conversion: str, spec: str):
     elif conversion == "s":
         value = yield from to_str(m, value)
     elif conversion == "a":
-        value = ascii_of((yield from to_repr(m, value)))
+        value = ascii_of(m, (yield from to_repr(m, value)))
     return (yield from formatted(m, value, spec))
 
 
-def ascii_of(text: str) -> str:
+def ascii_of(m, text: str) -> str:
     """Escapes what is not ASCII, as `ascii` does."""
+    if not text.isascii():
+        m.need_string(10 * len(text))
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
@@ -229,10 +249,19 @@ def str_format(m, template: str, *args, **kwargs):
     return (yield from _expand(m, template, args, kwargs, [0], 0))
 
 
+def format_map(m, template: str, mapping):
+    """`template.format_map(mapping)`."""
+    if not isinstance(mapping, dict):
+        raise TypeError("format_map() argument must be a dict")
+    m.charge(len(template) >> 4)
+    return (yield from _expand(m, template, (), mapping, [0], 0))
+
+
 def _expand(m, template: str, args: tuple, kwargs: dict, counter: list[int], depth: int):
     out: list[str] = []
     at = total = 0
     while at < len(template):
+        m.charge(1)
         brace = min((i for i in (template.find("{", at), template.find("}", at)) if i >= 0), default=len(template))
         out.append(template[at:brace])
         at = brace
@@ -248,7 +277,7 @@ def _expand(m, template: str, args: tuple, kwargs: dict, counter: list[int], dep
         total += len(out[-1])
         if total > m.limits.string_chars:
             raise LimitExceeded("string_chars")
-    m.need_string(sum(map(len, out)))
+    m.need_string(sum(map(len, out)), all(map(str.isascii, out)))
     return "".join(out)
 
 
@@ -291,7 +320,7 @@ def percent(m, template: str, values):
     named = values if isinstance(values, dict) else None
     queue = list(values) if type(values) is tuple else [values]
     out: list[str] = []
-    at = used = 0
+    at = used = total = 0
     m.charge(len(template) >> 4)
 
     def take():
@@ -318,9 +347,12 @@ def percent(m, template: str, values):
             raise TypeError("format requires a mapping")
         value = named[match["key"]] if match["key"] is not None else take()
         out.append((yield from _percent_field(m, value, kind, match["flags"], width, precision)))
+        total += len(out[-1])
+        if total > m.limits.string_chars:
+            raise LimitExceeded("string_chars")
     if used < len(queue) and named is None:
         raise TypeError("not all arguments converted during string formatting")
-    m.need_string(sum(map(len, out)))
+    m.need_string(sum(map(len, out)), all(map(str.isascii, out)))
     return "".join(out)
 
 
@@ -340,4 +372,5 @@ def _percent_field(m, value, kind: str, flags: str, width, precision):
     else:
         raise ValueError(f"unsupported format character '{kind}'")
     spec = f"%{flags}{'' if width is None else width}{'' if precision is None else f'.{precision}'}{kind}"
+    m.charge(int(width or 0) + int(precision or 0) >> 6)
     return spec % (value,)

@@ -117,8 +117,7 @@ def make_dict(m, source=(), **kwargs):
 def update_dict(m, target: dict, source, kwargs: dict):
     """`target.update(source, **kwargs)`."""
     if isinstance(source, dict):
-        m.need_items(len(target) + len(source))
-        m.allocate(100 * len(source))
+        m.need_entries(len(target) + len(source))
         target.update(source)
     elif type(source) is Instance and source.cls.lookup("keys") is not UNBOUND:
         keys = yield Invoke(source.cls.lookup("keys"), (source,))
@@ -179,6 +178,7 @@ def fromkeys(m, iterable, value=None):
 
 def maketrans(m, source, target=None, drop=""):
     """`str.maketrans`."""
+    m.charge(len(source))
     if target is None:
         return str.maketrans(source)
     return str.maketrans(source, target, drop)

@@ -65,15 +65,14 @@ class Function:
 class Native:
     """A function of ours: `fn(machine, *args, **kwargs)` returns a value, or a generator of requests (see `frames`).
 
-    `held` are the values of the script that it keeps alive, so that they are counted.
+    What it keeps alive of the script it holds in its closure, where it is counted.
     """
 
-    __slots__ = ("fn", "held", "name")
+    __slots__ = ("fn", "name")
 
-    def __init__(self, name: str, fn, held: tuple = ()):
+    def __init__(self, name: str, fn):
         self.name = name
         self.fn = fn
-        self.held = held
 
 
 class BoundMethod:
@@ -155,12 +154,13 @@ class Instance:
 class Wrapper:
     """A class attribute that changes how it is looked up: kind "property", "staticmethod" or "classmethod"."""
 
-    __slots__ = ("function", "kind", "setter")
+    __slots__ = ("function", "kind", "name", "setter")
 
     def __init__(self, kind: str, function, setter=None):
         self.kind = kind
         self.function = function
         self.setter = setter
+        self.name = getattr(function, "name", "")
 
 
 class Super:

@@ -52,13 +52,14 @@ def awaited(m, value):
 
 def gather(m, *values, return_exceptions=False):
     place = m.task.frame.place
+    m.need_items(len(values))
+    m.allocate(1500 * len(values))
     members = []
     for value in values:
         inner = place.child("gather")
         if type(value) is Generator and value.awaitable and value.frame is not None:
             value.frame.place = inner
         members.append((awaited(m, value), inner))
-    m.need_items(len(members))
     outcomes = yield Gather(members, False)
     results = []
     for outcome in outcomes:

@@ -6,12 +6,12 @@ from collections import deque
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import attributes, operators, subscripts
+from mxjax.mas.interpreter.containers import copy_set
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import iterate, pull
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
     UNBOUND,
-    BoundMethod,
     Class,
     CounterDict,
     DefaultDict,
@@ -24,10 +24,11 @@ from mxjax.mas.interpreter.values import (
 
 def partial(m, function, *args, **kwargs):
     def call(m, *more, **extra):
+        m.charge(len(args) + len(kwargs) >> 2)
         return (yield Invoke(function, (*args, *more), {**kwargs, **extra}))
 
     m.allocate(500)
-    return Native(getattr(function, "name", "partial"), call, (function, args, kwargs))
+    return Native(getattr(function, "name", "partial"), call)
 
 
 def reduce(m, function, iterable, initial=UNBOUND):
@@ -60,13 +61,13 @@ def _cached(m, function) -> Native:
         operators.hashable(m, key)
         if key not in results:
             value = yield Invoke(function, args, kwargs)
-            m.allocate(200)
+            m.allocate(300)
             if len(results) >= m.limits.items:
                 raise LimitExceeded("items")
             results[key] = value
         return results[key]
 
-    return Native(getattr(function, "name", "cached"), call, (function, results))
+    return Native(getattr(function, "name", "cached"), call)
 
 
 def wraps(m, wrapped, **kwargs):
@@ -82,7 +83,7 @@ def cmp_to_key(m, function):
         return (yield Invoke(function, (a.fields["value"], b.fields["value"]))) < 0
 
     cls = Class("K", (), {"__lt__": Native("__lt__", less)})
-    return Native("K", lambda m, value: Instance(cls, {"value": value}), (function,))
+    return Native("K", lambda m, value: Instance(cls, {"value": value}))
 
 
 FUNCTIONS = {
@@ -137,7 +138,7 @@ def _deep(m, value, memo: dict, depth: int):
         made = memo[id(value)] = Instance(value.cls, {})
         made.fields.update({key: _deep(m, item, memo, depth + 1) for key, item in value.fields.items()})
         return made
-    return Set(value.items, value.frozen) if kind is Set else value
+    return copy_set(m, value) if kind is Set else value
 
 
 COPY = {"copy": copy, "deepcopy": deepcopy}
@@ -154,19 +155,18 @@ def itemgetter(m, *keys):
             items.append((yield from item) if hasattr(item, "send") else item)
         return items[0] if len(items) == 1 else tuple(items)
 
-    return Native("itemgetter", call, keys)
+    return Native("itemgetter", call)
 
 
 def attrgetter(m, name):
-    return Native("attrgetter", lambda m, owner: attributes.load(m, owner, name))
+    return Native("attrgetter", lambda m, owner: attributes.LOAD.fn(m, owner, name))
 
 
 def methodcaller(m, name, *args):
     def call(m, owner):
-        function, bound = attributes.method(m, owner, name)
-        return (yield Invoke(BoundMethod(function, owner) if bound else function, args))
+        return (yield Invoke((yield Invoke(attributes.LOAD, (owner, name))), args))
 
-    return Native("methodcaller", call, args)
+    return Native("methodcaller", call)
 
 
 OPERATOR = {

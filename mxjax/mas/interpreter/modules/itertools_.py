@@ -6,7 +6,7 @@ from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.builtins import truth
 from mxjax.mas.interpreter.frames import Emit, Invoke
 from mxjax.mas.interpreter.iteration import iterate, lazy, pull, take_all
-from mxjax.mas.interpreter.values import EXHAUSTED, BuiltinType, HostIterator, Native
+from mxjax.mas.interpreter.values import EXHAUSTED, BuiltinType, HostIterator, Native, type_name
 
 
 def _lazy(name: str, gen):
@@ -29,6 +29,8 @@ def cycle(m, iterable):
 
 
 def repeat(m, value, times=None):
+    if times is not None and type(times) is not int:
+        raise TypeError(f"'{type_name(times)}' object cannot be interpreted as an integer")
     done = 0
     while times is None or done < times:
         m.charge(1)
@@ -50,6 +52,10 @@ def chain_from(m, iterables):
 
 def islice(m, iterable, *args):
     part = slice(*args)
+    if any(value is not None and (type(value) is not int or value < 0) for value in (part.start, part.stop)):
+        raise ValueError("Indices for islice() must be None or an integer: 0 <= x <= sys.maxsize.")
+    if part.step is not None and (type(part.step) is not int or part.step < 1):
+        raise ValueError("Step for islice() must be a positive integer or None.")
     at, step, stop = part.start or 0, part.step or 1, part.stop
     iterator = yield from iterate(m, iterable)
     index = 0
@@ -116,6 +122,7 @@ def zip_longest(m, *iterables, fillvalue=None):
             row.append((yield from pull(m, iterator)))
         if all(value is EXHAUSTED for value in row):
             return
+        m.allocate(64 + 8 * len(row))
         yield Emit(tuple(fillvalue if value is EXHAUSTED else value for value in row))
 
 
@@ -123,6 +130,7 @@ def pairwise(m, iterable):
     iterator = yield from iterate(m, iterable)
     before = yield from pull(m, iterator)
     while before is not EXHAUSTED and (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        m.allocate(60)
         yield Emit((before, value))
         before = value
 
@@ -148,6 +156,9 @@ def product(m, *iterables, repeat=1):
     pools = []
     for iterable in iterables:
         pools.append((yield from take_all(m, iterable)))
+    if type(repeat) is not int or repeat < 0:
+        raise ValueError("repeat argument cannot be negative")
+    m.need_items(len(pools) * repeat)
     pools *= repeat
     yield from _choose(m, len(pools), lambda chosen: range(len(pools[len(chosen)])), lambda at: pools[at])
 
@@ -155,7 +166,7 @@ def product(m, *iterables, repeat=1):
 def permutations(m, iterable, r=None):
     items = yield from take_all(m, iterable)
     r = len(items) if r is None else r
-    yield from _choose(m, r, lambda chosen: [i for i in range(len(items)) if i not in chosen], lambda at: items)
+    yield from _choose(m, r, lambda chosen: range(len(items)), lambda at: items, distinct=True)
 
 
 def combinations(m, iterable, r):
@@ -168,10 +179,15 @@ def combinations_with_replacement(m, iterable, r):
     yield from _choose(m, r, lambda chosen: range(chosen[-1] if chosen else 0, len(items)), lambda at: items)
 
 
-def _choose(m, r: int, options, pool):
+def _choose(m, r: int, options, pool, distinct: bool = False):
     """All tuples of `r` items in lexicographic order: `options(chosen)` are the indices that may come next."""
-    m.need_items(max(0, r))
+    if type(r) is not int:
+        raise TypeError(f"'{type_name(r)}' object cannot be interpreted as an integer")
+    if r < 0:
+        raise ValueError("r must be non-negative")
+    m.need_items(2 * r)
     chosen: list[int] = []
+    used: set[int] = set()
     stack = [iter(options(chosen))] if r > 0 else []
     if r == 0:
         yield Emit(())
@@ -181,19 +197,25 @@ def _choose(m, r: int, options, pool):
         if index is None:
             stack.pop()
             if chosen:
-                chosen.pop()
+                used.discard(chosen.pop())
+            continue
+        if distinct and index in used:
             continue
         chosen.append(index)
+        used.add(index)
         if len(chosen) == r:
-            m.allocate(64 + 40 * r)
+            m.charge(r >> 2)
+            m.allocate(64 + 8 * r)
             yield Emit(tuple(pool(at)[i] for at, i in enumerate(chosen)))
-            chosen.pop()
+            used.discard(chosen.pop())
         else:
-            m.charge(len(chosen))
             stack.append(iter(options(chosen)))
 
 
 def tee(m, iterable, n=2):
+    if type(n) is not int or n < 0:
+        raise ValueError("n must be >= 0")
+    m.need_entries(n)
     items = yield from take_all(m, iterable)
     return tuple(HostIterator(iter(items), "tee") for _ in range(n))
 

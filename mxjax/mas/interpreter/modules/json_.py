@@ -21,7 +21,7 @@ def loads(m, text, **kwargs):
 def parse(m, text: str):
     """The value of a JSON text; raises the script's JSONDecodeError."""
     m.charge(len(text) >> 2)
-    m.allocate(20 * len(text))
+    m.allocate(32 * len(text) if text.isascii() else 100 * len(text))
     depth = deepest = 0
     inside = False
     for at, char in enumerate(text):
@@ -34,6 +34,8 @@ def parse(m, text: str):
             depth -= 1
     if deepest > m.limits.nesting:
         raise LimitExceeded("nesting")
+    if text.count(",") >= m.limits.items:
+        raise LimitExceeded("items")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -50,9 +52,9 @@ def _escaped(text: str, at: int) -> bool:
 
 
 def dumps(m, value, *, indent=None, ensure_ascii=True, sort_keys=False, separators=None, default=None, **kwargs):
-    step = " " * indent if type(indent) is int else indent
-    if step is not None and len(step) > 100:
+    if (indent if type(indent) is int else len(indent or "")) > 100:
         raise LimitExceeded("format_width")
+    step = " " * indent if type(indent) is int else indent
     comma, colon = separators or ((", ", ": ") if step is None else (",", ": "))
     writer = _Writer(m, step, ensure_ascii, sort_keys, comma, colon, default)
     yield from writer.write(value, 0)
@@ -70,7 +72,7 @@ class _Writer:
         self.total += len(text)
         if self.total > self.m.limits.string_chars:
             raise LimitExceeded("string_chars")
-        self.m.allocate(len(text) + 16)
+        self.m.allocate(2 * len(text) + 16)
         self.out.append(text)
 
     def write(self, value, depth: int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import GeneratorType
 
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.iteration import take_all
@@ -73,6 +74,7 @@ def prod(m, iterable, *, start=1):
     total = start
     for item in items:
         total = operators.multiply(m, total, item)
+        total = (yield from total) if type(total) is GeneratorType else total
     return total
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
 from mxjax.mas.interpreter.attributes import methods
 from mxjax.mas.interpreter.iteration import take_all
-from mxjax.mas.interpreter.values import BuiltinType, Module, Native
+from mxjax.mas.interpreter.operators import NUMBERS
+from mxjax.mas.interpreter.values import BuiltinType, Module, Native, type_name
 
 
 class Source:
@@ -14,13 +16,23 @@ class Source:
 
     __slots__ = ("host",)
     type_name = "Random"
+    own_bytes = 2600
 
     def __init__(self, host: random.Random):
         self.host = host
 
 
 def seed(m, owner, value=None):
+    m.charge(20 + (len(value) >> 4 if type(value) is str else 0))
     owner.host.seed(value if type(value) in (int, str, float, bool) else 0)
+
+
+def make_source(m, value=0):
+    """`random.Random(seed)`; without a seed it is 0, never the clock."""
+    m.allocate(Source.own_bytes)
+    made = Source(random.Random(0))
+    seed(m, made, value)
+    return made
 
 
 def choice(m, owner, items):
@@ -32,22 +44,38 @@ def choice(m, owner, items):
 
 def choices(m, owner, population, weights=None, *, cum_weights=None, k=1):
     m.need_items(k)
-    return owner.host.choices((yield from take_all(m, population)), weights, cum_weights=cum_weights, k=k)
+    population = yield from take_all(m, population)
+    if weights is not None:
+        weights = yield from take_all(m, weights)
+    if cum_weights is not None:
+        cum_weights = yield from take_all(m, cum_weights)
+    return owner.host.choices(population, weights, cum_weights=cum_weights, k=k)
 
 
 def sample(m, owner, population, k):
-    m.need_items(k)
+    m.need_entries(k)
     return owner.host.sample((yield from take_all(m, population)), k)
 
 
 def shuffle(m, owner, items):
-    m.charge(len(items))
+    if type(items) not in (list, deque):
+        raise TypeError(f"shuffle() needs a list, not {type_name(items)}")
+    m.charge(len(items) if type(items) is list else len(items) * (1 + len(items) >> 9))
     owner.host.shuffle(items)
 
 
 def _host(name: str):
     function = getattr(random.Random, name)
-    return lambda m, owner, *args: function(owner.host, *args)
+
+    def call(m, owner, *args):
+        for argument in args:
+            if type(argument) not in NUMBERS:
+                raise TypeError(f"{name}() needs numbers, not {type_name(argument)}")
+            if type(argument) is int:
+                m.need_int(argument.bit_length())
+        return function(owner.host, *args)
+
+    return call
 
 
 _TABLE = {
@@ -64,5 +92,5 @@ def make(m) -> Module:
         name: Native(name, lambda m, *args, fn=fn, **kwargs: fn(m, shared, *args, **kwargs))
         for name, fn in _TABLE.items()
     }
-    members["Random"] = BuiltinType("Random", (Source,), lambda m, value=0: Source(random.Random(value)))
+    members["Random"] = BuiltinType("Random", (Source,), make_source)
     return Module("random", members)

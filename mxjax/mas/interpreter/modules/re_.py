@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import re2
 
@@ -30,7 +31,7 @@ _MEMORY = 1 << 22
 
 
 class Pattern:
-    """A compiled pattern."""
+    """A compiled pattern; `host` is shared by all that compile the same."""
 
     __slots__ = ("flags", "host", "pattern")
     type_name = "Pattern"
@@ -47,12 +48,14 @@ class Pattern:
 class Match:
     """A match; the host's object is never handed out."""
 
-    __slots__ = ("host", "pattern")
+    __slots__ = ("host", "pattern", "string")
     type_name = "Match"
+    own_bytes = 700
 
     def __init__(self, host, pattern: Pattern):
         self.host = host
         self.pattern = pattern
+        self.string = host.string
 
     def shown(self) -> str:
         return f"<re.Match object; span={self.host.span()}, match={self.host.group()!r}>"
@@ -111,7 +114,7 @@ def compile_(m, pattern, flags=0):
 def _text(m, pattern: Pattern, text) -> str:
     if type(text) is not str:
         raise TypeError(f"expected string or bytes-like object, got '{type_name(text)}'")
-    m.charge(8 + (len(text) >> 3) * (1 + (len(pattern.pattern) >> 6)))
+    m.charge(8 + (len(text) >> 3) * (1 + (pattern.host.programsize >> 6)))
     if not text.isascii():
         text.encode()
     return text
@@ -127,9 +130,11 @@ def _searcher(name: str):
 
 
 def _all(m, compiled: Pattern, text: str):
-    """The host's matches one by one, each accounted for."""
+    """The host's matches one by one, each accounted for with the rest of the text, which the next may scan in vain."""
+    weight = 1 + (compiled.host.programsize >> 6)
     for count, found in enumerate(compiled.host.finditer(_text(m, compiled, text))):
-        m.charge(4)
+        m.charge(4 + ((len(text) - found.end()) * weight >> 12))
+        m.allocate(100 * (1 + compiled.host.groups))
         if count >= m.limits.items:
             raise LimitExceeded("items")
         yield found
@@ -145,16 +150,24 @@ def findall(m, pattern, text, flags=0):
 
 def finditer(m, pattern, text, flags=0):
     compiled = compile_(m, pattern, flags)
-    matches = [Match(found, compiled) for found in _all(m, compiled, text)]
-    m.need_items(len(matches))
+    matches = []
+    for found in _all(m, compiled, text):
+        m.allocate(Match.own_bytes)
+        matches.append(Match(found, compiled))
     return HostIterator(iter(matches), "callable_iterator")
 
 
 def split(m, pattern, text, maxsplit=0, flags=0):
     compiled = compile_(m, pattern, flags)
-    parts = compiled.host.split(_text(m, compiled, text), maxsplit)
-    m.need_items(len(parts))
-    return list(parts)
+    if type(maxsplit) is not int:
+        raise TypeError(f"'{type_name(maxsplit)}' object cannot be interpreted as an integer")
+    parts, at = [], 0
+    for found in _all(m, compiled, text) if maxsplit >= 0 else ():
+        parts += (text[at : found.start()], *found.groups())
+        at = found.end()
+        if len(parts) == maxsplit * (1 + compiled.host.groups):
+            break
+    return [*parts, text[at:]]
 
 
 def sub(m, pattern, repl, text, count=0, flags=0):
@@ -167,52 +180,56 @@ def subn(m, pattern, repl, text, count=0, flags=0):
 
 def _substitute(m, pattern, repl, text, count, flags):
     compiled = compile_(m, pattern, flags)
-    matches = list(_all(m, compiled, text))
+    if type(count) is not int:
+        raise TypeError(f"'{type_name(count)}' object cannot be interpreted as an integer")
+    pieces = _template(m, compiled, repl) if type(repl) is str else None
     out, at, done = [], 0, 0
-    total = len(text)
-    for found in matches:
-        if count and done >= count:
-            break
-        m.charge(2)
-        if type(repl) is str:
-            new = _expand(found, repl)
+    total = len(text) if type(text) is str else 0
+    for found in _all(m, compiled, text):
+        if pieces is not None:
+            m.charge(len(pieces))
+            new = [piece if type(piece) is str else found.group(piece) or "" for piece in pieces]
         else:
-            new = yield Invoke(repl, (Match(found, compiled),))
-            if type(new) is not str:
-                raise TypeError(f"expected str instance, {type_name(new)} found")
-        total += len(new)
-        m.need_string(total)
-        out += (text[at : found.start()], new)
+            made = yield Invoke(repl, (Match(found, compiled),))
+            if type(made) is not str:
+                raise TypeError(f"expected str instance, {type_name(made)} found")
+            new = [made]
+        total += sum(map(len, new))
+        if total > m.limits.string_chars:
+            raise LimitExceeded("string_chars")
+        m.allocate(50 * len(new))
+        out += (text[at : found.start()], *new)
         at, done = found.end(), done + 1
+        if done == count:
+            break
     out.append(text[at:])
+    m.need_string(sum(map(len, out)), all(map(str.isascii, out)))
     return "".join(out), done
 
 
-def _expand(found, template: str) -> str:
-    r"""Fills `\1` and `\g<name>` of a replacement."""
-    if "\\" not in template:
-        return template
-    out, at = [], 0
-    while at < len(template):
-        char = template[at]
-        if char != "\\":
-            out.append(char)
-            at += 1
+_REFERENCE = re.compile(r"\\(?:(\d\d?)|g<([^>]*)>|(.?))", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+
+
+def _template(m, compiled: Pattern, repl: str) -> list[str | int]:
+    r"""A replacement as literal pieces and the groups that `\1` and `\g<name>` stand for."""
+    m.charge(len(repl) >> 4)
+    pieces: list[str | int] = []
+    at = 0
+    for found in _REFERENCE.finditer(repl):
+        m.charge(1)
+        pieces.append(repl[at : found.start()])
+        at = found.end()
+        number, name, escaped = found.groups()
+        if number is None and name is None:
+            pieces.append(_ESCAPES.get(escaped, "\\" + escaped))
             continue
-        after = template[at + 1 : at + 2]
-        if after.isdigit():
-            end = at + 2 + template[at + 2 : at + 3].isdigit()
-            out.append(found.group(int(template[at + 1 : end])) or "")
-            at = end
-        elif template.startswith("\\g<", at) and ">" in template[at:]:
-            end = template.index(">", at)
-            name = template[at + 3 : end]
-            out.append(found.group(int(name) if name.isdigit() else name) or "")
-            at = end + 1
-        else:
-            out.append({"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}.get(after, "\\" + after))
-            at += 2
-    return "".join(out)
+        key = number or name
+        group = int(key) if key.isdecimal() else compiled.host.groupindex.get(key, -1)
+        if not 0 <= group <= compiled.host.groups:
+            raise IndexError(f"invalid group reference {key}")
+        pieces.append(group)
+    return [piece for piece in (*pieces, repl[at:]) if piece != ""]
 
 
 def escape(m, text):
@@ -252,7 +269,7 @@ methods(
     },
 )
 PROPERTIES[Match] = {
-    "string": lambda m, owner: owner.host.string,
+    "string": lambda m, owner: owner.string,
     "re": lambda m, owner: owner.pattern,
     "lastindex": lambda m, owner: owner.host.lastindex,
     "lastgroup": lambda m, owner: owner.host.lastgroup,

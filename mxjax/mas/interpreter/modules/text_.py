@@ -12,7 +12,7 @@ STRING = {name: getattr(string, name) for name in _NAMES.split()}
 
 
 def dedent(m, text):
-    m.need_string(len(text))
+    m.need_string(len(text), text.isascii())
     return textwrap.dedent(text)
 
 
@@ -23,6 +23,7 @@ def indent(m, text, prefix):
 
 def wrap(m, text, width=70):
     m.need_string(2 * len(text))
+    m.allocate(30 * len(text))
     m.charge(len(text))
     return textwrap.wrap(text, width)
 
@@ -32,6 +33,8 @@ def fill(m, text, width=70):
 
 
 def shorten(m, text, width, placeholder=" [...]"):
+    m.need_string(2 * len(text))
+    m.allocate(30 * len(text))
     m.charge(len(text))
     return textwrap.shorten(text, width, placeholder=placeholder)
 
