@@ -136,6 +136,9 @@ def _instance(m, owner: Instance, name: str):
         return value, False
     if name == "__class__":
         return owner.cls, False
+    if name == "value" and exceptions.is_exception(owner) and owner.cls.name == "StopIteration":
+        args = exceptions.args_of(owner)
+        return (args[0] if args else None), False
     if name == "__dict__":
         return owner.fields, False
     hook = owner.cls.lookup("__getattr__")
@@ -286,25 +289,30 @@ def _run_body(m, body: Frame):
     return PENDING
 
 
-def _is_any(m, value, wanted: tuple) -> bool:
+def any_class(m, wanted, test) -> bool:
+    """Whether `test` holds for a class, or for one in a tuple, which may hold tuples in turn."""
     stack = [(wanted, 0)]
     while stack:
-        options, depth = stack.pop()
+        option, depth = stack.pop()
+        if type(option) is not tuple:
+            if test(option):
+                return True
+            continue
         if depth >= m.limits.nesting:
             raise LimitExceeded("nesting")
-        m.charge(len(options) + 1)
-        if any(type(option) is not tuple and is_instance(m, value, option) for option in options):
-            return True
-        stack.extend((option, depth + 1) for option in options if type(option) is tuple)
+        m.charge(len(option) + 1)
+        stack.extend((inner, depth + 1) for inner in reversed(option))
     return False
 
 
 def is_instance(m, value, wanted) -> bool:
     """`isinstance(value, wanted)`; TypeError when `wanted` is no class or tuple of classes."""
-    if type(wanted) is tuple:
-        return _is_any(m, value, wanted)
+    return any_class(m, wanted, lambda option: _is_instance(value, option))
+
+
+def _is_instance(value, wanted) -> bool:
     if type(wanted) is Class:
-        return type(value) is Instance and wanted in value.cls.mro
+        return (wanted.name == "object" and wanted.shared) or (type(value) is Instance and wanted in value.cls.mro)
     if type(wanted) is BuiltinType:
         if wanted.name in ("set", "frozenset"):
             return type_name(value) == wanted.name

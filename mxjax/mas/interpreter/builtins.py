@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import attributes, exceptions, operators, text
-from mxjax.mas.interpreter.frames import Emit, Invoke, Next
+from mxjax.mas.interpreter.frames import Emit, Invoke, Next, Throw
 from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, lazy, pull, size, take_all
 from mxjax.mas.interpreter.sorting import best, sort
 from mxjax.mas.interpreter.types import TYPES
@@ -318,7 +318,7 @@ def next_(m, iterator, default=UNBOUND):
     value = yield from pull(m, iterator if type(iterator) is Generator else iterator.source)
     if value is EXHAUSTED:
         if default is UNBOUND:
-            raise Raised(exceptions.make("StopIteration"))
+            raise Raised(stop_iteration(iterator))
         return default
     return value
 
@@ -371,9 +371,17 @@ def isinstance_(m, value, wanted):
 def issubclass_(m, cls, wanted):
     if type(cls) not in (Class, BuiltinType):
         raise TypeError("issubclass() arg 1 must be a class")
-    options = wanted if type(wanted) is tuple else (wanted,)
-    m.charge(len(options))
-    return any(option is cls or (type(cls) is Class and option in cls.mro) for option in options)
+    return attributes.any_class(m, wanted, lambda option: _derives(cls, option))
+
+
+def _derives(cls, wanted) -> bool:
+    if type(wanted) not in (Class, BuiltinType):
+        raise TypeError("issubclass() arg 2 must be a class or a tuple of classes")
+    if wanted is cls or wanted is TYPES["object"]:
+        return True
+    if type(cls) is Class:
+        return wanted in cls.mro
+    return cls.name == "bool" and wanted is TYPES["int"]
 
 
 def callable_(m, value):
@@ -473,24 +481,46 @@ BUILTINS = {
     "Ellipsis": ELLIPSIS,
 }
 attributes.methods(Wrapper, {"setter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, fn)})
-attributes.methods(
-    Generator,
-    {
-        "send": lambda m, owner, value: _send(m, owner, value),
-        "close": lambda m, owner: _close(owner),
-        "__next__": lambda m, owner: next_(m, owner),
-    },
-)
 
 
-def _send(m, owner: Generator, value):
+def send(m, owner: Generator, value):
     result = yield Next(owner, value)
     if result is EXHAUSTED:
-        raise Raised(exceptions.make("StopIteration"))
+        raise Raised(stop_iteration(owner))
     return result
 
 
-def _close(owner: Generator):
-    if owner.running:
-        raise ValueError("generator already executing")
-    owner.frame = None
+def stop_iteration(iterator) -> Instance:
+    """The StopIteration of an iterator that has ended, with what a generator returned."""
+    returned = iterator.returned if type(iterator) is Generator else None
+    if returned is None:
+        return exceptions.make("StopIteration")
+    iterator.returned = None
+    return exceptions.make("StopIteration", returned)
+
+
+def throw(m, owner: Generator, error, value=None, traceback=None):
+    if exceptions.is_exception_class(error):
+        error = yield Invoke(error, () if value is None else (value,))
+    if not exceptions.is_exception(error):
+        raise TypeError("exceptions must be classes or instances deriving from BaseException")
+    result = yield Throw(owner, error)
+    if result is EXHAUSTED:
+        raise Raised(stop_iteration(owner))
+    return result
+
+
+def close(m, owner: Generator):
+    if owner.frame is None and not owner.running:
+        return
+    try:
+        result = yield Throw(owner, exceptions.make("GeneratorExit"))
+    except Raised as error:
+        if error.value.cls.name not in ("GeneratorExit", "StopIteration"):
+            raise
+        return
+    if result is not EXHAUSTED:
+        raise RuntimeError("generator ignored GeneratorExit")
+
+
+attributes.methods(Generator, {"send": send, "throw": throw, "close": close, "__next__": next_})

@@ -197,7 +197,7 @@ class Compiler(Expressions, Patterns):
         self.expr(node.iter)
         unit.emit(control.get_iter)
         unit.place(again)
-        unit.emit(control.for_iter, done)
+        unit.emit(control.for_iter, (done, False))
         self.assign(node.target)
         self.loop_body(node.body, again, leave)
         unit.emit(control.jump, again)

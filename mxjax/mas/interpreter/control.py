@@ -91,7 +91,8 @@ def get_iter(m, frame, argument):
     return True
 
 
-def for_iter(m, frame, target):
+def for_iter(m, frame, argument):
+    """Puts the next value on the stack, or drops the iterator and jumps: (target, False)."""
     stack = frame.stack
     iterator = stack[-1]
     if type(iterator) is Generator:
@@ -102,7 +103,7 @@ def for_iter(m, frame, target):
         value = next(iterator, EXHAUSTED)
     if value is EXHAUSTED:
         stack.pop()
-        frame.ip = target
+        frame.ip = argument[0]
     else:
         stack.append(value)
 
@@ -110,6 +111,26 @@ def for_iter(m, frame, target):
 def yield_(m, frame, argument):
     m.emit(frame, frame.stack.pop())
     return True
+
+
+def yield_from(m, frame, argument):
+    """Sends what is on top to the iterator below it; when that ends, its result is left: (target, True)."""
+    stack = frame.stack
+    sent = stack.pop()
+    iterator = stack[-1]
+    if type(iterator) is Generator:
+        if m.advance(iterator, sent) is PENDING:
+            return True
+        value = EXHAUSTED
+    elif sent is not None:
+        raise AttributeError("the iterator of 'yield from' has no attribute 'send'")
+    else:
+        value = next(iterator, EXHAUSTED)
+    if value is EXHAUSTED:
+        stack[-1] = None
+        frame.ip = argument[0]
+    else:
+        stack.append(value)
 
 
 def await_(m, frame, argument):

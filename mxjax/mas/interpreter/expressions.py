@@ -6,6 +6,7 @@ import ast
 
 from mxjax.mas.interpreter import control, operators, ops
 from mxjax.mas.interpreter.code import Signature
+from mxjax.mas.interpreter.machine import DELEGATED
 from mxjax.mas.interpreter.unit import Label, Unit, check_name, refuse
 from mxjax.mas.interpreter.values import ELLIPSIS
 
@@ -356,7 +357,7 @@ class Expressions:
         unit.emit(control.get_iter)
         again, done = Label(), Label()
         unit.place(again)
-        unit.emit(control.for_iter, done)
+        unit.emit(control.for_iter, (done, False))
         self.assign(generator.target)
         for test in generator.ifs:
             self.branch(test, again, False)
@@ -374,17 +375,15 @@ class Expressions:
         self.unit.emit(control.yield_)
 
     def expr_YieldFrom(self, node):
-        unit = self.unit
+        unit, again, done = self.unit, Label(), Label()
         self.expr(node.value)
         unit.emit(control.get_iter)
-        again, done = Label(), Label()
+        unit.emit(ops.load_const, None)
         unit.place(again)
-        unit.emit(control.for_iter, done)
-        unit.emit(control.yield_)
-        unit.emit(ops.pop)
+        unit.emit(control.yield_from, (done, True))
+        unit.emit(control.yield_, DELEGATED)
         unit.emit(control.jump, again)
         unit.place(done)
-        unit.emit(ops.load_const, None)
 
     def expr_Await(self, node):
         self.expr(node.value)

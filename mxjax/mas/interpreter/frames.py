@@ -12,6 +12,7 @@ from typing import Any
 
 from mxjax.mas.limits import Meter
 
+MEMBER_BYTES = 1500  # what one member of a `Gather` takes
 _UNSAFE = re.compile(r"[^\w-]")
 
 
@@ -34,6 +35,16 @@ class Next:
     def __init__(self, iterator, value=None):
         self.iterator = iterator
         self.value = value
+
+
+class Throw:
+    """Raise a script exception inside a suspended generator; the next value that it yields comes back."""
+
+    __slots__ = ("error", "generator")
+
+    def __init__(self, generator, error):
+        self.generator = generator
+        self.error = error
 
 
 class Emit:
@@ -173,6 +184,7 @@ class Task:
         "limit",
         "line",
         "meter",
+        "order",
         "outcome",
         "place",
         "private",
@@ -182,6 +194,7 @@ class Task:
     def __init__(self, frame, group: Group | None, meter: Meter):
         self.frame = frame
         self.place = frame.place
+        self.order = frame.place.order
         self.group = group
         self.private = group is not None and group.private
         self.meter = meter
@@ -194,7 +207,7 @@ class Task:
 
     def __lt__(self, other: Task) -> bool:
         """Whether a sequential run would come to this task first."""
-        return self.place.order < other.place.order
+        return self.order < other.order
 
 
 class Group:

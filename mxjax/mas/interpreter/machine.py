@@ -27,6 +27,7 @@ from mxjax.mas.interpreter.frames import (
     Outcome,
     Place,
     Task,
+    Throw,
 )
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
@@ -48,6 +49,7 @@ from mxjax.mas.interpreter.values import (
 from mxjax.mas.limits import Limits, Meter
 
 EXCEPT, FINALLY, HANDLER = "except", "finally", "handler"
+DELEGATED = "delegated"  # marks the yield of a `yield from`
 
 
 class Machine:
@@ -290,11 +292,14 @@ class Machine:
         if frame.generator is None:
             self.deliver(value)
             return
+        frame.generator.returned = value
         frame.generator = None
         top = self.task.frame
         if type(top) is Frame:
             top.stack.pop()
-            top.ip = top.code.ops[top.ip - 1][1]
+            top.ip, delegated = top.code.ops[top.ip - 1][1]
+            if delegated:
+                top.stack.append(value)
         else:
             top.inbox = EXHAUSTED
 
@@ -321,6 +326,8 @@ class Machine:
                     value = self.call(request.fn, request.args, request.kwargs)
                 elif kind is Next:
                     value = self.advance(request.iterator, request.value)
+                elif kind is Throw:
+                    value = self.throw(request.generator, request.error)
                 elif kind is Emit:
                     self.emit(frame, request.value)
                     return
@@ -365,6 +372,24 @@ class Machine:
                 frame.stack.append(value)
             elif value is not None:
                 raise TypeError("can't send non-None value to a just-started generator")
+        return PENDING
+
+    def throw(self, generator: Generator, error: Instance):
+        """Raises `error` where a generator of the script is suspended; PENDING, or what it raises at once."""
+        frame = generator.frame
+        if generator.running:
+            raise ValueError("generator already executing")
+        if type(frame) is not Frame or not frame.ip:
+            generator.frame = None
+            raise Raised(error)
+        frame.back = self.task.frame
+        self.enter(frame)
+        generator.running = True
+        inner = frame.stack[-1] if frame.code.ops[frame.ip - 1][1] is DELEGATED else None
+        if type(inner) is Generator and inner.frame is not None:
+            frame.ip -= 1
+            return self.throw(inner, error)
+        self.unwind(error)
         return PENDING
 
     # Calls
@@ -436,7 +461,10 @@ class Machine:
             if self.complete(frame, Completion("raise", error)):
                 return
             self.leave(frame)
-            frame.generator = None
+            if frame.generator is not None:
+                frame.generator = None
+                if error.cls.name == "StopIteration":
+                    error = exceptions.make("RuntimeError", "generator raised StopIteration")
         task.outcome = Outcome(error=error)
 
     def complete(self, frame: Frame, completion: Completion) -> bool:

@@ -238,6 +238,8 @@ def _set(m, like, items: list) -> Set:
 
 def _counter(m, a: dict, b: dict, combine) -> CounterDict:
     m.need_entries(len(a) + len(b))
+    if not all(type(count) in NUMBERS for counts in (a, b) for count in counts.values()):
+        raise TypeError("a Counter must hold numbers to be combined with another")
     counts = {key: combine(a.get(key, 0), b.get(key, 0)) for key in (*a, *b)}
     return CounterDict((key, count) for key, count in counts.items() if count > 0)
 

@@ -219,13 +219,14 @@ class CounterDict(dict):
 class Generator:
     """A suspended computation that yields values: a script generator, or one of our own lazy iterators."""
 
-    __slots__ = ("awaitable", "frame", "name", "running")
+    __slots__ = ("awaitable", "frame", "name", "returned", "running")
 
     def __init__(self, frame, name: str, awaitable: bool = False):
         self.frame = frame
         self.name = name
         self.running = False
         self.awaitable = awaitable
+        self.returned = None
 
 
 class Slice:

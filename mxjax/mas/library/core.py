@@ -9,8 +9,11 @@ from typing import Any
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.attributes import PROPERTIES
+from mxjax.mas.interpreter.containers import append
 from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Outcome, Place
 from mxjax.mas.interpreter.modules.inert import LOGGER
+from mxjax.mas.interpreter.operators import hashable
+from mxjax.mas.interpreter.subscripts import grow
 from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Native, Raised, Wrapper, type_name
 from mxjax.mas.prompts import Prompts
 from mxjax.mas.records import AgentCall, ToolCall
@@ -79,6 +82,7 @@ def init_message(m, self, content=None, message_type=AGENT_RESPONSE, metadata=No
 
 
 def message_to_dict(m, self):
+    m.need_entries(len(self.fields))
     return {**self.fields, "message_type": kind_of(self.fields.get("message_type")).value}
 
 
@@ -150,13 +154,12 @@ def messages_of(context) -> list:
 
 
 def add_message(m, self, added):
-    messages = messages_of(self)
-    m.need_items(len(messages) + 1)
-    messages.append(added)
+    append(m, messages_of(self), added)
 
 
 def get_latest_message(m, self, message_type=None):
     for item in reversed(messages_of(self)):
+        m.charge(1)
         if is_message(item) and (message_type is None or item.fields.get("message_type") is kind_of(message_type)):
             return item
     return None
@@ -164,6 +167,7 @@ def get_latest_message(m, self, message_type=None):
 
 def get_messages_by_type(m, self, message_type):
     wanted = kind_of(message_type)
+    m.need_items(len(messages_of(self)))
     return [item for item in messages_of(self) if is_message(item) and item.fields.get("message_type") is wanted]
 
 
@@ -175,11 +179,12 @@ def _state(self) -> dict:
 
 
 def set_state(m, self, key, value):
-    m.need_items(len(_state(self)) + 1)
+    grow(m, _state(self), key)
     _state(self)[key] = value
 
 
 def get_state(m, self, key, default=None):
+    hashable(m, key)
     return _state(self).get(key, default)
 
 
@@ -199,6 +204,7 @@ def new_context(m, messages=(), state=None) -> Instance:
     """A new context with copies of what is given."""
     made = Instance(CONTEXT, {})
     m.need_items(len(messages))
+    m.need_entries(len(state or ()))
     init_context(m, made, list(messages), dict(state or {}))
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mxjax.mas.interpreter import exceptions
-from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.frames import MEMBER_BYTES, Invoke
 from mxjax.mas.interpreter.values import Instance, Native, Raised, type_name
 from mxjax.mas.library import texts, tools
 from mxjax.mas.library.agent import AGENT, max_turns
@@ -47,6 +47,7 @@ def _number(value, default: int) -> int:
 
 def calls_bound(m, node, depth: int = 0) -> int | None:
     """The most agent calls that `node` can make, if it is certain to run no code of the script; else None."""
+    m.charge(1)
     cls = node.cls if type(node) is Instance else None
     fields = node.fields if cls is not None else {}
     if depth > 8:
@@ -121,6 +122,7 @@ def init_ensemble(
 def process_ensemble(m, self, context):
     """Asks all members independently and combines their answers."""
     agents = _nodes(self.fields.get("agents"), "agents")
+    m.allocate(MEMBER_BYTES * len(agents))
     jobs = [(agent, copy_context(m, context)) for agent in agents]
     made = gather_result((yield gather_request(m, jobs, calls_bound)))
     answers: dict[int, str] = {}
@@ -263,9 +265,11 @@ def process_debate(m, self, context):
     """Rounds of answers that see the rounds before, then the judge."""
     prompts = m.host.prompts
     debaters = _nodes(self.fields.get("debaters"), "debaters")
+    m.allocate(MEMBER_BYTES * len(debaters))
     question = yield from _question(m, context)
     rounds: list[list[str]] = []
     for _ in range(max(1, _number(self.fields.get("num_rounds"), 2))):
+        m.charge(10)
         if rounds:
             history = "".join(
                 fill(prompts.debate_round, index=str(number), entries=_entries(m, debaters, answers))
@@ -324,6 +328,7 @@ def process_router(m, self, context):
         if exceptions.EXCEPTION not in error.value.cls.mro:
             raise
         route = default
+    m.charge(len(routes))
     known = [key for key in routes if type(key) is type(route) and key == route]
     route = known[0] if known else default
     if route not in routes:

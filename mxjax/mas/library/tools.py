@@ -29,7 +29,7 @@ def tools_of(registry) -> dict:
 def register(m, self, name, func=None, description="", parameters=None):
     if type(name) is not str:
         raise TypeError("the name of a tool must be a string")
-    m.need_items(len(tools_of(self)) + 1)
+    m.allocate(600)
     self.fields["tools"] = tools_of(self) or {}
     self.fields["tools"][name] = {
         "name": name,
@@ -44,10 +44,12 @@ def get_tool(m, self, name):
 
 
 def list_tools(m, self):
+    m.need_items(len(tools_of(self)))
     return list(tools_of(self))
 
 
 def get_tool_schemas(m, self):
+    m.allocate(1000 * len(tools_of(self)))
     return [
         {
             "type": "function",
@@ -107,6 +109,7 @@ def python_tool(m, registry) -> bool:
 def usable(m, registry) -> dict[str, dict]:
     """The tools that an agent can call by name: those of the host, and functions of the script."""
     registered = tools_of(registry)
+    m.charge(len(registered))
     return registered and {
         name: tool
         for name, tool in registered.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mxjax.mas.interpreter.builtins import truth
+from mxjax.mas.interpreter.containers import append
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.values import Instance, Native
 from mxjax.mas.library.core import (
@@ -33,8 +34,7 @@ def _list(self, field: str = "nodes") -> list:
 
 
 def add_node(m, self, node):
-    m.need_items(len(_list(self)) + 1)
-    _list(self).append(node)
+    append(m, _list(self), node)
     return self
 
 
@@ -63,6 +63,7 @@ def run(m, self, input_message="", initial_state=None):
 
 
 def execute_all(m, self, context):
+    m.need_items(len(_list(self)))
     for node in list(_list(self)):
         made = node_result((yield node_request(node, context)))
         if is_error(made):
@@ -80,12 +81,12 @@ WORKFLOW = native_class(
 
 
 def add_conditional_node(m, self, node, condition=None):
-    m.need_items(len(_list(self)) + 1)
-    _list(self).append((node, condition))
+    append(m, _list(self), (node, condition))
     return self
 
 
 def execute_conditional(m, self, context):
+    m.need_items(len(_list(self)))
     for item in list(_list(self)):
         node, condition = item if type(item) is tuple and len(item) == 2 else (item, None)
         if condition is not None and not (yield from truth(m, (yield Invoke(condition, (context,))))):
@@ -146,7 +147,7 @@ def _known(self, name):
 
 
 def add_graph_node(m, self, name, node):
-    m.need_items(len(self.fields["nodes"]) + 1)
+    m.allocate(140)
     if type(name) is not str:
         raise TypeError("the name of a node in a graph must be a string")
     self.fields["nodes"][name] = node
@@ -154,13 +155,13 @@ def add_graph_node(m, self, name, node):
 
 
 def add_edge(m, self, src, dst, condition=None):
-    m.need_items(len(self.fields["edges"]) + 1)
+    m.allocate(300)
     self.fields["edges"].setdefault(src, []).append((dst, condition))
     return self
 
 
 def add_conditional_edges(m, self, src, routing_func, mapping=None):
-    m.need_items(len(self.fields["routes"]) + 1)
+    m.allocate(200)
     self.fields["routes"][src] = (routing_func, mapping)
     return self
 

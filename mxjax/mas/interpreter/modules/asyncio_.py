@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter.attributes import methods
 from mxjax.mas.interpreter.exceptions import EXCEPTIONS
-from mxjax.mas.interpreter.frames import Gather, Invoke
+from mxjax.mas.interpreter.frames import MEMBER_BYTES, Gather, Invoke
 from mxjax.mas.interpreter.values import PENDING, Generator, Native, Raised
 
 
@@ -53,7 +53,7 @@ def awaited(m, value):
 def gather(m, *values, return_exceptions=False):
     place = m.task.frame.place
     m.need_items(len(values))
-    m.allocate(1500 * len(values))
+    m.allocate(MEMBER_BYTES * len(values))
     members = []
     for value in values:
         inner = place.child("gather")

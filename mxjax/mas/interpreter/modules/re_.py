@@ -133,7 +133,7 @@ def _all(m, compiled: Pattern, text: str):
     """The host's matches one by one, each accounted for with the rest of the text, which the next may scan in vain."""
     weight = 1 + (compiled.host.programsize >> 6)
     for count, found in enumerate(compiled.host.finditer(_text(m, compiled, text))):
-        m.charge(4 + ((len(text) - found.end()) * weight >> 12))
+        m.charge(4 + ((len(text) - found.end()) * weight >> 10))
         m.allocate(100 * (1 + compiled.host.groups))
         if count >= m.limits.items:
             raise LimitExceeded("items")
@@ -254,15 +254,26 @@ PROPERTIES[Pattern] = {
 
 def _group(m, owner, *keys):
     keys = keys or (0,)
+    m.charge(len(keys))
     return owner.host.group(*keys)
+
+
+def _groups(m, owner, default=None):
+    m.need_items(4 * owner.pattern.host.groups)
+    return tuple(owner.host.groups(default))
+
+
+def _group_dict(m, owner, default=None):
+    m.need_entries(4 * owner.pattern.host.groups)
+    return dict(owner.host.groupdict(default))
 
 
 methods(
     Match,
     {
         "group": _group,
-        "groups": lambda m, owner, default=None: tuple(owner.host.groups(default)),
-        "groupdict": lambda m, owner, default=None: dict(owner.host.groupdict(default)),
+        "groups": _groups,
+        "groupdict": _group_dict,
         "start": lambda m, owner, key=0: owner.host.start(key),
         "end": lambda m, owner, key=0: owner.host.end(key),
         "span": lambda m, owner, key=0: tuple(owner.host.span(key)),
