@@ -12,6 +12,7 @@ from mxjax.mas.limits import Limits
 from mxjax.mas.parse import parse_design
 from mxjax.mas.prompts import Prompts, designer_messages, load_prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
+from mxjax.mas.replay import record, replay
 from mxjax.mas.runs import ScriptRun, run, start
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "load_prompts",
     "parse_design",
     "pattern",
+    "record",
+    "replay",
     "run",
     "start",
     "trace",

@@ -13,6 +13,7 @@ import hashlib
 import warnings as host_warnings
 from typing import Any
 
+from mxjax.mas import advice
 from mxjax.mas.errors import DesignError
 from mxjax.mas.interpreter import lexer
 from mxjax.mas.interpreter.code import Code
@@ -25,6 +26,7 @@ ALL_MODULES = {**MODULES, **LIBRARY}
 _VERSION = (3, 11)  # what every host can parse; the f-strings of 3.12 are ours (see the lexer)
 _CACHE: collections.OrderedDict[Any, CheckedDesign] = collections.OrderedDict()
 _CACHE_SIZE = 1024
+_CACHE_CHARS = 2_000_000  # of source; the trees of a script take some hundred times as much
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ def check(source: str, limits: Limits | None = None) -> CheckedDesign:
     except (RecursionError, MemoryError):
         raise DesignError(1, 1, "too_large", "the script is nested too deeply") from None
     _CACHE[key] = made
-    if len(_CACHE) > _CACHE_SIZE:
+    while len(_CACHE) > 1 and (len(_CACHE) > _CACHE_SIZE or sum(len(d.source) for d in _CACHE.values()) > _CACHE_CHARS):
         _CACHE.popitem(last=False)
     return made
 
@@ -74,7 +76,13 @@ def _check(source: str, limits: Limits) -> CheckedDesign:
     except DesignError as error:
         column = lexed.column(error.line, error.column - 1) + 1
         raise DesignError(error.line, column, error.kind, error.reason) from None
-    return CheckedDesign(source, _warnings(tree), code, tree, limits)
+    found = advice.findings(tree, limits)
+    for finding in found:
+        if finding.certain:
+            column = lexed.column(finding.line, finding.column - 1) + 1
+            raise DesignError(finding.line, column, finding.kind, finding.reason)
+    warnings = [f"line {finding.line}: {finding.reason}" for finding in found]
+    return CheckedDesign(source, (*_warnings(tree), *warnings), code, tree, limits)
 
 
 def _parse(text: str, lexed: lexer.Lexed, mode: str):

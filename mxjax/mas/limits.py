@@ -20,7 +20,10 @@ class Limits:
       nesting: depth of nested containers that are compared, hashed, printed or serialised.
       agent_calls: calls to the model.
       tool_calls: calls to host tools.
-      prompt_chars: characters of all prompts together.
+      prompt_chars: characters of all prompts, and of all arguments of tools, together.
+      reply_tokens: tokens of all replies together, as the engine counts them; no call is given out once it is reached.
+      agent_turns: turns of one agent's conversation, whatever its `max_turns` says; the last one demands the answer.
+      agent_tokens: tokens of one agent's replies in a conversation, after which its next turn is the last one.
       reply_chars: characters kept of one reply; the rest is cut.
       printed_chars: characters of the script's own output.
       string_chars: length of one string.
@@ -37,6 +40,9 @@ class Limits:
     agent_calls: int = 64
     tool_calls: int = 64
     prompt_chars: int = 4_000_000
+    reply_tokens: int = 1_000_000
+    agent_turns: int = 32
+    agent_tokens: int = 100_000
     reply_chars: int = 200_000
     printed_chars: int = 200_000
     string_chars: int = 1_000_000
@@ -55,9 +61,13 @@ class Limits:
 
 
 class Meter:
-    """What has been used so far. Members of a group that run on their own each hold one (see `tasks`)."""
+    """What has been used so far. Members of a group that run on their own each hold one (see `frames.Gather`).
 
-    __slots__ = ("agent_calls", "allocated", "fuel", "prompt_chars", "tool_calls")
+    `reserved` are the agent calls that such groups may still make; their meters are added when they have ended.
+    """
+
+    COUNTS = ("fuel", "allocated", "agent_calls", "tool_calls", "prompt_chars", "reply_tokens")
+    __slots__ = (*COUNTS, "reserved")
 
     def __init__(self):
         self.fuel = 0
@@ -65,15 +75,17 @@ class Meter:
         self.agent_calls = 0
         self.tool_calls = 0
         self.prompt_chars = 0
+        self.reply_tokens = 0
+        self.reserved = 0
 
     def copy(self) -> Meter:
         """The same counts in a new meter."""
         other = Meter()
-        for name in self.__slots__:
+        for name in self.COUNTS:
             setattr(other, name, getattr(self, name))
         return other
 
     def add_since(self, start: Meter, end: Meter):
         """Adds what was used between two readings of another meter."""
-        for name in self.__slots__:
+        for name in self.COUNTS:
             setattr(self, name, getattr(self, name) + getattr(end, name) - getattr(start, name))

@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
+def well_formed(text: str) -> str:
+    """The text with the halves of surrogate pairs put together, and those that stand alone replaced."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class AgentCall:
     """A call to the model that a script waits for.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
 from mxjax.mas.errors import LimitExceeded
@@ -17,25 +17,39 @@ from mxjax.mas.interpreter.builtins import BUILTINS
 from mxjax.mas.interpreter.frames import Ask
 from mxjax.mas.interpreter.machine import Machine
 from mxjax.mas.library import texts
+from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.core import Host
 from mxjax.mas.limits import Limits
 from mxjax.mas.prompts import NAMED, Prompts
-from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
+from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall, well_formed
 from mxjax.mas.toolbox import Toolbox
+
+NAMES = {**BUILTINS, **BUDGET}  # what a script can use without importing it
+INTERNAL = "internal error of the interpreter"
 
 
 class ScriptRun:
     """One execution of a design. It waits for `pending` calls until there is a `result`."""
 
-    __slots__ = ("_answers", "_machine", "checked", "limits", "question", "result")
+    __slots__ = ("_answers", "_machine", "checked", "question", "result", "seed")
 
-    def __init__(self, checked: CheckedDesign, question: str, machine: Machine, limits: Limits):
+    def __init__(self, checked: CheckedDesign, question: str, machine: Machine, seed: int):
         self.checked = checked
         self.question = question
-        self.limits = limits
+        self.seed = seed
         self.result: Result | None = None
         self._machine = machine
         self._answers: list[tuple[Ask, Reply]] = []
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of this execution."""
+        return self._machine.limits
+
+    @property
+    def host(self) -> Host:
+        """Prompts, task type, tools and examples of this execution."""
+        return self._machine.host
 
     @property
     def pending(self) -> tuple[AgentCall | ToolCall, ...]:
@@ -45,7 +59,7 @@ class ScriptRun:
     @property
     def printed(self) -> str:
         """What the script printed so far."""
-        return "".join(self._machine.printed)
+        return well_formed("".join(self._machine.printed))
 
     @property
     def answered(self) -> tuple[tuple[AgentCall | ToolCall, Reply], ...]:
@@ -77,8 +91,10 @@ class ScriptRun:
             reply = Reply(reply)
         if not isinstance(reply, Reply) or not isinstance(reply.text, str):
             raise TypeError(f"the reply to {call_id!r} must be a str or a Reply with a str as text, not {reply!r:.80}")
-        if len(reply.text) > self.limits.reply_chars:
-            reply = dataclasses.replace(reply, text=reply.text[: self.limits.reply_chars])
+        text = well_formed(reply.text[: self.limits.reply_chars])
+        tokens = reply.tokens if type(reply.tokens) is int and reply.tokens > 0 else 0
+        if text != reply.text or tokens != reply.tokens:
+            reply = dataclasses.replace(reply, text=text, tokens=tokens)
         return reply
 
     def _settle(self):
@@ -88,6 +104,9 @@ class ScriptRun:
             machine.settle()
         except LimitExceeded as error:
             self._end("limit", reason=error.name)
+            return
+        except Exception as error:  # a fault of the interpreter is the end of one script, never of the training
+            self._end("error", reason=f"{INTERNAL}: {type(error).__name__}: {str(error)[:200]}")
             return
         outcome = machine.root.outcome
         if outcome is None:
@@ -109,8 +128,8 @@ class ScriptRun:
         meter = machine.root.meter
         self.result = Result(
             status=status,
-            content=content,
-            reason=reason,
+            content=well_formed(content),
+            reason=well_formed(reason),
             calls=meter.agent_calls,
             fuel=meter.fuel,
             origin_call=origin[0] if origin else None,
@@ -141,14 +160,19 @@ def start(
     seed: int = 0,
     prompts: Prompts | None = None,
     limits: Limits | None = None,
+    examples: Sequence[str] = (),
 ) -> ScriptRun:
-    """Starts an execution and runs it up to its first calls. `seed` seeds the script's `random`."""
+    """Starts an execution and runs it up to its first calls.
+
+    `seed` seeds the script's `random`. `examples` are inputs of public examples of a code question: with a host tool
+    `run_program(code, stdin)`, programs that an ensemble disagrees on are compared by what they print for them.
+    """
     limits = limits or checked.limits
-    machine = Machine(checked.code, limits, BUILTINS, ALL_MODULES, {"__name__": "__main__", "question": question})
-    machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}))
+    machine = Machine(checked.code, limits, NAMES, ALL_MODULES, {"__name__": "__main__", "question": question})
+    machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}), examples=tuple(examples))
     digest = hashlib.sha256(f"{seed}\n{question}\n{checked.source}".encode("utf-8", "surrogatepass")).digest()
     machine.seed = int.from_bytes(digest[:8], "big")
-    made = ScriptRun(checked, question, machine, limits)
+    made = ScriptRun(checked, question, machine, seed)
     made._settle()
     return made
 
@@ -162,13 +186,14 @@ def run(
     limits: Limits | None = None,
     seed: int = 0,
     prompts: Prompts | None = None,
+    examples: Sequence[str] = (),
 ) -> Result:
     """Runs a script to its end: `chat(messages)` answers each agent call, `tools` each tool call.
 
     An exception in `chat` or in a tool becomes the error of that call. Raises DesignError for a source that is no
     design.
     """
-    made = start(check(source, limits), question, task_type, tools, seed, prompts, limits)
+    made = start(check(source, limits), question, task_type, tools, seed, prompts, limits, examples)
     toolbox = Toolbox(tools or {})
     try:
         while made.result is None:

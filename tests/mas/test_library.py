@@ -287,8 +287,8 @@ def test_code_is_compared_without_comments_and_blank_lines():
     ["[], 'majority_vote'", "[AgentNode('A', 'x')], 'nope'", "[AgentNode('A', 'x')], 'consensus'", "[1], 'consensus'"],
 )
 def test_wrong_ensembles_are_errors_of_the_script(bad):
-    run, _ = drive(HEAD + f"EnsembleNode('E', {bad})", lambda call: "r")
-    assert run.result.status == "error" and run.result.reason.startswith("line 2: ")
+    run, _ = drive(HEAD + f"def make():\n    EnsembleNode('E', {bad})\nmake()", lambda call: "r")
+    assert run.result.status == "error" and run.result.reason.startswith("line 3: ")
 
 
 # Reflection
@@ -635,3 +635,92 @@ def test_compaction():
 )  # fmt: skip
 def test_normalised_answers(a, b, same):
     assert (texts.normalise(a) == texts.normalise(b)) is same
+
+
+PROGRAMS = {"a": "print(1 + 1)", "b": "print( 2 )  # two", "c": "print(3)", "d": "crash()", "e": "crash(1)"}
+OUTPUTS = {"print(1 + 1)": "2\n", "print( 2 )  # two": "2  \n\n", "print(3)": "3"}
+
+
+def vote_on_programs(names, **options):
+    agents = ", ".join(f"AgentNode('{name}', 'x')" for name in names)
+    source = HEAD + f"Workflow().add_node(EnsembleNode('E', [{agents}], 'majority_vote')).run(question)"
+
+    def answer(call):
+        if isinstance(call, mas.ToolCall):
+            output = OUTPUTS.get(call.arguments["code"])
+            return mas.Reply("", error="NameError") if output is None else call.arguments["stdin"] + output
+        return f"<solution>{PROGRAMS[call.node]}</solution>"
+
+    tools = {"run_program": mas.Tool()}
+    return drive(source, answer, task_type="code", **{"tools": tools, "examples": ("x", "y"), **options})
+
+
+def test_programs_vote_by_what_they_print_for_the_public_examples():
+    run, batches = vote_on_programs("cabde")
+    assert "print(1 + 1)" in run.result.content
+    ran = [call for batch in batches for call in batch if isinstance(call, mas.ToolCall)]
+    assert len(ran) == 8 and {call.arguments["stdin"] for call in ran} == {"x", "y"}
+    assert len(batches[1]) == 5, "the programs run side by side"
+
+
+@pytest.mark.parametrize("options", [{"examples": ()}, {"tools": {}}, {"limits": mas.Limits(tool_calls=3)}])
+def test_programs_vote_by_their_text_where_they_cannot_be_run(options):
+    run, batches = vote_on_programs("cab", **options)
+    assert "print(3)" in run.result.content and len(batches) == 1
+
+
+def test_programs_that_say_the_same_are_not_run():
+    run, batches = vote_on_programs("aaa")
+    assert "print(1 + 1)" in run.result.content and len(batches) == 1
+
+
+def test_a_script_sees_what_it_may_still_spend():
+    source = HEAD + (
+        "a = AgentNode('A', 'x')\nprint(calls_left(), tokens_left())\na(Context())\n"
+        "print(calls_left(), tokens_left())\n"
+        "import workflow\nprint(workflow.calls_left())"
+    )
+    run, _ = drive(source, lambda call: mas.Reply("r", tokens=30), limits=mas.Limits(agent_calls=5, reply_tokens=100))
+    assert run.printed == "5 100\n4 70\n4\n"
+
+
+def test_no_call_is_given_out_once_the_tokens_are_spent():
+    source = HEAD + "a = AgentNode('A', 'x')\nwhile True: a(Context())"
+    run, batches = drive(source, lambda call: mas.Reply("r", tokens=30), limits=mas.Limits(reply_tokens=60))
+    assert (run.result.status, run.result.reason, run.result.calls, len(batches)) == ("limit", "reply_tokens", 2, 2)
+
+
+@pytest.mark.parametrize(("limits", "turns"), [({}, 6), ({"agent_turns": 3}, 4), ({"agent_tokens": 40}, 3)])
+def test_one_agent_is_limited_in_turns_and_tokens(limits, turns):
+    source = HEAD + (
+        "t = ToolRegistry()\nt.register('python_execute')\n"
+        "Workflow().add_node(AgentNode('A', 'x', tool_registry=t, max_turns=5)).run(question)"
+    )
+
+    def answer(call):
+        return "out" if isinstance(call, mas.ToolCall) else mas.Reply("```python\n1\n```", tokens=20)
+
+    run, _ = drive(source, answer, tools={"python_execute": mas.Tool()}, limits=mas.Limits(**limits))
+    assert run.result.calls == turns and run.result.status == "ok"
+
+
+def test_a_tool_gets_plain_data_that_the_script_cannot_change_afterwards():
+    source = HEAD + (
+        "t = ToolRegistry()\nt.register('search')\nx = [1, 'a\\ud800', {'k': None}]\n"
+        "try:\n    t.call_tool('search', {'q': t})\nexcept TypeError as e:\n    print(e)\n"
+        "t.call_tool('search', {'q': x})\nx.append(2)"
+    )
+    run, _ = drive(source, lambda call: "found", tools={"search": mas.Tool()})
+    ((call, _),) = run.answered
+    assert call.arguments == {"q": [1, "a\ufffd", {"k": None}]}
+    assert "not a ToolRegistry" in run.printed
+
+
+def test_what_leaves_a_script_is_well_formed_text():
+    source = (
+        HEAD + "a = AgentNode('A' + chr(0xd800), chr(0xdc00))\nprint(chr(0xdfff))\n"
+        "Workflow().add_node(a).run('q' + chr(0xd800))"
+    )
+    run, batches = drive(source, lambda call: "\ud83d\ude00 \ud800")
+    texts = [run.result.content, run.printed, batches[0][0].node, *(item["content"] for item in batches[0][0].messages)]
+    assert all(text.encode("utf-8") for text in texts) and run.result.content == "\U0001f600 \ufffd"

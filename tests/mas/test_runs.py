@@ -219,7 +219,7 @@ def test_infinite_turns_fall_back_to_rounds_and_meet_the_limit():
     run, _ = drive(
         source, lambda call: "```python\n1\n```", tools=TOOLS, limits=mas.Limits(agent_calls=9, tool_calls=99)
     )
-    assert (run.result.status, run.result.reason, run.result.calls) == ("limit", "agent_calls", 10)
+    assert (run.result.status, run.result.reason, run.result.calls) == ("limit", "agent_calls", 9)
 
 
 def test_trace_tells_what_happened(tree):

@@ -412,6 +412,7 @@ def match_mapping(m, frame, argument):
         return
     if rest:
         m.need_entries(len(value))
+        operators.hash_again(m, value)
     keys = dict.fromkeys(keys)
     left = ({key: item for key, item in value.items() if key not in keys},) if rest else ()
     stack.append((*(value[key] for key in keys), *left))

@@ -58,6 +58,7 @@ EXCEPTION = EXCEPTIONS["Exception"]
 for _alias in ("IOError", "EnvironmentError"):
     EXCEPTIONS[_alias] = EXCEPTIONS["OSError"]
 
+MESSAGE_CHARS = 2000  # that are kept of a message of ours
 HOST_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -85,9 +86,9 @@ def convert(error: BaseException) -> Instance:
     for host in type(error).__mro__:
         cls = EXCEPTIONS.get(host.__name__)
         if cls is not None:
-            args = error.args if isinstance(error, KeyError | StopIteration) else (str(error),)
+            args = error.args if isinstance(error, KeyError | StopIteration) else (str(error)[:MESSAGE_CHARS],)
             return Instance(cls, {"args": args if args != ("",) else ()})
-    return make("RuntimeError", str(error))
+    return make("RuntimeError", str(error)[:MESSAGE_CHARS])
 
 
 def is_exception(value) -> bool:

@@ -77,14 +77,16 @@ class Gather:
     """Run several generators concurrently; a list of `Outcome` comes back, in the same order.
 
     `private` members run no script code and share nothing: each goes on as soon as its own reply is in. Others go on in
-    rounds, in a fixed order, once every reply that the script waits for has arrived.
+    rounds, in a fixed order, once every reply that the script waits for has arrived. `reserved` is the most agent calls
+    that private members make.
     """
 
-    __slots__ = ("members", "private")
+    __slots__ = ("members", "private", "reserved")
 
-    def __init__(self, members: list[tuple[Any, Place]], private: bool):
+    def __init__(self, members: list[tuple[Any, Place]], private: bool, reserved: int = 0):
         self.members = members
         self.private = private
+        self.reserved = reserved
 
 
 class Outcome:
@@ -213,11 +215,11 @@ class Task:
 class Group:
     """Members of one `Gather`, and the task that waits for them."""
 
-    __slots__ = ("left", "parent", "private", "start", "tasks")
+    __slots__ = ("left", "parent", "private", "reserved", "start", "tasks")
 
     def __init__(self, parent: Task, private: bool):
         self.parent = parent
         self.private = private
         self.tasks: list[Task] = []
-        self.left = 0
+        self.left = self.reserved = 0
         self.start: Meter | None = None

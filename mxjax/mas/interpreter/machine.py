@@ -200,6 +200,8 @@ class Machine:
             return
         group = Group(task, request.private)
         group.start = task.meter.copy()
+        group.reserved = request.reserved
+        task.meter.reserved += request.reserved
         group.left = len(request.members)
         for gen, place in request.members:
             meter = task.meter.copy() if request.private else task.meter
@@ -241,6 +243,7 @@ class Machine:
         fixed order, whatever the order in which replies arrived.
         """
         group, task.closing = task.closing, None
+        task.meter.reserved -= group.reserved
         limit = None
         for member in group.tasks:
             task.meter.add_since(group.start, member.meter)
@@ -252,7 +255,7 @@ class Machine:
     def exceeded(self, meter: Meter) -> str | None:
         """The first limit that the sum of what a group used goes over."""
         limits = self.limits
-        for name in ("fuel", "agent_calls", "tool_calls", "prompt_chars"):
+        for name in ("fuel", "agent_calls", "tool_calls", "prompt_chars", "reply_tokens"):
             if getattr(meter, name) > getattr(limits, name):
                 return name
         return None

@@ -238,6 +238,8 @@ def _set(m, like, items: list) -> Set:
 
 def _counter(m, a: dict, b: dict, combine) -> CounterDict:
     m.need_entries(len(a) + len(b))
+    hash_again(m, a)
+    hash_again(m, b)
     if not all(type(count) in NUMBERS for counts in (a, b) for count in counts.values()):
         raise TypeError("a Counter must hold numbers to be combined with another")
     counts = {key: combine(a.get(key, 0), b.get(key, 0)) for key in (*a, *b)}
@@ -294,6 +296,7 @@ def negative(m, a):
         return _checked(m, -a)
     if type(a) is CounterDict:
         m.need_entries(len(a))
+        hash_again(m, a)
         return CounterDict((key, -count) for key, count in a.items() if count < 0)
     return _unary("-", "__neg__", a)
 
@@ -303,6 +306,7 @@ def positive(m, a):
         return +a
     if type(a) is CounterDict:
         m.need_entries(len(a))
+        hash_again(m, a)
         return CounterDict((key, count) for key, count in a.items() if count > 0)
     return _unary("+", "__pos__", a)
 
@@ -514,6 +518,13 @@ def hashable(m, key):
                 stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
             elif kind in _UNHASHABLE or kind is Set or (kind is Instance and not _has_identity(value)):
                 raise TypeError(f"unhashable type: '{type_name(value)}'")
+
+
+def hash_again(m, mapping):
+    """Accounts for hashing keys that are in a dict already."""
+    for key in mapping:
+        if type(key) is tuple or type(key) is Set:
+            hashable(m, key)
 
 
 def _has_identity(value: Instance) -> bool:

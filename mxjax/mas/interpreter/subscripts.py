@@ -43,6 +43,7 @@ def get_item(m, owner, key):
     if kind is BuiltinType:
         return owner
     if kind is Class and "__members__" in owner.members:
+        hashable(m, key)
         return owner.members["__members__"][key]
     if kind is Class or getattr(owner, "subscriptable", False):
         return owner

@@ -99,6 +99,8 @@ def to_repr(m, value, depth: int = 0, inside: tuple = ()):
             args = yield from to_repr(m, exceptions.args_of(value), depth + 1, inside)
             return value.cls.name + (args[:-2] + ")" if args.endswith(",)") else args)
         return f"<{value.cls.name} object>"
+    if kind is Slice:
+        return "slice" + (yield from to_repr(m, value.parts, depth + 1, inside))
     if kind in (list, tuple, dict, DefaultDict, CounterDict, Set, View, deque):
         return (yield from _container(m, value, kind, depth, inside))
     return _opaque(value, kind)
@@ -126,12 +128,10 @@ def _opaque(value, kind) -> str:
         return f"<class '{value.name}'>" if value.name in exceptions.EXCEPTIONS else f"<class '__main__.{value.name}'>"
     if kind is Module:
         return f"<module '{value.name}'>"
-    if kind is Slice:
-        return "slice({}, {}, {})".format(*value.parts)
     if value is ELLIPSIS:
         return "Ellipsis"
     shown = getattr(value, "shown", None)
-    return shown() if shown else f"<{type_name(value)} object>"
+    return shown()[:300] if shown else f"<{type_name(value)} object>"
 
 
 def _container(m, value, kind, depth: int, inside: tuple):
@@ -197,8 +197,9 @@ def int_text(m, value: int) -> str:
 
 def format_spec(m, value, spec: str) -> str:
     """`format(value, spec)` for a plain number or string."""
-    match = _SPEC.fullmatch(spec)
+    match = _SPEC.fullmatch(spec) if len(spec) < 100 else None
     if match is None:
+        spec = spec[:100]
         raise ValueError(f"Invalid format specifier '{spec}' for object of type '{type_name(value)}'")
     for name in ("width", "precision"):
         digits = match[name]

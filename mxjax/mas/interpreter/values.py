@@ -292,6 +292,13 @@ _NAMES = {
 }
 
 
+def brief(value) -> str:
+    """A value in a message of ours: short text as it is, anything else by its type, so that nothing of it is run."""
+    if type(value) is str or (type(value) is int and value.bit_length() < 999):
+        return str(value)[:200]
+    return f"a {type_name(value)}"
+
+
 def type_name(value) -> str:
     """The name of the type of `value`, as the script sees it."""
     kind = type(value)

@@ -36,10 +36,10 @@ def init_agent(
     self.fields["max_turns"] = max_turns
 
 
-def max_turns(node: Instance) -> int:
+def max_turns(m, node: Instance) -> int:
     """How often an agent may use its tools."""
     turns = node.fields.get("max_turns")
-    return max(1, turns) if type(turns) is int else 1
+    return max(1, min(turns, m.limits.agent_turns)) if type(turns) is int else 1
 
 
 def _sampling(node: Instance) -> dict:
@@ -57,8 +57,9 @@ def process_agent(m, self, context):
     messages = yield from first_messages(m, self, context, usable, has_python)
     sampling = _sampling(self)
     name = node_name(self)
-    turns = max_turns(self)
+    turns = max_turns(m, self)
     parent = None
+    tokens = 0
     for turn in range(1, turns + 2):
         request = agent_request(m, name, messages, turn, sampling, parent)
         parent = request.call.id
@@ -66,6 +67,10 @@ def process_agent(m, self, context):
         m.allocate(len(reply.text))
         if reply.error:
             return error_message(m, reply.error)
+        m.meter.reply_tokens += reply.tokens
+        tokens += reply.tokens
+        if tokens >= m.limits.agent_tokens:
+            turns = min(turns, turn)
         answer = None
         if usable and turn <= turns:
             answer = yield from tool_answer(m, usable, has_python, reply.text, turn)

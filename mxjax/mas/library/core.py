@@ -16,7 +16,7 @@ from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.subscripts import grow
 from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Native, Raised, Wrapper, type_name
 from mxjax.mas.prompts import Prompts
-from mxjax.mas.records import AgentCall, ToolCall
+from mxjax.mas.records import AgentCall, ToolCall, well_formed
 
 
 @dataclasses.dataclass(slots=True)
@@ -29,6 +29,7 @@ class Host:
     returned: str | None = None
     failed: str = ""
     runs: int = 0
+    examples: tuple[str, ...] = ()
 
 
 class MessageKind:
@@ -304,10 +305,13 @@ def gather_request(m, jobs: list[tuple[Instance, Instance]], bound) -> Gather:
     """
     place = m.task.frame.place
     bounds = [bound(m, node) for node, _ in jobs]
-    left = m.limits.agent_calls - m.meter.agent_calls
-    private = None not in bounds and sum(bounds) <= left
+    left = m.limits.agent_calls - m.meter.agent_calls - m.meter.reserved
+    fits = None not in bounds and sum(bounds) <= left
+    private = m.task.private or fits
     places = [place.child(node_name(node)) for node, _ in jobs]
-    return Gather([(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)], private)
+    return Gather(
+        [(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)], private, sum(bounds) if fits else 0
+    )
 
 
 def gather_result(outcomes: list[Outcome]) -> list[Instance]:
@@ -323,26 +327,51 @@ def gather_result(outcomes: list[Outcome]) -> list[Instance]:
 
 def agent_request(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None) -> Ask:
     """The request for the model's reply to a conversation, accounted for; yielding it gives the `Reply`."""
-    place = m.task.frame.place
-    meter = m.meter
-    meter.agent_calls += 1
-    for item in messages:
-        meter.prompt_chars += len(item["content"])
-    if meter.agent_calls > m.limits.agent_calls:
+    place, meter, limits = m.task.frame.place, m.meter, m.limits
+    messages = [{"role": item["role"], "content": well_formed(item["content"])} for item in messages]
+    chars = meter.prompt_chars + sum(len(item["content"]) for item in messages)
+    m.charge(10 + (chars >> 12))
+    if meter.agent_calls >= limits.agent_calls:
         raise LimitExceeded("agent_calls")
-    if meter.prompt_chars > m.limits.prompt_chars:
+    if meter.reply_tokens >= limits.reply_tokens:
+        raise LimitExceeded("reply_tokens")
+    if chars > limits.prompt_chars:
         raise LimitExceeded("prompt_chars")
-    m.charge(10 + (meter.prompt_chars >> 12))
-    call = AgentCall(f"{place.path}#{turn}", node, messages, sampling, parent)
+    meter.agent_calls += 1
+    meter.prompt_chars = chars
+    call = AgentCall(f"{place.path}#{turn}", well_formed(node[:200]), messages, sampling, parent)
     return Ask(call, place, turn)
+
+
+def plain(m, value, depth: int = 0):
+    """A copy of a script's value as plain JSON data, for the host; TypeError for anything else."""
+    kind = type(value)
+    if kind is str:
+        m.meter.prompt_chars += len(value)
+        if m.meter.prompt_chars > m.limits.prompt_chars:
+            raise LimitExceeded("prompt_chars")
+        return well_formed(value)
+    m.charge(1)
+    if value is None or kind in (bool, int, float):
+        return value
+    if depth >= m.limits.nesting:
+        raise LimitExceeded("nesting")
+    if kind is list or kind is tuple:
+        m.need_items(len(value))
+        return [plain(m, item, depth + 1) for item in value]
+    if isinstance(value, dict) and all(type(key) is str for key in value):
+        m.need_entries(len(value))
+        return {plain(m, key): plain(m, item, depth + 1) for key, item in value.items()}
+    raise TypeError(f"a tool takes text, numbers, lists and dicts with text as keys, not a {type_name(value)}")
 
 
 def tool_request(m, name: str, arguments: dict, turn: int) -> Ask:
     """The request for the output of a host tool; yielding it gives the `Reply`."""
-    place = m.task.frame.place
-    m.meter.tool_calls += 1
-    if m.meter.tool_calls > m.limits.tool_calls:
+    place, meter = m.task.frame.place, m.meter
+    if meter.tool_calls >= m.limits.tool_calls:
         raise LimitExceeded("tool_calls")
     m.charge(10)
+    arguments = {name: plain(m, value) for name, value in arguments.items()}
+    meter.tool_calls += 1
     call = ToolCall(f"{place.path}#{turn}.tool", name, arguments, place.path)
     return Ask(call, place, turn)

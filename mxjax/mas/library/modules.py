@@ -5,6 +5,7 @@ from __future__ import annotations
 from mxjax.mas.interpreter.values import Module, Native
 from mxjax.mas.library import nodes, tools, workflows
 from mxjax.mas.library.agent import AGENT
+from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.core import CONTEXT, MESSAGE, MESSAGE_TYPE, WORKFLOW_NODE
 
 _CLASSES = (
@@ -17,6 +18,7 @@ NAMES = {
     "create_simple_chain": workflows.CREATE_SIMPLE_CHAIN,
     "create_keyword_router": Native("create_keyword_router", nodes.create_keyword_router),
     tools.PYTHON: tools.PYTHON_EXECUTE,
+    **BUDGET,
 }
 _PARTS = ("core", "nodes", "workflow", "graph")
 WORKFLOW_MODULE = Module("workflow", dict(NAMES))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mxjax.mas.interpreter import exceptions
-from mxjax.mas.interpreter.frames import MEMBER_BYTES, Invoke
-from mxjax.mas.interpreter.values import Instance, Native, Raised, type_name
+from mxjax.mas.interpreter.frames import MEMBER_BYTES, Gather, Invoke
+from mxjax.mas.interpreter.values import SCALARS, Instance, Native, Raised, brief, type_name
 from mxjax.mas.library import texts, tools
 from mxjax.mas.library.agent import AGENT, max_turns
 from mxjax.mas.library.core import (
@@ -29,6 +29,8 @@ from mxjax.mas.library.core import (
     question_message,
 )
 from mxjax.mas.prompts import fill
+
+VOTE_EXAMPLES = 3  # public examples that programs are compared on
 
 
 def _nodes(value, what: str) -> list[Instance]:
@@ -56,7 +58,7 @@ def calls_bound(m, node, depth: int = 0) -> int | None:
         usable = tools.usable(m, fields.get("tool_registry"))
         if any(tools.is_script_tool(m, name, tool) for name, tool in usable.items()):
             return None
-        return max_turns(node) + 1 if usable else 1
+        return max_turns(m, node) + 1 if usable else 1
     if cls is ENSEMBLE:
         judge = fields.get("consensus_agent")
         return _sum(m, [*_maybe(fields.get("agents")), *([] if judge is None else [judge])], depth)
@@ -111,7 +113,7 @@ def init_ensemble(
     init_node(m, self, name, **config)
     members = _nodes(agents, "agents")
     if strategy not in ("majority_vote", "weighted_vote", "consensus"):
-        raise ValueError(f"Unknown ensemble strategy: {strategy}")
+        raise ValueError(f"Unknown ensemble strategy: {brief(strategy)}")
     if strategy == "consensus" and consensus_agent is None:
         raise ValueError("the strategy 'consensus' needs a consensus_agent")
     if weights is not None and (type(weights) not in (list, tuple) or len(weights) != len(members)):
@@ -139,7 +141,9 @@ def process_ensemble(m, self, context):
 
 def _combine(m, self, strategy, agents: list, answers: dict[int, str], context):
     weights = self.fields.get("weights") if strategy == "weighted_vote" else None
-    winner, unanimous = _vote(answers, weights, m.host.task_type)
+    keys = {index: texts.vote_key(text, m.host.task_type) for index, text in answers.items()}
+    keys = yield from _by_behaviour(m, keys, answers)
+    winner, unanimous = _vote(answers, keys, weights)
     judge = self.fields.get("consensus_agent")
     if judge is None or strategy == "weighted_vote" or (strategy == "majority_vote" and unanimous):
         return answers[winner]
@@ -154,9 +158,37 @@ def _combine(m, self, strategy, agents: list, answers: dict[int, str], context):
     return answers[winner] if is_error(verdict) else (yield from content_text(m, verdict))
 
 
-def _vote(answers: dict[int, str], weights, task_type: str) -> tuple[int, bool]:
+def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
+    """The keys of a vote; those of different programs become what they print for the inputs of public examples.
+
+    A program that fails on one of them keeps its text as the key. Needs the host tool `run_program` and budget for it.
+    """
+    examples = m.host.examples[:VOTE_EXAMPLES]
+    programs = {key: texts.program(answers[index]) for index, key in keys.items() if key is not None}
+    needed = len(programs) * len(examples)
+    possible = m.host.task_type == "code" and tools.is_host_tool(m, tools.RUN_PROGRAM)
+    if not possible or len(programs) < 2 or not 0 < needed <= m.limits.tool_calls - m.meter.tool_calls:
+        return keys
+    place = m.task.frame.place
+    members = [(_printed(m, source, examples), place.child("vote")) for source in programs.values()]
+    outcomes = yield Gather(members, True)
+    behaviour = {key: outcome.value for key, outcome in zip(programs, outcomes)}
+    return {index: behaviour.get(key) or key for index, key in keys.items()}
+
+
+def _printed(m, source: str, examples: tuple[str, ...]):
+    """What a program prints for each input, as one text, or None if it fails."""
+    outputs = []
+    for turn, stdin in enumerate(examples, 1):
+        reply = yield tools.tool_request(m, tools.RUN_PROGRAM, {"code": source, "stdin": stdin}, turn)
+        if reply.error:
+            return None
+        outputs.append("\n".join(line.rstrip() for line in reply.text.rstrip().splitlines()))
+    return "prints " + repr(outputs)
+
+
+def _vote(answers: dict[int, str], keys: dict[int, str | None], weights) -> tuple[int, bool]:
     """The index of the first answer that says what most say, and whether all that say something agree."""
-    keys = {index: texts.vote_key(text, task_type) for index, text in answers.items()}
     voting = {index: key for index, key in keys.items() if key is not None}
     scores: dict[str, float] = {}
     for index, key in voting.items():
@@ -197,6 +229,13 @@ def _template(self, name: str, default: str) -> str:
     return own if type(own) is str and own else default
 
 
+def _filled(m, template: str, fields: dict[str, str]) -> str:
+    """A template that may be the script's, filled once its size is accounted for."""
+    added = sum(template.count(f"{{{name}}}") * len(text) for name, text in fields.items())
+    m.need_string(len(template) + added, False)
+    return fill(template, **fields)
+
+
 def process_reflection(m, self, context):
     """Answers, then criticises and refines until the critic approves or nothing changes any more."""
     prompts = m.host.prompts
@@ -210,7 +249,7 @@ def process_reflection(m, self, context):
     history: list[dict] = []
     for index in range(1, _number(self.fields.get("num_iterations"), 2) + 1):
         fields = {"question": question, "response": _short(m, response), "history": _history(m, history)}
-        prompt = fill(_template(self, "reflection_prompt", prompts.reflection), **fields)
+        prompt = _filled(m, _template(self, "reflection_prompt", prompts.reflection), fields)
         critique = yield from _critique(m, critic, prompt, context)
         history.append({"iteration": index, "response": response, "reflection": critique})
         if texts.approves(critique):
@@ -218,7 +257,7 @@ def process_reflection(m, self, context):
         fields["reflection"] = texts.compact_critique(critique, prompts.omitted)
         with_history = bool(self.fields.get("include_history")) and len(history) > 1
         default = prompts.refinement_with_history if with_history else prompts.refinement
-        prompt = fill(_template(self, "refinement_prompt", default), **fields)
+        prompt = _filled(m, _template(self, "refinement_prompt", default), fields)
         refined = node_result((yield node_request(agent, _asked(m, prompt, context))))
         if is_error(refined):
             break
@@ -329,10 +368,10 @@ def process_router(m, self, context):
             raise
         route = default
     m.charge(len(routes))
-    known = [key for key in routes if type(key) is type(route) and key == route]
+    known = [key for key in routes if type(key) is type(route) and type(key) in SCALARS and key == route]
     route = known[0] if known else default
-    if route not in routes:
-        raise ValueError(f"{node_name(self)} has no route '{route}'")
+    if type(route) not in SCALARS or route not in routes:
+        raise ValueError(f"{node_name(self)} has no route '{brief(route)}'")
     made = node_result((yield node_request(routes[route], context)))
     metadata = made.fields.get("metadata")
     if isinstance(metadata, dict):

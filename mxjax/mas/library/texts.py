@@ -137,8 +137,9 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
 def vote_key(text: str, task_type: str) -> str | None:
     """What replies are compared by in a vote: normalised answer, or program without comments and blank lines."""
     if task_type == "code":
-        matches = [inner for inner, _ in blocks(text, "solution")] or _FENCE.findall(text)
-        return _program_key(matches[-1]) if matches else None
+        source = program(text)
+        lines = [line.split("#")[0].rstrip() for line in (source or "").splitlines()]
+        return "\n".join(line for line in lines if line.strip()) or None
     found = boxed(text)
     if found:
         return normalise(found[0])
@@ -148,10 +149,13 @@ def vote_key(text: str, task_type: str) -> str | None:
     return " ".join(text.casefold().split()) or None if task_type == "text" else None
 
 
-def _program_key(program: str) -> str | None:
-    fence = _FENCE.search(program)
-    lines = [line.split("#")[0].rstrip() for line in (fence[1] if fence else program).splitlines()]
-    return "\n".join(line for line in lines if line.strip()) or None
+def program(text: str) -> str | None:
+    """The program that a reply delivers: the last solution block, without a fence in it, else the last fence."""
+    matches = [inner for inner, _ in blocks(text, "solution")] or _FENCE.findall(text)
+    if not matches:
+        return None
+    fence = _FENCE.search(matches[-1])
+    return fence[1] if fence else matches[-1]
 
 
 def normalise(answer: str) -> str:

@@ -7,11 +7,13 @@ import json
 from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.modules.json_ import dumps
-from mxjax.mas.interpreter.values import Instance, Module, Native, Raised
+from mxjax.mas.interpreter.operators import hashable
+from mxjax.mas.interpreter.values import Instance, Module, Native, Raised, brief
 from mxjax.mas.library.core import native_class, tool_request
 from mxjax.mas.prompts import fill
 
 PYTHON = "python_execute"
+RUN_PROGRAM = "run_program"  # what an ensemble compares programs with; agents do not call it
 _NONE: dict = {}
 
 
@@ -40,6 +42,7 @@ def register(m, self, name, func=None, description="", parameters=None):
 
 
 def get_tool(m, self, name):
+    hashable(m, name)
     return tools_of(self).get(name)
 
 
@@ -62,13 +65,14 @@ def get_tool_schemas(m, self):
 
 def call_tool(m, self, name, arguments=None, **kwargs):
     """Calls a tool from a script; host tools suspend."""
+    hashable(m, name)
     tool = tools_of(self).get(name)
-    if tool is None:
-        raise ValueError(f"Tool '{name}' not found")
+    if type(name) is not str or not isinstance(tool, dict):
+        raise ValueError(f"Tool '{brief(name)}' not found")
     arguments = {**(arguments if isinstance(arguments, dict) else {}), **kwargs}
     if is_host_tool(m, name):
         return (yield from host_tool(m, name, arguments, _next_turn(m)))
-    return (yield Invoke(tool["func"], (), arguments))
+    return (yield Invoke(tool.get("func"), (), arguments))
 
 
 def _next_turn(m) -> int:
@@ -149,7 +153,7 @@ def run_tool(m, tools: dict[str, dict], name: str, arguments: dict, turn: int):
         if is_host_tool(m, name):
             output = yield from host_tool(m, name, arguments, turn)
         else:
-            output = yield Invoke(tool["func"], (), arguments)
+            output = yield Invoke(tool.get("func"), (), arguments)
             output = yield from text.to_str(m, output)
     except Raised as error:
         if exceptions.EXCEPTION not in error.value.cls.mro:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from mxjax.mas.interpreter.builtins import truth
 from mxjax.mas.interpreter.containers import append
 from mxjax.mas.interpreter.frames import Invoke
-from mxjax.mas.interpreter.values import Instance, Native
+from mxjax.mas.interpreter.operators import hashable
+from mxjax.mas.interpreter.values import Instance, Native, brief
 from mxjax.mas.library.core import (
     USER_INPUT,
     content_text,
@@ -143,7 +144,7 @@ def init_graph(m, self, name="agent_graph", max_steps=50, **config):
 
 def _known(self, name):
     if type(name) is not str or name not in self.fields["nodes"]:
-        raise ValueError(f"the graph {node_name(self)} has no node '{name}'")
+        raise ValueError(f"the graph {node_name(self)} has no node '{brief(name)}'")
 
 
 def add_graph_node(m, self, name, node):
@@ -156,12 +157,14 @@ def add_graph_node(m, self, name, node):
 
 def add_edge(m, self, src, dst, condition=None):
     m.allocate(300)
+    hashable(m, src)
     self.fields["edges"].setdefault(src, []).append((dst, condition))
     return self
 
 
 def add_conditional_edges(m, self, src, routing_func, mapping=None):
     m.allocate(200)
+    hashable(m, src)
     self.fields["routes"][src] = (routing_func, mapping)
     return self
 
@@ -202,13 +205,14 @@ def _next_node(m, self, name: str, context):
     if isinstance(routes, dict) and name in routes:
         function, mapping = routes[name]
         chosen = yield Invoke(function, (context,))
+        hashable(m, chosen)
         if isinstance(mapping, dict):
             chosen = mapping.get(chosen, chosen)
         if type(chosen) is str and chosen in self.fields["nodes"]:
             return chosen
-        if chosen is None or chosen in ("END", "__end__", "end"):
+        if chosen is None or (type(chosen) is str and chosen in ("END", "__end__", "end")):
             return None
-        raise ValueError(f"the routing function of '{name}' named '{chosen}', which is no node")
+        raise ValueError(f"the routing function of '{name}' named '{brief(chosen)}', which is no node")
     for target, condition in self.fields["edges"].get(name, ()):
         if condition is None or (yield from truth(m, (yield Invoke(condition, (context,))))):
             return target

@@ -10,7 +10,7 @@ from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import equal
 from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import TYPES as BUILTIN
-from mxjax.mas.interpreter.values import BuiltinType, Class, CounterDict, DefaultDict, Instance, Native
+from mxjax.mas.interpreter.values import BuiltinType, Class, CounterDict, DefaultDict, Instance, Native, brief
 
 
 def make_deque(m, iterable=(), maxlen=None):
@@ -20,10 +20,17 @@ def make_deque(m, iterable=(), maxlen=None):
 
 def namedtuple(m, name, fields, *, defaults=()):
     """A class whose instances have the named fields and behave as a tuple of them."""
-    names = fields.replace(",", " ").split() if type(fields) is str else (yield from take_all(m, fields))
-    for field in names:
-        if type(field) is not str or not field.isidentifier() or field.startswith("_"):
-            raise ValueError(f"Type names and field names must be valid identifiers: {field!r}")
+    if type(fields) is str:
+        m.need_items(len(fields) // 2 + 1)
+        fields = fields.replace(",", " ").split()
+    names = yield from take_all(m, fields)
+    for field in (name, *names):
+        m.charge(1)
+        valid = type(field) is str and len(field) <= 200 and field.isidentifier()
+        if not valid or (field.startswith("_") and field is not name):
+            raise ValueError(f"Type names and field names must be valid identifiers: '{brief(field)}'")
+    if len(set(names)) != len(names):
+        raise ValueError("Encountered duplicate field name")
     defaults = tuple((yield from take_all(m, defaults)))
     m.allocate(4000)
     return record_class(name, tuple(names), defaults)

@@ -181,7 +181,8 @@ def _plain(m, value, kind, depth: int):
         m.need_items(len(value))
         return type(value)(_plain(m, item, kind, depth + 1) for item in value)
     if type(value) is dict:
-        m.need_items(len(value))
+        m.need_entries(len(value))
+        operators.hash_again(m, value)
         return {key: _plain(m, item, kind, depth + 1) for key, item in value.items()}
     return value
 

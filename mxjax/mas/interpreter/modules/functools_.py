@@ -126,7 +126,8 @@ def _deep(m, value, memo: dict, depth: int):
         made.extend(_deep(m, item, memo, depth + 1) for item in value)
         return made
     if isinstance(value, dict):
-        m.need_items(2 * len(value))
+        m.need_entries(len(value))
+        operators.hash_again(m, value)
         made = memo[id(value)] = type(value)()
         if kind is DefaultDict:
             made.factory = value.factory

@@ -46,10 +46,17 @@ def choices(m, owner, population, weights=None, *, cum_weights=None, k=1):
     m.need_items(k)
     population = yield from take_all(m, population)
     if weights is not None:
-        weights = yield from take_all(m, weights)
+        weights = yield from _weights(m, weights)
     if cum_weights is not None:
-        cum_weights = yield from take_all(m, cum_weights)
+        cum_weights = yield from _weights(m, cum_weights)
     return owner.host.choices(population, weights, cum_weights=cum_weights, k=k)
+
+
+def _weights(m, values) -> list:
+    weights = yield from take_all(m, values)
+    if not all(type(weight) in NUMBERS for weight in weights):
+        raise TypeError("weights must be numbers")
+    return weights
 
 
 def sample(m, owner, population, k):

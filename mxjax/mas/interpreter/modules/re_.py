@@ -42,7 +42,7 @@ class Pattern:
         self.host = host
 
     def shown(self) -> str:
-        return f"re.compile({self.pattern!r})"
+        return f"re.compile({self.pattern[:200]!r})"
 
 
 class Match:
@@ -58,10 +58,10 @@ class Match:
         self.string = host.string
 
     def shown(self) -> str:
-        return f"<re.Match object; span={self.host.span()}, match={self.host.group()!r}>"
+        return f"<re.Match object; span={self.host.span()}, match={self.host.group()[:50]!r}>"
 
     def get_item(self, m, key):
-        return self.host.group(key)
+        return _group(m, self, key)
 
 
 @functools.lru_cache(maxsize=512)
@@ -255,7 +255,14 @@ PROPERTIES[Pattern] = {
 def _group(m, owner, *keys):
     keys = keys or (0,)
     m.charge(len(keys))
-    return owner.host.group(*keys)
+    return owner.host.group(*map(_key, keys))
+
+
+def _key(key):
+    """A group's name or number, which are all that the host may look up."""
+    if type(key) not in (int, str):
+        raise IndexError("no such group")
+    return key
 
 
 def _groups(m, owner, default=None):
@@ -274,9 +281,9 @@ methods(
         "group": _group,
         "groups": _groups,
         "groupdict": _group_dict,
-        "start": lambda m, owner, key=0: owner.host.start(key),
-        "end": lambda m, owner, key=0: owner.host.end(key),
-        "span": lambda m, owner, key=0: tuple(owner.host.span(key)),
+        "start": lambda m, owner, key=0: owner.host.start(_key(key)),
+        "end": lambda m, owner, key=0: owner.host.end(_key(key)),
+        "span": lambda m, owner, key=0: tuple(owner.host.span(_key(key))),
     },
 )
 PROPERTIES[Match] = {

@@ -1,0 +1,16 @@
+"""`calls_left()` and `tokens_left()`: what a script may still spend, so that a design can adapt to it."""
+
+from __future__ import annotations
+
+from mxjax.mas.interpreter.values import Native
+
+
+def calls_left(m):
+    return max(0, m.limits.agent_calls - m.meter.agent_calls - m.meter.reserved)
+
+
+def tokens_left(m):
+    return max(0, m.limits.reply_tokens - m.meter.reply_tokens)
+
+
+BUDGET = {name.__name__: Native(name.__name__, name) for name in (calls_left, tokens_left)}
