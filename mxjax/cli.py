@@ -20,6 +20,7 @@ VERBS = {
     "solve": "answer one question and show the design and every call",
     "report": "rebuild report.html of a workdir, also while its run is going",
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
+    "design": "show FILE: the pattern, nodes and edges of a design, as text and as an SVG",
     "doctor": "what this machine has, or whether a workdir is sound",
 }
 
@@ -70,6 +71,10 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     if verb == "report":
         add("workdir")
         add("--pictures", default="", help="a folder for learning_curve.svg and design.svg")
+    if verb == "design":
+        add("action", choices=("show",))
+        add("file", help="a script, or the text of a designer that holds one")
+        add("--svg", default="", help="where to write the drawing; default nowhere")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):

@@ -1,4 +1,5 @@
-"""The verbs that use a trained checkpoint or look at a run or the machine: evaluate, solve, report, convert, doctor.
+"""The verbs that use a trained checkpoint or look at a run, a design or the machine: evaluate, solve, report,
+convert, design, doctor.
 
 Each takes the parsed arguments and returns the exit status.
 """
@@ -24,6 +25,7 @@ from mxjax.files import read_json
 from mxjax.mas import Limits
 from mxjax.models.headers import read_headers, smallest_slices
 from mxjax.report import read_run, summary, write_pictures, write_report
+from mxjax.report.drawing import svg_file
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
@@ -176,6 +178,28 @@ def report(args: argparse.Namespace) -> int:
     print(f"report: {write_report(args.workdir)}")
     for path in write_pictures(args.workdir, args.pictures) if args.pictures else ():
         print(f"picture: {path}")
+    return 0
+
+
+def design(args: argparse.Namespace) -> int:
+    """`mxjax design show FILE`: what a design is made of; 1 when the file holds no design that can run."""
+    path = epath.Path(args.file)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {args.file}: {error}; give the path of a script") from None
+    try:
+        checked = mas.check(mas.parse_design(text) if "<code>" in text or "```" in text else text)
+    except mas.DesignError as error:
+        print(f"{args.file}: no design that can run: {error}")
+        return 1
+    graph = mas.graph(checked)
+    print(mas.describe(checked))
+    if args.svg:
+        if not graph.nodes:
+            raise UserError(f"{args.file} builds no node that can be read from its text, so there is nothing to draw")
+        epath.Path(args.svg).write_text(svg_file(graph))
+        print(f"drawing: {args.svg}")
     return 0
 
 

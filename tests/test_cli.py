@@ -1,6 +1,7 @@
 """The command line as a user meets it: verbs on a real tiny run, and one sentence with exit code 2 for mistakes."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 from runs import ROOT, mxjax, tiny, tiny_run
@@ -210,3 +211,33 @@ def test_a_checkpoint_of_another_model_is_refused(workdir, tmp_path, capsys):
     (copy / "config.json").write_text(json.dumps(record))
     printed = fails(capsys, "solve", "1 + 1", "--checkpoint", copy)
     assert ", 64]" in printed and ", 32]" in printed and str(copy) in printed
+
+
+DEBATE = """from workflow import *
+a, b = AgentNode("Ann", "Solve it in words."), AgentNode("Bob", "Solve it with <b>algebra</b>.")
+Workflow().add_node(DebateNode("Talk", [a, b], judge=AgentNode("Judge", "Decide."), num_rounds=2)).run(question)
+"""
+
+
+@pytest.mark.parametrize("text", [DEBATE, f"PATTERN: debate\n<code>\n```python\n{DEBATE}```\n</code>"])
+def test_a_design_is_shown_as_text_and_drawn(text, tmp_path, capsys):
+    script, drawing = tmp_path / "design.py", tmp_path / "design.svg"
+    script.write_text(text)
+    assert cli.main(["design", "show", str(script), "--svg", str(drawing)]) == 0
+    printed = capsys.readouterr().out
+    assert "pattern: debate" in printed and "Ann (AgentNode, line 2): Solve it in words." in printed
+    assert "Ann --> Judge (certain)" in printed and "Ann -@> Bob (loop)" in printed
+    root = ElementTree.fromstring(drawing.read_text())
+    texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and {"Ann", "Bob", "Talk", "Judge"} <= texts
+
+
+def test_what_cannot_be_shown_is_said_in_a_sentence(tmp_path, capsys):
+    assert "no-such-file" in fails(capsys, "design", "show", tmp_path / "no-such-file")
+    broken, empty = tmp_path / "broken.py", tmp_path / "empty.py"
+    broken.write_text("x = (")
+    assert cli.main(["design", "show", str(broken)]) == 1
+    assert "no design that can run: line 1" in capsys.readouterr().out
+    empty.write_text("x = 1")
+    assert cli.main(["design", "show", str(empty)]) == 0 and "makes no agent" in capsys.readouterr().out
+    assert cli.main(["design", "show", str(empty), "--svg", str(tmp_path / "x.svg")]) == 2

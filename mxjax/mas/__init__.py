@@ -7,7 +7,7 @@ in.
 
 from mxjax.mas.check import CheckedDesign, check
 from mxjax.mas.errors import DesignError
-from mxjax.mas.graph import Edge, Graph, Node, Step, graph, pattern, trace
+from mxjax.mas.graph import Edge, Graph, Node, Step, describe, graph, pattern, trace
 from mxjax.mas.limits import Limits
 from mxjax.mas.parse import parse_design
 from mxjax.mas.prompts import Prompts, designer_messages, load_prompts
@@ -31,6 +31,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "check",
+    "describe",
     "designer_messages",
     "graph",
     "load_prompts",

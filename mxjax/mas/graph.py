@@ -62,7 +62,7 @@ class Graph:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One answered call of an execution; `parent` is the call whose conversation it continues."""
+    """One answered call of an execution; `parent` is the call whose conversation it continues, `tokens` its cost."""
 
     id: str
     kind: str
@@ -71,6 +71,7 @@ class Step:
     prompt: str
     reply: str
     error: str | None
+    tokens: int
 
 
 def graph(checked: CheckedDesign) -> Graph:
@@ -80,16 +81,30 @@ def graph(checked: CheckedDesign) -> Graph:
     return Graph(tuple(reader.nodes.values()), tuple(dict.fromkeys(reader.edges)))
 
 
+def describe(checked: CheckedDesign) -> str:
+    """A design as text: its pattern, its nodes with the start of their prompts, its edges and the check's warnings."""
+    found = graph(checked)
+    lines = [f"pattern: {pattern(checked)}", f"nodes: {len(found.nodes)}"]
+    for node in found.nodes:
+        prompt = " ".join(node.prompt.split())
+        shown = f": {prompt[:77]}..." if len(prompt) > 80 else f": {prompt}" if prompt else ""
+        lines.append(f"  {node.id} ({node.kind}, line {node.line}){shown}")
+    lines.append(f"edges: {len(found.edges)}")
+    marks = {"certain": "-->", "conditional": "-?>", "loop": "-@>"}
+    lines += [f"  {edge.source} {marks[edge.kind]} {edge.target} ({edge.kind})" for edge in found.edges]
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in checked.warnings)])
+
+
 def trace(run: ScriptRun) -> tuple[Step, ...]:
     """The answered calls of an execution, in structural order; `prompt` is what was newly said to the agent or tool."""
     steps = []
     for call, reply in run.answered:
         if isinstance(call, AgentCall):
             prompt = call.messages[-1]["content"] if call.messages else ""
-            steps.append(Step(call.id, "agent", call.node, call.parent, prompt, reply.text, reply.error))
+            steps.append(Step(call.id, "agent", call.node, call.parent, prompt, reply.text, reply.error, reply.tokens))
         else:
             prompt = str(call.arguments.get("code", dict(call.arguments)))
-            steps.append(Step(call.id, "tool", call.name, None, prompt, reply.text, reply.error))
+            steps.append(Step(call.id, "tool", call.name, None, prompt, reply.text, reply.error, reply.tokens))
     return tuple(steps)
 
 

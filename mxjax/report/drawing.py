@@ -7,6 +7,7 @@ from markupsafe import Markup
 from mxjax import mas
 from mxjax.report.html import shorten, tag
 from mxjax.report.layout import BOX_HEIGHT, Box, Layout, place
+from mxjax.report.style import STYLE
 
 KINDS = {"certain": "always", "conditional": "on a condition", "loop": "repeated"}
 
@@ -28,24 +29,35 @@ def draw_design(source: str) -> Markup:
     return tag("div", drawing, tag("ul", *keys, class_="keys"), class_="graph")
 
 
+def svg_file(graph: mas.Graph) -> str:
+    """The graph of a design as an SVG file of its own, with the style of the page."""
+    layout = place(graph)
+    drawing = str(_svg(layout, tag("style", Markup(STYLE)), tag("defs", *_heads())))
+    size = f'width="{round(layout.width)}" height="{round(layout.height)}"'
+    return drawing.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" {size} class="graph" ', 1) + "\n"
+
+
 def arrow_defs() -> Markup:
     """A hidden drawing that holds the arrow heads of the three kinds of edge."""
-    heads = [
+    return tag("svg", tag("defs", *_heads()), width=0, height=0, class_="defs", aria_hidden="true")
+
+
+def _heads() -> list[Markup]:
+    return [
         tag("marker", tag("path", d="M0 0L8 4L0 8z", class_=f"head {kind}"), id=f"arrow-{kind}", viewBox="0 0 8 8",
             refX=7, refY=4, markerWidth=8, markerHeight=8, orient="auto", markerUnits="userSpaceOnUse")
         for kind in KINDS
     ]  # fmt: skip
-    return tag("svg", tag("defs", *heads), width=0, height=0, class_="defs", aria_hidden="true")
 
 
-def _svg(layout: Layout) -> Markup:
+def _svg(layout: Layout, *before: Markup) -> Markup:
     edges = [
         _arrow(_route(layout.boxes[edge.source], layout.boxes[edge.target], edge.kind), edge.kind)
         for edge in layout.edges
     ]
     width, height = round(layout.width), round(layout.height)
     return tag(
-        "svg", *edges, *map(_box, layout.boxes.values()), viewBox=f"0 0 {width} {height}", role="img",
+        "svg", *before, *edges, *map(_box, layout.boxes.values()), viewBox=f"0 0 {width} {height}", role="img",
         aria_label="; ".join(_sentence(layout, edge) for edge in layout.edges),
         style=f"width:100%;max-width:{width}px;min-width:{round(0.7 * width)}px",
     )  # fmt: skip

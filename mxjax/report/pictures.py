@@ -14,12 +14,12 @@ from mxjax.files import write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import held_out_chart, stages_of
 from mxjax.report.data import Run, mapping, read_run
-from mxjax.report.drawing import arrow_defs, draw_design
+from mxjax.report.drawing import svg_file
 from mxjax.report.html import tag
 from mxjax.report.style import STYLE
 
 WIDTH = 640
-LEGEND = 64  # room below a drawing for its keys, and above it for its title
+LEGEND = 64  # room below a chart for its keys, and above it for its title
 _SVG = 'xmlns="http://www.w3.org/2000/svg"'
 
 
@@ -34,11 +34,13 @@ def write_pictures(workdir: epath.PathLike, folder: epath.PathLike) -> list[epat
     if not design or not run.rl:
         raise UserError(f"{workdir} has no evaluation of designs after training yet; let mxjax train end first")
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {"learning_curve": held_out_chart(run, stages_of(run.rl)), "design": draw_design(design)}
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.svg")
-        write_text(paths[-1], picture(figure) + "\n")
+    drawn = {
+        "learning_curve": picture(held_out_chart(run, stages_of(run.rl))),
+        "design": svg_file(mas.graph(mas.check(design))),
+    }
+    paths = [folder / f"{name}.svg" for name in drawn]
+    for path, text in zip(paths, drawn.values(), strict=True):
+        write_text(path, text)
     return paths
 
 
@@ -52,16 +54,15 @@ def typical_design(run: Run) -> str:
     return max(by_pattern.values(), key=len)[0] if by_pattern else ""
 
 
-def picture(figure: Markup) -> Markup:
-    """A figure of the page as a whole SVG document, 640 units wide."""
-    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', figure).groups())
-    scale = WIDTH / width if figure.startswith("<figure") else min(1.0, WIDTH / width)  # charts fill, drawings do not
-    whole = round(scale * height) + 2 * LEGEND
+def picture(chart: Markup) -> str:
+    """A chart of the page as a whole SVG document, 640 units wide."""
+    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', chart).groups())
+    whole = round(WIDTH * height / width) + 2 * LEGEND
     body = tag(
-        "div", arrow_defs(), texture_defs(), figure, xmlns="http://www.w3.org/1999/xhtml",
+        "div", texture_defs(), chart, xmlns="http://www.w3.org/1999/xhtml",
         style="font:16px/1.5 system-ui,sans-serif;color:var(--ink)",
     )  # fmt: skip
     drawn = Markup(str(body).replace("<svg ", f"<svg {_SVG} "))  # inside HTML, which this is, a page needs no namespace
     inside = tag("foreignObject", drawn, x=0, y=0, width=WIDTH, height=whole)
     size = f'viewBox="0 0 {WIDTH} {whole}" width="{WIDTH}" height="{whole}"'
-    return Markup(f"<svg {_SVG} {size}><style>{STYLE}</style>{inside}</svg>")
+    return f"<svg {_SVG} {size}><style>{STYLE}</style>{inside}</svg>\n"

@@ -6,6 +6,7 @@ A *segment* is one LLM call: the exact ids sent, the exact ids sampled. An *exec
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -98,13 +99,17 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """One script by the designer, with its N executions. `error` says why it cannot run ("" if it can)."""
+    """One script by the designer, with its N executions. `error` says why it cannot run ("" if it can).
+
+    `error_kind` is the stable word for that, such as "syntax" or "name" (`mas.DesignError.kind`).
+    """
 
     index: int
     segment: Segment | None
     source: str
     error: str
     executions: tuple[Execution, ...]
+    error_kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,3 +137,9 @@ class QuestionTree:
         Without the second condition executors would be paid because another design failed to parse.
         """
         return np.array([[e.valid and len(e.segments) > 0 for e in d.executions] for d in self.designs], bool)
+
+
+def design_error_counts(trees: Sequence[QuestionTree]) -> dict[str, int]:
+    """How many designs could not run, by kind of error, as metrics: {"design_errors/syntax": 2, ...}."""
+    kinds = [design.error_kind or "other" for tree in trees for design in tree.designs if design.error]
+    return {f"design_errors/{kind}": count for kind, count in sorted(collections.Counter(kinds).items())}

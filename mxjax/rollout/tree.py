@@ -60,7 +60,7 @@ class _Rollout:
         self.shape, self.seed, self.step = shape, seed, step
         self.prompts = {name: mas.load_prompts(role.prompt) for name, role in roles.items()}
         self.in_flight: dict[tuple[int, int], Callable[[Completion], None]] = {}
-        self.designs: dict[tuple[int, int], tuple[Segment | None, str, str]] = {}
+        self.designs: dict[tuple[int, int], tuple[Segment | None, str, str, str]] = {}
         self.executions: dict[tuple[int, int, int], Execution] = {}
 
     def begin(self, scripts: Sequence[str] | None) -> None:
@@ -88,7 +88,7 @@ class _Rollout:
         sampling = self._sampling(DESIGNER, q, i)
         if ids.size >= role.engine.max_len:
             reason = f"designer prompt of {ids.size} tokens is over the engine's {role.engine.max_len}"
-            self._reject_design(q, i, None, "", reason)
+            self._reject_design(q, i, None, "", reason, "prompt_too_long")
             return
 
         def designed(completion: Completion) -> None:
@@ -96,14 +96,14 @@ class _Rollout:
             try:
                 source = mas.parse_design(completion.text)
             except mas.DesignError as error:
-                self._reject_design(q, i, segment, completion.text, str(error))
+                self._reject_design(q, i, segment, completion.text, str(error), error.kind)
             else:
                 self._run_design(q, i, segment, source)
 
         self._send(DESIGNER, ids, sampling, designed)
 
-    def _reject_design(self, q: int, i: int, segment: Segment | None, source: str, error: str) -> None:
-        self.designs[q, i] = (segment, source, error)
+    def _reject_design(self, q: int, i: int, segment: Segment | None, source: str, error: str, kind: str) -> None:
+        self.designs[q, i] = (segment, source, error, kind)
         for j in range(self.shape[1]):
             self.executions[q, i, j] = Execution(j, (), None, 0.0, 0.0, 0.0, "invalid_design", error)
 
@@ -111,9 +111,9 @@ class _Rollout:
         try:
             checked = mas.check(source, self.limits)
         except mas.DesignError as error:
-            self._reject_design(q, i, segment, source, str(error))
+            self._reject_design(q, i, segment, source, str(error), error.kind)
             return
-        self.designs[q, i] = (segment, source, "")
+        self.designs[q, i] = (segment, source, "", "")
         question = self.questions[q]
         for j in range(self.shape[1]):
             script = mas.start(
@@ -197,9 +197,9 @@ class _Rollout:
         for q, question in enumerate(self.questions):
             designs = []
             for i in range(M):
-                segment, source, error = self.designs[q, i]
+                segment, source, error, kind = self.designs[q, i]
                 executions = tuple(self.executions[q, i, j] for j in range(N))
-                designs.append(Design(i, segment, source, error, executions))
+                designs.append(Design(i, segment, source, error, executions, kind))
             trees.append(QuestionTree(question, tuple(designs), self.step))
         return trees
 
