@@ -49,9 +49,10 @@ class _Reader:
     def __init__(self, tree: ast.Module, limits: Limits):
         self.tree = tree
         self.limits = limits
-        self.certain = {id(node) for node in _certain(tree)}
-        self.imported = _imported(tree)
-        self.calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        self.nodes = list(ast.walk(tree))
+        self.calls = [node for node in self.nodes if isinstance(node, ast.Call)]
+        self.certain = {id(node) for node in _certain(tree, self.nodes)}
+        self.imported = _imported(self.nodes)
 
     def found(self, node: ast.AST, kind: str, reason: str, fails: bool = True) -> Finding:
         return Finding(node, kind, reason, fails and id(node) in self.certain)
@@ -71,20 +72,16 @@ class _Reader:
         module = scopes[self.tree]
         known = {*module.bound, *BUILTINS, *BUDGET, *_GIVEN}
         known.update(name for scope in scopes.values() for name in scope.globals if scope.kind != "module")
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 known.update(_members(node.module) or ())
-        for node, scope in _loads(self.tree, scopes):
-            if scope.place(node.id) == "global" and node.id not in known and not self.guarded(node.id):
-                yield self.found(node, "name", _unknown(node.id, known))
-
-    def guarded(self, name: str) -> bool:
-        """Whether the script itself reckons with the name being absent."""
-        if any(isinstance(n, ast.Name) and n.id == name and id(n) in self.certain for n in ast.walk(self.tree)):
-            return False
-        handlers = [node.type for node in ast.walk(self.tree) if isinstance(node, ast.ExceptHandler)]
+        handlers = [node.type for node in self.nodes if isinstance(node, ast.ExceptHandler)]
         caught = {n.id for kind in handlers if kind for n in ast.walk(kind) if isinstance(n, ast.Name)}
-        return None in handlers or bool(caught & {"NameError", "Exception", "BaseException"})
+        reckoned_with = None in handlers or bool(caught & {"NameError", "Exception", "BaseException"})
+        for node, scope in _loads(self.tree, scopes):
+            if node.id not in known and scope.place(node.id) == "global":
+                if id(node) in self.certain or not reckoned_with:
+                    yield self.found(node, "name", _unknown(node.id, known))
 
     # Arguments of the library
 
@@ -130,6 +127,7 @@ class _Reader:
 
     def graphs(self) -> Iterator[Finding]:
         """Entry points, finish points and edges that name nodes which no `add_node` of that graph ever adds."""
+        graphs = self.graph_names()
         names: dict[str, set[str]] = {}
         computed: set[str] = set()
         for owner, method, node in self.methods():
@@ -138,7 +136,7 @@ class _Reader:
                 names.setdefault(owner, set()).add(label or "")
                 computed |= {owner} if label is None else set()
         for owner, method, node in self.methods():
-            if owner not in self.graph_names() or owner in computed:
+            if owner not in graphs or owner in computed:
                 continue
             for position, argument in enumerate(node.args[:2]):
                 label = _text(argument)
@@ -164,7 +162,7 @@ class _Reader:
     def graph_names(self) -> set[str]:
         """Names that stand for one AgentGraph throughout the script."""
         made: dict[str, list[bool]] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 called = isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
                 is_graph = called and self.imported.get(node.value.func.id, ("",))[0] == "AgentGraph"
@@ -187,7 +185,7 @@ class _Reader:
                 if count > most:
                     reason = f"these rounds make {count} calls and the limit is {most}; write a smaller num_rounds"
                     yield self.found(node, "calls", reason, False)
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.For) and isinstance(node.iter, ast.Call) and len(node.iter.args) == 1:
                 count = _whole(node.iter.args[0]) if getattr(node.iter.func, "id", "") == "range" else 0
                 runs = any(isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "run" for n in ast.walk(node))
@@ -221,17 +219,17 @@ def _unknown(name: str, known: set[str]) -> str:
     return f"the name {name!r} is not defined; " + (f"write {close[0]}" if close else "define it before it is used")
 
 
-def _imported(tree: ast.Module) -> dict[str, tuple[str, object]]:
+def _imported(nodes: list[ast.AST]) -> dict[str, tuple[str, object]]:
     """Names of the script that stand for one object of the library throughout: its own name, and the object."""
     stands_for: dict[str, tuple[str, object]] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module in LIBRARY:
             for alias in node.names:
                 if alias.name == "*":
                     stands_for.update({name: (name, target) for name, target in NAMES.items()})
                 elif alias.name in NAMES:
                     stands_for[alias.asname or alias.name] = (alias.name, NAMES[alias.name])
-    for node in ast.walk(tree):
+    for node in nodes:
         bound = node.id if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load) else None
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             bound = node.name
@@ -264,9 +262,9 @@ def _loads(tree: ast.Module, scopes) -> Iterator[tuple[ast.Name, object]]:
         stack.extend((child, inner) for child in children)
 
 
-def _certain(tree: ast.Module) -> Iterator[ast.AST]:
+def _certain(tree: ast.Module, nodes: list[ast.AST]) -> Iterator[ast.AST]:
     """The nodes that every run evaluates, unless one of them fails first."""
-    if any(isinstance(node, ast.Name) and node.id in _MAY_END for node in ast.walk(tree)):
+    if any(isinstance(node, ast.Name) and node.id in _MAY_END for node in nodes):
         return
     for statement in tree.body:
         if not isinstance(

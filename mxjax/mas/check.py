@@ -132,10 +132,12 @@ class _Hoisted(ast.NodeTransformer):
 
 
 def _warnings(tree: ast.Module) -> tuple[str, ...]:
-    called = {
-        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    }
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    called, names = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            called.add(node.func.attr)
     found = []
     if "run" not in called:
         found.append("the script never calls run() on a workflow, so it has no result")

@@ -15,7 +15,7 @@ def cpython(source):
         try:
             exec(compile(source, "<snippet>", "exec"), {"__name__": "__main__"})
         except Exception as error:
-            print(f"{type(error).__name__}: {error}")
+            print(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     return out.getvalue()
 
 

@@ -86,8 +86,10 @@ def convert(error: BaseException) -> Instance:
     for host in type(error).__mro__:
         cls = EXCEPTIONS.get(host.__name__)
         if cls is not None:
-            args = error.args if isinstance(error, KeyError | StopIteration) else (str(error)[:MESSAGE_CHARS],)
-            return Instance(cls, {"args": args if args != ("",) else ()})
+            if isinstance(error, KeyError | StopIteration):
+                return Instance(cls, {"args": error.args})
+            message = str(error)[:MESSAGE_CHARS]
+            return Instance(cls, {"args": (message,) if message else ()})
     return make("RuntimeError", str(error)[:MESSAGE_CHARS])
 
 

@@ -366,6 +366,7 @@ class Machine:
         if iterator.running:
             raise ValueError("generator already executing")
         if frame is None:
+            iterator.returned = None
             return EXHAUSTED
         frame.back = self.task.frame
         self.enter(frame)

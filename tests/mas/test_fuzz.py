@@ -1,0 +1,127 @@
+"""Random programs: sound ones print what CPython prints, broken ones end in one of the outcomes that are defined."""
+
+import gc
+import random
+import tracemalloc
+
+import pytest
+from mas_support import HEAD, cpython, machine
+from programs import Grammar, mutate
+from test_hostile import LIMITED, REFUSED
+from test_language import SNIPPETS
+from test_library import REFLECT
+from test_runs import TREE
+
+from mxjax import mas
+from mxjax.mas.runs import INTERNAL
+
+
+def compare(seeds):
+    """Runs the programs of `seeds` in both; returns how many ended at a limit here."""
+    limited = 0
+    for seed in seeds:
+        source = Grammar(seed).program()
+        got = machine(source)
+        if "\nlimit: " in got:
+            limited += 1
+            continue
+        expected = cpython(source)
+        lines = zip([*got.splitlines(), "(end)"], [*expected.splitlines(), "(end)"])
+        first = next((pair for pair in lines if pair[0] != pair[1]), None)
+        assert first is None, f"seed {seed}: {first[0]!r}, but CPython says {first[1]!r}\n{source}"
+    return limited
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+def test_programs_of_the_grammar_print_what_cpython_prints():
+    assert compare(range(150)) <= 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+def test_thirty_thousand_programs_print_what_cpython_prints():
+    assert compare(range(1000, 31_000)) <= 600
+
+
+CORPUS = [*SNIPPETS.values(), TREE, REFLECT, *(source for source, _ in LIMITED.values()),
+          *(source for source, _ in REFUSED.values() if len(source) < 2000)]  # fmt: skip
+FLOWS = [
+    HEAD + """a = AgentNode('A', 'x')
+b = AgentNode('B', 'y')
+print(Workflow().add_nodes([a, b]).run(question).content)
+""",
+    HEAD + """e = EnsembleNode('E', [AgentNode(n, 'x') for n in 'abc'], 'consensus', AgentNode('J', 'j'))
+w = LoopWorkflow(max_iterations=3)
+w.add_node(e)
+w.set_loop_condition(lambda c: len(c.messages) < 3)
+w.run(question)
+""",
+    HEAD + """g = AgentGraph('g')
+g.add_node('a', AgentNode('A', 'x')).add_node('b', AgentNode('B', 'x'))
+g.add_conditional_edges('a', lambda c: 'b' if len(c.messages) < 4 else None)
+g.add_edge('b', 'a')
+g.set_entry_point('a')
+print(g.run(question).content)
+""",
+]  # fmt: skip
+SMALL = mas.Limits(fuel=30_000, live_bytes=2_000_000, agent_calls=12, printed_chars=20_000, string_chars=200_000)
+REPLIES = ["\\boxed{1}", "VERDICT: CORRECT", "{0.__class__}", "", "```python\n1\n```", "x" * 5000, "\ud800"]
+
+
+def run_mutant(source, rng):
+    """Runs one script to its end, whatever it is; its outcome in a word."""
+    try:
+        run = mas.start(mas.check(source, SMALL), "q", tools={"python_execute": mas.Tool()})
+    except mas.DesignError as error:
+        assert error.line >= 1 and error.column >= 1 and error.reason
+        return "design error"
+    for _ in range(200):
+        if run.result is not None:
+            break
+        run.advance({call.id: rng.choice(REPLIES) for call in run.pending})
+    assert run.result is not None and INTERNAL not in run.result.reason, run.result
+    assert (run.result.content == "") if run.result.status != "ok" else run.result.reason == ""
+    assert run.result.fuel <= SMALL.fuel or run.result.reason == "fuel"
+    return run.result.status
+
+
+def run_mutants(count, seed):
+    rng = random.Random(seed)
+    others = CORPUS + FLOWS
+    outcomes = {}
+    for _ in range(count):
+        source = mutate(rng.choice(FLOWS if rng.random() < 0.3 else others), others, rng)
+        try:
+            outcome = run_mutant(source, rng)
+        except BaseException as error:
+            raise AssertionError(f"{type(error).__name__}: {error}\n{source!r}") from error
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return outcomes
+
+
+def test_mutated_scripts_end_in_defined_outcomes():
+    outcomes = run_mutants(500, seed=1)
+    assert set(outcomes) == {"design error", "ok", "error", "limit"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_a_hundred_thousand_mutated_scripts_end_in_defined_outcomes():
+    outcomes = run_mutants(100_000, seed=2)
+    assert sum(outcomes.values()) == 100_000 and set(outcomes) == {"design error", "ok", "error", "limit"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIMITED)
+def test_memory_stays_within_twice_the_limit(name):
+    checked = mas.check(LIMITED[name][0])
+    mas.start(mas.check("x = 1"), "q")
+    gc.collect()
+    tracemalloc.start()
+    try:
+        result = mas.start(checked, "q").result
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert result.status == "limit" and peak <= 2 * mas.Limits().live_bytes
