@@ -37,7 +37,7 @@ from mxjax.rl import (
     stage_switched,
 )
 from mxjax.rl.stages import ROLES
-from mxjax.rollout import Design, Question, QuestionTree, collect
+from mxjax.rollout import Design, Question, QuestionTree, collect, design_error_counts
 from mxjax.runs import (
     Grading,
     check_config,
@@ -119,7 +119,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             state, metrics = learner.update(state, segments, weights, config.seed, switched)
             use(engines, state)
 
-            metrics |= rollout_metrics(trees, rl.executor_group) | engine_metrics(engines)
+            metrics |= rollout_metrics(trees, rl.executor_group) | design_error_counts(trees) | engine_metrics(engines)
             seconds = {"rollout_s": collected - started, "step_s": time.monotonic() - started}
             workdir.log(step, stage, "rl", {**metrics, **seconds})
             if config.telemetry.episodes_every and step % config.telemetry.episodes_every == 0:
