@@ -75,7 +75,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
             cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
             microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
         )  # fmt: skip
-        segments = [segment(tokenizer, conversation) for conversation in conversations]
+        segments = [made for conversation in conversations for made in segments_of(tokenizer, conversation)]
     if sampled:
         segments = sampled_segments(config, questions, mesh, quiet)
     usable = [s for s in segments if len(s) <= settings.row_length]
@@ -192,6 +192,17 @@ def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment
         reply = [*tokenizer.encode(message["content"]), tokenizer.end_id]
         ids, weights, asked = [*ids, *reply], weights + [1.0] * len(reply), []
     return training_segment("sft", [], ids, weight=weights)
+
+
+def segments_of(tokenizer: Tokenizer, conversation: Conversation) -> list[TrainingSegment]:
+    """One conversation as one stream; as one for each assistant turn where the template rewrites what came before."""
+    if not tokenizer.rewrites_history:
+        return [segment(tokenizer, conversation)]
+    prompts = [(conversation[:n], message) for n, message in enumerate(conversation) if message["role"] == "assistant"]
+    return [
+        training_segment("sft", tokenizer.chat_ids(asked), [*tokenizer.encode(reply["content"]), tokenizer.end_id])
+        for asked, reply in prompts
+    ]
 
 
 def batch_indices(examples: int, size: int, seed: int, step: int) -> np.ndarray:

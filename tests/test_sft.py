@@ -10,7 +10,7 @@ from mxjax import sft
 from mxjax.config import UserError, default_config
 from mxjax.models import Tokenizer
 from mxjax.rollout import Question, Role
-from mxjax.sft import batch_indices, read_conversations, sampled_segments, segment
+from mxjax.sft import batch_indices, read_conversations, sampled_segments, segment, segments_of
 
 TOKENIZER = Tokenizer.byte_level()
 
@@ -29,6 +29,18 @@ def test_exactly_the_assistant_turns_and_their_end_tokens_are_trained():
     end = TOKENIZER.end_id
     assert trained == [*TOKENIZER.encode("one"), end, *TOKENIZER.encode("two"), end]
     assert made.tokens.tolist()[: len(TOKENIZER.chat_ids(conversation[:2]))] == TOKENIZER.chat_ids(conversation[:2])
+
+
+def test_a_template_that_rewrites_history_gets_one_stream_for_each_turn(monkeypatch):
+    conversation = [
+        message("user", "ask"), message("assistant", "one"), message("user", "more"), message("assistant", "two"),
+    ]  # fmt: skip
+    assert len(segments_of(TOKENIZER, conversation)) == 1
+    monkeypatch.setitem(vars(TOKENIZER), "rewrites_history", True)
+    streams = segments_of(TOKENIZER, conversation)
+    for made, text, asked in zip(streams, ("one", "two"), (conversation[:1], conversation[:3]), strict=True):
+        assert made.tokens[made.weights > 0].tolist() == [*TOKENIZER.encode(text), TOKENIZER.end_id]
+        assert made.tokens[made.weights == 0].tolist() == TOKENIZER.chat_ids(asked)
 
 
 def test_every_example_is_taken_once_per_epoch():

@@ -1,7 +1,7 @@
 """The code grader: three shapes of test, honest programs, cheats, and what stays outside the candidate's process."""
 
 import pytest
-from sandbox.test_hostile import sandbox
+from sandbox.test_hostile_programs import sandbox
 
 from mxjax.mas import Result
 from mxjax.rewards import InfrastructureError, extract_program, grade_code, make_reward

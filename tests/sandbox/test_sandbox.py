@@ -6,7 +6,7 @@ import signal
 import threading
 
 import pytest
-from sandbox.test_hostile import sandbox
+from sandbox.test_hostile_programs import sandbox
 
 from mxjax.sandbox import Outcome, Sandbox, SandboxLimits, SandboxUnavailable, pool, probe, syscalls
 from mxjax.sandbox.records import InfrastructureError
