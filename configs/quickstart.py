@@ -9,7 +9,7 @@ import os.path
 
 from mxjax.config import default_config
 
-CONTROL_STEPS = {"continued": 500, "rejection": 300}  # at least the time that RL takes
+CONTROL_STEPS = {"continued": 640, "rejection": 360}  # at least the time that RL takes
 
 
 def get_config(control=""):
@@ -62,5 +62,5 @@ def get_config(control=""):
         config.sft.optimizer.learning_rate = 1e-3
     if control == "rejection":
         config.sft.examples = "rollouts"
-        config.sft.questions = 1_500
+        config.sft.questions = 1_800
     return config

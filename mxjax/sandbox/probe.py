@@ -19,8 +19,10 @@ libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def fork():
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         os._exit(0)
+    os.waitpid(child, 0)
 
 
 def others():
@@ -44,7 +46,7 @@ ATTEMPTS = {
     "open a socket": lambda: socket.socket(),
     "open a socket pair": lambda: socket.socketpair(),
     "fork": fork,
-    "run another program": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    "run another program": lambda: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0),
     "signal a process": lambda: os.kill(asked["pid"], 0),
     "signal its group": lambda: os.killpg(0, 0),
     "raise a limit": lambda: resource.setrlimit(resource.RLIMIT_AS, (-1, -1)),
@@ -52,7 +54,7 @@ ATTEMPTS = {
     "make a namespace": lambda: must(libc.unshare(0x10000000)),
     "mount": lambda: must(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None)),
     "make shared memory": lambda: must(libc.shmget(0, 4096, 0o1600)),
-    "be traced": lambda: must(libc.ptrace(0, 0, None, None)),  # last: from here on any signal would stop it
+    "be traced": lambda: must(libc.ptrace(0, 0, None, None)),  # last: from here on any signal stops it
 }
 done = []
 for name, attempt in ATTEMPTS.items():
