@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 
 from mxjax.sampling import programs
+from mxjax.sampling.logits import mark_seen
 from mxjax.sampling.params import MAX_STOP_IDS, Completion, Request, SamplingParams
 
 PREFILL_ROWS = 8
@@ -53,6 +55,7 @@ class _Live:
     prompt: np.ndarray
     stop_ids: np.ndarray
     budget: int
+    ends_at: float  # on the engine's clock
     slot: int = -1
     tokens: list = dataclasses.field(default_factory=list)
     logprobs: list = dataclasses.field(default_factory=list)
@@ -90,13 +93,17 @@ class Engine:
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
         self._chunk = page_size
         self._mesh = mesh
-        self._empty_cache = lambda: programs.empty_cache(cfg, slots, length // page_size, page_size, mesh)
-        self._cache = self._empty_cache()
-        out = None if mesh is None else jax.tree.map(lambda array: array.sharding, self._cache)
+        self._empty_memory = lambda: programs.empty_memory(cfg, slots, length // page_size, page_size, mesh)
+        self._memory = self._empty_memory()
+        out = None if mesh is None else jax.tree.map(lambda array: array.sharding, self._memory)
         rest = (None,) * 5
         self._jitted = {
             "prefill": jax.jit(
-                lambda params, *args: programs.prefill(params, cfg, *args),
+                lambda params, memory, *args: memory._replace(cache=programs.prefill(params, cfg, memory.cache, *args)),
+                donate_argnums=1, out_shardings=out,
+            ),
+            "mark_seen": jax.jit(
+                lambda params, memory, *args: memory._replace(seen_SV=mark_seen(memory.seen_SV, *args)),
                 donate_argnums=1, out_shardings=out,
             ),
             "decode": jax.jit(
@@ -116,6 +123,8 @@ class Engine:
         self._next_id = 0
         self._state = self._idle_state()
         self._counters = collections.Counter()
+        self._clock = time.monotonic
+        self._stood_since: float | None = None  # when the device last ran out of work that was there to do
 
     def _idle_state(self) -> programs.Slots:
         S = self.slots
@@ -124,6 +133,8 @@ class Engine:
             token=ints(S), position=ints(S), index=ints(S), max_tokens=ints(S), min_tokens=ints(S),
             live=np.zeros(S, bool), seed=np.zeros((S, 2), np.uint32), temperature=np.ones(S, np.float32),
             top_k=ints(S), top_p=np.ones(S, np.float32), min_p=np.zeros(S, np.float32),
+            repetition_penalty=np.ones(S, np.float32), presence_penalty=np.zeros(S, np.float32),
+            frequency_penalty=np.zeros(S, np.float32),
             stop_ids=np.full((S, MAX_STOP_IDS), -1, np.int32),
         )  # fmt: skip
 
@@ -142,6 +153,7 @@ class Engine:
         live = _Live(
             Handle(self, self._next_id), request, prompt, padded,
             min(request.sampling.max_tokens, self.max_len - prompt.size),
+            math.inf if request.deadline_s is None else self._clock() + request.deadline_s,
         )  # fmt: skip
         self._next_id += 1
         self._lives[live.handle.id] = live
@@ -179,9 +191,13 @@ class Engine:
     def _cancel(self, request_id: int) -> None:
         live = self._lives.get(request_id)
         if live is not None:
-            if live.slot < 0:
-                self._waiting.remove(live)
-            self._finish(live, "cancelled")
+            self._end(live, "cancelled")
+
+    def _end(self, live: _Live, reason: str) -> Completion:
+        """Ends a request wherever it is, with what was sampled so far."""
+        if live.slot < 0:
+            self._waiting.remove(live)
+        return self._finish(live, reason)
 
     # Device programs
 
@@ -189,12 +205,15 @@ class Engine:
         """Runs a program, compiling it the first time. Afterwards any other shape would be an error, not a compile."""
         if name not in self._programs:
             start = time.perf_counter()
-            self._programs[name] = self._jitted[name].lower(self._params, self._cache, *args).compile()
+            self._programs[name] = self._jitted[name].lower(self._params, self._memory, *args).compile()
             self._compile_s[name] = time.perf_counter() - start
         start = time.perf_counter()
-        cache, self._cache = self._cache, None  # donated: an exception from here on leaves none
-        out = jax.block_until_ready(self._programs[name](self._params, cache, *args))
-        self._counters[name + "_s"] += time.perf_counter() - start
+        if self._stood_since is not None:
+            self._counters["stood_s"] += start - self._stood_since
+        memory, self._memory = self._memory, None  # donated: an exception from here on leaves none
+        out = jax.block_until_ready(self._programs[name](self._params, memory, *args))
+        self._stood_since = time.perf_counter()
+        self._counters[name + "_s"] += self._stood_since - start
         self._counters[name + "_calls"] += 1
         return out
 
@@ -204,20 +223,24 @@ class Engine:
             raise RuntimeError("warmup() with live requests; call it before submitting")
         with self._aborting():
             self._prefill_chunk(0, [])
-            self._cache, *_ = self._run("decode", self._state)
+            self._mark_seen(0, np.zeros(1, np.int32))
+            self._memory, *_ = self._run("decode", self._state)
         self._counters.clear()
+        self._stood_since = None
         return dict(self._compile_s)
 
-    def update_params(self, params: dict) -> None:
-        """Samples from a copy of `params` from now on. Raises RuntimeError while requests are live.
+    def update_params(self, params: dict, abort: bool = False) -> None:
+        """Samples from a copy of `params` from now on. `abort` cancels live requests; else they raise RuntimeError.
 
         The cache starts anew: nothing that the old parameters computed, be it NaN, reaches the new ones' samples.
         """
-        if self._lives:
-            raise RuntimeError("update_params() with live requests; let them finish or cancel them first")
-        self._params = self._cache = None  # room for the new before the old is gone would be twice the memory
+        if self._lives and not abort:
+            raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")
+        for live in list(self._lives.values()):
+            self._end(live, "cancelled")
+        self._params = self._memory = None  # room for the new before the old is gone would be twice the memory
         self._params = programs.split_layers(params, self.config, self._mesh)
-        self._cache = self._empty_cache()
+        self._memory = self._empty_memory()
 
     def _prefill(self, admitted: list[_Live]) -> None:
         """Fills the cache with all but the last token of each prompt, PREFILL_ROWS chunks at a time."""
@@ -235,7 +258,12 @@ class Engine:
             piece = live.prompt[start : min(start + self._chunk, live.prompt.size - 1)]
             tokens[r, : piece.size], slots[r] = piece, live.slot
             self._counters["prefill_tokens"] += piece.size if r < len(group) else 0
-        self._cache = self._run("prefill", tokens, slots, np.int32(start))
+        self._memory = self._run("prefill", tokens, slots, np.int32(start))
+
+    def _mark_seen(self, slot: int, prompt: np.ndarray) -> None:
+        ids = np.zeros(self.max_len, np.int32)
+        ids[: prompt.size] = prompt
+        self._memory = self._run("mark_seen", np.int32(slot), ids, np.int32(prompt.size), np.int32(prompt.size))
 
     def step(self) -> list[Completion]:
         """Admits what fits, runs one chunk of decode steps for all slots, returns the requests that finished.
@@ -244,11 +272,19 @@ class Engine:
         "error" and the engine is idle and usable.
         """
         with self._aborting():
+            finished = self._expire()
             self._admit()
-            if not any(self._running):
-                return []
-            self._cache, *out = self._run("decode", self._state)
-            return self._collect(*jax.device_get(out))
+            if any(self._running):
+                self._memory, *out = self._run("decode", self._state)
+                finished += self._collect(*jax.device_get(out))
+            if not self._lives:
+                self._stood_since = None
+            return finished
+
+    def _expire(self) -> list[Completion]:
+        """Ends the requests whose deadline has passed."""
+        now = self._clock()
+        return [self._end(live, "deadline") for live in list(self._lives.values()) if live.ends_at <= now]
 
     @contextlib.contextmanager
     def _aborting(self):
@@ -259,13 +295,14 @@ class Engine:
             self._waiting.clear()
             for live in list(self._lives.values()):
                 self._finish(live, "error", f"{type(error).__name__}: {error}")
-            self._cache = None
-            self._cache = self._empty_cache()
+            self._memory = self._stood_since = None
+            self._memory = self._empty_memory()
             raise
 
     def _collect(self, tokens, logprobs, model_logprobs, counts, stopped) -> list[Completion]:
         """Books what a decode chunk sampled; the completions of those that finished with it."""
         finished = []
+        self._counters["slot_steps"] += self.slots * int(counts.max(initial=0))
         for live in [live for live in self._running if live is not None]:
             s, n = live.slot, int(counts[live.slot])
             live.tokens.extend(tokens[s, :n].tolist())
@@ -298,7 +335,12 @@ class Engine:
                 state.temperature[slot] = p.temperature
                 state.top_k[slot] = min(max(p.top_k, 0), self.config.vocab_size)
                 state.top_p[slot], state.min_p[slot] = p.top_p, p.min_p
+                state.repetition_penalty[slot] = p.repetition_penalty
+                state.presence_penalty[slot] = p.presence_penalty
+                state.frequency_penalty[slot] = p.frequency_penalty
                 state.stop_ids[slot], state.live[slot] = live.stop_ids, True
+                if p.penalised:
+                    self._mark_seen(slot, live.prompt)
         if admitted:
             self._prefill(admitted)
 
@@ -323,6 +365,8 @@ class Engine:
         if live.slot >= 0:
             self._running[live.slot] = None
             self._state.live[live.slot] = False
+            self._state.repetition_penalty[live.slot] = 1.0
+            self._state.presence_penalty[live.slot] = self._state.frequency_penalty[live.slot] = 0.0
         text = "" if error else self.tokenizer.decode(live.tokens)
         if live.request.sampling.stop and reason == "stop":
             cut = self._stop_string_at(live, len(live.tokens))
@@ -341,18 +385,24 @@ class Engine:
         self._counters.clear()
 
     def stats(self) -> dict[str, float]:
-        """Since warm-up or `reset_stats`: requests, tokens and device seconds by phase, tokens/s; all compiles."""
+        """Since warm-up or `reset_stats`: requests, tokens, device seconds and tokens/s by phase; all compiles.
+
+        `occupancy` is the share of slots that sampled a token, over all decode steps; `host_share` the share of time in
+        which the device stood still though requests were there.
+        """
         c = self._counters
-        slot_steps = c["decode_calls"] * self.slots
+        device_s = c["prefill_s"] + c["mark_seen_s"] + c["decode_s"]
         return {
             "requests": c["requests"],
             "prefill_tokens": c["prefill_tokens"],
             "decode_tokens": c["decode_tokens"],
             "prefill_s": c["prefill_s"],
             "decode_s": c["decode_s"],
-            "device_s": c["prefill_s"] + c["decode_s"],
+            "device_s": device_s,
+            "host_share": c["stood_s"] / (device_s + c["stood_s"]) if device_s else 0.0,
+            "prefill_tokens_per_s": c["prefill_tokens"] / c["prefill_s"] if c["prefill_s"] else 0.0,
             "decode_tokens_per_s": c["decode_tokens"] / c["decode_s"] if c["decode_s"] else 0.0,
-            "tokens_per_slot_chunk": c["decode_tokens"] / slot_steps if slot_steps else 0.0,
+            "occupancy": c["decode_tokens"] / c["slot_steps"] if c["slot_steps"] else 0.0,
             "waiting": len(self._waiting),
             "live": sum(live is not None for live in self._running),
             "compiles": len(self._programs),

@@ -1,4 +1,4 @@
-"""From logits to a token: truncation by threshold, then inverse-CDF sampling in id order.
+"""From logits to a token: penalties, truncation by threshold, then inverse-CDF sampling in id order.
 
 One uniform number per row replaces Gumbel noise over the vocabulary, which on a CPU costs as much as the layers. All
 settings are traced per row, so a new setting never compiles anything. S rows, V vocabulary.
@@ -27,6 +27,35 @@ def _largest_threshold(keys_SV: jax.Array, enough) -> jax.Array:
         return jnp.where(enough(keys_SV >= candidate[:, None]), candidate, t_S)
 
     return jax.lax.fori_loop(0, 32, step, jnp.zeros(keys_SV.shape[0], jnp.uint32))
+
+
+def mark_seen(seen_SV: jax.Array, slot, ids_T: jax.Array, prompt_length, length) -> jax.Array:
+    """Sets the row of `slot` to what `penalise` has to know: ids_T[:prompt_length], then a response up to `length`.
+
+    An int32 entry is twice the count of the id in the response, plus one if the prompt has it.
+    """
+    index_T = jnp.arange(ids_T.size)
+    empty_V = jnp.zeros(seen_SV.shape[1], jnp.int32)
+    prompt_V = empty_V.at[ids_T].max((index_T < prompt_length).astype(jnp.int32))
+    response_V = empty_V.at[ids_T].add(jnp.where((index_T >= prompt_length) & (index_T < length), 2, 0))
+    return seen_SV.at[slot].set(prompt_V + response_V)
+
+
+def penalise(logits_SV, seen_SV, repetition_S, presence_S, frequency_S) -> jax.Array:
+    """Logits after the penalties of `SamplingParams` for the ids in `seen_SV`, see `mark_seen`.
+
+    A row without penalties comes back unchanged; without any, nothing is computed.
+    """
+
+    def shaped(logits):
+        repetition = jnp.where(seen_SV > 0, repetition_S[:, None], 1.0)
+        logits = jnp.where(logits > 0, logits / repetition, logits * repetition)
+        count_SV = seen_SV >> 1
+        logits = logits - frequency_S[:, None] * count_SV
+        return logits - presence_S[:, None] * (count_SV > 0)
+
+    wanted_S = (repetition_S != 1) | (presence_S != 0) | (frequency_S != 0)
+    return jax.lax.cond(wanted_S.any(), shaped, lambda logits: logits, logits_SV)
 
 
 def truncate(logits_SV: jax.Array, top_k_S: jax.Array, top_p_S: jax.Array, min_p_S: jax.Array) -> jax.Array:
@@ -91,15 +120,16 @@ def inverse_cdf(logits_SV: jax.Array, uniform_S: jax.Array) -> jax.Array:
     return block * CDF_BLOCK + pick(inside, jnp.cumsum(inside, axis=-1), target - before)
 
 
-def sample(logits_SV, forbidden_SV, seeds_S2, index_S, temperature_S, top_k_S, top_p_S, min_p_S):
+def sample(logits_SV, allowed_SV, seeds_S2, index_S, temperature_S, top_k_S, top_p_S, min_p_S):
     """One token per row: (ids int32[S], logprobs f32[S], model_logprobs f32[S]), see `Completion`.
 
-    `forbidden_SV` bool marks ids that may not be drawn now. The noise is a function of (seed, token index) alone, so a
-    row's token depends on neither its slot nor its mates. `seeds_S2` uint32 are the words of a threefry key.
+    `allowed_SV` are the logits to draw from: after penalties, with -inf for ids that may not be drawn now. The noise is
+    a function of (seed, token index) alone, so a row's token depends on neither its slot nor its mates. `seeds_S2`
+    uint32 are the words of a threefry key.
     """
     greedy_S = temperature_S <= 0
-    scaled = logits_SV / jnp.where(greedy_S, 1.0, temperature_S)[:, None]
-    kept = truncate(jnp.where(forbidden_SV, NEVER, scaled), top_k_S, top_p_S, min_p_S)
+    divisor_S1 = jnp.where(greedy_S, 1.0, temperature_S)[:, None]
+    kept = truncate(allowed_SV / divisor_S1, top_k_S, top_p_S, min_p_S)
 
     def uniform(seed, index):
         return jax.random.uniform(jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), index))
@@ -111,4 +141,4 @@ def sample(logits_SV, forbidden_SV, seeds_S2, index_S, temperature_S, top_k_S, t
         chosen = jnp.take_along_axis(values, ids[:, None], axis=-1)[:, 0]
         return chosen - jax.nn.logsumexp(values, axis=-1)
 
-    return ids, jnp.where(greedy_S, 0.0, logprob(kept)), logprob(scaled)
+    return ids, jnp.where(greedy_S, 0.0, logprob(kept)), logprob(logits_SV / divisor_S1)

@@ -22,12 +22,19 @@ class SamplingParams:
     `stop_token_ids` add to the tokenizer's own; a stop id is kept in `token_ids`. `stop` strings end the text before
     them and the ids at the one that completes them. The first `min_tokens` tokens can neither be stop ids nor complete
     a stop string. `seed` None takes the engine's next one. Raises ValueError for impossible values.
+
+    Penalties act on the logits before temperature: those of tokens in the prompt or the response so far are divided by
+    `repetition_penalty` where positive and multiplied where negative; then `frequency_penalty` times a token's count in
+    the response, and `presence_penalty` if it is there at all, are subtracted.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     max_tokens: int = 256
     min_tokens: int = 0
     stop: Sequence[str] = ()
@@ -45,6 +52,9 @@ class SamplingParams:
             (self.top_k >= -1, "top_k must be a count, or 0 or -1 for all tokens"),
             (0 < self.top_p <= 1, "top_p must be in (0, 1]"),
             (0 <= self.min_p <= 1, "min_p must be in [0, 1]"),
+            (0 < self.repetition_penalty < float("inf"), "repetition_penalty must be above 0"),
+            (-2 <= self.presence_penalty <= 2, "presence_penalty must be in [-2, 2]"),
+            (-2 <= self.frequency_penalty <= 2, "frequency_penalty must be in [-2, 2]"),
             (self.max_tokens >= 1, "max_tokens must be at least 1"),
             (0 <= self.min_tokens <= self.max_tokens, "min_tokens must be between 0 and max_tokens"),
             (all(self.stop), "stop strings must not be empty"),
@@ -53,6 +63,11 @@ class SamplingParams:
             if not holds:
                 raise ValueError(f"{sentence}; got {self}")
 
+    @property
+    def penalised(self) -> bool:
+        """Whether earlier tokens change the logits."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
+
     def replace(self, **changes) -> SamplingParams:
         """A copy with some settings changed."""
         return dataclasses.replace(self, **changes)
@@ -60,19 +75,28 @@ class SamplingParams:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One call: the exact ids to continue. `parent` is the id of an earlier request whose ids these extend, if any."""
+    """One call: the exact ids to continue. `parent` is the id of an earlier request whose ids these extend, if any.
+
+    `deadline_s` seconds after `submit` the request ends with what was sampled by then. Raises ValueError if negative.
+    """
 
     prompt_token_ids: Sequence[int]
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     parent: int | None = None
+    deadline_s: float | None = None
+
+    def __post_init__(self):
+        if self.deadline_s is not None and not self.deadline_s >= 0:
+            raise ValueError(f"deadline_s must be seconds from now, at least 0; got {self.deadline_s}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
     """What was sampled: `token_ids` int32[R], both log-probabilities f32[R] in nats, and why it ended.
 
-    `logprobs` are those of the distribution sampled from (after temperature and truncation), `model_logprobs` those
-    of softmax(logits / T) before truncation (T = 1 for greedy). `text` leaves out special tokens and stop strings.
+    `logprobs` are those of the distribution sampled from (after penalties, temperature and truncation),
+    `model_logprobs` those of softmax(logits / T) before penalties and truncation (T = 1 for greedy). `text` leaves out
+    special tokens and stop strings.
     `finish_reason` is "stop", "length", "cancelled", "deadline" or "error" (`error` says why; there is no text).
     """
 

@@ -22,6 +22,13 @@ from mxjax.sampling import logits as sampling
 from mxjax.sharding import named_sharding
 
 
+class Memory(NamedTuple):
+    """What stays on the device between programs, and is donated from one to the next."""
+
+    cache: list  # see `empty_cache`
+    seen_SV: jax.Array  # see `logits.mark_seen`; only rows with penalties are kept right
+
+
 class Slots(NamedTuple):
     """State of every slot at the start of a decode chunk: arrays of length S (`seed` [S, 2], `stop_ids` [S, 8])."""
 
@@ -36,6 +43,9 @@ class Slots(NamedTuple):
     top_k: jax.Array
     top_p: jax.Array
     min_p: jax.Array
+    repetition_penalty: jax.Array
+    presence_penalty: jax.Array
+    frequency_penalty: jax.Array
     stop_ids: jax.Array
 
 
@@ -75,6 +85,13 @@ def empty_cache(cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.
         return jnp.zeros(shape, cfg.dtype, device=sharding)
 
     return [(zeros(*leading, head_dim, size), zeros(*leading, size, head_dim)) for _ in range(cfg.num_hidden_layers)]
+
+
+def empty_memory(cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.sharding.Mesh | None = None) -> Memory:
+    """An `empty_cache` and nothing seen."""
+    shape = slots, cfg.vocab_size
+    sharding = None if mesh is None else named_sharding(mesh, ("slots", "vocab"), shape)
+    return Memory(empty_cache(cfg, slots, blocks, size, mesh), jnp.zeros(shape, jnp.int32, device=sharding))
 
 
 def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
@@ -172,10 +189,10 @@ def decode_logits(params: dict, cfg: ModelConfig, cache: list, token_S, position
     return unembed(params, cfg, x)[:, 0], cache
 
 
-def decode(params: dict, cfg: ModelConfig, steps: int, cache: list, slots: Slots):
+def decode(params: dict, cfg: ModelConfig, steps: int, memory: Memory, slots: Slots):
     """Up to `steps` tokens for every live slot; ends early when none is live.
 
-    Returns (cache, tokens int32[S, steps], logprobs f32[S, steps], model_logprobs f32[S, steps], count int32[S],
+    Returns (memory, tokens int32[S, steps], logprobs f32[S, steps], model_logprobs f32[S, steps], count int32[S],
     stopped bool[S]): `count` tokens of a row are valid, `stopped` says that the last of them is a stop id. A row that
     is not live idles at position 0 of its slot, which nobody reads any more.
     """
@@ -183,29 +200,33 @@ def decode(params: dict, cfg: ModelConfig, steps: int, cache: list, slots: Slots
     start_index = slots.index
 
     def body(state):
-        step, cache, token, position, index, live, stopped, tokens, logprobs, model_logprobs = state
+        step, (cache, seen), token, position, index, live, stopped, tokens, logprobs, model_logprobs = state
         logits, cache = decode_logits(params, cfg, cache, token, jnp.where(live, position, 0))
         unused = logits.shape[1]  # an index out of range is dropped
         stops = jnp.where((slots.stop_ids >= 0) & (index < slots.min_tokens)[:, None], slots.stop_ids, unused)
-        too_early = jnp.zeros(logits.shape, bool).at[jnp.arange(S)[:, None], stops].set(True, mode="drop")
+        allowed = sampling.penalise(
+            logits, seen, slots.repetition_penalty, slots.presence_penalty, slots.frequency_penalty
+        )
+        allowed = allowed.at[jnp.arange(S)[:, None], stops].set(sampling.NEVER, mode="drop")
         new, logprob, model_logprob = sampling.sample(
-            logits, too_early, slots.seed, index, slots.temperature, slots.top_k, slots.top_p, slots.min_p
+            logits, allowed, slots.seed, index, slots.temperature, slots.top_k, slots.top_p, slots.min_p
         )
         write = lambda buffer, value: buffer.at[:, step].set(jnp.where(live, value, 0))
         stop = live & (new[:, None] == slots.stop_ids).any(-1)
         moved = live.astype(jnp.int32)
         index = index + moved
+        seen = seen.at[jnp.arange(S), new].add(2 * moved)
         return (
-            step + 1, cache, jnp.where(live, new, token), position + moved, index,
+            step + 1, Memory(cache, seen), jnp.where(live, new, token), position + moved, index,
             live & ~stop & (index < slots.max_tokens), stopped | stop,
             write(tokens, new), write(logprobs, logprob), write(model_logprobs, model_logprob),
         )  # fmt: skip
 
     floats = jnp.zeros((S, steps), jnp.float32)
     state = (
-        0, cache, slots.token, slots.position, slots.index, slots.live, jnp.zeros(S, bool),
+        0, memory, slots.token, slots.position, slots.index, slots.live, jnp.zeros(S, bool),
         jnp.zeros((S, steps), jnp.int32), floats, floats,
     )  # fmt: skip
     out = jax.lax.while_loop(lambda state: (state[0] < steps) & state[5].any(), body, state)
-    _, cache, _, _, index, _, stopped, tokens, logprobs, model_logprobs = out
-    return cache, tokens, logprobs, model_logprobs, index - start_index, stopped
+    _, memory, _, _, index, _, stopped, tokens, logprobs, model_logprobs = out
+    return memory, tokens, logprobs, model_logprobs, index - start_index, stopped

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mxjax.sampling.logits import argmax, inverse_cdf, sample, truncate
-from sampling.toys import assert_drawn_from, kept, truncated_softmax
+from mxjax.sampling.logits import argmax, inverse_cdf, mark_seen, penalise, sample, truncate
+from sampling.toys import assert_drawn_from, kept, penalised, truncated_softmax
 
 V = 37
 BELOW_ONE = np.float32(1) - np.finfo(np.float32).epsneg
 _truncate, _inverse_cdf, _sample = jax.jit(truncate), jax.jit(inverse_cdf), jax.jit(sample)
+_mark_seen, _penalise = jax.jit(mark_seen), jax.jit(penalise)
 
 values = st.one_of(
     st.floats(-30, 30, width=32), st.sampled_from([0.0, -0.0, 1.0, -1.0, -np.inf]), st.floats(-1e4, -1e3, width=32)
@@ -95,6 +96,26 @@ def test_argmax_takes_the_lowest_of_equal_ids():
     assert np.array_equal(argmax(jnp.asarray(logits)), logits.argmax(-1))
 
 
+ids_of_text = st.lists(st.integers(0, V - 1), max_size=12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(rows, ids_of_text, ids_of_text, st.floats(0.25, 4.0, width=32), *[st.floats(-2.0, 2.0, width=32)] * 2)
+@example([1.0, -1.0] * (V // 2) + [0.0], [0, 1], [1, 1, 2], 2.0, 0.5, 1.5)
+def test_penalties_agree_with_counting(row, prompt, response, repetition, presence, frequency):
+    ids = np.zeros(30, np.int32)  # the rest is id 0, which must not count
+    ids[: len(prompt + response)] = prompt + response
+    before = np.full((3, V), 7, np.int32)
+    seen = _mark_seen(before, np.int32(1), ids, np.int32(len(prompt)), np.int32(len(prompt + response)))
+    assert (np.asarray(seen)[[0, 2]] == 7).all()
+    row = np.array(row, np.float32)
+    neutral = np.ones(3), np.zeros(3), np.zeros(3)
+    chosen = [np.where(np.arange(3) == 1, value, off) for value, off in zip((repetition, presence, frequency), neutral)]
+    out = np.asarray(_penalise(np.stack([row] * 3), seen, *(np.float32(value) for value in chosen)))
+    assert np.array_equal(out[0], row) and np.array_equal(out[2], row)
+    np.testing.assert_allclose(out[1], penalised(row, prompt, response, repetition, presence, frequency), rtol=1e-5)
+
+
 SETTINGS = [
     {}, {"temperature": 0.5}, {"temperature": 3.0}, {"top_k": 7}, {"top_p": 0.7}, {"min_p": 0.2},
     {"temperature": 1.7, "top_k": 20, "top_p": 0.8}, {"temperature": 0.8, "top_p": 0.95, "min_p": 0.05},
@@ -102,14 +123,14 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def _draw(logits, count, seed, index=None, forbidden=None, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
+def _draw(logits, count, seed, index=None, allowed=None, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0):
     seeds = np.stack([np.full(count, seed), np.arange(count)], -1).astype(np.uint32)
     full = lambda value, dtype: np.full(count, value, dtype)
-    forbidden = np.zeros(logits.shape, bool) if forbidden is None else forbidden
+    allowed = logits if allowed is None else allowed
     return map(
         np.asarray,
         _sample(
-            np.broadcast_to(logits, (count, logits.size)), np.broadcast_to(forbidden, (count, logits.size)), seeds,
+            np.broadcast_to(logits, (count, logits.size)), np.broadcast_to(allowed, (count, logits.size)), seeds,
             full(0, np.int32) if index is None else index, full(temperature, np.float32), full(top_k, np.int32),
             full(top_p, np.float32), full(min_p, np.float32),
         ),
@@ -137,10 +158,11 @@ def test_noise_depends_on_the_token_index_too():
 def test_forbidden_ids_change_the_sampling_distribution_only():
     logits = np.random.default_rng(4).normal(size=150).astype(np.float32)
     forbidden = np.arange(150) % 3 == 0
-    ids, logprobs, model_logprobs = _draw(logits, 4000, seed=2, forbidden=forbidden)
-    allowed = truncated_softmax(np.where(forbidden, -np.inf, logits))
-    assert_drawn_from(ids, allowed)
-    np.testing.assert_allclose(logprobs, np.log(allowed[ids]), atol=1e-4)
+    allowed = np.where(forbidden, -np.inf, logits)
+    ids, logprobs, model_logprobs = _draw(logits, 4000, seed=2, allowed=allowed)
+    probs = truncated_softmax(allowed)
+    assert_drawn_from(ids, probs)
+    np.testing.assert_allclose(logprobs, np.log(probs[ids]), atol=1e-4)
     np.testing.assert_allclose(model_logprobs, np.log(truncated_softmax(logits)[ids]), atol=1e-4)
 
 

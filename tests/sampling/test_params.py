@@ -18,6 +18,8 @@ def test_defaults_sample_the_model_itself():
     [
         {"temperature": -0.1}, {"temperature": math.nan}, {"temperature": math.inf}, {"temperature": 1e-9},
         {"top_k": -2}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_p": math.nan}, {"min_p": -0.1}, {"min_p": 1.5},
+        {"repetition_penalty": 0.0}, {"repetition_penalty": math.inf}, {"presence_penalty": 2.1},
+        {"frequency_penalty": -2.1}, {"frequency_penalty": math.nan},
         {"max_tokens": 0}, {"min_tokens": -1}, {"min_tokens": 9, "max_tokens": 8}, {"stop": ""}, {"stop": ["a", ""]},
     ],
 )  # fmt: skip
@@ -33,6 +35,18 @@ def test_an_impossible_value_is_refused_by_name(changes):
 )
 def test_edges_are_allowed(changes):
     SamplingParams(**changes)
+
+
+@pytest.mark.parametrize("deadline_s", [-1.0, math.nan])
+def test_a_deadline_in_the_past_is_refused(deadline_s):
+    with pytest.raises(ValueError, match="deadline_s"):
+        Request([1], deadline_s=deadline_s)
+
+
+def test_penalties_are_off_by_default():
+    assert not SamplingParams().penalised
+    for name in ("repetition_penalty", "presence_penalty", "frequency_penalty"):
+        assert SamplingParams(**{name: 1.5}).penalised
 
 
 def test_one_stop_string_is_a_list_of_one():

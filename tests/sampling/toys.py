@@ -17,6 +17,7 @@ CHAT = Tokenizer.byte_level(CONFIG.vocab_size)
 ENDLESS = dataclasses.replace(CHAT, template=None, stop_ids=())  # samples end where a test says
 LENGTH = 64  # rows of the teacher-forced oracles
 ROWS = 8
+PROGRAMS = 3  # that an engine compiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,18 @@ def truncated_softmax(logits, temperature=1.0, **settings) -> np.ndarray:
     """The distribution [V] that a token is drawn from."""
     scaled = np.asarray(logits, np.float64) / temperature
     return softmax(np.where(kept(scaled, **settings), scaled, -np.inf))
+
+
+def penalised(logits, prompt, response, repetition=1.0, presence=0.0, frequency=0.0) -> np.ndarray:
+    """Logits [V] after the penalties, one token after another, in float64."""
+    out = np.array(logits, np.float64)
+    for token in {*prompt, *response}:
+        out[token] = out[token] / repetition if out[token] > 0 else out[token] * repetition
+    for token in set(response):
+        out[token] -= presence
+    for token in response:
+        out[token] -= frequency
+    return out
 
 
 def assert_drawn_from(ids, probs) -> None:
