@@ -30,7 +30,7 @@ EXPRESSIONS = {
     """,
     "float": """
         <float> + <float> | <float> - <int> | <float> * <float> / 3 | <int> / <0..7> | <float> // 1 | <float> % 2
-        abs(<float>) | round(<float>, <0..3>) | float(<int>) | max(<float>, <float>) | sum([<float>, <float>, 0.1])
+        abs(<float>) | round(<float>, <0..3>) | float(<int>) | max(<float>, <float>) | math.fsum([<float>, <float>, 0.1])
         math.floor(<float>) * 0.5 | math.sqrt(abs(<float>)) | float('<0..9>.5') | <float> if <bool> else <float>
     """,
     "bool": """
@@ -191,7 +191,7 @@ print(<drive>)
 print(<drive>)
 ---
 class <new>:
-    kind = <int>
+    kind = <-9..9>
     def __init__(self, v): self.v = v
     def get(self): return self.v + <0..9>
     @property

@@ -21,7 +21,13 @@ def compare(seeds):
     limited = 0
     for seed in seeds:
         source = Grammar(seed).program()
-        got = machine(source)
+        try:
+            got = machine(source)
+        except mas.DesignError as error:
+            assert error.kind == "syntax", f"seed {seed}: {error}\n{source}"
+            with pytest.raises(SyntaxError):
+                compile(source, "<program>", "exec")
+            continue
         if "\nlimit: " in got:
             limited += 1
             continue

@@ -123,7 +123,7 @@ def yield_from(m, frame, argument):
             return True
         value = EXHAUSTED
     elif sent is not None:
-        raise AttributeError("the iterator of 'yield from' has no attribute 'send'")
+        raise AttributeError(f"'{type(iterator).__name__}' object has no attribute 'send'")
     else:
         value = next(iterator, EXHAUSTED)
     if value is EXHAUSTED:

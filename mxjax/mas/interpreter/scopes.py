@@ -25,6 +25,7 @@ class Scope:
         self.kind = kind
         self.parent = parent
         self.comprehension = False
+        self.iterated: set[str] = set()  # what a comprehension binds for each item
         self.bound: dict[str, None] = {}
         self.used: set[str] = set()
         self.globals: set[str] = set()
@@ -116,7 +117,11 @@ class _Walker:
             self.visit(node.value, scope)
             target = scope
             while target.comprehension:
+                if node.target.id in target.iterated:
+                    self.refuse(node, f"cannot rebind comprehension iteration variable {node.target.id!r}")
                 target = target.parent
+            if target is not scope and target.kind == "class":
+                self.refuse(node, "within a comprehension cannot be used in a class body")
             target.bound.setdefault(node.target.id)
             scope.used.add(node.target.id)
             if target is not scope:
@@ -136,6 +141,9 @@ class _Walker:
                 if isinstance(name, str):
                     scope.bound.setdefault(name)
             self.visit_all(ast.iter_child_nodes(node), scope)
+
+    def refuse(self, node, why: str):
+        raise DesignError(node.lineno, node.col_offset + 1, "syntax", f"assignment expression {why}")
 
     def use(self, name: str, scope: Scope):
         scope.used.add(name)
@@ -183,9 +191,15 @@ class _Walker:
 
     def comprehension(self, node, scope: Scope):
         first, *rest = node.generators
+        for generator in node.generators:
+            for part in ast.walk(generator.iter):
+                if isinstance(part, ast.NamedExpr):
+                    self.refuse(part, "cannot be used in a comprehension iterable expression")
         self.visit(first.iter, scope)
         inner = self.scopes[node] = Scope("function", scope)
         inner.comprehension = True
+        targets = (part for generator in node.generators for part in ast.walk(generator.target))
+        inner.iterated = {part.id for part in targets if isinstance(part, ast.Name)}
         inner.bound[".0"] = None
         self.visit_all((first.target, *first.ifs), inner)
         for generator in rest:
