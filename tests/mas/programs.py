@@ -30,7 +30,8 @@ EXPRESSIONS = {
     """,
     "float": """
         <float> + <float> | <float> - <int> | <float> * <float> / 3 | <int> / <0..7> | <float> // 1 | <float> % 2
-        abs(<float>) | round(<float>, <0..3>) | float(<int>) | max(<float>, <float>) | math.fsum([<float>, <float>, 0.1])
+        abs(<float>) | round(<float>, <0..3>) | float(<int>) | max(<float>, <float>)
+        math.fsum([<float>, <float>, 0.1])
         math.floor(<float>) * 0.5 | math.sqrt(abs(<float>)) | float('<0..9>.5') | <float> if <bool> else <float>
     """,
     "bool": """

@@ -1,14 +1,18 @@
 """Hostile designs: each has a defined outcome, in bounded time, and can do nothing else."""
 
 import contextlib
+import pathlib
+import re
 import time
 
 import pytest
 from mas_support import HEAD, cpython, drive, machine
+from test_runs import TOOLS, TREE, finish, fixed_reply
 
 from mxjax import mas
 from mxjax.mas.library import texts
 
+ARGUMENTS = ", ".join(f"a{i}" for i in range(2000))
 LIMITED = {
     "endless_loop": ("while True: pass", "fuel"),
     "loop_in_except": ("while True:\n  try:\n    while True: x = 1\n  except: pass", "fuel"),
@@ -144,8 +148,19 @@ LIMITED = {
         "class C: pass\nc = C()\ni = 0\nwhile True:\n  setattr(c, 'f%d' % i, i)\n  i += 1",
         ("items", "live_bytes", "fuel"),
     ),
+    "many_parameters": (f"def f({ARGUMENTS}): pass\nwhile True: f({ARGUMENTS.replace(',', '=1,')}=1)", "fuel"),
+    "frames_with_many_slots": (
+        f"def g({ARGUMENTS}): yield 1\na = []\nwhile True: a.append(g(*range(2000)))",
+        ("live_bytes", "fuel"),
+    ),
     "slices_kept": ("s = 'x' * 900000\na = []\nwhile True: a.append(s[1:])", "live_bytes"),
 }
+# "### name: the limits it may reach", then the script
+TEXT = (pathlib.Path(__file__).parent / "hostile.txt").read_text()
+    pathlib.Path(__file__).parent / "hostile.txt"
+).read_text()  # "### name: the limits it may reach", then the script
+for name, limits, body in re.findall(r"^### (\w+): (.*)\n((?:(?!###).*\n)*)", TEXT, re.MULTILINE):
+    LIMITED[name] = (body, tuple(limits.split()) if " " in limits else limits)
 
 
 @pytest.mark.parametrize("name", LIMITED)
@@ -158,6 +173,24 @@ def test_ends_at_a_limit(name):
     assert result.reason in ((expected,) if isinstance(expected, str) else expected)
     assert time.process_time() - began < 6
     assert mas.start(checked, "q").result == result
+
+
+def test_well_behaved_siblings_of_hostile_scripts_are_untouched():
+    hostile = [source for source, _ in (*LIMITED.values(), *REFUSED.values())] + list(CAUGHT.values())
+    assert len(hostile) > 200
+    checked = mas.check(TREE)
+    result, _, printed = finish(checked, lambda pending: pending)
+    siblings = [mas.start(checked, "What is 1+1?", tools=TOOLS) for _ in range(3)]
+    for index, source in enumerate(hostile):
+        with contextlib.suppress(mas.DesignError):
+            mas.start(mas.check(source), "q", limits=mas.Limits(fuel=20_000))
+        run = siblings[index % 3]
+        if run.result is None:
+            run.advance({run.pending[0].id: fixed_reply(run.pending[0])})
+    for run in siblings:
+        while run.result is None:
+            run.advance({call.id: fixed_reply(call) for call in run.pending})
+    assert [(run.result, run.printed) for run in siblings] == [(result, printed)] * 3
 
 
 def test_nothing_of_a_script_runs_after_a_limit():
