@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"mxjax {verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         again = "; the same command continues from the last checkpoint" if verb in ("train", "sft") else ""
         print(f"mxjax {verb}: stopped{again}", file=sys.stderr)
