@@ -157,8 +157,6 @@ LIMITED = {
 }
 # "### name: the limits it may reach", then the script
 TEXT = (pathlib.Path(__file__).parent / "hostile.txt").read_text()
-    pathlib.Path(__file__).parent / "hostile.txt"
-).read_text()  # "### name: the limits it may reach", then the script
 for name, limits, body in re.findall(r"^### (\w+): (.*)\n((?:(?!###).*\n)*)", TEXT, re.MULTILINE):
     LIMITED[name] = (body, tuple(limits.split()) if " " in limits else limits)
 
