@@ -63,5 +63,5 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 
 system-deps:
-	@echo "Installing Debian packages: bubblewrap (sandbox level A), shellcheck (tests of launch/)"
-	apt-get update -qq && apt-get install -y -qq bubblewrap shellcheck
+	@echo "Installing Debian packages: bubblewrap and libseccomp (sandbox levels A and B), shellcheck (tests of launch/)"
+	apt-get update -qq && apt-get install -y -qq bubblewrap libseccomp2 shellcheck

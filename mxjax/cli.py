@@ -6,7 +6,8 @@ Verbs import what they need when they run, so that `mxjax doctor` answers even w
 from __future__ import annotations
 
 import argparse
-import importlib
+import glob
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -18,10 +19,17 @@ VERBS = {
     "sft": "cold start: supervised fine-tuning on filtered trajectories",
     "evaluate": "a checkpoint on benchmarks, by one or more systems",
     "solve": "answer one question and show the design and every call",
+    "plan": "whether a run fits a TPU slice, and how fast it can be; compiled ahead of time, needs no TPU",
     "report": "rebuild report.html of a workdir, also while its run is going",
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
     "design": "show FILE: the pattern, nodes and edges of a design, as text and as an SVG",
     "doctor": "what this machine has, or whether a workdir is sound",
+}
+
+CONFIGURED = {  # verbs that take a config, and their other options
+    "train": "--workdir DIR [--quiet]",
+    "sft": "--workdir DIR [--quiet]",
+    "plan": "--topology v5e:8x8|v5litepod-64|... [--cpu]",
 }
 
 
@@ -33,13 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
         return 0 if argv else 2
     verb, rest = argv[0], argv[1:]
+    _settle_platform(verb)
     try:
         if verb not in VERBS:
             raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
-        if verb in ("train", "sft") and {"-h", "--help"} & set(rest):
-            print(f"usage: mxjax {verb} --config FILE --workdir DIR [--config.key=value ...] [--quiet]\n{VERBS[verb]}")
+        if verb in CONFIGURED and {"-h", "--help"} & set(rest):
+            print(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
             return 0
-        return {"train": _train, "sft": _sft}.get(verb, _command(verb))(rest)
+        return {"train": _train, "sft": _sft, "plan": _plan}.get(verb, _command(verb))(rest)
     except UserError as error:
         print(f"mxjax {verb}: {error}", file=sys.stderr)
         return 2
@@ -50,6 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = "; the same command continues from the last checkpoint" if verb in ("train", "sft") else ""
         print(f"mxjax {verb}: stopped{again}", file=sys.stderr)
         return 130
+
+
+def _settle_platform(verb: str) -> None:
+    """Keeps JAX from looking for a TPU where there is only its compiler, which prints alarming errors."""
+    accelerators = any(glob.glob(f"/dev/{name}*") for name in ("accel", "vfio/[0-9]", "nvidia"))
+    if verb == "plan" or (importlib.util.find_spec("libtpu") and not accelerators):
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
 def _command(verb: str):
@@ -98,7 +114,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run_config(verb: str, argv: Sequence[str]):
-    """The config of `--config FILE --workdir DIR [--config.key=value ...]`, locked and checked."""
+    """The config of `--config FILE [--config.key=value ...]`, locked and checked, and the values of all flags."""
     from absl import flags
     from ml_collections import ConfigDict, config_flags
 
@@ -106,12 +122,17 @@ def _run_config(verb: str, argv: Sequence[str]):
 
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["mxjax", *argv])
-    flags.DEFINE_string("workdir", "", "where the run lives", flag_values=values)
-    flags.DEFINE_bool("quiet", False, "no progress bars", flag_values=values)
+    if verb == "plan":
+        flags.DEFINE_string("topology", "", "the slice", flag_values=values)
+        flags.DEFINE_bool("cpu", False, "simulated devices in place of the TPU's compiler", flag_values=values)
+    else:
+        flags.DEFINE_string("workdir", "", "where the run lives", flag_values=values)
+        flags.DEFINE_bool("quiet", False, "no progress bars", flag_values=values)
     file = next((argv[i + 1] if a == "--config" and i + 1 < len(argv) else a.partition("=")[2]
                  for i, a in enumerate(argv) if a == "--config" or a.startswith("--config=")), "")  # fmt: skip
     if not file:
-        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py --workdir runs/tiny")
+        example = "--topology v5e:2x2" if verb == "plan" else "--workdir runs/tiny"
+        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py {example}")
     if not os.path.isfile(file.partition(":")[0]):
         raise UserError(f"config file {file} does not exist; check the path")
     try:
@@ -125,29 +146,38 @@ def _run_config(verb: str, argv: Sequence[str]):
         raise UserError(f"the get_config() of {file} must start from mxjax.config.default_config()")
     if unparsed:
         raise UserError(f"does not know {unparsed[0]!r}; settings are written --config.key=value")
-    if values.workdir:
-        config.workdir = values.workdir
-    if not config.workdir:
-        raise UserError("needs --workdir DIR, where the run lives")
-    return config, values.quiet
+    if verb != "plan":
+        config.workdir = values.workdir or config.workdir
+        if not config.workdir:
+            raise UserError("needs --workdir DIR, where the run lives")
+    return config, values
+
+
+def _plan(argv: Sequence[str]) -> int:
+    config, values = _run_config("plan", argv)
+    if not values.topology:
+        raise UserError("needs --topology SLICE, such as v5e:8x8 or v5litepod-64")
+    from mxjax.plan.process import run
+
+    return run(config, values["config"].config_filename, values.topology, values.cpu)
 
 
 def _train(argv: Sequence[str]) -> int:
-    config, quiet = _run_config("train", argv)
+    config, values = _run_config("train", argv)
     from mxjax.evaluate import table
     from mxjax.report import write_report
     from mxjax.train import train
 
-    print(table(train(config, quiet)))
+    print(table(train(config, values.quiet)))
     print(f"report: {write_report(config.workdir)}")
     return 0
 
 
 def _sft(argv: Sequence[str]) -> int:
-    config, quiet = _run_config("sft", argv)
+    config, values = _run_config("sft", argv)
     from mxjax.sft import sft
 
-    metrics = sft(config, quiet)
+    metrics = sft(config, values.quiet)
     print(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
     return 0
 

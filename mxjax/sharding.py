@@ -5,10 +5,14 @@ Model code names what an axis means ("heads", "batch"); only this file knows whi
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping, Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_log = logging.getLogger(__name__)
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -63,6 +67,19 @@ def partition_spec(mesh_shape: Mapping[str, int], axes: Sequence[str | None], sh
                 size //= ways
         entries.append(tuple(used) if len(used) > 1 else used[0] if used else None)
     return PartitionSpec(*entries)
+
+
+def warn_replicated(mesh_shape: Mapping[str, int], axes: Sequence[str | None], shape: Sequence[int]) -> None:
+    """Says, once each, which axes of a parameter do not divide over the mesh, so that every device holds them whole."""
+    for axis, size in zip(axes, shape, strict=True):
+        for mesh_axis in RULES[axis] if axis else ():
+            if size % mesh_shape.get(mesh_axis, 1):
+                _warn_replicated(axis, size, mesh_axis, mesh_shape[mesh_axis])
+
+
+@functools.cache
+def _warn_replicated(axis: str, size: int, mesh_axis: str, ways: int) -> None:
+    _log.warning("%s (%d) does not divide over mesh.%s=%d: it is replicated", axis, size, mesh_axis, ways)
 
 
 def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:

@@ -11,6 +11,11 @@ def optional(name: str):
     try:
         return importlib.import_module(name)
     except ImportError:
-        if name in os.environ.get("MXJAX_REQUIRE", "").split(","):
-            pytest.fail(f"{name} is required here (MXJAX_REQUIRE) but is not installed")
-        pytest.skip(f"{name} is not installed")
+        missing(name, f"{name} is not installed")
+
+
+def missing(name: str, why: str):
+    """Skips the test, or fails it when MXJAX_REQUIRE names the part that is missing."""
+    if name in os.environ.get("MXJAX_REQUIRE", "").split(","):
+        pytest.fail(f"{name} is required here (MXJAX_REQUIRE): {why}")
+    pytest.skip(why)

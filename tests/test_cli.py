@@ -1,6 +1,7 @@
 """The command line as a user meets it: verbs on a real tiny run, and one sentence with exit code 2 for mistakes."""
 
 import json
+import os
 from xml.etree import ElementTree
 
 import pytest
@@ -28,6 +29,24 @@ def test_help_lists_the_verbs(capsys):
     assert cli.main(["--help"]) == 0
     printed = capsys.readouterr().out
     assert all(verb in printed for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize(
+    ("verb", "compiler", "devices", "expected"),
+    [
+        ("doctor", True, [], "cpu"),
+        ("doctor", True, ["/dev/accel0"], None),
+        ("doctor", False, [], None),
+        ("plan", True, ["/dev/accel0"], "cpu"),
+    ],
+)
+def test_no_tpu_is_looked_for_where_only_its_compiler_is(verb, compiler, devices, expected, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "restored at the end")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: compiler or None)
+    monkeypatch.setattr(cli.glob, "glob", lambda pattern: devices)
+    cli._settle_platform(verb)
+    assert os.environ.get("JAX_PLATFORMS") == expected
 
 
 def test_a_run_leaves_the_files_that_are_promised(workdir):

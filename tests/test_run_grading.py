@@ -3,6 +3,7 @@
 import types
 
 import pytest
+from sandbox.test_hostile_programs import sandbox
 
 from mxjax.config import UserError, default_config
 from mxjax.rollout import Question
@@ -24,6 +25,7 @@ def test_sums_need_no_sandbox():
 
 
 def test_code_is_graded_and_tools_run_in_one():
+    sandbox("auto").close()
     config = default_config()
     config.rollout.tools = ("python_execute",)
     with open_grading(config, [SUM, CODE]) as grading:

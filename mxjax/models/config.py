@@ -58,8 +58,8 @@ class ModelConfig:
     - `norm_offset`: an RMS norm multiplies by 1 + weight. `sandwich_norms`: what a block adds to the residual is
       normed too. `scale_embeddings`: embeddings are multiplied by sqrt(hidden_size) (all three Gemma 3).
 
-    `remat` names what the backward pass recomputes: "none", "dots" (all but matrix products), "offload" (the same, the
-    products wait in the host's memory) or "full" (each layer).
+    `remat` names what the backward pass recomputes: "none", "dots" (all but matrix products), "full" (each layer, from
+    its input), or "offload" ("full", and the inputs wait in the host's memory).
     """
 
     vocab_size: int

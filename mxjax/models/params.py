@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from mxjax.models.config import ModelConfig
-from mxjax.sharding import named_sharding
+from mxjax.sharding import named_sharding, warn_replicated
 
 
 class Leaf(NamedTuple):
@@ -68,8 +68,13 @@ def _map(table: dict, fn) -> dict:
 
 
 def param_shardings(cfg: ModelConfig, mesh: jax.sharding.Mesh) -> dict:
-    """NamedSharding of every parameter on `mesh`."""
-    return _map(param_table(cfg), lambda leaf: named_sharding(mesh, leaf.axes, leaf.shape))
+    """NamedSharding of every parameter on `mesh`. Axes that do not divide over it are replicated, with a warning."""
+
+    def sharding(leaf):
+        warn_replicated(mesh.shape, leaf.axes, leaf.shape)
+        return named_sharding(mesh, leaf.axes, leaf.shape)
+
+    return _map(param_table(cfg), sharding)
 
 
 def abstract_params(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=jnp.float32) -> dict:

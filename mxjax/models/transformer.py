@@ -13,12 +13,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from mxjax.models.attention import packed_attention
 from mxjax.models.config import SLIDING, ModelConfig
 from mxjax.sharding import constrain
 
 LOGIT_BLOCK = 128  # tokens of a row whose logits exist at once
+LAYER_INPUT = "layer_input"  # what remat "offload" keeps
 
 
 def rms_norm(x: jax.Array, weight_D: jax.Array, cfg: ModelConfig) -> jax.Array:
@@ -108,19 +110,27 @@ def layer(p: dict, cfg: ModelConfig, x_BTD: jax.Array, positions_BT: jax.Array, 
 
 
 def _remat(fn, name: str):
+    """`fn` with the rematerialisation that `ModelConfig.remat` names; it calls its input LAYER_INPUT."""
     if name == "none":
         return fn
-    policies = {
-        "dots": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
-        "offload": jax.checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
+    policies = jax.checkpoint_policies
+    policy = {
         "full": None,
-    }
-    return jax.checkpoint(fn, policy=policies[name])
+        "dots": policies.checkpoint_dots_with_no_batch_dims,
+        "offload": policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[], names_which_can_be_offloaded=[LAYER_INPUT],
+            offload_src="device", offload_dst="pinned_host",
+        ),
+    }[name]  # fmt: skip
+    return jax.checkpoint(fn, policy=policy)
 
 
 def embed(params: dict, cfg: ModelConfig, tokens_BT: jax.Array) -> jax.Array:
-    """Token embeddings in the compute dtype, [B, T, D]."""
-    x_BTD = params["embed"][tokens_BT].astype(cfg.dtype)
+    """Token embeddings in the compute dtype, [B, T, D].
+
+    The table is gathered over `fsdp` first: looked up in shards, each device would get the rows of the whole batch.
+    """
+    x_BTD = constrain(params["embed"], "vocab", None)[tokens_BT].astype(cfg.dtype)
     return x_BTD * jnp.asarray(cfg.hidden_size**0.5, cfg.dtype) if cfg.scale_embeddings else x_BTD
 
 
@@ -129,6 +139,7 @@ def hidden_states(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segme
 
     def body(x_BTD, xs):
         p, kind = xs
+        x_BTD = checkpoint_name(x_BTD, LAYER_INPUT)
         kind = kind or layer_kind(cfg, 0)
         attend = functools.partial(packed_attention, segment_ids_BT=segment_ids_BT, window=kind.window)
         x_BTD = layer(p, cfg, x_BTD, positions_BT, kind, attend)

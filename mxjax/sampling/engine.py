@@ -17,10 +17,8 @@ import jax
 import numpy as np
 
 from mxjax.sampling import programs
-from mxjax.sampling.logits import mark_seen
 from mxjax.sampling.params import MAX_STOP_IDS, Completion, Request, SamplingParams
-
-PREFILL_ROWS = 8
+from mxjax.sampling.programs import PREFILL_ROWS
 
 
 class Handle:
@@ -93,24 +91,10 @@ class Engine:
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
         self._chunk = page_size
         self._mesh = mesh
-        self._empty_memory = lambda: programs.empty_memory(cfg, slots, length // page_size, page_size, mesh)
+        sizes = (cfg, slots, length // page_size, page_size, mesh)
+        self._empty_memory = lambda: programs.empty_memory(*sizes)
         self._memory = self._empty_memory()
-        out = None if mesh is None else jax.tree.map(lambda array: array.sharding, self._memory)
-        rest = (None,) * 5
-        self._jitted = {
-            "prefill": jax.jit(
-                lambda params, memory, *args: memory._replace(cache=programs.prefill(params, cfg, memory.cache, *args)),
-                donate_argnums=1, out_shardings=out,
-            ),
-            "mark_seen": jax.jit(
-                lambda params, memory, *args: memory._replace(seen_SV=mark_seen(memory.seen_SV, *args)),
-                donate_argnums=1, out_shardings=out,
-            ),
-            "decode": jax.jit(
-                lambda params, *args: programs.decode(params, cfg, decode_steps, *args),
-                donate_argnums=1, out_shardings=None if out is None else (out, *rest),
-            ),
-        }  # fmt: skip
+        self._jitted = programs.jitted(cfg, decode_steps, programs.memory_layout(*sizes))
         self._programs: dict[str, jax.stages.Compiled] = {}
         self._compile_s: dict[str, float] = {}
         self._params = programs.split_layers(policy.params, cfg, mesh)
@@ -121,22 +105,10 @@ class Engine:
         self._waiting: collections.deque[_Live] = collections.deque()
         self._running: list[_Live | None] = [None] * slots
         self._next_id = 0
-        self._state = self._idle_state()
+        self._state = programs.idle_slots(slots)
         self._counters = collections.Counter()
         self._clock = time.monotonic
         self._stood_since: float | None = None  # when the device last ran out of work that was there to do
-
-    def _idle_state(self) -> programs.Slots:
-        S = self.slots
-        ints = lambda *shape: np.zeros(shape, np.int32)
-        return programs.Slots(
-            token=ints(S), position=ints(S), index=ints(S), max_tokens=ints(S), min_tokens=ints(S),
-            live=np.zeros(S, bool), seed=np.zeros((S, 2), np.uint32), temperature=np.ones(S, np.float32),
-            top_k=ints(S), top_p=np.ones(S, np.float32), min_p=np.zeros(S, np.float32),
-            repetition_penalty=np.ones(S, np.float32), presence_penalty=np.zeros(S, np.float32),
-            frequency_penalty=np.zeros(S, np.float32),
-            stop_ids=np.full((S, MAX_STOP_IDS), -1, np.int32),
-        )  # fmt: skip
 
     # Requests
 

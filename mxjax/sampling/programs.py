@@ -13,19 +13,23 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mxjax.models.attention import MASKED
 from mxjax.models.config import ModelConfig
 from mxjax.models.params import param_table
 from mxjax.models.transformer import embed, layer, layer_kind, rms_norm, unembed
 from mxjax.sampling import logits as sampling
+from mxjax.sampling.params import MAX_STOP_IDS
 from mxjax.sharding import named_sharding
+
+PREFILL_ROWS = 8
 
 
 class Memory(NamedTuple):
     """What stays on the device between programs, and is donated from one to the next."""
 
-    cache: list  # see `empty_cache`
+    cache: list  # see `memory_layout`
     seen_SV: jax.Array  # see `logits.mark_seen`; only rows with penalties are kept right
 
 
@@ -49,6 +53,33 @@ class Slots(NamedTuple):
     stop_ids: jax.Array
 
 
+def idle_slots(slots: int) -> Slots:
+    """The state of slots that hold no request, as NumPy arrays."""
+    ints = lambda *shape: np.zeros(shape, np.int32)
+    return Slots(
+        token=ints(slots), position=ints(slots), index=ints(slots), max_tokens=ints(slots), min_tokens=ints(slots),
+        live=np.zeros(slots, bool), seed=np.zeros((slots, 2), np.uint32), temperature=np.ones(slots, np.float32),
+        top_k=ints(slots), top_p=np.ones(slots, np.float32), min_p=np.zeros(slots, np.float32),
+        repetition_penalty=np.ones(slots, np.float32), presence_penalty=np.zeros(slots, np.float32),
+        frequency_penalty=np.zeros(slots, np.float32),
+        stop_ids=np.full((slots, MAX_STOP_IDS), -1, np.int32),
+    )  # fmt: skip
+
+
+def _struct(cfg: ModelConfig, mesh: jax.sharding.Mesh | None, shape, axes, dtype=None) -> jax.ShapeDtypeStruct:
+    sharding = None if mesh is None else named_sharding(mesh, axes, shape)
+    return jax.ShapeDtypeStruct(shape, dtype or cfg.dtype, sharding=sharding)
+
+
+def params_layout(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
+    """Shape, dtype and sharding of what `split_layers` makes."""
+    table = param_table(cfg)
+    of = lambda leaf, skip=0: _struct(cfg, mesh, leaf.shape[skip:], leaf.axes[skip:])
+    layer = {name: of(leaf, 1) for name, leaf in table["layers"].items()}
+    rest = {name: of(leaf) for name, leaf in table.items() if name != "layers"}
+    return {**rest, "layers": [layer] * cfg.num_hidden_layers}
+
+
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def split_layers(params: dict, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
     """A copy of `params` in the compute dtype with a list of layers, laid out on `mesh`.
@@ -57,41 +88,63 @@ def split_layers(params: dict, cfg: ModelConfig, mesh: jax.sharding.Mesh | None 
     own; and in the dtype that the layers compute in, so that no step converts anything.
     """
 
-    def convert(value, axes):
-        value = jnp.array(value, cfg.dtype, copy=True)
-        if mesh is None:
-            return value
-        return jax.lax.with_sharding_constraint(value, named_sharding(mesh, axes, value.shape))
+    def convert(value, like):
+        value = jnp.array(value, like.dtype, copy=True)
+        return value if like.sharding is None else jax.lax.with_sharding_constraint(value, like.sharding)
 
-    table = param_table(cfg)
-    layers = [
-        {name: convert(params["layers"][name][i], leaf.axes[1:]) for name, leaf in table["layers"].items()}
-        for i in range(cfg.num_hidden_layers)
-    ]
-    rest = {name: convert(params[name], leaf.axes) for name, leaf in table.items() if name != "layers"}
-    return {**rest, "layers": layers}
+    stacked = params["layers"]
+    layers = [{name: leaf[i] for name, leaf in stacked.items()} for i in range(cfg.num_hidden_layers)]
+    return jax.tree.map(convert, {**params, "layers": layers}, params_layout(cfg, mesh))
 
 
-def empty_cache(cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.sharding.Mesh | None = None) -> list:
-    """One (k_PSKHC, v_PSKCH) pair per layer in the compute dtype, laid out on `mesh`.
+def memory_layout(
+    cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.sharding.Mesh | None = None
+) -> Memory:
+    """Shapes, dtypes and shardings of `Memory`; of the cache one (k_PSKHC, v_PSKCH) pair per layer, in compute dtype.
 
     A block of all slots is contiguous, and keys have their tokens innermost: what the two products of attention read.
     """
-    kv_heads, head_dim = cfg.num_key_value_heads, cfg.head_dim
-    leading, axes = (blocks, slots, kv_heads), (None, "slots", "kv_heads", None, None)
-
-    def zeros(*shape):
-        sharding = None if mesh is None else named_sharding(mesh, axes, shape)
-        return jnp.zeros(shape, cfg.dtype, device=sharding)
-
-    return [(zeros(*leading, head_dim, size), zeros(*leading, size, head_dim)) for _ in range(cfg.num_hidden_layers)]
+    leading, head_dim = (blocks, slots, cfg.num_key_value_heads), cfg.head_dim
+    of = lambda *shape: _struct(cfg, mesh, (*leading, *shape), (None, "slots", "kv_heads", None, None))
+    seen = _struct(cfg, mesh, (slots, cfg.vocab_size), ("slots", "vocab"), jnp.int32)
+    return Memory([(of(head_dim, size), of(size, head_dim))] * cfg.num_hidden_layers, seen)
 
 
 def empty_memory(cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.sharding.Mesh | None = None) -> Memory:
-    """An `empty_cache` and nothing seen."""
-    shape = slots, cfg.vocab_size
-    sharding = None if mesh is None else named_sharding(mesh, ("slots", "vocab"), shape)
-    return Memory(empty_cache(cfg, slots, blocks, size, mesh), jnp.zeros(shape, jnp.int32, device=sharding))
+    """A memory with the layout of `memory_layout`, nothing in it."""
+    zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+    return jax.tree.map(zeros, memory_layout(cfg, slots, blocks, size, mesh))
+
+
+def jitted(cfg: ModelConfig, decode_steps: int, layout: Memory) -> dict:
+    """The programs of (params, memory, *arguments) by name; the memory is donated and keeps its layout."""
+    memory = None if layout.seen_SV.sharding is None else jax.tree.map(lambda leaf: leaf.sharding, layout)
+    rest = (None,) * 5
+    return {
+        "prefill": jax.jit(
+            lambda params, memory, *args: memory._replace(cache=prefill(params, cfg, memory.cache, *args)),
+            donate_argnums=1, out_shardings=memory,
+        ),
+        "mark_seen": jax.jit(
+            lambda params, memory, *args: memory._replace(seen_SV=sampling.mark_seen(memory.seen_SV, *args)),
+            donate_argnums=1, out_shardings=memory,
+        ),
+        "decode": jax.jit(
+            lambda params, *args: decode(params, cfg, decode_steps, *args), donate_argnums=1,
+            out_shardings=None if memory is None else (memory, *rest),
+        ),
+    }  # fmt: skip
+
+
+def lowered(cfg: ModelConfig, decode_steps: int, layout: Memory, mesh: jax.sharding.Mesh | None = None) -> dict:
+    """Prefill and decode lowered from shapes alone, for ahead-of-time compilation and memory analysis."""
+    keys = layout.cache[0][0].shape
+    arguments = {
+        "prefill": (np.zeros((PREFILL_ROWS, keys[-1]), np.int32), np.zeros(PREFILL_ROWS, np.int32), np.int32(0)),
+        "decode": (idle_slots(keys[1]),),
+    }
+    programs, params = jitted(cfg, decode_steps, layout), params_layout(cfg, mesh)
+    return {name: programs[name].lower(params, layout, *given) for name, given in arguments.items()}
 
 
 def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):

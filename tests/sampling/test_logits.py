@@ -16,7 +16,9 @@ _truncate, _inverse_cdf, _sample = jax.jit(truncate), jax.jit(inverse_cdf), jax.
 _mark_seen, _penalise = jax.jit(mark_seen), jax.jit(penalise)
 
 values = st.one_of(
-    st.floats(-30, 30, width=32), st.sampled_from([0.0, -0.0, 1.0, -1.0, -np.inf]), st.floats(-1e4, -1e3, width=32)
+    st.floats(-30, 30, width=32, allow_subnormal=False),  # XLA flushes those to zero
+    st.sampled_from([0.0, -0.0, 1.0, -1.0, -np.inf]),
+    st.floats(-1e4, -1e3, width=32),
 )
 rows = st.lists(values, min_size=V, max_size=V).filter(lambda row: max(row) > -np.inf)
 
@@ -113,7 +115,8 @@ def test_penalties_agree_with_counting(row, prompt, response, repetition, presen
     chosen = [np.where(np.arange(3) == 1, value, off) for value, off in zip((repetition, presence, frequency), neutral)]
     out = np.asarray(_penalise(np.stack([row] * 3), seen, *(np.float32(value) for value in chosen)))
     assert np.array_equal(out[0], row) and np.array_equal(out[2], row)
-    np.testing.assert_allclose(out[1], penalised(row, prompt, response, repetition, presence, frequency), rtol=1e-5)
+    expected = penalised(row, prompt, response, repetition, presence, frequency)
+    np.testing.assert_allclose(out[1], expected, rtol=1e-5, atol=1e-5)  # a difference may cancel
 
 
 SETTINGS = [

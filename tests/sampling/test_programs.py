@@ -67,7 +67,7 @@ def test_prefill_then_decode_is_forward(name):
     policy = make_policy(cfg)
     params = programs.split_layers(policy.params, cfg)
     ids = np.random.default_rng(1).integers(0, cfg.vocab_size, (SLOTS, 2 * SIZE + 3)).astype(np.int32)
-    cache = programs.empty_cache(cfg, SLOTS, BLOCKS, SIZE)
+    cache = programs.empty_memory(cfg, SLOTS, BLOCKS, SIZE).cache
     prefill = jax.jit(programs.prefill, static_argnums=1)
     decode_logits = jax.jit(programs.decode_logits, static_argnums=1)
     order = np.array([2, 0, 1], np.int32)
@@ -86,7 +86,7 @@ def test_a_row_ignores_longer_mates_and_the_rest_of_the_cache():
     decode_logits = jax.jit(programs.decode_logits, static_argnums=1)
     rng = np.random.default_rng(2)
     cache = jax.tree.map(
-        lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), programs.empty_cache(cfg, SLOTS, BLOCKS, SIZE)
+        lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), programs.empty_memory(cfg, SLOTS, BLOCKS, SIZE).cache
     )
     other = jax.tree.map(lambda a: a.at[:, 0].set(9.0).at[2:, 1].set(-9.0), cache)  # slot 1 ends in block 1
     token = np.array([7, 8, 9], np.int32)
@@ -114,7 +114,7 @@ def test_layout_on_a_mesh_is_that_of_the_table_whatever_comes_in():
     layer = programs.split_layers(params, cfg, mesh)["layers"][0]
     assert layer["wq"].sharding.shard_shape(layer["wq"].shape) == (16, 2, 16)
     assert layer["w_down"].sharding.shard_shape(layer["w_down"].shape) == (32, 16)
-    k, v = programs.empty_cache(cfg, 8, BLOCKS, SIZE, mesh)[0]
+    k, v = programs.empty_memory(cfg, 8, BLOCKS, SIZE, mesh).cache[0]
     assert k.sharding.shard_shape(k.shape) == (BLOCKS, 2, 1, 16, SIZE)
     assert v.sharding.shard_shape(v.shape) == (BLOCKS, 2, 1, SIZE, 16)
 

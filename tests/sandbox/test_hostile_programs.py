@@ -10,6 +10,7 @@ import re
 import time
 
 import pytest
+from support import missing
 
 from mxjax.sandbox import Sandbox, SandboxLimits, SandboxUnavailable
 
@@ -31,7 +32,7 @@ def sandbox(level, workers=2):
     try:
         return Sandbox(level, workers=workers)
     except SandboxUnavailable as error:
-        pytest.skip(f"level {level} is not available here: {error}")
+        missing("sandbox", f"level {level} is not available here: {error}")
 
 
 @pytest.fixture(scope="module", params=["A", "B"])

@@ -1,0 +1,125 @@
+"""TPU slices by name: how many chips and hosts they have, what a chip can do, and their devices for the compiler.
+
+Figures of chips are those that Google publishes, except `hbm_bytes`: what the compiler lets a program use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+import re
+
+import jax
+
+from mxjax.plan.hlo import Rates
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One kind of chip: usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
+
+    `host` is the shape of the chips of one host, `dimensions` how many the torus has, `cores` TensorCores of a chip.
+    """
+
+    hbm_bytes: int
+    rates: Rates
+    host: tuple[int, ...]
+    cores: int = 1
+
+    @property
+    def dimensions(self) -> int:
+        """Dimensions of the torus that the chips form."""
+        return len(self.host)
+
+
+CHIPS = {
+    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2)),
+    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), cores=2),
+    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2)),
+}
+_ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A slice: the kind of its chips ("v5e") and how they are laid out (8, 8)."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+    @property
+    def chip(self) -> Chip:
+        """What one of its chips can do."""
+        return CHIPS[self.kind]
+
+    @property
+    def chips(self) -> int:
+        """How many chips it has."""
+        return math.prod(self.shape)
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts it has; the smallest slices share one."""
+        return max(1, self.chips // math.prod(self.chip.host))
+
+    @property
+    def host(self) -> Slice:
+        """The chips of one host, as a slice."""
+        return Slice(self.kind, self.chip.host) if self.hosts > 1 else self
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{'x'.join(map(str, self.shape))}"
+
+    def devices(self) -> list:
+        """Devices to compile for, on any machine that has libtpu. Raises ValueError where that is absent.
+
+        The process that asks must not use a TPU of its own; ALLOW_MULTIPLE_LIBTPU_LOAD=1 lets several of them run.
+        """
+        if importlib.util.find_spec("libtpu") is None:
+            raise ValueError(
+                "compiling for a TPU needs the libtpu package; install it with: pip install 'mxjax[plan]' "
+                "(or let --cpu take the figures from simulated devices)"
+            )
+        from jax.experimental import topologies
+
+        try:
+            return list(topologies.get_topology_desc(platform="tpu", topology_name=str(self)).devices)
+        except jax.errors.JaxRuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"the TPU compiler has no slice {self}: {reason}") from None
+
+
+def parse_slice(name: str) -> Slice:
+    """The slice that a topology ("v5e:8x8") or an accelerator type ("v5litepod-64", "v5p-16", "v6e-32") names.
+
+    The number in a v5p type counts TensorCores, of which a chip has two. Raises ValueError for a name that is neither.
+    """
+    found = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)*)|-(\d+))", name.strip().lower())
+    kind = _ALIASES.get(found[1], found[1]) if found else None
+    if kind not in CHIPS:
+        raise ValueError(
+            f"--topology={name} is no known slice; write a topology such as v5e:8x8, v5p:2x2x2 or v6e:4x8, or an "
+            "accelerator type such as v5litepod-64, v5p-16 or v6e-32"
+        )
+    chip = CHIPS[kind]
+    if found[2]:
+        shape = tuple(map(int, found[2].split("x")))
+        if len(shape) != chip.dimensions or 0 in shape:
+            raise ValueError(f"--topology={name}: {kind} slices have {chip.dimensions} dimensions, such as "
+                             f"{kind}:{'x'.join(map(str, chip.host))}")  # fmt: skip
+        return Slice(kind, shape)
+    chips, rest = divmod(int(found[3]), chip.cores)
+    if rest or chips < 1 or chips & (chips - 1):
+        raise ValueError(f"--topology={name}: {kind} slices have {chip.cores}, {2 * chip.cores}, {4 * chip.cores}, ... "
+                         "as their number")  # fmt: skip
+    return Slice(kind, _shape(chips, chip))
+
+
+def _shape(chips: int, chip: Chip) -> tuple[int, ...]:
+    """The usual layout of a power of two of chips, near to a square or a cube: 2x2, 2x4, 4x4; 2x2x1, 2x2x2, 2x2x4."""
+    doublings = chips.bit_length() - 1
+    sides = tuple(2 ** ((doublings + i) // chip.dimensions) for i in range(chip.dimensions))
+    return sides if sides[0] > 1 else sides[::-1]
