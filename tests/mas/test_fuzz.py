@@ -119,7 +119,7 @@ def test_a_hundred_thousand_mutated_scripts_end_in_defined_outcomes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LIMITED)
+@pytest.mark.parametrize("name", [name for name, (_, limits) in LIMITED.items() if "live_bytes" in limits])
 def test_memory_stays_within_twice_the_limit(name):
     checked = mas.check(LIMITED[name][0])
     mas.start(mas.check("x = 1"), "q")
