@@ -1,4 +1,4 @@
-"""Qwen3-4B in the paper's setting, on a quarter of the chips.
+"""Qwen3-4B in the paper's setting.
 
 Command: mxjax plan --config=configs/qwen3_4b.py --topology=v5e:4x8, then on the slice
   mxjax train --config configs/qwen3_4b.py --workdir gs://BUCKET/qwen3-4b --config.data.train.source=jsonl:FILE

@@ -218,11 +218,11 @@ class _Module:
         """The cost of one instruction that runs as a whole; `seen` holds the channels that were counted before."""
         flops = self._flops(name, instruction)
         size = self._traffic(name, instruction)
-        collectives = dict(self._collectives(name, instruction, seen))
-        if self.rates is None:
-            return Cost(flops, size, collectives)
-        busy_s = max(flops / self.rates.flops, size / self.rates.hbm)
-        return Cost(flops, size, collectives, busy_s, sum(t.bytes for t in collectives.values()) / self.rates.link)
+        flops_rate, hbm_rate, link_rate = self.rates or (math.inf,) * 3
+        cost = Cost(flops, size, busy_s=max(flops / flops_rate, size / hbm_rate))
+        for kind, traffic in self._collectives(name, instruction, seen):
+            cost += Cost(collectives={kind: traffic}, link_s=traffic.bytes / link_rate)
+        return cost
 
     def _inside(self, instruction: _Instruction) -> list[str]:
         return self._called(instruction).get("calls", []) if instruction.opcode == "fusion" else []
@@ -259,16 +259,17 @@ class _Module:
             kind = kinds[int(re.match(r"\((\d+)\)", parameter.rest)[1])]
             if not _bytes(kind):
                 continue
-            users = self._users(fused, parameter.name)
-            taken = [_slice_bytes(inside, user, parameter.name) for user in users]
+            taken = [_slice_bytes(inside, user, name) for user, name in self._users(fused, parameter.name)]
             total += _bytes(kind) if None in taken else min(_bytes(kind), sum(taken))
         return total
 
-    def _users(self, computation: str, name: str) -> list[_Instruction]:
-        """The instructions that use a value, looking through bitcasts."""
-        users = [i for i in self.computations[computation].values() if name in i.operands]
-        return [u for user in users
-                for u in (self._users(computation, user.name) if user.opcode == "bitcast" else [user])]  # fmt: skip
+    def _users(self, computation: str, name: str) -> list[tuple[_Instruction, str]]:
+        """The instructions that use a value, and its name there: bitcasts rename it."""
+        found = []
+        for user in self.computations[computation].values():
+            if name in user.operands:
+                found += self._users(computation, user.name) if user.opcode == "bitcast" else [(user, name)]
+        return found
 
     def _fused_writes(self, fused: str, instruction: _Instruction) -> float:
         inside = self.computations[fused]

@@ -49,8 +49,9 @@ def values(cfg):
 
     def leaf(path, p):
         noise = rng.normal(size=p.shape)
-        small = "norm" in jax.tree_util.keystr(path) or "bias" in jax.tree_util.keystr(path)
-        return np.asarray(1 + 0.3 * noise if small else noise / 8, np.float32)
+        if "norm" in jax.tree_util.keystr(path):
+            return np.asarray((not cfg.norm_offset) + 0.3 * noise, np.float32)
+        return np.asarray(0.7 * noise / 8, np.float32)
 
     return jax.tree_util.tree_map_with_path(leaf, abstract_params(cfg))
 
@@ -81,17 +82,14 @@ def step(family, mesh_name):
 
 
 def assert_within(found, expected, tolerance):
-    """Each leaf within `tolerance` of its own largest value."""
+    """The norm of each leaf's difference is within `tolerance` of the leaf's own."""
 
     def check(path, a, b):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        assert np.abs(a - b).max() <= tolerance * np.abs(b).max() + 1e-12, jax.tree_util.keystr(path)
+        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b) + 1e-12, jax.tree_util.keystr(path)
 
     jax.tree_util.tree_map_with_path(check, found, expected)
 
-
-# Relative to the largest value of a leaf. Norms on both sides of each block amplify the rounding of float32.
-TOLERANCE = {"gemma3_text": 3e-5}
 
 CASES = [
     pytest.param(family, mesh, marks=() if family == "qwen3" or mesh == "all" else pytest.mark.slow)
@@ -102,14 +100,13 @@ CASES = [
 
 @pytest.mark.parametrize(("family", "mesh_name"), CASES)
 def test_the_step_of_one_device(family, mesh_name):
-    """The same loss, gradient, parameters and moments; moments are laid out like the parameters."""
-    tolerance = TOLERANCE.get(family, 1e-5)
+    """Loss, gradient, parameters and moments to 1e-5; moments are laid out like the parameters."""
     loss, gradient, params, state, _ = step(family, None)
     found_loss, found_gradient, found_params, found_state, _ = step(family, mesh_name)
     assert found_loss == pytest.approx(loss, rel=1e-5)
-    assert_within(found_gradient, gradient, tolerance)
-    assert_within(found_params, params, tolerance)
-    assert_within(found_state, state, tolerance)
+    assert_within(found_gradient, gradient, 1e-5)
+    assert_within(found_params, params, 1e-5)
+    assert_within(found_state, state, 2e-5)  # a square has twice the relative error
     shardings = param_shardings(FAMILIES[family], mesh_of(mesh_name))
     for tree in (found_params, found_state[1].mu, found_state[1].nu):
         assert jax.tree.map(lambda x: x.sharding, tree) == shardings
