@@ -100,7 +100,7 @@ def lazy(m, gen, name: str) -> Generator:
     """A lazy iterator for scripts, from a generator of ours that yields `Emit`."""
     frame = NativeFrame(gen, None, m.task.frame.place)
     frame.generator = Generator(frame, name)
-    m.allocate(256)
+    m.allocate(1000)
     return frame.generator
 
 

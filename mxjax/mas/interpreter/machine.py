@@ -97,7 +97,7 @@ class Machine:
         if meter.fuel > self.limits.fuel:
             raise LimitExceeded("fuel")
         meter.allocated += size
-        if meter.allocated > 2 * self.limits.live_bytes and not self.task.private:
+        if 2 * meter.allocated > 3 * self.limits.live_bytes and not self.task.private:
             if size <= self.limits.live_bytes:
                 meter.allocated = size + measure.live_bytes(self)
             if meter.allocated > self.limits.live_bytes:
@@ -442,6 +442,7 @@ class Machine:
         if code.kind == "plain":
             self.enter(frame)
             return PENDING
+        self.allocate(600 + 8 * code.slots)
         generator = Generator(frame, code.kind, awaitable=code.kind == "coroutine")
         if code.kind == "generator":
             frame.generator = generator

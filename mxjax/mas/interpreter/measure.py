@@ -9,6 +9,7 @@ from types import GeneratorType
 from mxjax.mas.interpreter import values
 from mxjax.mas.interpreter.frames import Completion, Frame, NativeFrame, Outcome
 
+_CONSTANTS = frozenset({type(None), bool, range})
 _REFERS = {
     Frame: ("slots", "stack", "blocks", "namespace", "handling", "back"),
     NativeFrame: ("gen", "inbox", "error", "back"),
@@ -17,7 +18,14 @@ _REFERS = {
     values.Class: ("members", "bases"),
     values.Function: ("defaults", "kw_defaults", "closure", "fields"),
 }
-_SIZES = {Frame: 300, NativeFrame: 300, values.Class: 400, values.Function: 130, GeneratorType: 400}
+_SIZES = {
+    Frame: 600,
+    NativeFrame: 400,
+    values.Class: 400,
+    values.Function: 130,
+    values.Native: 400,
+    GeneratorType: 500,
+}
 _HOLDERS = (values.__name__, f"{__package__}.modules.")  # where everything else that holds values is defined
 
 
@@ -36,10 +44,14 @@ def live_bytes(machine) -> int:
     total = 0
     while stack:
         value = stack.pop()
-        if value is None or id(value) in seen:
+        kind = type(value)
+        if kind in _CONSTANTS:
             continue
-        seen.add(id(value))
-        total += _size(value, type(value), stack)
+        if kind is float or (kind is int and value.bit_length() < 64):
+            total += 32  # once for each place that holds it, which is cheaper than remembering it
+        elif id(value) not in seen:
+            seen.add(id(value))
+            total += _size(value, kind, stack)
     return total
 
 
@@ -48,10 +60,10 @@ def _size(value, kind, stack: list) -> int:
     if kind is str:
         return 56 + len(value) * (1 if value.isascii() else 4)
     if kind is int:
-        return 28 + value.bit_length() // 8
+        return 36 + value.bit_length() // 8
     if kind is list or kind is tuple or kind is deque:
         stack.extend(value)
-        return 64 + 8 * len(value)
+        return 64 + 9 * len(value)
     if isinstance(value, dict):
         stack.extend(value)
         stack.extend(value.values())

@@ -27,7 +27,7 @@ def partial(m, function, *args, **kwargs):
         m.charge(len(args) + len(kwargs) >> 2)
         return (yield Invoke(function, (*args, *more), {**kwargs, **extra}))
 
-    m.allocate(500)
+    m.allocate(900)
     return Native(getattr(function, "name", "partial"), call)
 
 
