@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from mxjax.mas.errors import DesignError
 from mxjax.mas.interpreter.builtins import BUILTINS
 from mxjax.mas.interpreter.modules import MODULES
-from mxjax.mas.interpreter.scopes import analyse
+from mxjax.mas.interpreter.scopes import Scope
 from mxjax.mas.interpreter.values import Class, Module, Native
 from mxjax.mas.library.agent import SAMPLING
 from mxjax.mas.library.budget import BUDGET
@@ -39,15 +39,16 @@ class Finding(DesignError):
         self.certain = certain
 
 
-def findings(tree: ast.Module, limits: Limits) -> list[Finding]:
-    """Everything found, in the order of the script."""
-    found = list(_Reader(tree, limits).all())
+def findings(tree: ast.Module, scopes: dict[ast.AST, Scope], limits: Limits) -> list[Finding]:
+    """Everything found, in the order of the script; `scopes` are those of `analyse`."""
+    found = list(_Reader(tree, scopes, limits).all())
     return sorted(found, key=lambda finding: (finding.line, finding.column))
 
 
 class _Reader:
-    def __init__(self, tree: ast.Module, limits: Limits):
+    def __init__(self, tree: ast.Module, scopes: dict[ast.AST, Scope], limits: Limits):
         self.tree = tree
+        self.scopes = scopes
         self.limits = limits
         self.nodes = list(ast.walk(tree))
         self.calls = [node for node in self.nodes if isinstance(node, ast.Call)]
@@ -68,7 +69,7 @@ class _Reader:
     # Names
 
     def unknown_names(self) -> Iterator[Finding]:
-        scopes = analyse(self.tree)
+        scopes = self.scopes
         module = scopes[self.tree]
         known = {*module.bound, *BUILTINS, *BUDGET, *_GIVEN}
         known.update(name for scope in scopes.values() for name in scope.globals if scope.kind != "module")

@@ -19,6 +19,7 @@ from mxjax.mas.interpreter import lexer
 from mxjax.mas.interpreter.code import Code
 from mxjax.mas.interpreter.compiler import compile_tree
 from mxjax.mas.interpreter.modules import MODULES
+from mxjax.mas.interpreter.scopes import analyse
 from mxjax.mas.library.modules import LIBRARY
 from mxjax.mas.limits import Limits
 
@@ -72,11 +73,12 @@ def _check(source: str, limits: Limits) -> CheckedDesign:
         tree = _Hoisted(lexed).visit(tree)
         _measure(tree, limits)
     try:
-        code = compile_tree(tree, limits, ALL_MODULES)
+        scopes = analyse(tree)
+        code = compile_tree(tree, scopes, limits, ALL_MODULES)
     except DesignError as error:
         column = lexed.column(error.line, error.column - 1) + 1
         raise DesignError(error.line, column, error.kind, error.reason) from None
-    found = advice.findings(tree, limits)
+    found = advice.findings(tree, scopes, limits)
     for finding in found:
         if finding.certain:
             column = lexed.column(finding.line, finding.column - 1) + 1

@@ -10,14 +10,13 @@ from mxjax.mas.interpreter.exceptions import EXCEPTIONS
 from mxjax.mas.interpreter.expressions import IN_PLACE, Expressions
 from mxjax.mas.interpreter.machine import EXCEPT, FINALLY
 from mxjax.mas.interpreter.patterns import Patterns
-from mxjax.mas.interpreter.scopes import analyse
 from mxjax.mas.interpreter.unit import Label, Loop, Unit, check_name, refuse
 from mxjax.mas.limits import Limits
 
 
-def compile_tree(tree: ast.Module, limits: Limits, modules) -> Code:
-    """The code of a module; `modules` are the names that can be imported. Raises DesignError."""
-    return Compiler(analyse(tree), limits, modules).module(tree)
+def compile_tree(tree: ast.Module, scopes, limits: Limits, modules) -> Code:
+    """The code of a module with its `analyse`d scopes; `modules` are the names to import from. Raises DesignError."""
+    return Compiler(scopes, limits, modules).module(tree)
 
 
 class Compiler(Expressions, Patterns):

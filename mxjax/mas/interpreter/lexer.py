@@ -26,6 +26,7 @@ _COMMANDS = """
 """
 LATEX_COMMANDS = frozenset(_COMMANDS.split())
 _PREFIX = re.compile(r"(?i)(?:rb|br|fr|rf|r|b|f|u)?(?='''|\"\"\"|'|\")")
+_CODE = re.compile(r"\w+|[^\w#'\"]+")  # one word, or what stands between words and literals
 _COMMAND = re.compile(r"[A-Za-z]+")
 _COMPLETE = {
     "x": re.compile(r"[0-9a-fA-F]{2}"),
@@ -65,20 +66,16 @@ class _Lexer:
         self.added: dict[int, list[tuple[int, int]]] = {}
 
     def run(self) -> Lexed:
-        previous = ""
         while self.at < len(self.source):
-            char = self.source[self.at]
-            if char == "#":
-                end = self.source.find("\n", self.at)
-                self.copy(len(self.source) if end < 0 else end)
-                continue
-            match = None if previous.isalnum() or previous == "_" else _PREFIX.match(self.source, self.at)
+            match = _PREFIX.match(self.source, self.at)
             if match:
                 self.string(match.group())
-                previous = '"'
                 continue
-            previous = char
-            self.copy(self.at + 1)
+            if self.source[self.at] == "#":
+                end = self.source.find("\n", self.at)
+                self.copy(len(self.source) if end < 0 else end)
+            else:
+                self.copy(_CODE.match(self.source, self.at).end())
         return Lexed("".join(self.out), self.hoisted, self.added)
 
     def copy(self, end: int):
