@@ -20,7 +20,7 @@ from mxjax import __version__, checkpoint, mas, models
 from mxjax.config import UserError, default_config, from_json, to_json, user_errors
 from mxjax.data import load_benchmark
 from mxjax.evaluate import evaluate as evaluate_system
-from mxjax.evaluate import match_budget, parse_system, table
+from mxjax.evaluate import left_to_do, parse_system, table
 from mxjax.files import read_json
 from mxjax.mas import Limits
 from mxjax.models.headers import read_headers, smallest_slices
@@ -87,11 +87,7 @@ def evaluate(args: argparse.Namespace) -> int:
     roles["executor"].engine.warmup()
     asked = itertools.chain(*benchmarks.values())
     with open_grading(config, asked) as grading, progress_bar(args.quiet) as bar:
-        for name, system in itertools.product(names, systems):
-            with user_errors():
-                system = match_budget(system, rows, name)
-            if any((row["system"], row["benchmark"]) == (system, name) for row in rows):
-                continue
+        for name, system in left_to_do(names, systems, rows):
             task = bar.add_task(f"{system} on {name}", total=len(benchmarks[name]) * args.samples, note="")
             outcome = evaluate_system(
                 benchmarks[name], system, roles, grading.reward, name, args.samples, args.seed,

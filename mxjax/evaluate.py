@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mxjax import mas
+from mxjax.config import user_errors
 from mxjax.rewards import extract_answer
 from mxjax.rollout import Execution, Question, QuestionTree, Role, collect
 
@@ -128,6 +130,20 @@ def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str)
     if not {"single", "designed"} <= set(tokens):
         raise ValueError(f"{MATCHED} compares the tokens of single and designed; name both before it")
     return f"self_consistency@{max(1, round(tokens['designed'] / max(tokens['single'], 1)))}"
+
+
+def left_to_do(
+    benchmarks: Iterable[str], systems: Iterable[str], rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """(benchmark, system) of each that has no row yet, votes matched; `rows` grow while this is read.
+
+    Raises UserError where there is nothing to match votes to.
+    """
+    for benchmark, system in itertools.product(benchmarks, systems):
+        with user_errors():
+            system = match_budget(system, rows, benchmark)
+        if not any((row["system"], row["benchmark"]) == (system, benchmark) for row in rows):
+            yield benchmark, system
 
 
 def _chunks(items: Sequence, size: int) -> list[Sequence]:

@@ -14,9 +14,15 @@ def absolute(path: epath.PathLike) -> epath.Path:
     return epath.Path(path) if "://" in str(path) else epath.Path(os.path.abspath(os.path.expanduser(path)))
 
 
-def read_json(path: epath.PathLike) -> Any:
-    """The content of a JSON file."""
-    return json.loads(epath.Path(path).read_text())
+def read_json(path: epath.PathLike) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError, in one sentence, for a file that holds none."""
+    try:
+        contents = json.loads(epath.Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    if not isinstance(contents, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return contents
 
 
 def write_text(path: epath.Path, text: str) -> None:

@@ -121,12 +121,11 @@ def sampled_segments(config: ConfigDict, questions: Sequence[Question], mesh, qu
                 questions[start : start + SAMPLED_AT_ONCE], roles, grading.reward, grading.tools, limits,
                 designs=config.rollout.designs, executions=1, seed=config.seed,
             )  # fmt: skip
-            designs = [design for tree in trees for design in tree.designs]
-            for design in designs:
-                for execution in design.executions:
-                    if execution.correct == 1.0:
-                        calls = [design.segment, *execution.segments]
-                        segments += [training_segment("sft", call.prompt_token_ids, call.token_ids) for call in calls]
+            ran = [(design, execution) for tree in trees for design in tree.designs for execution in design.executions]
+            for design, execution in ran:
+                if execution.correct == 1.0:
+                    calls = [design.segment, *execution.segments]
+                    segments += [training_segment("sft", call.prompt_token_ids, call.token_ids) for call in calls]
             bar.update(task, completed=start + len(trees), note=f"{len(segments)} examples kept")
     if not segments:
         raise UserError(f"no sampled answer of {config.init} was right; train it longer, or raise sft.questions")

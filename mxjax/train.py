@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from mxjax import mas, models
 from mxjax.config import UserError, to_json, user_errors
 from mxjax.data import Pools, QuestionStream, load_benchmark
-from mxjax.evaluate import evaluate, match_budget, pattern_shares
+from mxjax.evaluate import evaluate, left_to_do, pattern_shares
 from mxjax.files import read_json
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
@@ -179,11 +179,7 @@ def validate(config, step: int, benchmarks, roles, grading: Grading, limits, wor
         name: dataclasses.replace(role, sampling=role.sampling.replace(temperature=settings.temperature))
         for name, role in roles.items()
     }
-    for name, system in itertools.product(benchmarks, settings.systems):
-        with user_errors():
-            system = match_budget(system, rows, name)
-        if any((row["system"], row["benchmark"]) == (system, name) for row in rows):
-            continue
+    for name, system in left_to_do(benchmarks, settings.systems, rows):
         total = len(benchmarks[name]) * settings.samples
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
         outcome = evaluate(

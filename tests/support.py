@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+from mxjax.sandbox import Sandbox, SandboxUnavailable
+
 
 def optional(name: str):
     """The module `name`; absent, the test skips, or fails when MXJAX_REQUIRE (comma separated) names it."""
@@ -19,3 +21,11 @@ def missing(name: str, why: str):
     if name in os.environ.get("MXJAX_REQUIRE", "").split(","):
         pytest.fail(f"{name} is required here (MXJAX_REQUIRE): {why}")
     pytest.skip(why)
+
+
+def sandbox(level: str, workers: int = 2) -> Sandbox:
+    """A sandbox of that level; where there is none, the test skips, or fails when MXJAX_REQUIRE names "sandbox"."""
+    try:
+        return Sandbox(level, workers=workers)
+    except SandboxUnavailable as error:
+        missing("sandbox", f"level {level} is not available here: {error}")

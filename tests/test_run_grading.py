@@ -3,7 +3,7 @@
 import types
 
 import pytest
-from sandbox.test_hostile_programs import sandbox
+from support import sandbox
 
 from mxjax.config import UserError, default_config
 from mxjax.rollout import Question

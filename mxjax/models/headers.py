@@ -9,10 +9,11 @@ from collections.abc import Mapping
 
 from etils import epath
 
+from mxjax.files import read_json
 from mxjax.models import huggingface
 from mxjax.models.config import ModelConfig
 from mxjax.models.gguf_file import GgufFile
-from mxjax.models.io import is_model, read_json
+from mxjax.models.io import is_model
 from mxjax.models.tokenizer import Tokenizer
 from mxjax.models.weights import check_tensors
 

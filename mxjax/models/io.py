@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from mxjax import checkpoint
+from mxjax.files import read_json
 from mxjax.models import huggingface
 from mxjax.models.config import DTYPES, ModelConfig, preset
 from mxjax.models.gguf_file import GgufFile
@@ -215,17 +216,6 @@ def is_model(source: str) -> bool:
     if path.suffix == ".gguf":
         return path.exists()
     return (path / "config.json").exists() and not is_workdir(path)
-
-
-def read_json(path: epath.Path) -> dict[str, Any]:
-    """A JSON object. Raises ValueError, in one sentence, for a file that is none."""
-    try:
-        contents = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
-    if not isinstance(contents, dict):
-        raise ValueError(f"{path} is not a JSON object")
-    return contents
 
 
 def _is_local(path: epath.Path) -> bool:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from data.test_benchmarks import PREPARED
-from sandbox.test_hostile_programs import sandbox
+from support import sandbox
 
 from mxjax.data import load_benchmark
 from mxjax.rewards import grade_code

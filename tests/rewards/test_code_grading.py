@@ -1,7 +1,6 @@
 """The code grader: three shapes of test, honest programs, cheats, and what stays outside the candidate's process."""
 
 import pytest
-from sandbox.test_hostile_programs import sandbox
 
 from mxjax.mas import Result
 from mxjax.rewards import InfrastructureError, extract_program, grade_code, make_reward
@@ -13,12 +12,6 @@ LIMITS = SandboxLimits(cpu_s=1, wall_s=10)
 SUMS = [{"input": f"{a}\n{a + 1}\n", "output": f"{2 * a + 1}\n"} for a in range(6)]
 CALLS = [{"args": [[3, 1, 2]], "expected": [1, 2, 3]}, {"args": [[]], "expected": []}]
 CHECK = {"check": "def check(f):\n    assert f(2) == 4\n    assert f((1, 2)) == (1, 2, 1, 2)\ncheck(double)"}
-
-
-@pytest.fixture(scope="module", params=["A", "B"])
-def box(request):
-    with sandbox(request.param) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

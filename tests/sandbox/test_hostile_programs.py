@@ -9,10 +9,7 @@ import pathlib
 import re
 import time
 
-import pytest
-from support import missing
-
-from mxjax.sandbox import Sandbox, SandboxLimits, SandboxUnavailable
+from mxjax.sandbox import SandboxLimits
 
 LIMITS = SandboxLimits(cpu_s=0.5, wall_s=6, memory_mb=128, output_bytes=100_000, processes=16, disk_mb=4)
 ENDS = {"ok", "runtime_error", "time", "memory", "output", "compile"}
@@ -26,19 +23,6 @@ def programs():
 
 
 TABLE = list(programs())
-
-
-def sandbox(level, workers=2):
-    try:
-        return Sandbox(level, workers=workers)
-    except SandboxUnavailable as error:
-        missing("sandbox", f"level {level} is not available here: {error}")
-
-
-@pytest.fixture(scope="module", params=["A", "B"])
-def box(request):
-    with sandbox(request.param) as made:
-        yield made
 
 
 def processes_of(box):

@@ -6,18 +6,12 @@ import signal
 import threading
 
 import pytest
-from sandbox.test_hostile_programs import sandbox
+from support import sandbox
 
 from mxjax.sandbox import Outcome, Sandbox, SandboxLimits, SandboxUnavailable, pool, probe, syscalls
 from mxjax.sandbox.records import InfrastructureError
 
 LIMITS = SandboxLimits(cpu_s=0.5, wall_s=5, memory_mb=256)
-
-
-@pytest.fixture(scope="module", params=["A", "B"])
-def box(request):
-    with sandbox(request.param) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 from rollout.scripted import ScriptedEngine
-from sandbox.test_hostile_programs import sandbox
+from support import sandbox
 
 from mxjax import mas
 from mxjax.rewards import make_reward
