@@ -34,7 +34,7 @@ class Clock:
 
     def __init__(self):
         self.phase, self.wall, self.device = "", {}, {}
-        for owner, name in ((Engine, "_run"), (Programs, "run")):
+        for owner, name in ((Engine, "_start"), (Programs, "run")):
             setattr(owner, name, self._timed(getattr(owner, name)))
 
     def _timed(self, run):

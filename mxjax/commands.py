@@ -30,6 +30,7 @@ from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
 from mxjax.runs import make_roles, open_grading, question_pools, read_record, workdir_prompts, write_workdir
+from mxjax.sampling.attention import BACKENDS
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 from mxjax.telemetry import Workdir, progress_bar
 
@@ -217,7 +218,9 @@ def doctor(args: argparse.Namespace) -> int:
     except RuntimeError as error:
         print(f"{'devices':<18} none: {' '.join(str(error).split())}")
         return 1
-    print(f"{'attention':<18} xla (blockwise, every backend)")
+    backend = jax.default_backend()
+    fits = f"{backend} where a model fits its kernel, else xla"
+    print(f"{'attention':<18} {fits if backend in BACKENDS else f'xla: there is no kernel for {backend}'}")
     parts = {"reasoning-gym": "data", "grain": "data", "math-verify": "code", "libtpu": "plan", "torch": "parity"}
     for name, extra in parts.items():
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ from mxjax.rl.optimizer import init_state
 from mxjax.rl.stages import ROLES
 from mxjax.runs import read_record
 from mxjax.sampling import programs as sampling
+from mxjax.sampling.attention import XlaAttention
 from mxjax.sharding import make_mesh
 from mxjax.train import make_learner
 
@@ -165,7 +166,8 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
             engine_mesh = make_mesh({"tensor": -1}, own)
         learner = make_learner(config, cfg, mesh)
     blocks = -(-engine.max_len // engine.page_size)
-    memory = sampling.memory_layout(cfg, engine.slots, blocks, engine.page_size, engine_mesh)
+    attention = XlaAttention(engine.page_size)
+    memory = sampling.memory_layout(cfg, attention, engine.slots, engine.slots * blocks, engine_mesh)
     names = ROLES if rl.split_policy else ("shared",)
     params = abstract_params(cfg, mesh)
     state = init_state({name: params for name in names}, learner.optimizer, rl.mode)
@@ -185,23 +187,17 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
         "accumulate": score_trips, "score": score_trips, "apply": (),
         "prefill": ((blocks + 1) / 2,), "decode": (DECODE_STEPS, blocks),
     }  # fmt: skip
+    lowered = {name: learner.programs.lower(name) for name in TRAIN}
+    lowered |= sampling.lowered(cfg, attention, DECODE_STEPS, blocks, memory, engine_mesh)
     compiled = {}
-    for name, lowered in _lowered(learner.programs, cfg, memory, engine_mesh):
+    for name, program in lowered.items():
         note(f"compiling {name} for {where.kind}")
-        compiled[name] = _compile(lowered, trips[name], where)
+        compiled[name] = _compile(program, trips[name], where)
     minibatch = max(learner.settings.minibatch_segments.values())
     return Plan(
         where, cfg, dict(mesh.shape), rows, engine.slots, engine.max_len, -(-minibatch // rows[0]), parts,
         _resident(parts, len(names), states, active), compiled,
     )  # fmt: skip
-
-
-def _lowered(
-    learner, cfg: ModelConfig, memory: sampling.Memory, engine_mesh
-) -> Iterator[tuple[str, jax.stages.Lowered]]:
-    for name in TRAIN:
-        yield name, learner.lower(name)
-    yield from sampling.lowered(cfg, DECODE_STEPS, memory, engine_mesh).items()
 
 
 def _resident(parts: Mapping[str, int], policies: int, states: list[int], active: int) -> dict[str, int]:

@@ -1,63 +1,70 @@
 """The sampling engine: requests in, completions out, every slot refilled while the others still run.
 
-The host owns admission and bookkeeping in NumPy; two compiled programs (`programs.py`) own the device. A request's
-output is a function of its ids, settings, seed and the parameters alone: not of slot, batch mates or arrival.
+The host owns admission, pages and bookkeeping in NumPy; a few compiled programs (`programs.py`) own the device. A
+request's output is a function of its ids, settings, seed and the parameters alone: not of slot, pages, batch mates or
+arrival.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from mxjax.sampling import attention as backends
 from mxjax.sampling import programs
+from mxjax.sampling.pages import Pages
 from mxjax.sampling.params import MAX_STOP_IDS, Completion, Request, SamplingParams
-from mxjax.sampling.programs import PREFILL_ROWS
+from mxjax.sampling.programs import IDLE, PREFILL_ROWS
+from mxjax.sampling.requests import Live
+
+PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall those who decode
+PREFIX_CACHES = ("off", "prompts", "all")
 
 
 class Handle:
     """A submitted request. `result()` drives the engine until this request is done."""
 
-    def __init__(self, engine: Engine, request_id: int):
-        self._engine, self.id = engine, request_id
-        self._completion: Completion | None = None
+    def __init__(self, engine: Engine, live: Live):
+        self._engine, self._live, self.id = engine, live, live.id
 
     @property
     def done(self) -> bool:
         """Whether the completion is there."""
-        return self._completion is not None
+        return self._live.completion is not None
 
     def result(self) -> Completion:
         """The completion; steps the engine until it is there. What `Engine.step` raises reaches the caller."""
-        while self._completion is None:
+        while not self.done:
             self._engine.step()
-        return self._completion
+        return self._live.completion
 
     def cancel(self) -> None:
-        """Gives the slot back; the completion then holds what was sampled so far. Does nothing once done."""
-        self._engine._cancel(self.id)
+        """Gives slot and pages back; the completion then holds what was sampled so far. Does nothing once done."""
+        if not self.done:
+            self._engine._finish(self._live, "cancelled")
 
 
-@dataclasses.dataclass(eq=False)
-class _Live:
-    """A request on its way: its ids, its slot once admitted, and what was sampled so far."""
+class _PromptChunk(NamedTuple):
+    """The `index`-th chunk of a prompt, waiting to be prefilled. Chunks run in the order of their numbers."""
 
-    handle: Handle
-    request: Request
-    prompt: np.ndarray
-    stop_ids: np.ndarray
-    budget: int
-    ends_at: float  # on the engine's clock
-    slot: int = -1
-    tokens: list = dataclasses.field(default_factory=list)
-    logprobs: list = dataclasses.field(default_factory=list)
-    model_logprobs: list = dataclasses.field(default_factory=list)
+    number: int
+    live: Live
+    index: int
+
+
+class _DecodeChunk(NamedTuple):
+    """Decode steps that the device runs or has run: who was in which slot, and the arrays of results."""
+
+    rows: list[tuple[int, Live]]
+    results: list[jax.Array]
+    started: float
 
 
 class Engine:
@@ -66,49 +73,71 @@ class Engine:
     Args:
       policy: `Policy` (params, config, tokenizer). The engine samples from its own per-layer copy of the parameters.
       slots: requests decoded at once. All of them run at every step, whatever is live.
-      pages, page_size: attention reads the cache in blocks of `page_size` tokens; `pages` bounds the cache, in pages:
-        there are at most pages * page_size / max_len slots.
+      pages, page_size: the cache is `pages` pages of `page_size` tokens, by default enough for every slot at `max_len`.
+        With fewer, requests wait, or the youngest are set aside on the host, while there is no page for them.
       max_len: longest prompt + response in tokens, rounded up to pages, but never over the model's positions.
       mesh: mesh of the parameters, if they are sharded.
       decode_steps: most tokens per request between two looks of the host.
+      prefix_cache: "prompts" shares the pages of prompts that begin with the same ids, which changes no bit of any
+        output; "all" also those of responses, which decode computed: equal within rounding; "off" shares nothing.
+      attention: "xla", "tpu" or "gpu"; "auto" takes the kernel of this machine where the model fits it, else xla.
     """
 
-    def __init__(self, policy, slots=64, pages=None, page_size=64, max_len=None, mesh=None, decode_steps=16):
+    def __init__(
+        self, policy, slots=64, pages=None, page_size=64, max_len=None, mesh=None, decode_steps=16,
+        prefix_cache="prompts", attention="auto",
+    ):  # fmt: skip
         cfg = policy.config
         wanted = cfg.max_position_embeddings if max_len is None else max_len
         if not 2 <= wanted <= cfg.max_position_embeddings:
             raise ValueError(
                 f"max_len={wanted} must be at least 2 and at most the model's {cfg.max_position_embeddings} positions"
             )
-        length = -(-wanted // page_size) * page_size
-        self.max_len = min(length, cfg.max_position_embeddings)
-        if pages is not None:
-            if pages * page_size < length:
-                raise ValueError(f"pages={pages} of {page_size} tokens hold no request of max_len={length} tokens")
-            slots = min(slots, pages * page_size // length)
         if slots < 1:
             raise ValueError(f"slots={slots} must be at least 1")
+        if prefix_cache not in PREFIX_CACHES:
+            raise ValueError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
+        self._blocks = -(-wanted // page_size)
+        self.max_len = min(self._blocks * page_size, cfg.max_position_embeddings)
+        self._groups = programs.slot_groups(slots, mesh)
+        self._group_pages = (slots * self._blocks if pages is None else pages) // self._groups
+        if self._group_pages < self._blocks:
+            raise ValueError(
+                f"pages={pages} of {page_size} tokens in {self._groups} part(s) hold no request of "
+                f"max_len={self.max_len} tokens; give at least {self._blocks * self._groups}"
+            )
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
-        self._chunk = page_size
-        self._mesh = mesh
-        sizes = (cfg, slots, length // page_size, page_size, mesh)
-        self._empty_memory = lambda: programs.empty_memory(*sizes)
-        self._memory = self._empty_memory()
-        self._jitted = programs.jitted(cfg, decode_steps, programs.memory_layout(*sizes))
-        self._programs: dict[str, jax.stages.Compiled] = {}
-        self._compile_s: dict[str, float] = {}
+        self._size, self._steps, self._mesh, self._prefix_cache = page_size, decode_steps, mesh, prefix_cache
         self._params = programs.split_layers(policy.params, cfg, mesh)
         devices = len(self._params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
-        self._lives: dict[int, _Live] = {}
-        self._waiting: collections.deque[_Live] = collections.deque()
-        self._running: list[_Live | None] = [None] * slots
-        self._next_id = 0
-        self._state = programs.idle_slots(slots)
+        self.attention, self.why_attention = backends.choose(attention, cfg, page_size, devices)
+        self._attention = backends.BACKENDS[self.attention](page_size)
+        self._layout = programs.memory_layout(cfg, self._attention, slots, self._groups * self._group_pages, mesh)
+        self._lives: dict[int, Live] = {}
+        self._next_id = self._next_chunk = 0
         self._counters = collections.Counter()
         self._clock = time.monotonic
-        self._stood_since: float | None = None  # when the device last ran out of work that was there to do
+        self._reset()
+        self._jitted = programs.jitted(cfg, self._attention, decode_steps, self._groups, self._layout)
+        self._programs: dict[str, jax.stages.Compiled] = {}
+        self._compile_s: dict[str, float] = {}
+
+    def _reset(self) -> None:
+        """Empty slots, pages and queues. What was there is dropped, whoever wants it."""
+        S, total = self.slots, self._group_pages + 1  # and the first, which is nobody's
+        self._memory = None
+        self._memory = programs.empty_memory(self._layout)
+        self._pages = [Pages(range(g * total + 1, (g + 1) * total), self._size) for g in range(self._groups)]
+        self._nobodys = [g * total for g in range(self._groups)]
+        self._waiting: collections.deque[Live] = collections.deque()
+        self._running: list[Live | None] = [None] * S
+        self._prompt_chunks: collections.deque[_PromptChunk] = collections.deque()
+        self._lingering: list[Live] = []  # ended, but others count on prompt chunks of theirs
+        self._in_flight: _DecodeChunk | None = None
+        self._device_seen: float | None = None  # when the device was last known to be busy, while there is work
+        self._state = programs.idle_slots(S, self._blocks)
 
     # Requests
 
@@ -122,15 +151,13 @@ class Engine:
             raise ValueError(f"stop ids must be token ids; got {stops}")
         padded = np.full(MAX_STOP_IDS, -1, np.int32)
         padded[: len(stops)] = stops
-        live = _Live(
-            Handle(self, self._next_id), request, prompt, padded,
-            min(request.sampling.max_tokens, self.max_len - prompt.size),
-            math.inf if request.deadline_s is None else self._clock() + request.deadline_s,
-        )  # fmt: skip
+        budget = min(request.sampling.max_tokens, self.max_len - prompt.size)
+        ends_at = math.inf if request.deadline_s is None else self._clock() + request.deadline_s
+        live = Live(self._next_id, request, prompt, padded, budget, ends_at)
         self._next_id += 1
-        self._lives[live.handle.id] = live
+        self._lives[live.id] = live
         self._waiting.append(live)
-        return live.handle
+        return Handle(self, live)
 
     def _checked_prompt(self, ids: Sequence[int]) -> np.ndarray:
         prompt, vocab = np.asarray(ids), self.config.vocab_size
@@ -160,45 +187,19 @@ class Engine:
         request = Request(self.tokenizer.chat_ids(messages), SamplingParams(**sampling))
         return self.submit(request).result().text
 
-    def _cancel(self, request_id: int) -> None:
-        live = self._lives.get(request_id)
-        if live is not None:
-            self._end(live, "cancelled")
-
-    def _end(self, live: _Live, reason: str) -> Completion:
-        """Ends a request wherever it is, with what was sampled so far."""
-        if live.slot < 0:
-            self._waiting.remove(live)
-        return self._finish(live, reason)
-
-    # Device programs
-
-    def _run(self, name: str, *args):
-        """Runs a program, compiling it the first time. Afterwards any other shape would be an error, not a compile."""
-        if name not in self._programs:
-            start = time.perf_counter()
-            self._programs[name] = self._jitted[name].lower(self._params, self._memory, *args).compile()
-            self._compile_s[name] = time.perf_counter() - start
-        start = time.perf_counter()
-        if self._stood_since is not None:
-            self._counters["stood_s"] += start - self._stood_since
-        memory, self._memory = self._memory, None  # donated: an exception from here on leaves none
-        out = jax.block_until_ready(self._programs[name](self._params, memory, *args))
-        self._stood_since = time.perf_counter()
-        self._counters[name + "_s"] += self._stood_since - start
-        self._counters[name + "_calls"] += 1
-        return out
+    # Parameters and programs
 
     def warmup(self) -> dict[str, float]:
         """Compiles every program by running it once on idle slots; returns compile seconds by program."""
         if self._lives:
             raise RuntimeError("warmup() with live requests; call it before submitting")
         with self._aborting():
-            self._prefill_chunk(0, [])
-            self._mark_seen(0, np.zeros(1, np.int32))
-            self._memory, *_ = self._run("decode", self._state)
-        self._counters.clear()
-        self._stood_since = None
+            self._prefill_group([])
+            self._mark_seen(0, np.zeros(1, np.int32), 1)
+            self._copy([])
+            self._load([0], self._save([0]))
+            self._collect(self._dispatch([]))
+        self.reset_stats()
         return dict(self._compile_s)
 
     def update_params(self, params: dict, abort: bool = False) -> None:
@@ -209,161 +210,377 @@ class Engine:
         if self._lives and not abort:
             raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")
         for live in list(self._lives.values()):
-            self._end(live, "cancelled")
+            self._finish(live, "cancelled")
         self._params = self._memory = None  # room for the new before the old is gone would be twice the memory
         self._params = programs.split_layers(params, self.config, self._mesh)
-        self._memory = self._empty_memory()
+        self._reset()
 
-    def _prefill(self, admitted: list[_Live]) -> None:
-        """Fills the cache with all but the last token of each prompt, PREFILL_ROWS chunks at a time."""
-        longest = max(live.prompt.size for live in admitted)
-        for start in range(0, longest - 1, self._chunk):
-            reach = [live for live in admitted if live.prompt.size - 1 > start]
-            for first in range(0, len(reach), PREFILL_ROWS):
-                self._prefill_chunk(start, reach[first : first + PREFILL_ROWS])
+    def _start(self, name: str, *args):
+        """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
+        if name not in self._programs:
+            start = time.perf_counter()
+            self._programs[name] = self._jitted[name].lower(self._params, self._memory, *args).compile()
+            self._compile_s[name] = time.perf_counter() - start
+        busy = self._in_flight is not None and not self._in_flight.results[0].is_ready()
+        if self._device_seen is not None and not busy:
+            self._counters["stood_s"] += time.perf_counter() - self._device_seen
+        memory = self._memory
+        if name == "save_pages":
+            return self._programs[name](self._params, memory, *args)
+        self._memory = None  # donated: an exception from here on leaves none
+        self._memory, *results = self._programs[name](self._params, memory, *args)
+        return results
 
-    def _prefill_chunk(self, start: int, group: list[_Live]) -> None:
-        tokens = np.zeros((PREFILL_ROWS, self._chunk), np.int32)
-        slots = np.zeros(PREFILL_ROWS, np.int32)
-        for r in range(PREFILL_ROWS if group else 0):
-            live = group[r] if r < len(group) else group[0]  # unused rows repeat the first
-            piece = live.prompt[start : min(start + self._chunk, live.prompt.size - 1)]
-            tokens[r, : piece.size], slots[r] = piece, live.slot
-            self._counters["prefill_tokens"] += piece.size if r < len(group) else 0
-        self._memory = self._run("prefill", tokens, slots, np.int32(start))
+    def _run(self, name: str, *args):
+        """Runs a program to its end."""
+        start = time.perf_counter()
+        results = self._start(name, *args)
+        jax.block_until_ready((self._memory, results))
+        self._note_time(name, start)
+        return results
 
-    def _mark_seen(self, slot: int, prompt: np.ndarray) -> None:
-        ids = np.zeros(self.max_len, np.int32)
-        ids[: prompt.size] = prompt
-        self._memory = self._run("mark_seen", np.int32(slot), ids, np.int32(prompt.size), np.int32(prompt.size))
+    def _note_time(self, name: str, start: float) -> None:
+        """Counts the time of a program that is found to have ended."""
+        now = time.perf_counter()
+        self._counters[f"{name}_s"] += now - max(start, self._device_seen or start)
+        self._device_seen = now
+
+    # One step
 
     def step(self) -> list[Completion]:
-        """Admits what fits, runs one chunk of decode steps for all slots, returns the requests that finished.
+        """Admits what fits, starts a chunk of decode steps for all slots, returns the requests that finished.
 
-        An exception (of the device, of the tokenizer, an interrupt) reaches the caller; every request then ends with
-        "error" and the engine is idle and usable.
+        While nobody waits for a slot, the results of a chunk are looked at while the next one runs. An exception (of
+        the device, of the tokenizer, an interrupt) reaches the caller; every request then ends with "error" and the
+        engine is idle and usable.
         """
         with self._aborting():
             finished = self._expire()
+            if self._waiting or self._prompt_chunks:
+                finished += self._collect_in_flight()
             self._admit()
-            if any(self._running):
-                self._memory, *out = self._run("decode", self._state)
-                finished += self._collect(*jax.device_get(out))
+            self._prefill()
+            rows = self._rows_with_pages()
+            if rows is None:
+                finished += self._collect_in_flight()
+                rows = self._rows_with_pages()
+            previous, self._in_flight = self._in_flight, self._dispatch(rows) if rows else None
+            if previous is not None:
+                finished += self._collect(previous)
+            if self._waiting or self._prompt_chunks:
+                finished += self._collect_in_flight()
+            if self._in_flight is not None and all(live.completion for _, live in self._in_flight.rows):
+                self._in_flight = None
             if not self._lives:
-                self._stood_since = None
+                self._device_seen = None
             return finished
+
+    @contextlib.contextmanager
+    def _aborting(self):
+        """On an exception ends every request and starts anew: a failed program may have taken the memory along."""
+        try:
+            yield
+        except BaseException as error:
+            for live in list(self._lives.values()):
+                self._book(live, "error", f"{type(error).__name__}: {error}")
+            self._reset()
+            raise
 
     def _expire(self) -> list[Completion]:
         """Ends the requests whose deadline has passed."""
         now = self._clock()
-        return [self._end(live, "deadline") for live in list(self._lives.values()) if live.ends_at <= now]
+        return [self._finish(live, "deadline") for live in list(self._lives.values()) if live.ends_at <= now]
 
-    @contextlib.contextmanager
-    def _aborting(self):
-        """On an exception ends every request and replaces the cache, which a failed program may have taken along."""
-        try:
-            yield
-        except BaseException as error:
-            self._waiting.clear()
-            for live in list(self._lives.values()):
-                self._finish(live, "error", f"{type(error).__name__}: {error}")
-            self._memory = self._stood_since = None
-            self._memory = self._empty_memory()
-            raise
+    # Admission and prefill
 
-    def _collect(self, tokens, logprobs, model_logprobs, counts, stopped) -> list[Completion]:
+    def _admit(self) -> None:
+        """Gives slots and pages to those who wait, in order; nobody overtakes, so nobody starves."""
+        while self._waiting:
+            first = self._waiting[0]
+            if not any(self._seat(first, group) for group in self._groups_for(first)):
+                return
+            self._waiting.popleft()
+
+    def _slots_of(self, group: int) -> range:
+        size = self.slots // self._groups
+        return range(group * size, (group + 1) * size)
+
+    def _groups_for(self, live: Live) -> list[int]:
+        """Groups with a free slot: first those that know most of the prompt, then those with most pages."""
+        free = [g for g in range(self._groups) if any(self._running[s] is None for s in self._slots_of(g))]
+        if len(free) < 2:
+            return free
+        ids = live.prompt[:-1]
+        return sorted(free, key=lambda g: (-len(self._pages[g].match(ids)), -self._pages[g].available))
+
+    def _seat(self, live: Live, group: int) -> bool:
+        """Whether there are pages for a request in this group; then it has them, and a slot."""
+        pages = self._pages[group]
+        if live.saved is None:
+            if not self._map_prompt(live, pages):
+                return False
+        else:
+            table = pages.take(len(live.saved[0][0]))
+            if table is None:
+                return False
+            live.table = table
+        live.group, live.slot = group, next(s for s in self._slots_of(group) if self._running[s] is None)
+        self._running[live.slot] = live
+        p = live.request.sampling
+        seed = int(live.id if p.seed is None else p.seed)
+        self._set_slot(
+            live.slot, max_tokens=live.budget, min_tokens=min(p.min_tokens, live.budget),
+            seed=((seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF), temperature=p.temperature,
+            top_k=min(max(p.top_k, 0), self.config.vocab_size), top_p=p.top_p, min_p=p.min_p,
+            repetition_penalty=p.repetition_penalty, presence_penalty=p.presence_penalty,
+            frequency_penalty=p.frequency_penalty, stop_ids=live.stop_ids,
+        )  # fmt: skip
+        return True
+
+    def _set_slot(self, slot: int, **settings) -> None:
+        for name, value in settings.items():
+            getattr(self._state, name)[slot] = value
+
+    def _map_prompt(self, live: Live, pages: Pages) -> bool:
+        """Whether there are pages for a prompt: known ones where its ids are known, and fresh ones to be prefilled.
+
+        All but the last token are prefilled. The tail, less than a page, is copied from that of an identical prompt,
+        since decode goes on writing behind it.
+        """
+        ids = live.prompt[:-1]
+        full, tail = divmod(ids.size, self._size)
+        known = [] if self._prefix_cache == "off" else pages.match(ids)
+        pages.hold(known)
+        fresh = pages.take(full + 1 - len(known[:full]))
+        if fresh is None and len(known) > full:  # the page to copy from may be the one that is missing
+            pages.release([known.pop()])
+            fresh = pages.take(1)
+        if fresh is None:
+            pages.release(known)
+            return False
+        live.table = known[:full] + fresh
+        live.copy_from = known[full] if len(known) > full else None
+        for index in range(len(known), full + (tail > 0)):
+            self._prompt_chunks.append(_PromptChunk(self._next_chunk, live, index))
+            self._next_chunk += 1
+        live.ready_after = self._next_chunk  # also after those whose pages it shares
+        if self._prefix_cache != "off":
+            pages.publish(ids, live.table)
+        self._counters["prompt_tokens"] += ids.size
+        self._counters["prefix_tokens"] += min(len(known) * self._size, ids.size)
+        return True
+
+    def _prefill(self) -> None:
+        """Runs prompt chunks, PREFILL_ROWS at a time; starts the requests whose prompts are complete."""
+        calls = PREFILL_CALLS if any(live and live.decoding for live in self._running) else math.inf
+        while self._prompt_chunks and calls:
+            count = min(PREFILL_ROWS, len(self._prompt_chunks))
+            self._prefill_group([self._prompt_chunks.popleft() for _ in range(count)])
+            calls -= 1
+        left = self._prompt_chunks[0].number if self._prompt_chunks else math.inf
+        complete = lambda live: live.ready_after <= left
+        for live in [live for live in self._lingering if complete(live)]:
+            self._lingering.remove(live)
+            self._release(live)
+        self._begin([live for live in self._running if live and not live.decoding and complete(live)])
+
+    def _prefill_group(self, chunks: list[_PromptChunk]) -> None:
+        tokens = np.zeros((PREFILL_ROWS, self._size), np.int32)
+        table = np.zeros((PREFILL_ROWS, self._blocks), np.int32)
+        start = np.zeros(PREFILL_ROWS, np.int32)
+        for r, (_, live, index) in enumerate(chunks):
+            start[r] = index * self._size
+            piece = live.prompt[:-1][start[r] : start[r] + self._size]
+            tokens[r, : piece.size], table[r, : len(live.table)] = piece, live.table
+            self._counters["prefill_tokens"] += piece.size
+        self._run("prefill", tokens, table, start)
+
+    def _begin(self, lives: list[Live]) -> None:
+        """Lets requests decode whose pages hold their prompt, or are about to from what was saved."""
+        copies = [live for live in lives if live.copy_from is not None]
+        if copies:
+            self._copy([(live.copy_from, live.table[-1]) for live in copies])
+            for live in copies:
+                self._pages[live.group].release([live.copy_from])
+                live.copy_from = None
+        for live in lives:
+            if live.saved is not None:
+                self._load(live.table, live.saved)
+                live.saved = None
+            ids = np.concatenate([live.prompt, np.array(live.tokens, np.int32)])
+            if live.request.sampling.penalised:
+                self._mark_seen(live.slot, ids, live.prompt.size)
+            for field, value in zip(self._state.begin, (ids[-1], ids.size - 1, len(live.tokens), True), strict=True):
+                field[live.slot] = value
+            self._state.fresh[live.slot] = self._state.live[live.slot] = live.decoding = True
+
+    def _mark_seen(self, slot: int, ids: np.ndarray, prompt_length: int) -> None:
+        padded = np.zeros(self.max_len, np.int32)
+        padded[: ids.size] = ids
+        self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
+
+    def _copy(self, pairs: list[tuple[int, int]]) -> None:
+        table = np.zeros((2, self.slots), np.int32)
+        table[:, : len(pairs)] = np.array(pairs, np.int32).reshape(-1, 2).T
+        self._run("copy_pages", table[0], table[1], np.int32(len(pairs)))
+
+    def _padded_table(self, table: Sequence[int]) -> np.ndarray:
+        padded = np.zeros(self._blocks, np.int32)
+        padded[: len(table)] = table
+        return padded
+
+    def _save(self, table: Sequence[int]) -> list:
+        """The content of pages, on the host."""
+        content = self._run("save_pages", self._padded_table(table))
+        return jax.tree.map(lambda array: np.array(array[: len(table)]), jax.device_get(content))
+
+    def _load(self, table: Sequence[int], content: list) -> None:
+        whole = lambda array: np.concatenate(
+            [array, np.zeros((self._blocks - len(array), *array.shape[1:]), array.dtype)]
+        )
+        self._run("load_pages", self._padded_table(table), jax.tree.map(whole, content))
+
+    # Decode
+
+    def _rows_with_pages(self) -> list[Live] | None:
+        """Who decodes next, each with pages for the steps to come; the oldest are served first.
+
+        If pages are missing, the youngest of the group is set aside on the host. That needs to know how far it is: None
+        while a chunk is in flight.
+        """
+        going = [live for live in self._running if live and live.decoding]
+        if not any(self._left(live) > 0 for live in going):
+            return []
+        for live in sorted(going, key=lambda live: live.id):
+            end = live.prompt.size - 1 + len(live.tokens) + live.in_flight + min(self._steps, self._left(live))
+            while live.decoding:
+                missing = -(-end // self._size) - len(live.table)
+                fresh = self._pages[live.group].take(max(missing, 0))
+                if fresh is not None:
+                    live.table += fresh
+                    break
+                if self._in_flight is not None:
+                    return None
+                mates = [mate for mate in self._running if mate and mate.decoding and mate.group == live.group]
+                self._preempt(max(mates, key=lambda mate: mate.id))
+        return [live for live in going if live.decoding]
+
+    def _left(self, live: Live) -> int:
+        """How many tokens a request may still sample in chunks that are not yet started."""
+        return live.budget - len(live.tokens) - live.in_flight
+
+    def _preempt(self, live: Live) -> None:
+        """Moves a request's pages to the host; it will go on from there, before all who never ran."""
+        written = -(-live.written.size // self._size)
+        live.saved = self._save(live.table[:written])
+        self._leave(live)
+        live.decoding = False
+        self._waiting.appendleft(live)
+        self._counters["preemptions"] += 1
+
+    def _dispatch(self, rows: list[Live]) -> _DecodeChunk:
+        """Starts a chunk of decode steps. While others wait, it ends as soon as some slots are free for them."""
+        state = self._state
+        for slot, live in enumerate(self._running):
+            state.table[slot] = self._nobodys[slot // (self.slots // self._groups)]
+            if live:
+                state.table[slot, : len(live.table)] = live.table
+        enough = max(1, self.slots // 8) if self._waiting else self.slots + 1
+        start = time.perf_counter()
+        results = self._start("decode", jax.tree.map(np.copy, state), np.int32(enough))
+        state.fresh[:] = False
+        for live in rows:
+            live.in_flight += self._steps
+        return _DecodeChunk([(live.slot, live) for live in rows], results, start)
+
+    def _collect_in_flight(self) -> list[Completion]:
+        chunk, self._in_flight = self._in_flight, None
+        return [] if chunk is None else self._collect(chunk)
+
+    def _collect(self, chunk: _DecodeChunk) -> list[Completion]:
         """Books what a decode chunk sampled; the completions of those that finished with it."""
-        finished = []
+        tokens, logprobs, model_logprobs, counts, stopped = jax.device_get(chunk.results)
+        self._note_time("decode", chunk.started)
         self._counters["slot_steps"] += self.slots * int(counts.max(initial=0))
-        for live in [live for live in self._running if live is not None]:
-            s, n = live.slot, int(counts[live.slot])
-            live.tokens.extend(tokens[s, :n].tolist())
-            live.logprobs.extend(logprobs[s, :n])
-            live.model_logprobs.extend(model_logprobs[s, :n])
+        finished = []
+        for slot, live in chunk.rows:
+            live.in_flight -= self._steps
+            if live.completion is not None:  # ended meanwhile
+                continue
+            n = int(counts[slot])
+            live.tokens.extend(tokens[slot, :n].tolist())
+            live.logprobs.extend(logprobs[slot, :n])
+            live.model_logprobs.extend(model_logprobs[slot, :n])
             self._counters["decode_tokens"] += n
-            self._state.token[s] = live.tokens[-1]
-            self._state.position[s] += n
-            self._state.index[s] += n
-            if self._cut_at_stop_string(live, n) or stopped[s]:
+            if live.cut_at_stop_string(self.tokenizer.decode, n) or stopped[slot]:
                 finished.append(self._finish(live, "stop"))
             elif len(live.tokens) >= live.budget:
                 finished.append(self._finish(live, "length"))
         return finished
 
-    def _admit(self) -> None:
-        admitted = []
-        for slot in range(self.slots):
-            if self._running[slot] is None and self._waiting:
-                live = self._waiting.popleft()
-                live.slot = slot
-                self._running[slot] = live
-                admitted.append(live)
-                p, state = live.request.sampling, self._state
-                seed = int(live.handle.id if p.seed is None else p.seed)
-                state.token[slot], state.position[slot] = live.prompt[-1], live.prompt.size - 1
-                state.index[slot], state.max_tokens[slot] = 0, live.budget
-                state.min_tokens[slot] = min(p.min_tokens, live.budget)
-                state.seed[slot] = (seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF
-                state.temperature[slot] = p.temperature
-                state.top_k[slot] = min(max(p.top_k, 0), self.config.vocab_size)
-                state.top_p[slot], state.min_p[slot] = p.top_p, p.min_p
-                state.repetition_penalty[slot] = p.repetition_penalty
-                state.presence_penalty[slot] = p.presence_penalty
-                state.frequency_penalty[slot] = p.frequency_penalty
-                state.stop_ids[slot], state.live[slot] = live.stop_ids, True
-                if p.penalised:
-                    self._mark_seen(slot, live.prompt)
-        if admitted:
-            self._prefill(admitted)
+    # Ends
 
-    def _stop_string_at(self, live: _Live, end: int) -> int:
-        """Where a stop string begins in the text of the first `end` tokens, -1 if none does."""
-        stops, early = live.request.sampling.stop, live.request.sampling.min_tokens
-        text = self.tokenizer.decode(live.tokens[:end])
-        done = len(self.tokenizer.decode(live.tokens[:early])) if early else 0  # no stop string may end by here
-        found = [text.find(stop, max(0, done - len(stop) + 1)) for stop in stops]
-        return min((start for start in found if start >= 0), default=-1)
+    def _finish(self, live: Live, reason: str) -> Completion:
+        """Ends a request wherever it is, with what was sampled so far."""
+        if live.slot < 0:
+            self._waiting.remove(live)
+        elif self._prefix_cache == "all" and live.decoding:
+            whole = live.written.size // self._size * self._size
+            self._pages[live.group].publish(live.written[:whole], live.table)
+        self._leave(live)
+        return self._book(live, reason)
 
-    def _cut_at_stop_string(self, live: _Live, new: int) -> bool:
-        """Whether a stop string has appeared; then drops the ids sampled after the one that completed it."""
-        count = len(live.tokens)
-        if not live.request.sampling.stop or self._stop_string_at(live, count) < 0:
-            return False
-        end = next(end for end in range(count - new + 1, count + 1) if self._stop_string_at(live, end) >= 0)
-        del live.tokens[end:], live.logprobs[end:], live.model_logprobs[end:]
-        return True
-
-    def _finish(self, live: _Live, reason: str, error: str | None = None) -> Completion:
-        if live.slot >= 0:
-            self._running[live.slot] = None
-            self._state.live[live.slot] = False
-            self._state.repetition_penalty[live.slot] = 1.0
-            self._state.presence_penalty[live.slot] = self._state.frequency_penalty[live.slot] = 0.0
-        text = "" if error else self.tokenizer.decode(live.tokens)
-        if live.request.sampling.stop and reason == "stop":
-            cut = self._stop_string_at(live, len(live.tokens))
-            text = text if cut < 0 else text[:cut]
-        completion = Completion(
-            live.handle.id, np.array(live.tokens, np.int32), text, np.array(live.logprobs, np.float32),
-            np.array(live.model_logprobs, np.float32), reason, error,
-        )  # fmt: skip
+    def _book(self, live: Live, reason: str, error: str | None = None) -> Completion:
         self._counters["requests"] += 1
-        live.handle._completion = completion
-        del self._lives[live.handle.id]
-        return completion
+        del self._lives[live.id]
+        try:
+            return live.complete(self.tokenizer.decode, reason, error)
+        except BaseException as failure:
+            live.complete(self.tokenizer.decode, "error", f"{type(failure).__name__}: {failure}")
+            raise
+
+    def _leave(self, live: Live) -> None:
+        """Gives back slot and pages; pages whose filling others count on are given back after that."""
+        if live.slot < 0:
+            return
+        self._running[live.slot] = None
+        self._state.live[live.slot] = self._state.fresh[live.slot] = False
+        self._set_slot(live.slot, **{name: value for name, (value, _) in IDLE.items()})
+        live.slot = -1
+        to_fill = [chunk.index for chunk in self._prompt_chunks if chunk.live is live]
+        pages = self._pages[live.group]
+        if to_fill and pages.holders(live.table[to_fill[0]]) > 1:
+            self._lingering.append(live)
+            return
+        if to_fill:
+            self._prompt_chunks = collections.deque(chunk for chunk in self._prompt_chunks if chunk.live is not live)
+            pages.unpublish(live.table[to_fill[0] :])
+        self._release(live)
+
+    def _release(self, live: Live) -> None:
+        pages = self._pages[live.group]
+        if live.copy_from is not None:
+            pages.release([live.copy_from])
+        pages.release(live.table)
+        live.table, live.copy_from = [], None
+
+    # Statistics
 
     def reset_stats(self) -> None:
         """Starts the counters of `stats` anew; compiles are kept."""
         self._counters.clear()
+        self._device_seen = None
 
     def stats(self) -> dict[str, float]:
         """Since warm-up or `reset_stats`: requests, tokens, device seconds and tokens/s by phase; all compiles.
 
-        `occupancy` is the share of slots that sampled a token, over all decode steps; `host_share` the share of time in
-        which the device stood still though requests were there.
+        `occupancy` is the share of slots that sampled a token, over all decode steps; `prefix_hit_rate` that of prompt
+        tokens that were not prefilled since their pages were known; `host_share` the share of time, at most, in which
+        the device stood still though requests were there. `pages_held` are those of live requests.
         """
         c = self._counters
-        device_s = c["prefill_s"] + c["mark_seen_s"] + c["decode_s"]
+        ratio = lambda part, whole: part / whole if whole else 0.0
+        device_s = sum(c[f"{name}_s"] for name in self._jitted)
         return {
             "requests": c["requests"],
             "prefill_tokens": c["prefill_tokens"],
@@ -371,10 +588,13 @@ class Engine:
             "prefill_s": c["prefill_s"],
             "decode_s": c["decode_s"],
             "device_s": device_s,
-            "host_share": c["stood_s"] / (device_s + c["stood_s"]) if device_s else 0.0,
-            "prefill_tokens_per_s": c["prefill_tokens"] / c["prefill_s"] if c["prefill_s"] else 0.0,
-            "decode_tokens_per_s": c["decode_tokens"] / c["decode_s"] if c["decode_s"] else 0.0,
-            "occupancy": c["decode_tokens"] / c["slot_steps"] if c["slot_steps"] else 0.0,
+            "host_share": ratio(c["stood_s"], device_s + c["stood_s"]),
+            "prefill_tokens_per_s": ratio(c["prefill_tokens"], c["prefill_s"]),
+            "decode_tokens_per_s": ratio(c["decode_tokens"], c["decode_s"]),
+            "occupancy": ratio(c["decode_tokens"], c["slot_steps"]),
+            "prefix_hit_rate": ratio(c["prefix_tokens"], c["prompt_tokens"]),
+            "preemptions": c["preemptions"],
+            "pages_held": sum(pages.held for pages in self._pages),
             "waiting": len(self._waiting),
             "live": sum(live is not None for live in self._running),
             "compiles": len(self._programs),

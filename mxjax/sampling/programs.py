@@ -1,9 +1,9 @@
-"""The two device programs of the engine: prefill a chunk of some prompts, decode a chunk of steps for all slots.
+"""The device programs of the engine: fill pages with prompts, decode a chunk of steps for all slots, move pages.
 
-Both run at one fixed shape, and attention reduces over the cache in fixed blocks, so a row's bits depend on neither its
-neighbours nor the length that others have reached: a block past a row's end adds exactly nothing. S slots, R prefill
-rows, C tokens of a block (and of a prefill chunk), P blocks of a slot, K kv heads, G query heads per kv head, H head
-dim.
+All run at one fixed shape, and attention reduces over the cache in fixed blocks, so a row's bits depend on neither its
+neighbours nor the length that others have reached: a block past a row's end adds exactly nothing. A block is a page is
+a prefill chunk. S slots, R prefill rows, C tokens of a page, B pages of a row, P pages in all, K kv heads, G query
+heads per kv head, H head dim.
 """
 
 from __future__ import annotations
@@ -14,35 +14,46 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
-from mxjax.models.attention import MASKED
 from mxjax.models.config import ModelConfig
 from mxjax.models.params import param_table
 from mxjax.models.transformer import embed, layer, layer_kind, rms_norm, unembed
 from mxjax.sampling import logits as sampling
+from mxjax.sampling.attention import XlaAttention
 from mxjax.sampling.params import MAX_STOP_IDS
-from mxjax.sharding import named_sharding
+from mxjax.sharding import named_sharding, partition_spec
 
 PREFILL_ROWS = 8
+
+
+class Progress(NamedTuple):
+    """How far every slot is, after the decode chunk that ran last: arrays of length S."""
+
+    token: jax.Array  # last token, not yet in the cache
+    position: jax.Array  # its position
+    index: jax.Array  # how many tokens were sampled before
+    live: jax.Array
 
 
 class Memory(NamedTuple):
     """What stays on the device between programs, and is donated from one to the next."""
 
-    cache: list  # see `memory_layout`
+    cache: list  # per layer what the attention backend lays out; the first page of a group belongs to nobody
     seen_SV: jax.Array  # see `logits.mark_seen`; only rows with penalties are kept right
+    progress: Progress
 
 
 class Slots(NamedTuple):
-    """State of every slot at the start of a decode chunk: arrays of length S (`seed` [S, 2], `stop_ids` [S, 8])."""
+    """What the host says about every slot at the start of a decode chunk: arrays of length S, but for three."""
 
-    token: jax.Array  # last token, not yet in the cache
-    position: jax.Array  # its position
-    index: jax.Array  # how many tokens were sampled before
+    fresh: jax.Array  # whether `begin` replaces what the device knows
+    begin: Progress
+    live: jax.Array  # False ends a slot that the device still takes for live
+    table: jax.Array  # [S, B] the pages of its tokens, in order
     max_tokens: jax.Array
     min_tokens: jax.Array
-    live: jax.Array
-    seed: jax.Array
+    seed: jax.Array  # [S, 2]
     temperature: jax.Array
     top_k: jax.Array
     top_p: jax.Array
@@ -50,31 +61,35 @@ class Slots(NamedTuple):
     repetition_penalty: jax.Array
     presence_penalty: jax.Array
     frequency_penalty: jax.Array
-    stop_ids: jax.Array
+    stop_ids: jax.Array  # [S, 8]
 
 
-def idle_slots(slots: int) -> Slots:
-    """The state of slots that hold no request, as NumPy arrays."""
-    ints = lambda *shape: np.zeros(shape, np.int32)
-    return Slots(
-        token=ints(slots), position=ints(slots), index=ints(slots), max_tokens=ints(slots), min_tokens=ints(slots),
-        live=np.zeros(slots, bool), seed=np.zeros((slots, 2), np.uint32), temperature=np.ones(slots, np.float32),
-        top_k=ints(slots), top_p=np.ones(slots, np.float32), min_p=np.zeros(slots, np.float32),
-        repetition_penalty=np.ones(slots, np.float32), presence_penalty=np.zeros(slots, np.float32),
-        frequency_penalty=np.zeros(slots, np.float32),
-        stop_ids=np.full((slots, MAX_STOP_IDS), -1, np.int32),
-    )  # fmt: skip
+# A slot without a request: (value, dtype) of each setting. It costs what an untruncated request costs.
+IDLE = {
+    "max_tokens": (0, np.int32), "min_tokens": (0, np.int32), "seed": ((0, 0), np.uint32),
+    "temperature": (1, np.float32), "top_k": (0, np.int32), "top_p": (1, np.float32), "min_p": (0, np.float32),
+    "repetition_penalty": (1, np.float32), "presence_penalty": (0, np.float32), "frequency_penalty": (0, np.float32),
+    "stop_ids": ((-1,) * MAX_STOP_IDS, np.int32),
+}  # fmt: skip
 
 
-def _struct(cfg: ModelConfig, mesh: jax.sharding.Mesh | None, shape, axes, dtype=None) -> jax.ShapeDtypeStruct:
-    sharding = None if mesh is None else named_sharding(mesh, axes, shape)
-    return jax.ShapeDtypeStruct(shape, dtype or cfg.dtype, sharding=sharding)
+def idle_slots(slots: int, blocks: int) -> Slots:
+    """Slots that hold no request, of up to `blocks` pages each, as NumPy arrays."""
+    ints, bools = (lambda: np.zeros(slots, np.int32)), (lambda: np.zeros(slots, bool))
+    begin = Progress(ints(), ints(), ints(), bools())
+    settings = {name: np.array([value] * slots, dtype) for name, (value, dtype) in IDLE.items()}
+    return Slots(bools(), begin, bools(), np.zeros((slots, blocks), np.int32), **settings)
 
 
 def params_layout(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
     """Shape, dtype and sharding of what `split_layers` makes."""
+
+    def of(leaf, skip=0):
+        shape, axes = leaf.shape[skip:], leaf.axes[skip:]
+        sharding = None if mesh is None else named_sharding(mesh, axes, shape)
+        return jax.ShapeDtypeStruct(shape, cfg.dtype, sharding=sharding)
+
     table = param_table(cfg)
-    of = lambda leaf, skip=0: _struct(cfg, mesh, leaf.shape[skip:], leaf.axes[skip:])
     layer = {name: of(leaf, 1) for name, leaf in table["layers"].items()}
     rest = {name: of(leaf) for name, leaf in table.items() if name != "layers"}
     return {**rest, "layers": [layer] * cfg.num_hidden_layers}
@@ -97,164 +112,156 @@ def split_layers(params: dict, cfg: ModelConfig, mesh: jax.sharding.Mesh | None 
     return jax.tree.map(convert, {**params, "layers": layers}, params_layout(cfg, mesh))
 
 
-def memory_layout(
-    cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.sharding.Mesh | None = None
-) -> Memory:
-    """Shapes, dtypes and shardings of `Memory`; of the cache one (k_PSKHC, v_PSKCH) pair per layer, in compute dtype.
+def slot_groups(slots: int, mesh: jax.sharding.Mesh | None) -> int:
+    """Into how many parts `mesh` divides the slots. Each has pages of its own, which lie with its slots."""
+    axes = None if mesh is None else partition_spec(mesh.shape, ("slots",), (slots,))[0]
+    size = 1
+    for axis in (axes,) if isinstance(axes, str) else axes or ():
+        size *= mesh.shape[axis]
+    return size
 
-    A block of all slots is contiguous, and keys have their tokens innermost: what the two products of attention read.
+
+def memory_layout(cfg: ModelConfig, attention: XlaAttention, slots: int, pages: int, mesh=None) -> Memory:
+    """Shape, dtype and sharding of the memory of `slots` slots with `pages` pages, both in all.
+
+    Every one of the `slot_groups` has as many pages, and one more that is nobody's.
     """
-    leading, head_dim = (blocks, slots, cfg.num_key_value_heads), cfg.head_dim
-    of = lambda *shape: _struct(cfg, mesh, (*leading, *shape), (None, "slots", "kv_heads", None, None))
-    seen = _struct(cfg, mesh, (slots, cfg.vocab_size), ("slots", "vocab"), jnp.int32)
-    return Memory([(of(head_dim, size), of(size, head_dim))] * cfg.num_hidden_layers, seen)
+    groups = slot_groups(slots, mesh)
+
+    def struct(shape, dtype, axes):
+        sharding = None
+        if mesh is not None:
+            by_slot = partition_spec(mesh.shape, ("slots",), (slots,))[0]
+            spec = PartitionSpec(by_slot, *partition_spec(mesh.shape, axes, shape[1:]))
+            sharding = NamedSharding(mesh, spec)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    total = groups * (pages // groups + 1)
+    layer = tuple(struct((total, *shape), cfg.dtype, axes) for shape, axes in attention.layout(cfg))
+    ints, bools = struct((slots,), jnp.int32, ()), struct((slots,), bool, ())
+    seen_SV = struct((slots, cfg.vocab_size), jnp.int32, ("vocab",))
+    return Memory([layer] * cfg.num_hidden_layers, seen_SV, Progress(ints, ints, ints, bools))
 
 
-def empty_memory(cfg: ModelConfig, slots: int, blocks: int, size: int, mesh: jax.sharding.Mesh | None = None) -> Memory:
-    """A memory with the layout of `memory_layout`, nothing in it."""
-    zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
-    return jax.tree.map(zeros, memory_layout(cfg, slots, blocks, size, mesh))
+def empty_memory(layout: Memory) -> Memory:
+    """A memory with this layout: nothing in its pages, nothing seen, no slot live."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), layout)
 
 
-def jitted(cfg: ModelConfig, decode_steps: int, layout: Memory) -> dict:
-    """The programs of (params, memory, *arguments) by name; the memory is donated and keeps its layout."""
+def jitted(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, groups: int, layout: Memory) -> dict:
+    """The device programs, each of (params, memory, *arguments), by name.
+
+    All but `save_pages` give (memory, *results); the memory is donated and keeps its layout.
+    """
     memory = None if layout.seen_SV.sharding is None else jax.tree.map(lambda leaf: leaf.sharding, layout)
-    rest = (None,) * 5
+
+    def program(fn, results=0):
+        out = None if memory is None else (memory, *(None,) * results)
+        return jax.jit(fn, donate_argnums=1, out_shardings=out)
+
+    mark_seen = lambda memory, *args: memory._replace(seen_SV=sampling.mark_seen(memory.seen_SV, *args))
     return {
-        "prefill": jax.jit(
-            lambda params, memory, *args: memory._replace(cache=prefill(params, cfg, memory.cache, *args)),
-            donate_argnums=1, out_shardings=memory,
-        ),
-        "mark_seen": jax.jit(
-            lambda params, memory, *args: memory._replace(seen_SV=sampling.mark_seen(memory.seen_SV, *args)),
-            donate_argnums=1, out_shardings=memory,
-        ),
-        "decode": jax.jit(
-            lambda params, *args: decode(params, cfg, decode_steps, *args), donate_argnums=1,
-            out_shardings=None if memory is None else (memory, *rest),
-        ),
-    }  # fmt: skip
-
-
-def lowered(cfg: ModelConfig, decode_steps: int, layout: Memory, mesh: jax.sharding.Mesh | None = None) -> dict:
-    """Prefill and decode lowered from shapes alone, for ahead-of-time compilation and memory analysis."""
-    keys = layout.cache[0][0].shape
-    arguments = {
-        "prefill": (np.zeros((PREFILL_ROWS, keys[-1]), np.int32), np.zeros(PREFILL_ROWS, np.int32), np.int32(0)),
-        "decode": (idle_slots(keys[1]),),
+        "prefill": program(lambda params, *args: (prefill(params, cfg, attention, *args),)),
+        "decode": program(lambda params, *args: decode(params, cfg, attention, decode_steps, groups, *args), results=5),
+        "mark_seen": program(lambda params, *args: (mark_seen(*args),)),
+        "copy_pages": program(lambda params, *args: (copy_pages(*args),)),
+        "load_pages": program(lambda params, *args: (load_pages(*args),)),
+        "save_pages": jax.jit(lambda params, *args: save_pages(*args)),
     }
-    programs, params = jitted(cfg, decode_steps, layout), params_layout(cfg, mesh)
-    return {name: programs[name].lower(params, layout, *given) for name, given in arguments.items()}
 
 
-def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
-    """Attention of q over the cache up to each query's own position, one KV block after another (online softmax).
+def lowered(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, blocks: int, layout: Memory, mesh=None):
+    """`prefill` and `decode` of requests of up to `blocks` pages, lowered from shapes alone, by name.
 
-    With a `window`, over at most that many positions, its own included.
-
-    `read_block(i) -> (k_BKHC, v_BKCH)` holds the cache at positions i * size to (i + 1) * size - 1.
+    For ahead-of-time compilation and memory analysis. `mesh` is that of `layout`.
     """
-    B, T, N, H = q_BTNH.shape
-    K = jax.eval_shape(read_block, 0)[0].shape[1]
-    G = N // K
-    q = q_BTNH.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4).reshape(B, K, G * T, H)
-    limit = jnp.tile(positions_BT, (1, G))[:, None, :, None]  # query row g*T + t looks up to position t
-
-    def body(i, carry):
-        best, total, out = carry
-        k, v = read_block(i)
-        scores = jnp.einsum("bkqh,bkhc->bkqc", q, k, preferred_element_type=jnp.float32) * H**-0.5
-        keys = i * size + jnp.arange(size)
-        visible = keys <= limit if window is None else (keys <= limit) & (keys > limit - window)
-        scores = jnp.where(visible, scores, MASKED)
-        new_best = jnp.maximum(best, scores.max(-1))
-        weights = jnp.exp(scores - new_best[..., None])
-        rescale = jnp.exp(best - new_best)
-        out = out * rescale[..., None] + jnp.einsum(
-            "bkqc,bkch->bkqh", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
-        )
-        return new_best, total * rescale + weights.sum(-1), out
-
-    start = (
-        jnp.full((B, K, G * T), 2 * MASKED, jnp.float32),
-        jnp.zeros((B, K, G * T), jnp.float32),
-        jnp.zeros((B, K, G * T, H), jnp.float32),
-    )
-    first = 0 if window is None else jnp.maximum(positions_BT.min() - window + 1, 0) // size
-    blocks = positions_BT.max() // size + 1
-    _, total, out = jax.lax.fori_loop(first, blocks, body, start)
-    out = (out / total[..., None]).astype(q_BTNH.dtype)
-    return out.reshape(B, K, G, T, H).transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+    slots = layout.seen_SV.shape[0]
+    ints = lambda *shape: np.zeros(shape, np.int32)
+    arguments = {
+        "prefill": (ints(PREFILL_ROWS, attention.size), ints(PREFILL_ROWS, blocks), ints(PREFILL_ROWS)),
+        "decode": (idle_slots(slots, blocks), np.int32(1)),
+    }
+    programs, params = jitted(cfg, attention, decode_steps, slot_groups(slots, mesh), layout), params_layout(cfg, mesh)
+    return {name: programs[name].lower(params, layout, *args) for name, args in arguments.items()}
 
 
-def prefill(params: dict, cfg: ModelConfig, cache: list, tokens_RC, slots_R, start) -> list:
-    """Writes the keys and values of one chunk of R prompts, from position `start` (a multiple of C), to the cache.
+def prefill(
+    params: dict, cfg: ModelConfig, attention: XlaAttention, memory: Memory, tokens_RC, table_RB, start_R
+) -> Memory:
+    """Writes the keys and values of R chunks of prompts to the cache, each from `start_R` (a multiple of C) on.
 
-    No logits: the last prompt token is left for decode, which so stays the only program that samples. A chunk's tail
-    past the prompt writes positions that decode overwrites before anything may look at them. Unused rows repeat row 0.
+    The rows may be of different prompts or, in order, of one: every layer writes all of them before it reads. No
+    logits: the last prompt token is left for decode, which so stays the only program that samples. A chunk's tail past
+    the prompt writes positions that decode overwrites before anything may look at them. Unused rows have the table 0.
     """
-    R, C = tokens_RC.shape
-    cache = list(cache)
-    positions_RC = jnp.broadcast_to(start + jnp.arange(C), (R, C))
+    C = tokens_RC.shape[1]
+    cache = list(memory.cache)
+    positions_RC = start_R[:, None] + jnp.arange(C, dtype=jnp.int32)
+    page_R = jnp.take_along_axis(table_RB, start_R[:, None] // C, axis=1)[:, 0]
     x = embed(params, cfg, tokens_RC)
     for i, p in enumerate(params["layers"]):
         kind = layer_kind(cfg, i)
 
         def attend(q, k, v, i=i, window=kind.window):
-            pair = []
-            for stored, new in zip(cache[i], (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)), strict=True):
-                for r in range(R):
-                    stored = jax.lax.dynamic_update_slice(
-                        stored, new[None, r : r + 1], (start // C, slots_R[r], 0, 0, 0)
-                    )
-                pair.append(stored)
-            cache[i] = tuple(pair)
-
-            def read_block(block):
-                read = lambda a, slot: jax.lax.dynamic_slice(a, (block, slot, 0, 0, 0), (1, 1, *a.shape[2:]))[0]
-                return tuple(jnp.concatenate([read(a, slots_R[r]) for r in range(R)]) for a in pair)
-
-            return cached_attention(q, positions_RC, C, read_block, window)
+            cache[i] = attention.write_pages(cache[i], page_R, k, v)
+            return attention.attend(cache[i], q, positions_RC, table_RB, window)
 
         x = layer(p, cfg, x, positions_RC, kind, attend)
-    return cache
+    return memory._replace(cache=cache)
 
 
-def decode_logits(params: dict, cfg: ModelConfig, cache: list, token_S, position_S):
+def decode_logits(
+    params: dict, cfg: ModelConfig, attention: XlaAttention, cache: list, token_S, position_S, table_SB, groups: int = 1
+):
     """Logits f32[S, V] after `token_S` at `position_S`, and the cache with their keys and values added."""
     cache = list(cache)
-    size = cache[0][0].shape[-1]
-    block_S, offset_S, slot_S = position_S // size, position_S % size, jnp.arange(token_S.shape[0])
+    size = attention.size
+    offset_S = position_S % size
+    page_S = jnp.take_along_axis(table_SB, position_S[:, None] // size, axis=1)[:, 0]
     x = embed(params, cfg, token_S[:, None])
     for i, p in enumerate(params["layers"]):
         kind = layer_kind(cfg, i)
 
         def attend(q, k, v, i=i, window=kind.window):
-            k_PSKHC, v_PSKCH = cache[i]
-            k_PSKHC = k_PSKHC.at[block_S, slot_S, :, :, offset_S].set(k[:, 0])
-            v_PSKCH = v_PSKCH.at[block_S, slot_S, :, offset_S].set(v[:, 0])
-            cache[i] = k_PSKHC, v_PSKCH
-            read_block = lambda i: (k_PSKHC[i], v_PSKCH[i])
-            return cached_attention(q, position_S[:, None], size, read_block, window)
+            cache[i] = attention.write_tokens(cache[i], page_S, offset_S, k[:, 0], v[:, 0], groups)
+            return attention.attend(cache[i], q, position_S[:, None], table_SB, window, groups)
 
         x = layer(p, cfg, x, position_S[:, None], kind, attend)
     x = rms_norm(x, params["final_norm"], cfg)
     return unembed(params, cfg, x)[:, 0], cache
 
 
-def decode(params: dict, cfg: ModelConfig, steps: int, memory: Memory, slots: Slots):
-    """Up to `steps` tokens for every live slot; ends early when none is live.
+def decode(
+    params: dict,
+    cfg: ModelConfig,
+    attention: XlaAttention,
+    steps: int,
+    groups: int,
+    memory: Memory,
+    slots: Slots,
+    enough,
+):
+    """Up to `steps` tokens for every live slot; ends early when `enough` slots have ended, or all.
 
     Returns (memory, tokens int32[S, steps], logprobs f32[S, steps], model_logprobs f32[S, steps], count int32[S],
     stopped bool[S]): `count` tokens of a row are valid, `stopped` says that the last of them is a stop id. A row that
-    is not live idles at position 0 of its slot, which nobody reads any more.
+    is not live idles at position 0 of the page that is nobody's.
     """
-    S = slots.token.shape[0]
-    start_index = slots.index
+    S = slots.live.size
+    replace = lambda new, old: jnp.where(slots.fresh, new, old)
+    token, position, start_index, live = map(replace, slots.begin, memory.progress)
+    live &= slots.live
+    started = live.sum()
+    pages = memory.cache[0][0].shape[0] // groups
+    nobodys_S1 = (jnp.arange(S, dtype=jnp.int32) // (S // groups) * pages)[:, None]
 
     def body(state):
-        step, (cache, seen), token, position, index, live, stopped, tokens, logprobs, model_logprobs = state
-        logits, cache = decode_logits(params, cfg, cache, token, jnp.where(live, position, 0))
+        step, memory, stopped, tokens, logprobs, model_logprobs = state
+        token, position, index, live = memory.progress
+        seen = memory.seen_SV
+        table = jnp.where(live[:, None], slots.table, nobodys_S1)
+        at = jnp.where(live, position, 0)
+        logits, cache = decode_logits(params, cfg, attention, memory.cache, token, at, table, groups)
         unused = logits.shape[1]  # an index out of range is dropped
         stops = jnp.where((slots.stop_ids >= 0) & (index < slots.min_tokens)[:, None], slots.stop_ids, unused)
         allowed = sampling.penalise(
@@ -269,17 +276,41 @@ def decode(params: dict, cfg: ModelConfig, steps: int, memory: Memory, slots: Sl
         moved = live.astype(jnp.int32)
         index = index + moved
         seen = seen.at[jnp.arange(S), new].add(2 * moved)
+        going = live & ~stop & (index < slots.max_tokens)
+        progress = Progress(jnp.where(live, new, token), position + moved, index, going)
         return (
-            step + 1, Memory(cache, seen), jnp.where(live, new, token), position + moved, index,
-            live & ~stop & (index < slots.max_tokens), stopped | stop,
+            step + 1, Memory(cache, seen, progress), stopped | stop,
             write(tokens, new), write(logprobs, logprob), write(model_logprobs, model_logprob),
         )  # fmt: skip
 
+    def unfinished(state):
+        live = state[1].progress.live
+        return (state[0] < steps) & live.any() & (started - live.sum() < enough)
+
+    memory = memory._replace(progress=Progress(token, position, start_index, live))
     floats = jnp.zeros((S, steps), jnp.float32)
-    state = (
-        0, memory, slots.token, slots.position, slots.index, slots.live, jnp.zeros(S, bool),
-        jnp.zeros((S, steps), jnp.int32), floats, floats,
-    )  # fmt: skip
-    out = jax.lax.while_loop(lambda state: (state[0] < steps) & state[5].any(), body, state)
-    _, memory, _, _, index, _, stopped, tokens, logprobs, model_logprobs = out
-    return memory, tokens, logprobs, model_logprobs, index - start_index, stopped
+    start = 0, memory, jnp.zeros(S, bool), jnp.zeros((S, steps), jnp.int32), floats, floats
+    _, memory, stopped, tokens, logprobs, model_logprobs = jax.lax.while_loop(unfinished, body, start)
+    return memory, tokens, logprobs, model_logprobs, memory.progress.index - start_index, stopped
+
+
+def copy_pages(memory: Memory, from_S, to_S, count) -> Memory:
+    """Copies the first `count` of the pages `from_S` to `to_S`."""
+
+    def body(i, cache):
+        move = lambda pool: jax.lax.dynamic_update_slice_in_dim(
+            pool, jax.lax.dynamic_slice_in_dim(pool, from_S[i], 1), to_S[i], 0
+        )
+        return jax.tree.map(move, cache)
+
+    return memory._replace(cache=jax.lax.fori_loop(0, count, body, memory.cache))
+
+
+def save_pages(memory: Memory, table_B) -> list:
+    """The content of these pages, per layer."""
+    return jax.tree.map(lambda pool: pool.at[table_B].get(mode="promise_in_bounds"), memory.cache)
+
+
+def load_pages(memory: Memory, table_B, content: list) -> Memory:
+    """Puts `content`, as `save_pages` gave it, into these pages."""
+    return memory._replace(cache=jax.tree.map(lambda pool, new: pool.at[table_B].set(new), memory.cache, content))

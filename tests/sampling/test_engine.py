@@ -451,6 +451,7 @@ def test_parameters_and_programs_wait_for_live_requests(policy, engine):
         with pytest.raises(RuntimeError, match="live requests"):
             call()
     engine.step()
+    engine.step()  # the results of the first chunk are read while the second runs
     with pytest.raises(RuntimeError, match="live requests"):
         engine.update_params(policy.params)
     waiting = [engine.submit(request(3, seed=i)) for i in range(6)]
@@ -478,10 +479,10 @@ def test_limits_of_an_engine(policy):
 
     assert limits(slots=2, page_size=16, max_len=50) == (2, 64)  # whole pages
     assert limits(slots=2, page_size=48) == (2, 128)  # but no more than the model's positions
-    assert limits(slots=64, pages=9, page_size=16, max_len=64) == (2, 64)
+    assert limits(slots=3, pages=4, page_size=16, max_len=64) == (3, 64)
     for sizes, reason in (
         ({"max_len": 129}, "max_len=129"), ({"max_len": 1}, "max_len=1"), ({"slots": 0}, "slots=0"),
-        ({"pages": 3, "page_size": 16, "max_len": 64}, "pages=3"),
+        ({"pages": 3, "page_size": 16, "max_len": 64}, "pages=3"), ({"prefix_cache": "some"}, "prefix_cache"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=reason):
             Engine(policy, **sizes)
@@ -493,6 +494,7 @@ def test_a_mesh_gives_the_tokens_of_one_device(engine):
     spread = Engine(sharded, slots=4, page_size=16, max_len=MAX_LEN, mesh=mesh)
     requests = [request(n, seed=n, temperature=0.0, max_tokens=12) for n in (1, 5, 17, 34, 40)]
     requests += [request(n, seed=n, max_tokens=12) for n in (2, 33)]
+    requests += [request(34, max_tokens=12, temperature=0.0, frequency_penalty=0.5)] * 3
     want = engine.generate(requests)
     for _ in range(2):
         for a, b in zip(want, spread.generate(requests), strict=True):
@@ -521,9 +523,10 @@ def breaking(monkeypatch, engine, name, after_donation):
 
 @pytest.mark.parametrize("name", ["prefill", "decode"])
 @pytest.mark.parametrize("after_donation", [False, True])
-def test_a_device_failure_reaches_everyone_and_the_engine_recovers(engine, monkeypatch, name, after_donation):
+def test_a_device_failure_reaches_everyone_and_the_engine_recovers(policy, engine, monkeypatch, name, after_donation):
     asked = [request(20, seed=i, max_tokens=30) for i in range(6)]
     healthy = engine.generate(asked)
+    engine.update_params(policy.params)  # so that the prompts are no longer known
     handles = [engine.submit(r) for r in asked]
     with monkeypatch.context() as patch:
         breaking(patch, engine, name, after_donation)
@@ -560,3 +563,9 @@ def test_a_failing_tokenizer_reaches_the_caller(engine, monkeypatch):
         with pytest.raises(LookupError):
             handle.result()
     assert handle.result().finish_reason == "error"
+    handle = engine.submit(request(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "tokenizer", types.SimpleNamespace(decode=fail, stop_ids=()))
+        with pytest.raises(LookupError):
+            handle.cancel()
+    assert handle.result().error == "LookupError: no such piece"

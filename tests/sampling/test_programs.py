@@ -9,10 +9,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mxjax.models.config import RopeScaling
 from mxjax.models.params import param_table
 from mxjax.sampling import programs
+from mxjax.sampling.attention import XlaAttention
 from mxjax.sharding import make_mesh
 from sampling.toys import CONFIG, make_params, make_policy, response_logits
 
 SIZE, BLOCKS, SLOTS = 16, 4, 3
+XLA = XlaAttention(SIZE)
+PAGES = SLOTS * BLOCKS + 1
+TABLE = 1 + np.random.default_rng(0).permutation(SLOTS * BLOCKS).reshape(SLOTS, BLOCKS).astype(np.int32)
 VARIANTS = {
     "untied, no qk_norm, one kv head": CONFIG.replace(
         num_key_value_heads=1, qk_norm=False, tie_word_embeddings=False, num_hidden_layers=1
@@ -32,33 +36,8 @@ VARIANTS = {
 }
 
 
-def dense_attention(q, k, v, positions):
-    """Causal attention of q [B, T, N, H] over k, v [B, K, S, H] in float64."""
-    q, k, v = (np.asarray(a, np.float64) for a in (q, k, v))
-    groups = q.shape[2] // k.shape[1]
-    k, v = np.repeat(k, groups, axis=1), np.repeat(v, groups, axis=1)
-    scores = np.einsum("btnh,bnsh->bnts", q, k) / np.sqrt(q.shape[-1])
-    visible = np.arange(k.shape[2]) <= positions[:, None, :, None]
-    scores = np.where(visible, scores, -np.inf)
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return np.einsum("bnts,bnsh->btnh", weights / weights.sum(-1, keepdims=True), v)
-
-
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-@pytest.mark.parametrize("queries", [1, 5])
-def test_cached_attention_is_attention(kv_heads, queries):
-    rng = np.random.default_rng(0)
-    length = SIZE * BLOCKS
-    q = rng.normal(size=(SLOTS, queries, 4, 8)).astype(np.float32) * 3
-    k, v = (rng.normal(size=(SLOTS, kv_heads, length, 8)).astype(np.float32) for _ in range(2))
-    positions = np.array([[0], [SIZE - 1], [length - queries]]) + np.arange(queries)
-
-    def read_block(i):
-        block = lambda a: jax.lax.dynamic_slice_in_dim(jnp.asarray(a), i * SIZE, SIZE, axis=2)
-        return block(k).swapaxes(2, 3), block(v)
-
-    out = programs.cached_attention(jnp.asarray(q), jnp.asarray(positions), SIZE, read_block)
-    np.testing.assert_allclose(out, dense_attention(q, k, v, positions), atol=2e-5)
+def empty_memory(cfg):
+    return programs.empty_memory(programs.memory_layout(cfg, XLA, SLOTS, PAGES - 1))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -67,32 +46,50 @@ def test_prefill_then_decode_is_forward(name):
     policy = make_policy(cfg)
     params = programs.split_layers(policy.params, cfg)
     ids = np.random.default_rng(1).integers(0, cfg.vocab_size, (SLOTS, 2 * SIZE + 3)).astype(np.int32)
-    cache = programs.empty_memory(cfg, SLOTS, BLOCKS, SIZE).cache
-    prefill = jax.jit(programs.prefill, static_argnums=1)
-    decode_logits = jax.jit(programs.decode_logits, static_argnums=1)
-    order = np.array([2, 0, 1], np.int32)
-    for start in (0, SIZE):
-        cache = prefill(params, cfg, cache, ids[order, start : start + SIZE], order, np.int32(start))
+    memory = empty_memory(cfg)
+    prefill = jax.jit(programs.prefill, static_argnums=(1, 2))
+    decode_logits = jax.jit(programs.decode_logits, static_argnums=(1, 2))
+    row, start = np.array([2, 0, 2, 1, 0, 1]), np.array([0, 0, 1, 0, 1, 1], np.int32) * SIZE  # also two of one prompt
+    pieces = np.stack([ids[r, s : s + SIZE] for r, s in zip(row, start)])
+    cache = prefill(params, cfg, XLA, memory, pieces, TABLE[row], start).cache
     want = np.stack(response_logits(policy, [(row[: 2 * SIZE + 1], row[2 * SIZE + 1 :]) for row in ids]))
     for step in range(2):
         position = 2 * SIZE + step
-        got, cache = decode_logits(params, cfg, cache, ids[:, position], np.full(SLOTS, position, np.int32))
+        got, cache = decode_logits(params, cfg, XLA, cache, ids[:, position], np.full(SLOTS, position, np.int32), TABLE)
         np.testing.assert_allclose(got, want[:, step], atol=2e-5)
 
 
-def test_a_row_ignores_longer_mates_and_the_rest_of_the_cache():
+def test_a_row_ignores_longer_mates_its_place_and_the_rest_of_the_cache():
     cfg = CONFIG.replace(num_hidden_layers=1)
     params = programs.split_layers(make_params(cfg), cfg)
-    decode_logits = jax.jit(programs.decode_logits, static_argnums=1)
+    decode_logits = jax.jit(programs.decode_logits, static_argnums=(1, 2))
     rng = np.random.default_rng(2)
-    cache = jax.tree.map(
-        lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), programs.empty_memory(cfg, SLOTS, BLOCKS, SIZE).cache
-    )
-    other = jax.tree.map(lambda a: a.at[:, 0].set(9.0).at[2:, 1].set(-9.0), cache)  # slot 1 ends in block 1
+    cache = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), empty_memory(cfg).cache)
+    shuffle = rng.permutation(PAGES)
+    other = jax.tree.map(lambda a: jnp.full_like(a, 9.0).at[shuffle[TABLE[1]]].set(a[TABLE[1]]), cache)
     token = np.array([7, 8, 9], np.int32)
-    alone, _ = decode_logits(params, cfg, cache, token, np.array([0, 20, 0], np.int32))
-    crowd, _ = decode_logits(params, cfg, other, np.array([1, 8, 2], np.int32), np.array([63, 20, 40], np.int32))
-    assert np.array_equal(np.asarray(alone)[1], np.asarray(crowd)[1])
+    alone, _ = decode_logits(params, cfg, XLA, cache, token, np.array([0, 20, 0], np.int32), TABLE)
+    moved = shuffle[TABLE[[0, 2, 1]]].astype(np.int32)
+    crowd, _ = decode_logits(
+        params, cfg, XLA, other, np.array([1, 2, 8], np.int32), np.array([63, 40, 20], np.int32), moved
+    )
+    assert np.array_equal(np.asarray(alone)[1], np.asarray(crowd)[2])
+
+
+def test_pages_move_as_they_are():
+    memory = empty_memory(CONFIG)
+    rng = np.random.default_rng(3)
+    memory = memory._replace(cache=jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), memory.cache))
+    before = jax.tree.map(np.asarray, memory.cache)
+    copied = jax.jit(programs.copy_pages)(memory, np.array([3, 5, 1], np.int32), np.array([7, 8, 2], np.int32), 2)
+    expected = np.arange(PAGES)
+    expected[[7, 8]] = 3, 5
+    jax.tree.map(lambda got, want: np.testing.assert_array_equal(got, want[expected]), copied.cache, before)
+    saved = programs.save_pages(memory, np.array([4, 9], np.int32))
+    loaded = programs.load_pages(memory, np.array([6, 0], np.int32), saved)
+    expected = np.arange(PAGES)
+    expected[[6, 0]] = 4, 9
+    jax.tree.map(lambda got, want: np.testing.assert_array_equal(got, want[expected]), loaded.cache, before)
 
 
 def test_split_layers_is_a_copy_in_the_compute_dtype():
@@ -114,13 +111,21 @@ def test_layout_on_a_mesh_is_that_of_the_table_whatever_comes_in():
     layer = programs.split_layers(params, cfg, mesh)["layers"][0]
     assert layer["wq"].sharding.shard_shape(layer["wq"].shape) == (16, 2, 16)
     assert layer["w_down"].sharding.shard_shape(layer["w_down"].shape) == (32, 16)
-    k, v = programs.empty_memory(cfg, 8, BLOCKS, SIZE, mesh).cache[0]
-    assert k.sharding.shard_shape(k.shape) == (BLOCKS, 2, 1, 16, SIZE)
-    assert v.sharding.shard_shape(v.shape) == (BLOCKS, 2, 1, SIZE, 16)
+    assert (
+        programs.slot_groups(8, mesh) == 4 and programs.slot_groups(2, mesh) == 2 and programs.slot_groups(3, mesh) == 1
+    )
+    memory = programs.empty_memory(programs.memory_layout(cfg, XLA, 8, 4 * 4, mesh))
+    k, v = memory.cache[0]
+    assert k.sharding.shard_shape(k.shape) == (5, 1, 16, SIZE)
+    assert v.sharding.shard_shape(v.shape) == (5, 1, SIZE, 16)
+    assert memory.seen_SV.sharding.shard_shape(memory.seen_SV.shape) == (2, 150)
 
 
 def test_every_parameter_is_split():
     cfg = CONFIG.replace(tie_word_embeddings=False)
     split = jax.eval_shape(lambda: programs.split_layers(make_params(cfg), cfg))
     table = param_table(cfg)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), split) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), programs.params_layout(cfg)
+    )
     assert split.keys() == table.keys() and split["layers"][0].keys() == table["layers"].keys()

@@ -1,0 +1,244 @@
+"""Attention over the paged cache: one interface, and a layout of pages of its own for each backend.
+
+`xla` runs everywhere and reads page after page, up to the longest live row. `tpu` and `gpu` are the Pallas kernels that
+come with JAX, where a model's shape fits them. A layer's cache is a tuple of arrays with pages in front, so that
+whatever moves pages needs to know no layout. B rows, T tokens of a row, S slots, R prefill rows, C tokens of a page,
+P pages, K kv heads, N query heads, G = N/K, H head dim.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from mxjax.models.attention import MASKED
+from mxjax.models.config import SLIDING, ModelConfig
+
+
+def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
+    """Attention of q over the cache up to each query's own position, one KV block after another (online softmax).
+
+    With a `window`, over at most that many positions, its own included.
+
+    `read_block(i) -> (k_BKHC, v_BKCH)` holds the cache at positions i * size to (i + 1) * size - 1.
+    """
+    B, T, N, H = q_BTNH.shape
+    K = jax.eval_shape(read_block, 0)[0].shape[1]
+    G = N // K
+    q = q_BTNH.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4).reshape(B, K, G * T, H)
+    limit = jnp.tile(positions_BT, (1, G))[:, None, :, None]  # query row g*T + t looks up to position t
+
+    def body(i, carry):
+        best, total, out = carry
+        k, v = read_block(i)
+        scores = jnp.einsum("bkqh,bkhc->bkqc", q, k, preferred_element_type=jnp.float32) * H**-0.5
+        keys = i * size + jnp.arange(size)
+        visible = keys <= limit if window is None else (keys <= limit) & (keys > limit - window)
+        scores = jnp.where(visible, scores, MASKED)
+        new_best = jnp.maximum(best, scores.max(-1))
+        weights = jnp.exp(scores - new_best[..., None])
+        rescale = jnp.exp(best - new_best)
+        out = out * rescale[..., None] + jnp.einsum(
+            "bkqc,bkch->bkqh", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+        )
+        return new_best, total * rescale + weights.sum(-1), out
+
+    start = (
+        jnp.full((B, K, G * T), 2 * MASKED, jnp.float32),
+        jnp.zeros((B, K, G * T), jnp.float32),
+        jnp.zeros((B, K, G * T, H), jnp.float32),
+    )
+    first = 0 if window is None else jnp.maximum(positions_BT.min() - window + 1, 0) // size
+    blocks = positions_BT.max() // size + 1
+    _, total, out = jax.lax.fori_loop(first, blocks, body, start)
+    out = (out / total[..., None]).astype(q_BTNH.dtype)
+    return out.reshape(B, K, G, T, H).transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+
+
+def _by_group(fn, groups: int, pool, page_S, *rest):
+    """`fn(pool, page_S, *rest)`, where a slot's pages are of its own group: so no group looks into another's part."""
+    if groups == 1:
+        return fn(pool, page_S, *rest)
+    split = lambda a: a.reshape(groups, -1, *a.shape[1:])
+    first = jnp.arange(groups, dtype=page_S.dtype)[:, None] * (pool.shape[0] // groups)
+    out = jax.vmap(fn)(split(pool), split(page_S) - first, *map(split, rest))
+    return out.reshape(-1, *out.shape[2:])
+
+
+def _read(pool, page):
+    return pool.at[page].get(mode="promise_in_bounds")
+
+
+def _write_each(pool, page_R, new_R):
+    for r in range(len(page_R)):
+        pool = jax.lax.dynamic_update_slice_in_dim(pool, new_R[r : r + 1], page_R[r], 0)
+    return pool
+
+
+class XlaAttention:
+    """Pages (k_PKHC, v_PKCH): keys have their tokens innermost, which is what the two products of attention read."""
+
+    name = "xla"
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def layout(self, cfg: ModelConfig) -> list[tuple[tuple, tuple]]:
+        """Shape and logical axes of one page in each array of a layer."""
+        K, H, C = cfg.num_key_value_heads, cfg.head_dim, self.size
+        axes = "kv_heads", None, None
+        return [((K, H, C), axes), ((K, C, H), axes)]
+
+    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH, groups: int = 1):
+        """The layer with one token of every slot written to its page."""
+        k_PKHC, v_PKCH = layer
+        write_k = lambda pool, page, offset, new: pool.at[page, :, :, offset].set(new)
+        write_v = lambda pool, page, offset, new: pool.at[page, :, offset].set(new)
+        return (
+            _by_group(write_k, groups, k_PKHC, page_S, offset_S, k_SKH),
+            _by_group(write_v, groups, v_PKCH, page_S, offset_S, v_SKH),
+        )
+
+    def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
+        """The layer with these pages written as a whole."""
+        k_PKHC, v_PKCH = layer
+        return (
+            _write_each(k_PKHC, page_R, k_RCKH.transpose(0, 2, 3, 1)),
+            _write_each(v_PKCH, page_R, v_RCKH.transpose(0, 2, 1, 3)),
+        )
+
+    def read(self, layer, page_B, groups: int = 1):
+        """One page of every row: (k_BKHC, v_BKCH)."""
+        return tuple(_by_group(_read, groups, pool, page_B) for pool in layer)
+
+    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, groups: int = 1):
+        """`cached_attention` of rows whose pages are in `table_BB`."""
+        read_block = lambda block: self.read(layer, table_BB[:, block], groups)
+        return cached_attention(q_BTNH, positions_BT, self.size, read_block, window)
+
+
+class TpuAttention(XlaAttention):
+    """JAX's ragged paged attention for TPUs. Pages hold keys and values of a head side by side: (kv_PCMH,), M = 2K."""
+
+    name = "tpu"
+
+    def layout(self, cfg):
+        """See `XlaAttention`."""
+        return [((self.size, 2 * cfg.num_key_value_heads, cfg.head_dim), (None, None, None))]
+
+    @staticmethod
+    def _paired(k, v):
+        return jnp.stack([k, v], axis=-2).reshape(*k.shape[:-2], 2 * k.shape[-2], k.shape[-1])
+
+    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH, groups=1):
+        """See `XlaAttention`."""
+        write = lambda pool, page, offset, new: pool.at[page, offset].set(new)
+        return (_by_group(write, groups, layer[0], page_S, offset_S, self._paired(k_SKH, v_SKH)),)
+
+    def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
+        """See `XlaAttention`."""
+        return (_write_each(layer[0], page_R, self._paired(k_RCKH, v_RCKH)),)
+
+    def read(self, layer, page_B, groups=1):
+        """See `XlaAttention`."""
+        kv_BCMH = _by_group(_read, groups, layer[0], page_B)
+        return kv_BCMH[:, :, 0::2].transpose(0, 2, 3, 1), kv_BCMH[:, :, 1::2].transpose(0, 2, 1, 3)
+
+    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, groups=1):
+        """See `XlaAttention`."""
+        from jax.experimental.pallas.ops.tpu.ragged_paged_attention import ragged_paged_attention
+
+        B, T, N, H = q_BTNH.shape
+        out = ragged_paged_attention(
+            q_BTNH.reshape(B * T, N, H), layer[0], positions_BT[:, -1] + 1, table_BB,
+            jnp.arange(B + 1, dtype=jnp.int32) * T, jnp.array([B], jnp.int32), sm_scale=H**-0.5, sliding_window=window,
+            # given, since the kernel's own choice asks for the devices of this process, even when compiling for others
+            num_kv_pages_per_block=max(1, min(table_BB.shape[1], 512 // self.size)),
+            num_queries_per_block=min(B * T, 32),
+        )  # fmt: skip
+        return out.reshape(B, T, N, H)
+
+
+class GpuAttention(XlaAttention):
+    """JAX's paged attention for GPUs, for decode. Pages are (k_PKCH, v_PKCH); prompts are read page after page."""
+
+    name, interpret = "gpu", False
+
+    def layout(self, cfg):
+        """See `XlaAttention`."""
+        shape = cfg.num_key_value_heads, self.size, cfg.head_dim
+        return [(shape, ("kv_heads", None, None))] * 2
+
+    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH, groups=1):
+        """See `XlaAttention`."""
+        write = lambda pool, page, offset, new: pool.at[page, :, offset].set(new)
+        return tuple(_by_group(write, groups, pool, page_S, offset_S, new) for pool, new in zip(layer, (k_SKH, v_SKH)))
+
+    def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
+        """See `XlaAttention`."""
+        return tuple(_write_each(pool, page_R, new.transpose(0, 2, 1, 3)) for pool, new in zip(layer, (k_RCKH, v_RCKH)))
+
+    def read(self, layer, page_B, groups=1):
+        """See `XlaAttention`."""
+        k_BKCH, v_BKCH = super().read(layer, page_B, groups)
+        return k_BKCH.swapaxes(2, 3), v_BKCH
+
+    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, groups=1):
+        """See `XlaAttention`. Every kv head of a row is a row of its own to the kernel: so pages stay in front."""
+        B, T, N, H = q_BTNH.shape
+        if T > 1:
+            return super().attend(layer, q_BTNH, positions_BT, table_BB, window, groups)
+        from jax.experimental.pallas.ops.gpu.paged_attention import paged_attention
+
+        K, blocks = layer[0].shape[1], table_BB.shape[1]
+        splits = math.gcd(blocks, 16)
+        heads_table = (table_BB[:, None] * K + jnp.arange(K, dtype=jnp.int32)[:, None]).reshape(B * K, blocks)
+        by_head = lambda pool: pool.reshape(1, -1, *pool.shape[2:])
+        out = paged_attention(
+            q_BTNH.reshape(B * K, N // K, H) * H**-0.5, by_head(layer[0]), by_head(layer[1]), heads_table,
+            jnp.repeat(positions_BT[:, 0] + 1, K), k_splits=splits, interpret=self.interpret,
+            pages_per_compute_block=math.gcd(blocks // splits, 8),
+        )  # fmt: skip
+        return out.reshape(B, 1, N, H)
+
+
+BACKENDS = {backend.name: backend for backend in (XlaAttention, TpuAttention, GpuAttention)}
+
+
+def unfit(name: str, cfg: ModelConfig, size: int, devices: int = 1) -> str:
+    """Why a backend cannot run this model with pages of `size` tokens; "" if it can."""
+    power_of_two = lambda n: n & (n - 1) == 0
+    if name == "xla":
+        return ""
+    if devices > 1:
+        return f"its kernel runs on one device, the parameters lie on {devices}"
+    if name == "tpu":
+        packing = 4 // jnp.dtype(cfg.dtype).itemsize
+        rows = 2 * cfg.num_key_value_heads / packing
+        if rows not in (1, 2, 4, 8) and rows % 8:
+            return f"its kernel cannot tile {cfg.num_key_value_heads} kv heads of {cfg.dtype}"
+        return "" if cfg.head_dim % 128 == 0 else f"its kernel needs heads of a multiple of 128, not {cfg.head_dim}"
+    if SLIDING in cfg.kinds:
+        return "its kernel has no sliding window"
+    if cfg.head_dim < 16 or not power_of_two(cfg.head_dim) or size < 16 or not power_of_two(size):
+        return f"its kernel needs heads and pages of a power of two from 16 on, not {cfg.head_dim} and {size}"
+    return ""
+
+
+def choose(name: str, cfg: ModelConfig, size: int, devices: int = 1, platform: str | None = None) -> tuple[str, str]:
+    """(backend, why) for "auto" or a backend's name. Raises ValueError for a name that cannot be had."""
+    platform = platform or jax.default_backend()
+    if name == "auto":
+        if platform not in ("tpu", "gpu"):
+            return "xla", f"there is no kernel for {platform}"
+        reason = unfit(platform, cfg, size, devices)
+        return ("xla", f"not {platform}: {reason}") if reason else (platform, "the model fits its kernel")
+    if name not in BACKENDS:
+        raise ValueError(f"attention must be auto, {', '.join(BACKENDS)}; got {name!r}")
+    if name not in ("xla", platform):
+        raise ValueError(f"attention={name!r} needs a {name}, this is a {platform}; use 'auto'")
+    if reason := unfit(name, cfg, size, devices):
+        raise ValueError(f"attention={name!r} cannot run this model: {reason}; use 'auto'")
+    return name, "asked for"

@@ -1,0 +1,151 @@
+"""Every attention backend against dense attention, which of them is chosen, and that TPUs take ours."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import optional
+
+from mxjax.models import preset
+from mxjax.sampling.attention import BACKENDS, cached_attention, choose
+from sampling.toys import CONFIG
+
+SIZE, BLOCKS, SLOTS = 16, 4, 3
+
+
+def dense_attention(q, k, v, positions, window=None):
+    """Causal attention of q [B, T, N, H] over k, v [B, K, S, H] in float64."""
+    q, k, v = (np.asarray(a, np.float64) for a in (q, k, v))
+    groups = q.shape[2] // k.shape[1]
+    k, v = np.repeat(k, groups, axis=1), np.repeat(v, groups, axis=1)
+    scores = np.einsum("btnh,bnsh->bnts", q, k) / np.sqrt(q.shape[-1])
+    visible = np.arange(k.shape[2]) <= positions[:, None, :, None]
+    if window is not None:
+        visible = visible & (np.arange(k.shape[2]) > positions[:, None, :, None] - window)
+    scores = np.where(visible, scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bnts,bnsh->btnh", weights / weights.sum(-1, keepdims=True), v)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("queries", [1, 5])
+def test_cached_attention_is_attention(kv_heads, queries):
+    rng = np.random.default_rng(0)
+    length = SIZE * BLOCKS
+    q = rng.normal(size=(SLOTS, queries, 4, 8)).astype(np.float32) * 3
+    k, v = (rng.normal(size=(SLOTS, kv_heads, length, 8)).astype(np.float32) for _ in range(2))
+    positions = np.array([[0], [SIZE - 1], [length - queries]]) + np.arange(queries)
+
+    def read_block(i):
+        block = lambda a: jax.lax.dynamic_slice_in_dim(jnp.asarray(a), i * SIZE, SIZE, axis=2)
+        return block(k).swapaxes(2, 3), block(v)
+
+    out = cached_attention(jnp.asarray(q), jnp.asarray(positions), SIZE, read_block)
+    np.testing.assert_allclose(out, dense_attention(q, k, v, positions), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("window", [None, 20])
+def test_backends_write_and_attend_alike(name, window, monkeypatch):
+    if name == "gpu" and window:
+        pytest.skip("its kernel has no sliding window")
+    # The interpreter of TPU kernels does not know all that this one uses: JAX's own reference stands in for it.
+    from jax.experimental.pallas.ops.tpu import ragged_paged_attention as module
+
+    def reference(*args, num_kv_pages_per_block, num_queries_per_block, **kwargs):
+        return module.ref_ragged_paged_attention(*args, **kwargs)
+
+    monkeypatch.setattr(module, "ragged_paged_attention", reference)
+    backend, rng = BACKENDS[name](SIZE), np.random.default_rng(0)
+    backend.interpret = True
+    cfg = CONFIG.replace(num_key_value_heads=2, num_attention_heads=4, head_dim=128 if name == "tpu" else 32)
+    K, N, H, pages = cfg.num_key_value_heads, cfg.num_attention_heads, cfg.head_dim, SLOTS * BLOCKS + 1
+    k, v = (rng.normal(size=(SLOTS, BLOCKS * SIZE, K, H)).astype(np.float32) for _ in range(2))
+    table = 1 + rng.permutation(SLOTS * BLOCKS).reshape(SLOTS, BLOCKS).astype(np.int32)
+    layer = tuple(jnp.full((pages, *shape), 3.0) for shape, _ in backend.layout(cfg))
+    for block in range(BLOCKS):
+        piece = slice(block * SIZE, (block + 1) * SIZE)
+        layer = backend.write_pages(layer, jnp.asarray(table[:, block]), k[:, piece], v[:, piece])
+    position = np.array([5, 16, 63], np.int32)  # written again, with other values
+    rows = np.arange(SLOTS)
+    k[rows, position], v[rows, position] = rng.normal(size=(2, SLOTS, K, H))
+    page = jnp.asarray(table[rows, position // SIZE])
+    layer = backend.write_tokens(layer, page, position % SIZE, k[rows, position], v[rows, position])
+    heads_first = lambda a: a.transpose(0, 2, 1, 3)
+    got_k, got_v = backend.read(layer, jnp.asarray(table[:, 1]))
+    np.testing.assert_array_equal(got_k.swapaxes(2, 3), heads_first(k[:, SIZE : 2 * SIZE]))
+    np.testing.assert_array_equal(got_v, heads_first(v[:, SIZE : 2 * SIZE]))
+    for T in (1, 4):
+        q = rng.normal(size=(SLOTS, T, N, H)).astype(np.float32)
+        positions = position[:, None] - T + 1 + np.arange(T, dtype=np.int32)
+        out = backend.attend(layer, jnp.asarray(q), jnp.asarray(positions), jnp.asarray(table), window)
+        want = dense_attention(q, heads_first(k), heads_first(v), positions, window)
+        np.testing.assert_allclose(out, want, atol=2e-5)
+
+
+def test_auto_takes_the_kernel_where_it_fits_and_says_why_not():
+    big, small = preset("qwen3-8b"), preset("smollm2-135m")
+    assert choose("auto", big, 64, platform="cpu") == ("xla", "there is no kernel for cpu")
+    for platform in ("tpu", "gpu"):
+        assert choose("auto", big, 64, platform=platform)[0] == platform
+        name, why = choose("auto", big, 64, devices=4, platform=platform)
+        assert name == "xla" and "4" in why
+        assert choose("xla", big, 64, platform=platform) == ("xla", "asked for")
+    assert "3 kv heads" in choose("auto", small, 64, platform="tpu")[1]
+    assert "128" in choose("auto", preset("llama-3.2-1b"), 64, platform="tpu")[1]
+    assert choose("auto", small, 64, platform="gpu")[0] == "gpu"
+    assert "window" in choose("auto", preset("gemma3-1b"), 64, platform="gpu")[1]
+    assert "power of two" in choose("auto", big, 48, platform="gpu")[1]
+
+
+@pytest.mark.parametrize(
+    "name, platform, reason", [("mps", "cpu", "auto"), ("tpu", "cpu", "is a cpu"), ("tpu", "tpu", "3 kv heads")]
+)
+def test_a_backend_that_cannot_be_had_is_refused(name, platform, reason):
+    with pytest.raises(ValueError, match=reason) as error:
+        choose(name, preset("smollm2-135m"), 64, platform=platform)
+    assert "\n" not in str(error.value)
+
+
+COMPILE_FOR_TPU = """
+import sys, jax
+from jax.experimental import topologies
+from mxjax.models import preset
+from mxjax.sampling import programs
+from mxjax.sampling.attention import BACKENDS
+from mxjax.sharding import make_mesh
+topology, name, kv_heads, head_dim = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+cfg = preset("qwen3-0.6b").replace(
+    num_hidden_layers=2, vocab_size=1024, hidden_size=256, intermediate_size=512, num_attention_heads=2 * kv_heads,
+    num_key_value_heads=kv_heads, head_dim=head_dim,
+)
+attention = BACKENDS[name](64)
+mesh = make_mesh({"fsdp": 1}, topologies.get_topology_desc(topology, "tpu").devices[:1])
+layout = programs.memory_layout(cfg, attention, 16, 512, mesh)
+cache = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(layout.cache))
+with jax.set_mesh(mesh):  # kernels ask for the kind of chip of the mesh in use
+    lowered = programs.lowered(cfg, attention, 4, 8, layout, mesh)
+for program in lowered.values():
+    print("temporaries", program.compile().memory_analysis().temp_size_in_bytes, "cache", cache)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5e:2x2", "v6e:2x2"])
+@pytest.mark.parametrize("name, kv_heads, head_dim", [("tpu", 8, 128), ("tpu", 2, 128), ("xla", 3, 64)])
+def test_programs_compile_for_tpus_and_the_kernel_copies_no_cache(topology, name, kv_heads, head_dim):
+    optional("libtpu")
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE_FOR_TPU, topology, name, str(kv_heads), str(head_dim)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("temporaries")]
+    assert len(lines) == 2
+    if name == "tpu":
+        assert all(int(temporaries) < int(cache) / 20 for _, temporaries, _, cache in lines), "the cache is copied"
