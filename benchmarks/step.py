@@ -25,7 +25,7 @@ from mxjax.rl import Learner, credit, init_state, make_optimizer, sft_loss  # no
 from mxjax.rl.programs import Programs  # noqa: E402
 from mxjax.rollout import collect  # noqa: E402
 from mxjax.runs import make_roles, question_pools  # noqa: E402
-from mxjax.sampling import Engine  # noqa: E402
+from mxjax.sampling.device import Device  # noqa: E402
 from mxjax.train import make_learner, use  # noqa: E402
 
 
@@ -34,7 +34,7 @@ class Clock:
 
     def __init__(self):
         self.phase, self.wall, self.device = "", {}, {}
-        for owner, name in ((Engine, "_start"), (Programs, "run")):
+        for owner, name in ((Device, "_start"), (Programs, "run")):
             setattr(owner, name, self._timed(getattr(owner, name)))
 
     def _timed(self, run):

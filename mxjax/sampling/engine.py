@@ -19,10 +19,11 @@ import numpy as np
 
 from mxjax.sampling import attention as backends
 from mxjax.sampling import programs
+from mxjax.sampling.device import Device
 from mxjax.sampling.pages import Pages
-from mxjax.sampling.params import MAX_STOP_IDS, Completion, Request, SamplingParams
+from mxjax.sampling.params import Completion, Request, SamplingParams
 from mxjax.sampling.programs import IDLE, PREFILL_ROWS
-from mxjax.sampling.requests import Live
+from mxjax.sampling.requests import Live, admissible
 
 PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall those who decode
 PREFIX_CACHES = ("off", "prompts", "all")
@@ -107,28 +108,22 @@ class Engine:
                 f"max_len={self.max_len} tokens; give at least {self._blocks * self._groups}"
             )
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
-        self._size, self._steps, self._mesh, self._prefix_cache = page_size, decode_steps, mesh, prefix_cache
-        self._params = programs.split_layers(policy.params, cfg, mesh)
-        devices = len(self._params["embed"].sharding.device_set)
+        self._size, self._steps, self._prefix_cache = page_size, decode_steps, prefix_cache
+        devices = mesh.size if mesh else len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
         self.attention, self.why_attention = backends.choose(attention, cfg, page_size, devices)
-        self._attention = backends.BACKENDS[self.attention](page_size)
-        self._layout = programs.memory_layout(cfg, self._attention, slots, self._groups * self._group_pages, mesh)
+        backend, pages = backends.BACKENDS[self.attention](page_size), self._groups * self._group_pages
+        self._device = Device(policy.params, cfg, backend, slots, self._blocks, pages, decode_steps, mesh)
         self._lives: dict[int, Live] = {}
         self._next_id = self._next_chunk = 0
         self._counters = collections.Counter()
         self._clock = time.monotonic
         self._reset()
-        self._jitted = programs.jitted(cfg, self._attention, decode_steps, self._groups, self._layout)
-        self._programs: dict[str, jax.stages.Compiled] = {}
-        self._compile_s: dict[str, float] = {}
 
     def _reset(self) -> None:
         """Empty slots, pages and queues. What was there is dropped, whoever wants it."""
         S, total = self.slots, self._group_pages + 1  # and the first, which is nobody's
-        self._memory = None
-        self._memory = programs.empty_memory(self._layout)
         self._pages = [Pages(range(g * total + 1, (g + 1) * total), self._size) for g in range(self._groups)]
         self._nobodys = [g * total for g in range(self._groups)]
         self._waiting: collections.deque[Live] = collections.deque()
@@ -136,40 +131,19 @@ class Engine:
         self._prompt_chunks: collections.deque[_PromptChunk] = collections.deque()
         self._lingering: list[Live] = []  # ended, but others count on prompt chunks of theirs
         self._in_flight: _DecodeChunk | None = None
-        self._device_seen: float | None = None  # when the device was last known to be busy, while there is work
         self._state = programs.idle_slots(S, self._blocks)
 
     # Requests
 
     def submit(self, request: Request) -> Handle:
         """Queues a request. Raises ValueError, in one sentence, for one that can never run."""
-        prompt = self._checked_prompt(request.prompt_token_ids)
-        stops = sorted({*self.tokenizer.stop_ids, *request.sampling.stop_token_ids})
-        if len(stops) > MAX_STOP_IDS:
-            raise ValueError(f"at most {MAX_STOP_IDS} stop ids, with the tokenizer's own; got {len(stops)}")
-        if stops and not 0 <= stops[0] <= stops[-1] < 2**31:
-            raise ValueError(f"stop ids must be token ids; got {stops}")
-        padded = np.full(MAX_STOP_IDS, -1, np.int32)
-        padded[: len(stops)] = stops
-        budget = min(request.sampling.max_tokens, self.max_len - prompt.size)
-        ends_at = math.inf if request.deadline_s is None else self._clock() + request.deadline_s
-        live = Live(self._next_id, request, prompt, padded, budget, ends_at)
+        live = admissible(request, self._next_id, self.tokenizer.stop_ids, self.config.vocab_size, self.max_len)
+        if request.deadline_s is not None:
+            live.ends_at = self._clock() + request.deadline_s
         self._next_id += 1
         self._lives[live.id] = live
         self._waiting.append(live)
         return Handle(self, live)
-
-    def _checked_prompt(self, ids: Sequence[int]) -> np.ndarray:
-        prompt, vocab = np.asarray(ids), self.config.vocab_size
-        if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
-            raise ValueError("prompt_token_ids must be a non-empty list of ids")
-        if prompt.min() < 0 or prompt.max() >= vocab:
-            raise ValueError(f"prompt_token_ids must be in [0, {vocab}), got {prompt.min()} to {prompt.max()}")
-        if prompt.size >= self.max_len:
-            raise ValueError(
-                f"a prompt of {prompt.size} tokens leaves no room in max_len={self.max_len}; shorten it or raise it"
-            )
-        return prompt.astype(np.int32)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Completions of all requests, in their order. If one is refused or a step fails, none stays behind."""
@@ -195,12 +169,12 @@ class Engine:
             raise RuntimeError("warmup() with live requests; call it before submitting")
         with self._aborting():
             self._prefill_group([])
-            self._mark_seen(0, np.zeros(1, np.int32), 1)
-            self._copy([])
-            self._load([0], self._save([0]))
+            self._device.mark_seen(0, np.zeros(1, np.int32), 1)
+            self._device.copy([])
+            self._device.load([0], self._device.save([0]))
             self._collect(self._dispatch([]))
         self.reset_stats()
-        return dict(self._compile_s)
+        return dict(self._device.compile_s)
 
     def update_params(self, params: dict, abort: bool = False) -> None:
         """Samples from a copy of `params` from now on. `abort` cancels live requests; else they raise RuntimeError.
@@ -211,39 +185,8 @@ class Engine:
             raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")
         for live in list(self._lives.values()):
             self._finish(live, "cancelled")
-        self._params = self._memory = None  # room for the new before the old is gone would be twice the memory
-        self._params = programs.split_layers(params, self.config, self._mesh)
+        self._device.set_params(params)
         self._reset()
-
-    def _start(self, name: str, *args):
-        """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
-        if name not in self._programs:
-            start = time.perf_counter()
-            self._programs[name] = self._jitted[name].lower(self._params, self._memory, *args).compile()
-            self._compile_s[name] = time.perf_counter() - start
-        busy = self._in_flight is not None and not self._in_flight.results[0].is_ready()
-        if self._device_seen is not None and not busy:
-            self._counters["stood_s"] += time.perf_counter() - self._device_seen
-        memory = self._memory
-        if name == "save_pages":
-            return self._programs[name](self._params, memory, *args)
-        self._memory = None  # donated: an exception from here on leaves none
-        self._memory, *results = self._programs[name](self._params, memory, *args)
-        return results
-
-    def _run(self, name: str, *args):
-        """Runs a program to its end."""
-        start = time.perf_counter()
-        results = self._start(name, *args)
-        jax.block_until_ready((self._memory, results))
-        self._note_time(name, start)
-        return results
-
-    def _note_time(self, name: str, start: float) -> None:
-        """Counts the time of a program that is found to have ended."""
-        now = time.perf_counter()
-        self._counters[f"{name}_s"] += now - max(start, self._device_seen or start)
-        self._device_seen = now
 
     # One step
 
@@ -272,7 +215,7 @@ class Engine:
             if self._in_flight is not None and all(live.completion for _, live in self._in_flight.rows):
                 self._in_flight = None
             if not self._lives:
-                self._device_seen = None
+                self._device.idle()
             return finished
 
     @contextlib.contextmanager
@@ -283,6 +226,7 @@ class Engine:
         except BaseException as error:
             for live in list(self._lives.values()):
                 self._book(live, "error", f"{type(error).__name__}: {error}")
+            self._device.reset()
             self._reset()
             raise
 
@@ -393,52 +337,26 @@ class Engine:
             piece = live.prompt[:-1][start[r] : start[r] + self._size]
             tokens[r, : piece.size], table[r, : len(live.table)] = piece, live.table
             self._counters["prefill_tokens"] += piece.size
-        self._run("prefill", tokens, table, start)
+        self._device.prefill(tokens, table, start)
 
     def _begin(self, lives: list[Live]) -> None:
         """Lets requests decode whose pages hold their prompt, or are about to from what was saved."""
         copies = [live for live in lives if live.copy_from is not None]
         if copies:
-            self._copy([(live.copy_from, live.table[-1]) for live in copies])
+            self._device.copy([(live.copy_from, live.table[-1]) for live in copies])
             for live in copies:
                 self._pages[live.group].release([live.copy_from])
                 live.copy_from = None
         for live in lives:
             if live.saved is not None:
-                self._load(live.table, live.saved)
+                self._device.load(live.table, live.saved)
                 live.saved = None
             ids = np.concatenate([live.prompt, np.array(live.tokens, np.int32)])
             if live.request.sampling.penalised:
-                self._mark_seen(live.slot, ids, live.prompt.size)
+                self._device.mark_seen(live.slot, ids, live.prompt.size)
             for field, value in zip(self._state.begin, (ids[-1], ids.size - 1, len(live.tokens), True), strict=True):
                 field[live.slot] = value
             self._state.fresh[live.slot] = self._state.live[live.slot] = live.decoding = True
-
-    def _mark_seen(self, slot: int, ids: np.ndarray, prompt_length: int) -> None:
-        padded = np.zeros(self.max_len, np.int32)
-        padded[: ids.size] = ids
-        self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
-
-    def _copy(self, pairs: list[tuple[int, int]]) -> None:
-        table = np.zeros((2, self.slots), np.int32)
-        table[:, : len(pairs)] = np.array(pairs, np.int32).reshape(-1, 2).T
-        self._run("copy_pages", table[0], table[1], np.int32(len(pairs)))
-
-    def _padded_table(self, table: Sequence[int]) -> np.ndarray:
-        padded = np.zeros(self._blocks, np.int32)
-        padded[: len(table)] = table
-        return padded
-
-    def _save(self, table: Sequence[int]) -> list:
-        """The content of pages, on the host."""
-        content = self._run("save_pages", self._padded_table(table))
-        return jax.tree.map(lambda array: np.array(array[: len(table)]), jax.device_get(content))
-
-    def _load(self, table: Sequence[int], content: list) -> None:
-        whole = lambda array: np.concatenate(
-            [array, np.zeros((self._blocks - len(array), *array.shape[1:]), array.dtype)]
-        )
-        self._run("load_pages", self._padded_table(table), jax.tree.map(whole, content))
 
     # Decode
 
@@ -472,7 +390,7 @@ class Engine:
     def _preempt(self, live: Live) -> None:
         """Moves a request's pages to the host; it will go on from there, before all who never ran."""
         written = -(-live.written.size // self._size)
-        live.saved = self._save(live.table[:written])
+        live.saved = self._device.save(live.table[:written])
         self._leave(live)
         live.decoding = False
         self._waiting.appendleft(live)
@@ -486,8 +404,7 @@ class Engine:
             if live:
                 state.table[slot, : len(live.table)] = live.table
         enough = max(1, self.slots // 8) if self._waiting else self.slots + 1
-        start = time.perf_counter()
-        results = self._start("decode", jax.tree.map(np.copy, state), np.int32(enough))
+        results, start = self._device.decode(state, enough)
         state.fresh[:] = False
         for live in rows:
             live.in_flight += self._steps
@@ -499,8 +416,7 @@ class Engine:
 
     def _collect(self, chunk: _DecodeChunk) -> list[Completion]:
         """Books what a decode chunk sampled; the completions of those that finished with it."""
-        tokens, logprobs, model_logprobs, counts, stopped = jax.device_get(chunk.results)
-        self._note_time("decode", chunk.started)
+        tokens, logprobs, model_logprobs, counts, stopped = self._device.collect(chunk.results, chunk.started)
         self._counters["slot_steps"] += self.slots * int(counts.max(initial=0))
         finished = []
         for slot, live in chunk.rows:
@@ -569,7 +485,8 @@ class Engine:
     def reset_stats(self) -> None:
         """Starts the counters of `stats` anew; compiles are kept."""
         self._counters.clear()
-        self._device_seen = None
+        self._device.seconds.clear()
+        self._device.idle()
 
     def stats(self) -> dict[str, float]:
         """Since warm-up or `reset_stats`: requests, tokens, device seconds and tokens/s by phase; all compiles.
@@ -578,25 +495,26 @@ class Engine:
         tokens that were not prefilled since their pages were known; `host_share` the share of time, at most, in which
         the device stood still though requests were there. `pages_held` are those of live requests.
         """
-        c = self._counters
+        c, seconds = self._counters, self._device.seconds
         ratio = lambda part, whole: part / whole if whole else 0.0
-        device_s = sum(c[f"{name}_s"] for name in self._jitted)
+        with_work = seconds.total()
+        device_s = with_work - seconds["stood"]
         return {
             "requests": c["requests"],
             "prefill_tokens": c["prefill_tokens"],
             "decode_tokens": c["decode_tokens"],
-            "prefill_s": c["prefill_s"],
-            "decode_s": c["decode_s"],
+            "prefill_s": seconds["prefill"],
+            "decode_s": seconds["decode"],
             "device_s": device_s,
-            "host_share": ratio(c["stood_s"], device_s + c["stood_s"]),
-            "prefill_tokens_per_s": ratio(c["prefill_tokens"], c["prefill_s"]),
-            "decode_tokens_per_s": ratio(c["decode_tokens"], c["decode_s"]),
+            "host_share": ratio(seconds["stood"], with_work),
+            "prefill_tokens_per_s": ratio(c["prefill_tokens"], seconds["prefill"]),
+            "decode_tokens_per_s": ratio(c["decode_tokens"], seconds["decode"]),
             "occupancy": ratio(c["decode_tokens"], c["slot_steps"]),
             "prefix_hit_rate": ratio(c["prefix_tokens"], c["prompt_tokens"]),
             "preemptions": c["preemptions"],
             "pages_held": sum(pages.held for pages in self._pages),
             "waiting": len(self._waiting),
             "live": sum(live is not None for live in self._running),
-            "compiles": len(self._programs),
-            "compile_s": sum(self._compile_s.values()),
+            "compiles": len(self._device.programs),
+            "compile_s": sum(self._device.compile_s.values()),
         }

@@ -511,14 +511,14 @@ def test_a_mesh_gives_the_tokens_of_one_device(engine):
 
 def breaking(monkeypatch, engine, name, after_donation):
     """Makes a device program fail, before or after it has taken the cache."""
-    compiled = engine._programs[name]
+    compiled = engine._device.programs[name]
 
     def fail(params, cache, *args):
         if after_donation:
             compiled(params, cache, *args)
         raise RuntimeError("device lost")
 
-    monkeypatch.setitem(engine._programs, name, fail)
+    monkeypatch.setitem(engine._device.programs, name, fail)
 
 
 @pytest.mark.parametrize("name", ["prefill", "decode"])

@@ -1,12 +1,12 @@
 """Pages in the engine: shared prompts, too little room, interrupted requests; never another bit, never a lost page."""
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxjax.sampling import Engine, Request, SamplingParams
+from mxjax.sampling import Engine, Request, SamplingParams, programs
+from mxjax.sampling.attention import XlaAttention
 from sampling.toys import CONFIG, make_policy, response_logprobs, same_bits
 
 SIZE, MAX_LEN = 16, 64
@@ -267,12 +267,10 @@ def test_no_request_starves_and_no_page_leaks(engines, count):
     assert not engine._lingering and not engine._prompt_chunks
 
 
-def test_memory_of_decode_does_not_grow_with_the_cache(engines):
-    sizes = {}
+def test_memory_of_decode_does_not_grow_with_the_cache():
+    sizes, attention, cfg = {}, XlaAttention(SIZE), CONFIG.replace(num_hidden_layers=1)
     for pages in (8, 800):
-        policy = make_policy(CONFIG.replace(num_hidden_layers=1))
-        engine = Engine(policy, slots=4, pages=pages, page_size=SIZE, max_len=MAX_LEN)
-        state = jax.tree.map(np.copy, engine._state)
-        compiled = engine._jitted["decode"].lower(engine._params, engine._memory, state, np.int32(1)).compile()
+        layout = programs.memory_layout(cfg, attention, 4, pages)
+        compiled = programs.lowered(cfg, attention, 16, MAX_LEN // SIZE, layout)["decode"].compile()
         sizes[pages] = compiled.memory_analysis().temp_size_in_bytes
     assert sizes[800] - sizes[8] < 4096, "a step copies the cache"

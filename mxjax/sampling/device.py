@@ -1,0 +1,141 @@
+"""What the engine has on its devices: parameters, cache and compiled programs, and how long each of them ran.
+
+The engine says what is to be done in NumPy; nothing here knows who waits, or why.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from mxjax.models.config import ModelConfig
+from mxjax.sampling import programs
+from mxjax.sampling.attention import XlaAttention
+
+
+class Device:
+    """The programs of `programs.jitted`, compiled when first started, and the memory that they pass on.
+
+    Args:
+      params, cfg, mesh: of the policy; the parameters are copied.
+      attention: the backend, whose pages these are.
+      slots, blocks: requests at once, and the pages that each may have.
+      pages: in all, shared out among `groups`; every group has one more, its first, that is nobody's.
+      decode_steps: of one run of `decode`.
+    """
+
+    def __init__(
+        self, params: dict, cfg: ModelConfig, attention: XlaAttention, slots: int, blocks: int, pages: int,
+        decode_steps: int, mesh: jax.sharding.Mesh | None,
+    ):  # fmt: skip
+        self._cfg, self._mesh, self._slots, self._blocks, self._size = cfg, mesh, slots, blocks, attention.size
+        self.groups = programs.slot_groups(slots, mesh)
+        self._layout = programs.memory_layout(cfg, attention, slots, pages, mesh)
+        self._jitted = programs.jitted(cfg, attention, decode_steps, self.groups, self._layout)
+        self.programs: dict[str, jax.stages.Compiled] = {}
+        self.compile_s: dict[str, float] = {}
+        self.seconds: collections.Counter[str] = collections.Counter()  # by program; "stood": work, but no program
+        self.set_params(params)
+
+    def set_params(self, params: dict) -> None:
+        """Computes with a copy of `params` from now on, on an empty memory."""
+        self._params = self._memory = None  # room for the new before the old is gone would be twice the memory
+        self._params = programs.split_layers(params, self._cfg, self._mesh)
+        self.reset()
+
+    def reset(self) -> None:
+        """Empties the memory."""
+        self._memory = None
+        self._memory = programs.empty_memory(self._layout)
+        self._started: jax.Array | None = None  # a result of the program that was started last
+        self.idle()
+
+    # Programs
+
+    def prefill(self, tokens_RC: np.ndarray, table_RB: np.ndarray, start_R: np.ndarray) -> None:
+        """See `programs.prefill`."""
+        self._run("prefill", tokens_RC, table_RB, start_R)
+
+    def decode(self, state: programs.Slots, enough: int) -> tuple[list[jax.Array], float]:
+        """Starts `programs.decode`; its results, to be given to `collect`, and when it was started."""
+        start = time.perf_counter()
+        return self._start("decode", jax.tree.map(np.copy, state), np.int32(enough)), start
+
+    def collect(self, results: list[jax.Array], start: float) -> list[np.ndarray]:
+        """The results of `decode`, once they are there."""
+        values = jax.device_get(results)
+        self._note_time("decode", start)
+        return values
+
+    def mark_seen(self, slot: int, ids: np.ndarray, prompt_length: int) -> None:
+        """Tells the penalties of a slot which ids came before, the first of them in its prompt."""
+        padded = np.zeros(self._blocks * self._size, np.int32)
+        padded[: ids.size] = ids
+        self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copies pages, at most one per slot: (from, to)."""
+        table = np.zeros((2, self._slots), np.int32)
+        table[:, : len(pairs)] = np.array(pairs, np.int32).reshape(-1, 2).T
+        self._run("copy_pages", table[0], table[1], np.int32(len(pairs)))
+
+    def save(self, table: Sequence[int]) -> list:
+        """The content of pages, on the host."""
+        content = self._run("save_pages", self._padded(table))
+        return jax.tree.map(lambda array: np.array(array[: len(table)]), jax.device_get(content))
+
+    def load(self, table: Sequence[int], content: list) -> None:
+        """Puts what `save` gave into pages."""
+        rest = self._blocks - len(table)
+        whole = lambda array: np.concatenate([array, np.zeros((rest, *array.shape[1:]), array.dtype)])
+        self._run("load_pages", self._padded(table), jax.tree.map(whole, content))
+
+    def _padded(self, table: Sequence[int]) -> np.ndarray:
+        padded = np.zeros(self._blocks, np.int32)
+        padded[: len(table)] = table
+        return padded
+
+    # Running and timing
+
+    @property
+    def busy(self) -> bool:
+        """Whether the program that was started last is known to be running still."""
+        return self._started is not None and not self._started.is_ready()
+
+    def _start(self, name: str, *args):
+        """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
+        if name not in self.programs:
+            start = time.perf_counter()
+            self.programs[name] = self._jitted[name].lower(self._params, self._memory, *args).compile()
+            self.compile_s[name] = time.perf_counter() - start
+        if self._seen is not None and not self.busy:
+            self.seconds["stood"] += time.perf_counter() - self._seen
+        memory = self._memory
+        if name == "save_pages":
+            return self.programs[name](self._params, memory, *args)
+        self._memory = None  # donated: an exception from here on leaves none
+        self._memory, *results = self.programs[name](self._params, memory, *args)
+        self._started = results[0] if results else None
+        return results
+
+    def _run(self, name: str, *args):
+        """Runs a program to its end."""
+        start = time.perf_counter()
+        results = self._start(name, *args)
+        jax.block_until_ready((self._memory, results))
+        self._note_time(name, start)
+        return results
+
+    def _note_time(self, name: str, start: float) -> None:
+        """Counts the time of a program that is found to have ended."""
+        now = time.perf_counter()
+        self.seconds[name] += now - max(start, self._seen or start)
+        self._seen = now
+
+    def idle(self) -> None:
+        """Until a program is started, there is nothing that the devices could do."""
+        self._seen: float | None = None  # when they were last known to be busy, while there is work
