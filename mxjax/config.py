@@ -50,7 +50,15 @@ def default_config() -> ConfigDict:
             "roles": {"designer": _role(), "executor": _role()},
             # tools: host tools that agents may be given, such as "python_execute", which runs in the sandbox
             "rollout": {"questions": 8, "designs": 4, "executions": 4, "limits": {}, "tools": ()},
-            "engine": {"slots": 64, "page_size": 64, "max_len": 16_384},
+            "engine": {
+                "slots": 64,
+                "page_size": 64,
+                "max_len": 16_384,
+                "pages": 0,  # in all; 0: enough for every slot at max_len
+                "decode_steps": 16,  # most tokens per request between two looks of the host
+                "prefix_cache": "prompts",  # prompts | all (also responses, equal within rounding) | off
+                "attention": "auto",  # auto | xla | tpu | gpu
+            },
             "reward": {"answer_from": "agent", "format_weight": 0.4, "sandbox": "auto"},  # auto | A | B | C
             "rl": {
                 "steps": 400,

@@ -55,6 +55,7 @@ def check_config(config: ConfigDict) -> None:
             "sft.microbatch_rows": config.sft.microbatch_rows, "sft.row_length": config.sft.row_length,
             "sft.checkpoint_every": config.sft.checkpoint_every, "eval.samples": config.eval.samples,
             "engine.slots": config.engine.slots, "engine.page_size": config.engine.page_size,
+            "engine.decode_steps": config.engine.decode_steps,
         }  # fmt: skip
         for name, value in counts.items():
             if type(value) is not int or value < 1:
@@ -218,11 +219,8 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
 
     `sampling` overrides the config's settings of both roles.
     """
-    settings = config.engine
-    engines = {
-        name: Engine(policy, slots=settings.slots, page_size=settings.page_size, max_len=settings.max_len, mesh=mesh)
-        for name, policy in policies.items()
-    }
+    settings = {**config.engine, "pages": config.engine.pages or None}
+    engines = {name: Engine(policy, mesh=mesh, **settings) for name, policy in policies.items()}
     roles = {}
     for role in ROLES:
         own = config.roles[role]

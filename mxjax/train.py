@@ -251,9 +251,16 @@ def gold_in_prompts(question: Question, design: Design) -> bool:
 
 
 def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:
-    """Sampling speed and compile count, summed over the engines."""
+    """Speed and waste of sampling over all engines: sums of counts and seconds, means of shares by device time."""
     stats = [engine.stats() for engine in engines.values()]
-    return {f"engine_{key}": sum(s[key] for s in stats) for key in ("decode_tokens_per_s", "device_s", "compiles")}
+    total = lambda key: sum(s[key] for s in stats)
+    ratio = lambda part, whole: part / whole if whole else 0.0
+    metrics = {key: total(key) for key in ("device_s", "compiles", "compile_s", "preemptions")}
+    for phase in ("prefill", "decode"):
+        metrics[f"{phase}_tokens_per_s"] = ratio(total(f"{phase}_tokens"), total(f"{phase}_s"))
+    for share in ("occupancy", "prefix_hit_rate", "host_share"):
+        metrics[share] = ratio(sum(s[share] * s["device_s"] for s in stats), metrics["device_s"])
+    return {f"engine_{key}": value for key, value in metrics.items()}
 
 
 def progress_note(metrics: dict[str, Any]) -> str:

@@ -29,8 +29,8 @@ def same_params(a, b):
 def metrics(workdir):
     path = workdir / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    timed = ("time_s", "seconds", "rollout_s", "step_s", "engine_decode_tokens_per_s", "engine_device_s")
-    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
+    timed = lambda key: key.endswith("_s") or key in ("seconds", "engine_host_share")
+    return [{key: value for key, value in row.items() if not timed(key)} for row in rows]
 
 
 @pytest.fixture(scope="module")

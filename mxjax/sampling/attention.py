@@ -8,13 +8,16 @@ P pages, K kv heads, N query heads, G = N/K, H head dim.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from mxjax.models.attention import MASKED
 from mxjax.models.config import SLIDING, ModelConfig
+from mxjax.sharding import partition_spec
 
 
 def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
@@ -82,8 +85,8 @@ class XlaAttention:
 
     name = "xla"
 
-    def __init__(self, size: int):
-        self.size = size
+    def __init__(self, size: int, mesh: jax.sharding.Mesh | None = None):
+        self.size, self.mesh = size, mesh
 
     def layout(self, cfg: ModelConfig) -> list[tuple[tuple, tuple]]:
         """Shape and logical axes of one page in each array of a layer."""
@@ -126,7 +129,7 @@ class TpuAttention(XlaAttention):
 
     def layout(self, cfg):
         """See `XlaAttention`."""
-        return [((self.size, 2 * cfg.num_key_value_heads, cfg.head_dim), (None, None, None))]
+        return [((self.size, 2 * cfg.num_key_value_heads, cfg.head_dim), (None, "kv_heads", None))]
 
     @staticmethod
     def _paired(k, v):
@@ -147,12 +150,29 @@ class TpuAttention(XlaAttention):
         return kv_BCMH[:, :, 0::2].transpose(0, 2, 3, 1), kv_BCMH[:, :, 1::2].transpose(0, 2, 1, 3)
 
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, groups=1):
-        """See `XlaAttention`."""
+        """See `XlaAttention`. On a mesh every device reads the pages of its own slots and heads."""
+        if groups > 1 and q_BTNH.shape[1] > 1:  # prompts are of any group
+            return super().attend(layer, q_BTNH, positions_BT, table_BB, window, groups)
+        kernel = functools.partial(self._kernel, window=window)
+        if self.mesh is None or self.mesh.size == 1:
+            return kernel(layer[0], q_BTNH, positions_BT, table_BB)
+        slots = partition_spec(self.mesh.shape, ("slots",), (groups,))[0]
+        heads = partition_spec(self.mesh.shape, ("kv_heads",), (layer[0].shape[2] // 2,))[0]
+        first_page = jnp.arange(groups, dtype=table_BB.dtype) * (layer[0].shape[0] // groups)
+        of_group = table_BB - jnp.repeat(first_page, len(table_BB) // groups)[:, None]
+        pages, queries = PartitionSpec(slots, None, heads), PartitionSpec(slots, None, heads)
+        by_device = jax.shard_map(
+            kernel, mesh=self.mesh, in_specs=(pages, queries, PartitionSpec(slots), PartitionSpec(slots)),
+            out_specs=queries, check_vma=False,
+        )  # fmt: skip
+        return by_device(layer[0], q_BTNH, positions_BT, of_group)
+
+    def _kernel(self, kv_PCMH, q_BTNH, positions_BT, table_BB, window):
         from jax.experimental.pallas.ops.tpu.ragged_paged_attention import ragged_paged_attention
 
         B, T, N, H = q_BTNH.shape
         out = ragged_paged_attention(
-            q_BTNH.reshape(B * T, N, H), layer[0], positions_BT[:, -1] + 1, table_BB,
+            q_BTNH.reshape(B * T, N, H), kv_PCMH, positions_BT[:, -1] + 1, table_BB,
             jnp.arange(B + 1, dtype=jnp.int32) * T, jnp.array([B], jnp.int32), sm_scale=H**-0.5, sliding_window=window,
             # given, since the kernel's own choice asks for the devices of this process, even when compiling for others
             num_kv_pages_per_block=max(1, min(table_BB.shape[1], 512 // self.size)),
