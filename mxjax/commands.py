@@ -30,7 +30,7 @@ from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
 from mxjax.runs import make_roles, open_grading, question_pools, read_record, workdir_prompts, write_workdir
-from mxjax.sampling.attention import BACKENDS
+from mxjax.sampling.attention import BACKENDS, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 from mxjax.telemetry import Workdir, progress_bar
 
@@ -245,6 +245,8 @@ def _describe_model(path: str) -> int:
     stops = ", ".join(str(tokenizer.backend.id_to_token(i)) for i in tokenizer.stop_ids) or "none"
     turns = "each turn anew" if tokenizer.template and tokenizer.rewrites_history else "turns appended"
     slices = [f"{chip}: {chips or 'none'}" for chip, chips in smallest_slices(found.count).items()]
+    usual = cfg.replace(dtype="bfloat16"), default_config().engine.page_size
+    kernels = {kind: choose("auto", *usual, platform=kind) for kind in ("tpu", "gpu")}
     rows = {
         "family": f"{cfg.family}, {cfg.num_hidden_layers} layers of {cfg.hidden_size}, "
         f"{cfg.num_attention_heads}/{cfg.num_key_value_heads} heads of {cfg.head_dim}",
@@ -253,6 +255,7 @@ def _describe_model(path: str) -> int:
         "tokenizer": f"{tokenizer.vocab_size:,} ids, stops at {stops}",
         "template": f"yes, {turns}" if tokenizer.template else "none",
         "trains on": f"{', '.join(slices)} chips at least (weights and optimisers alone)",
+        "attention": "; ".join(f"on {kind} {name}, {why}" for kind, (name, why) in kernels.items()),
         "tensors": found.fault or "all there",
     }
     for name, value in rows.items():

@@ -28,12 +28,11 @@ from mxjax.plan.tpu import Slice
 from mxjax.rl.optimizer import init_state
 from mxjax.rl.stages import ROLES
 from mxjax.runs import read_record
+from mxjax.sampling import attention as backends
 from mxjax.sampling import programs as sampling
-from mxjax.sampling.attention import XlaAttention
 from mxjax.sharding import make_mesh
 from mxjax.train import make_learner
 
-DECODE_STEPS = 16  # of one run of the engine's decode program
 TRAIN, ROLLOUT = ("accumulate", "apply", "score"), ("prefill", "decode")
 
 
@@ -59,7 +58,8 @@ class Plan:
       cfg: the model.
       mesh: sizes of the learner's mesh by axis.
       rows: (rows, tokens) of a micro-batch over all chips.
-      slots, max_len: of the engine.
+      slots, max_len, decode_steps: of the engine.
+      attention: the engine's backend.
       microbatches: how many make one optimiser step, when every segment fills a row.
       parts: what lies in HBM by name: params, gradients, optimiser, idle optimisers, engine's copy, KV pages.
       resident: what lies beside a program's own arguments while it runs.
@@ -72,6 +72,8 @@ class Plan:
     rows: tuple[int, int]
     slots: int
     max_len: int
+    decode_steps: int
+    attention: str
     microbatches: int
     parts: Mapping[str, int]
     resident: Mapping[str, int]
@@ -166,8 +168,12 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
             engine_mesh = make_mesh({"tensor": -1}, own)
         learner = make_learner(config, cfg, mesh)
     blocks = -(-engine.max_len // engine.page_size)
-    attention = XlaAttention(engine.page_size)
-    memory = sampling.memory_layout(cfg, attention, engine.slots, engine.slots * blocks, engine_mesh)
+    with user_errors():
+        platform = "cpu" if cpu else "tpu"
+        chosen, _ = backends.choose(engine.attention, cfg, engine.page_size, engine_mesh, platform)
+    attention = backends.BACKENDS[chosen](engine.page_size, engine_mesh)
+    pages = engine.pages or engine.slots * blocks
+    memory = sampling.memory_layout(cfg, attention, engine.slots, pages, engine_mesh)
     names = ROLES if rl.split_policy else ("shared",)
     params = abstract_params(cfg, mesh)
     state = init_state({name: params for name in names}, learner.optimizer, rl.mode)
@@ -185,17 +191,19 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     score_trips = ((-(-rows[1] // min(BLOCK, rows[1])) + 1) / 2,)
     trips = {
         "accumulate": score_trips, "score": score_trips, "apply": (),
-        "prefill": ((blocks + 1) / 2,), "decode": (DECODE_STEPS, blocks),
+        "prefill": ((blocks + 1) / 2,), "decode": (engine.decode_steps, blocks),
     }  # fmt: skip
     lowered = {name: learner.programs.lower(name) for name in TRAIN}
-    lowered |= sampling.lowered(cfg, attention, DECODE_STEPS, blocks, memory, engine_mesh)
+    with jax.set_mesh(engine_mesh):  # a kernel asks for the kind of chip of the mesh in use
+        lowered |= sampling.lowered(cfg, attention, engine.decode_steps, blocks, memory, engine_mesh)
     compiled = {}
     for name, program in lowered.items():
         note(f"compiling {name} for {where.kind}")
         compiled[name] = _compile(program, trips[name], where)
     minibatch = max(learner.settings.minibatch_segments.values())
     return Plan(
-        where, cfg, dict(mesh.shape), rows, engine.slots, engine.max_len, -(-minibatch // rows[0]), parts,
+        where, cfg, dict(mesh.shape), rows, engine.slots, engine.max_len,
+        engine.decode_steps, attention.name, -(-minibatch // rows[0]), parts,
         _resident(parts, len(names), states, active), compiled,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import math
 from ml_collections import ConfigDict
 
 from mxjax.models.params import num_params
-from mxjax.plan.plan import DECODE_STEPS, TRAIN, Plan
+from mxjax.plan.plan import TRAIN, Plan
 from mxjax.plan.tpu import GIB
 from mxjax.sampling.programs import PREFILL_ROWS
 
@@ -16,7 +16,7 @@ WHAT = {
     "apply": "optimiser step",
     "score": "log-probabilities of one micro-batch",
     "prefill": f"{PREFILL_ROWS} prompt chunks",
-    "decode": f"{DECODE_STEPS} tokens of every slot",
+    "decode": "a chunk of every slot",
 }
 
 
@@ -52,7 +52,8 @@ def table(plan: Plan, name: str, compiler: str) -> str:
         f"host{'s' * (plan.slice.hosts > 1)}, compiled by {compiler}",
         f"model: {num_params(cfg) / 1e9:.2f} billion parameters, {cfg.dtype} compute, remat {cfg.remat}",
         f"learner: mesh {mesh}, micro-batches of {plan.rows[0]} rows of {plan.rows[1]:,} tokens",
-        f"engine of each host: {plan.slice.host.chips} chips, {plan.slots} slots of {plan.max_len:,} tokens",
+        f"engine of each host: {plan.slice.host.chips} chips, {plan.slots} slots of {plan.max_len:,} tokens, "
+        f"chunks of {plan.decode_steps} tokens, attention {plan.attention}",
         "",
         *_aligned([["per chip", "GiB"], *([part, _gib(size)] for part, size in plan.parts.items()),
                    ["activations (accumulate's temporaries)", _gib(plan.programs["accumulate"].temporaries)]]),
@@ -65,7 +66,7 @@ def table(plan: Plan, name: str, compiler: str) -> str:
     ]  # fmt: skip
     if all(program.cost for program in plan.programs.values()):
         tokens = math.prod(plan.rows) * plan.microbatches
-        decoded = plan.slots * DECODE_STEPS * plan.slice.hosts / plan.programs["decode"].cost.seconds
+        decoded = plan.slots * plan.decode_steps * plan.slice.hosts / plan.programs["decode"].cost.seconds
         lines += [
             f"optimiser step of {plan.microbatches} micro-batch{'es' * (plan.microbatches > 1)}, rows full: at least "
             f"{plan.step_s:.2f} s, at most {tokens / plan.step_s:,.0f} tokens/s and an MFU of {plan.mfu:.0%}",

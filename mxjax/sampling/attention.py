@@ -227,38 +227,42 @@ class GpuAttention(XlaAttention):
 BACKENDS = {backend.name: backend for backend in (XlaAttention, TpuAttention, GpuAttention)}
 
 
-def unfit(name: str, cfg: ModelConfig, size: int, devices: int = 1) -> str:
-    """Why a backend cannot run this model with pages of `size` tokens; "" if it can."""
+def unfit(name: str, cfg: ModelConfig, size: int, mesh: jax.sharding.Mesh | None = None) -> str:
+    """Why a backend cannot run this model with pages of `size` tokens on `mesh`; "" if it can."""
     power_of_two = lambda n: n & (n - 1) == 0
+    K, H = cfg.num_key_value_heads, cfg.head_dim
+    ways = mesh.shape["tensor"] if mesh else 1
     if name == "xla":
         return ""
-    if devices > 1:
-        return f"its kernel runs on one device, the parameters lie on {devices}"
     if name == "tpu":
+        if K % ways:
+            return f"{K} kv heads do not divide over mesh.tensor={ways}"
         packing = 4 // jnp.dtype(cfg.dtype).itemsize
-        rows = 2 * cfg.num_key_value_heads / packing
+        rows = 2 * K // ways / packing
         if rows not in (1, 2, 4, 8) and rows % 8:
-            return f"its kernel cannot tile {cfg.num_key_value_heads} kv heads of {cfg.dtype}"
-        return "" if cfg.head_dim % 128 == 0 else f"its kernel needs heads of a multiple of 128, not {cfg.head_dim}"
+            return f"its kernel cannot tile {K // ways} kv heads of {cfg.dtype}"
+        return "" if H % 128 == 0 else f"its kernel needs heads of a multiple of 128, not {H}"
+    if mesh and mesh.size > 1:
+        return f"its kernel runs on one device, the mesh has {mesh.size}"
     if SLIDING in cfg.kinds:
         return "its kernel has no sliding window"
-    if cfg.head_dim < 16 or not power_of_two(cfg.head_dim) or size < 16 or not power_of_two(size):
-        return f"its kernel needs heads and pages of a power of two from 16 on, not {cfg.head_dim} and {size}"
+    if H < 16 or not power_of_two(H) or size < 16 or not power_of_two(size):
+        return f"its kernel needs heads and pages of a power of two from 16 on, not {H} and {size}"
     return ""
 
 
-def choose(name: str, cfg: ModelConfig, size: int, devices: int = 1, platform: str | None = None) -> tuple[str, str]:
+def choose(name: str, cfg: ModelConfig, size: int, mesh=None, platform: str | None = None) -> tuple[str, str]:
     """(backend, why) for "auto" or a backend's name. Raises ValueError for a name that cannot be had."""
     platform = platform or jax.default_backend()
     if name == "auto":
         if platform not in ("tpu", "gpu"):
             return "xla", f"there is no kernel for {platform}"
-        reason = unfit(platform, cfg, size, devices)
+        reason = unfit(platform, cfg, size, mesh)
         return ("xla", f"not {platform}: {reason}") if reason else (platform, "the model fits its kernel")
     if name not in BACKENDS:
         raise ValueError(f"attention must be auto, {', '.join(BACKENDS)}; got {name!r}")
     if name not in ("xla", platform):
         raise ValueError(f"attention={name!r} needs a {name}, this is a {platform}; use 'auto'")
-    if reason := unfit(name, cfg, size, devices):
+    if reason := unfit(name, cfg, size, mesh):
         raise ValueError(f"attention={name!r} cannot run this model: {reason}; use 'auto'")
     return name, "asked for"

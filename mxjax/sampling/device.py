@@ -32,6 +32,9 @@ class Device:
         self, params: dict, cfg: ModelConfig, attention: XlaAttention, slots: int, blocks: int, pages: int,
         decode_steps: int, mesh: jax.sharding.Mesh | None,
     ):  # fmt: skip
+        self._memory: programs.Memory | None = None
+        self._started: jax.Array | None = None  # a result of the program that was started last
+        self._seen: float | None = None  # when the devices were last known to be busy, while there is work
         self._cfg, self._mesh, self._slots, self._blocks, self._size = cfg, mesh, slots, blocks, attention.size
         self.groups = programs.slot_groups(slots, mesh)
         self._layout = programs.memory_layout(cfg, attention, slots, pages, mesh)
@@ -39,19 +42,24 @@ class Device:
         self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_s: dict[str, float] = {}
         self.seconds: collections.Counter[str] = collections.Counter()  # by program; "stood": work, but no program
-        self.set_params(params)
+        self._params = programs.split_layers(params, cfg, mesh)
+        self.reset()
 
     def set_params(self, params: dict) -> None:
         """Computes with a copy of `params` from now on, on an empty memory."""
-        self._params = self._memory = None  # room for the new before the old is gone would be twice the memory
+        self._params = None  # room for the new before the old is gone would be twice the memory
         self._params = programs.split_layers(params, self._cfg, self._mesh)
-        self.reset()
+        self.clear()
+
+    def clear(self) -> None:
+        """Empties the memory in place."""
+        self._run("clear")
+        self.idle()
 
     def reset(self) -> None:
-        """Empties the memory."""
-        self._memory = None
+        """Makes a new memory: the old one may be lost, or wait for a program that failed."""
+        self._memory = self._started = None
         self._memory = programs.empty_memory(self._layout)
-        self._started: jax.Array | None = None  # a result of the program that was started last
         self.idle()
 
     # Programs
@@ -138,4 +146,4 @@ class Device:
 
     def idle(self) -> None:
         """Until a program is started, there is nothing that the devices could do."""
-        self._seen: float | None = None  # when they were last known to be busy, while there is work
+        self._seen = None

@@ -109,11 +109,11 @@ class Engine:
             )
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
         self._size, self._steps, self._prefix_cache = page_size, decode_steps, prefix_cache
-        devices = mesh.size if mesh else len(policy.params["embed"].sharding.device_set)
+        devices = len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
-        self.attention, self.why_attention = backends.choose(attention, cfg, page_size, devices)
-        backend, pages = backends.BACKENDS[self.attention](page_size), self._groups * self._group_pages
+        self.attention, self.why_attention = backends.choose(attention, cfg, page_size, mesh)
+        backend, pages = backends.BACKENDS[self.attention](page_size, mesh), self._groups * self._group_pages
         self._device = Device(policy.params, cfg, backend, slots, self._blocks, pages, decode_steps, mesh)
         self._lives: dict[int, Live] = {}
         self._next_id = self._next_chunk = 0
@@ -173,6 +173,7 @@ class Engine:
             self._device.copy([])
             self._device.load([0], self._device.save([0]))
             self._collect(self._dispatch([]))
+            self._device.clear()
         self.reset_stats()
         return dict(self._device.compile_s)
 

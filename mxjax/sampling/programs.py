@@ -157,7 +157,7 @@ def jitted(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, groups:
 
     def program(fn, results=0):
         out = None if memory is None else (memory, *(None,) * results)
-        return jax.jit(fn, donate_argnums=1, out_shardings=out)
+        return jax.jit(fn, donate_argnums=1, out_shardings=out, keep_unused=True)
 
     mark_seen = lambda memory, *args: memory._replace(seen_SV=sampling.mark_seen(memory.seen_SV, *args))
     return {
@@ -165,6 +165,7 @@ def jitted(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, groups:
         "decode": program(lambda params, *args: decode(params, cfg, attention, decode_steps, groups, *args), results=5),
         "mark_seen": program(lambda params, *args: (mark_seen(*args),)),
         "copy_pages": program(lambda params, *args: (copy_pages(*args),)),
+        "clear": program(lambda params, memory: (jax.tree.map(jnp.zeros_like, memory),)),
         "load_pages": program(lambda params, *args: (load_pages(*args),)),
         "save_pages": jax.jit(lambda params, *args: save_pages(*args)),
     }

@@ -40,8 +40,8 @@ def made_up(peak_gib, slots=8, cost=True):
     programs = {name: Program(peak_gib * GIB // 4, 0, GIB, cost) for name in ("apply", "score", "prefill", "decode")}
     programs = {"accumulate": Program(peak_gib * GIB, 0, GIB, cost), **programs}
     return Plan(
-        parse_slice("v5e:4x4"), preset("qwen3-0.6b"), {"data": 1, "fsdp": 16, "tensor": 1}, (16, 1024), slots, 1024, 2,
-        parts, dict.fromkeys(programs, 8 * GIB), programs,
+        parse_slice("v5e:4x4"), preset("qwen3-0.6b"), {"data": 1, "fsdp": 16, "tensor": 1}, (16, 1024), slots, 1024, 16,
+        "tpu", 2, parts, dict.fromkeys(programs, 8 * GIB), programs,
     )  # fmt: skip
 
 

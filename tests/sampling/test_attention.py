@@ -1,5 +1,6 @@
 """Every attention backend against dense attention, which of them is chosen, and that TPUs take ours."""
 
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 from support import optional
 
 from mxjax.models import preset
-from mxjax.sampling.attention import BACKENDS, cached_attention, choose
+from mxjax.sampling import programs
+from mxjax.sampling.attention import BACKENDS, TpuAttention, XlaAttention, cached_attention, choose
+from mxjax.sharding import make_mesh
 from sampling.toys import CONFIG
 
 SIZE, BLOCKS, SLOTS = 16, 4, 3
@@ -48,18 +51,22 @@ def test_cached_attention_is_attention(kv_heads, queries):
     np.testing.assert_allclose(out, dense_attention(q, k, v, positions), atol=2e-5)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-@pytest.mark.parametrize("window", [None, 20])
-def test_backends_write_and_attend_alike(name, window, monkeypatch):
-    if name == "gpu" and window:
-        pytest.skip("its kernel has no sliding window")
-    # The interpreter of TPU kernels does not know all that this one uses: JAX's own reference stands in for it.
+def reference_kernel(monkeypatch):
+    """The interpreter of TPU kernels does not know all that this one uses: JAX's own reference stands in for it."""
     from jax.experimental.pallas.ops.tpu import ragged_paged_attention as module
 
     def reference(*args, num_kv_pages_per_block, num_queries_per_block, **kwargs):
         return module.ref_ragged_paged_attention(*args, **kwargs)
 
     monkeypatch.setattr(module, "ragged_paged_attention", reference)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("window", [None, 20])
+def test_backends_write_and_attend_alike(name, window, monkeypatch):
+    if name == "gpu" and window:
+        pytest.skip("its kernel has no sliding window")
+    reference_kernel(monkeypatch)
     backend, rng = BACKENDS[name](SIZE), np.random.default_rng(0)
     backend.interpret = True
     cfg = CONFIG.replace(num_key_value_heads=2, num_attention_heads=4, head_dim=128 if name == "tpu" else 32)
@@ -87,14 +94,44 @@ def test_backends_write_and_attend_alike(name, window, monkeypatch):
         np.testing.assert_allclose(out, want, atol=2e-5)
 
 
+@pytest.mark.parametrize("shape", [{"tensor": 2}, {"fsdp": 2}, {"data": 2, "fsdp": 2, "tensor": 2}])
+@pytest.mark.parametrize("queries", [1, 4])
+def test_the_kernel_of_tpus_reads_each_devices_own_pages_and_heads(shape, queries, monkeypatch):
+    alone = TpuAttention(SIZE)
+    by_pages = lambda self, kv, q, positions, table, window: XlaAttention.attend(
+        alone, (kv,), q, positions, table, window
+    )
+    monkeypatch.setattr(TpuAttention, "_kernel", by_pages)
+    mesh = make_mesh(shape, jax.devices()[: math.prod(shape.values())])
+    cfg, slots = CONFIG.replace(num_key_value_heads=2, num_attention_heads=4, head_dim=128), 4
+    groups = programs.slot_groups(slots, mesh)
+    sharded, rng = TpuAttention(SIZE, mesh), np.random.default_rng(0)
+    layout = programs.memory_layout(cfg, sharded, slots, slots * BLOCKS, mesh).cache[0]
+    layer = tuple(jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in layout)
+    total = len(layer[0]) // groups
+    of_slot = np.arange(slots) // (slots // groups)
+    table = np.stack([g * total + 1 + rng.permutation(total - 1)[:BLOCKS] for g in of_slot]).astype(np.int32)
+    q = rng.normal(size=(slots, queries, 4, 128)).astype(np.float32)
+    positions = np.array([5, 16, 40, 63], np.int32)[:, None] - queries + 1 + np.arange(queries, dtype=np.int32)
+    put = lambda leaf, like: jax.device_put(leaf, like.sharding)
+    attend = jax.jit(sharded.attend, static_argnames="groups")
+    out = attend(jax.tree.map(put, layer, layout), q, positions, table, groups=groups)
+    k_BKHC, v_BKCH = (np.concatenate(a, axis=axis) for a, axis in zip(
+        zip(*(sharded.read(layer, jnp.asarray(table[:, block])) for block in range(BLOCKS))), (3, 2)))  # fmt: skip
+    want = dense_attention(q, k_BKHC.swapaxes(2, 3), v_BKCH, positions)
+    np.testing.assert_allclose(out, want, atol=2e-5)
+
+
 def test_auto_takes_the_kernel_where_it_fits_and_says_why_not():
     big, small = preset("qwen3-8b"), preset("smollm2-135m")
     assert choose("auto", big, 64, platform="cpu") == ("xla", "there is no kernel for cpu")
     for platform in ("tpu", "gpu"):
         assert choose("auto", big, 64, platform=platform)[0] == platform
-        name, why = choose("auto", big, 64, devices=4, platform=platform)
-        assert name == "xla" and "4" in why
         assert choose("xla", big, 64, platform=platform) == ("xla", "asked for")
+    eight = make_mesh({"fsdp": 2, "tensor": 4})
+    assert choose("auto", big, 64, eight, platform="tpu")[0] == "tpu"
+    assert "8" in choose("auto", big, 64, eight, platform="gpu")[1]
+    assert "mesh.tensor=4" in choose("auto", big.replace(num_key_value_heads=2), 64, eight, platform="tpu")[1]
     assert "3 kv heads" in choose("auto", small, 64, platform="tpu")[1]
     assert "128" in choose("auto", preset("llama-3.2-1b"), 64, platform="tpu")[1]
     assert choose("auto", small, 64, platform="gpu")[0] == "gpu"
@@ -116,6 +153,7 @@ import sys, jax
 from jax.experimental import topologies
 from mxjax.models import preset
 from mxjax.sampling import programs
+from mxjax.sampling import programs
 from mxjax.sampling.attention import BACKENDS
 from mxjax.sharding import make_mesh
 topology, name, kv_heads, head_dim = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -123,10 +161,11 @@ cfg = preset("qwen3-0.6b").replace(
     num_hidden_layers=2, vocab_size=1024, hidden_size=256, intermediate_size=512, num_attention_heads=2 * kv_heads,
     num_key_value_heads=kv_heads, head_dim=head_dim,
 )
-attention = BACKENDS[name](64)
-mesh = make_mesh({"fsdp": 1}, topologies.get_topology_desc(topology, "tpu").devices[:1])
+ways = int(sys.argv[5])
+mesh = make_mesh({"tensor": ways}, topologies.get_topology_desc(topology, "tpu").devices[:ways])
+attention = BACKENDS[name](64, mesh)
 layout = programs.memory_layout(cfg, attention, 16, 512, mesh)
-cache = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(layout.cache))
+cache = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(layout.cache)) // ways
 with jax.set_mesh(mesh):  # kernels ask for the kind of chip of the mesh in use
     lowered = programs.lowered(cfg, attention, 4, 8, layout, mesh)
 for program in lowered.values():
@@ -136,11 +175,13 @@ for program in lowered.values():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v6e:2x2"])
-@pytest.mark.parametrize("name, kv_heads, head_dim", [("tpu", 8, 128), ("tpu", 2, 128), ("xla", 3, 64)])
-def test_programs_compile_for_tpus_and_the_kernel_copies_no_cache(topology, name, kv_heads, head_dim):
+@pytest.mark.parametrize(
+    "name, kv_heads, head_dim, ways", [("tpu", 8, 128, 1), ("tpu", 2, 128, 1), ("tpu", 8, 128, 4), ("xla", 3, 64, 1)]
+)
+def test_programs_compile_for_tpus_and_the_kernel_copies_no_cache(topology, name, kv_heads, head_dim, ways):
     optional("libtpu")
     done = subprocess.run(
-        [sys.executable, "-c", COMPILE_FOR_TPU, topology, name, str(kv_heads), str(head_dim)],
+        [sys.executable, "-c", COMPILE_FOR_TPU, topology, name, str(kv_heads), str(head_dim), str(ways)],
         env={**os.environ, "JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"},
         capture_output=True, text=True, timeout=600,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mxjax.sampling import Engine, Request, SamplingParams, programs
 from mxjax.sampling.attention import XlaAttention
-from sampling.toys import CONFIG, make_policy, response_logprobs, same_bits
+from sampling.toys import CONFIG, PROGRAMS, make_policy, response_logprobs, same_bits
 
 SIZE, MAX_LEN = 16, 64
 TEXT = np.random.default_rng(0).integers(5, CONFIG.vocab_size, (3, MAX_LEN)).tolist()
@@ -28,7 +28,7 @@ def engines():
     yield made
     for engine in made.values():
         stats = engine.stats()
-        assert stats["live"] == stats["waiting"] == stats["pages_held"] == 0 and stats["compiles"] == 6
+        assert stats["live"] == stats["waiting"] == stats["pages_held"] == 0 and stats["compiles"] == PROGRAMS
         assert sum(pages.available for pages in engine._pages) == sum(pages.count for pages in engine._pages)
 
 

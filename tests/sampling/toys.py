@@ -17,7 +17,7 @@ CHAT = Tokenizer.byte_level(CONFIG.vocab_size)
 ENDLESS = dataclasses.replace(CHAT, template=None, stop_ids=())  # samples end where a test says
 LENGTH = 64  # rows of the teacher-forced oracles
 ROWS = 8
-PROGRAMS = 6  # that an engine compiles
+PROGRAMS = 7  # that an engine compiles
 
 
 @dataclasses.dataclass(frozen=True)
