@@ -33,6 +33,11 @@ from mxjax.sampling import programs as sampling
 from mxjax.sharding import make_mesh
 from mxjax.train import make_learner
 
+TO_BE_READ = {  # JAX cannot read the text of a program with these on SparseCores (v5p, v6e)
+    "xla_tpu_enable_offloading_gather_to_sparsecore": "false",
+    "xla_tpu_enable_offloading_scatter_to_sparsecore": "false",
+    "xla_tpu_offload_gather_to_sparsecore": "false",
+}
 TRAIN, ROLLOUT = ("accumulate", "apply", "score"), ("prefill", "decode")
 
 
@@ -199,7 +204,7 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     compiled = {}
     for name, program in lowered.items():
         note(f"compiling {name} for {where.kind}")
-        compiled[name] = _compile(program, trips[name], where)
+        compiled[name] = _compile(program, trips[name], where, {} if cpu else TO_BE_READ)
     minibatch = max(learner.settings.minibatch_segments.values())
     return Plan(
         where, cfg, dict(mesh.shape), rows, engine.slots, engine.max_len,
@@ -224,9 +229,9 @@ def _resident(parts: Mapping[str, int], policies: int, states: list[int], active
     }
 
 
-def _compile(lowered: jax.stages.Lowered, trips: tuple[float, ...], where: Slice) -> Program:
+def _compile(lowered: jax.stages.Lowered, trips: tuple[float, ...], where: Slice, options: dict) -> Program:
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         needed = _bytes_needed(str(error))
         if needed is None:
