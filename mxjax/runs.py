@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from mxjax.config import UserError, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.evaluate import parse_system
 from mxjax.files import absolute, read_json
-from mxjax.rewards import RewardFunction, make_reward
+from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, Role
@@ -263,7 +264,10 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
     needs_sandbox = config.rollout.tools or (verify is None and any(q.task_type == "code" for q in questions))
     with contextlib.ExitStack() as stack:
         with user_errors(SandboxUnavailable):
-            sandbox = stack.enter_context(Sandbox(config.reward.sandbox)) if needs_sandbox else None
+            workers = max(2, os.cpu_count() or 2)
+            sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
             tools = {name: TOOLS[name](sandbox) for name in config.rollout.tools}
+            if sandbox is not None:
+                tools["run_program"] = program_tool(sandbox)
             reward = make_reward(config.reward.answer_from, verify, sandbox)
         yield Grading(reward, tools, sandbox.level if sandbox else None)

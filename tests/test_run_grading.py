@@ -34,6 +34,7 @@ def test_code_is_graded_and_tools_run_in_one():
         assert grading.reward(CODE, returned(right)).correct == 1.0
         assert grading.reward(CODE, returned(wrong)).correct == 0.0
         assert grading.tools["python_execute"].func(code="print(6 * 7)") == "42"
+        assert grading.tools["run_program"].func(code="print(int(input()) + 1)", stdin="1").text == "2"
 
 
 def test_mistakes_are_one_sentence():

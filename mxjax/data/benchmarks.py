@@ -115,6 +115,7 @@ def _mbpp(row: Row) -> tuple[str, list[dict[str, Any]]]:
     """One test for each assertion; the first is shown, as usual for this set, since it names the function."""
     defined = [node.name for node in ast.parse(row["code"]).body if isinstance(node, ast.FunctionDef)]
     tests = [{"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]]
+    tests[0]["public"] = True
     return f"{row['text'].strip()}\nYour program must pass this test:\n{row['test_list'][0]}", tests
 
 

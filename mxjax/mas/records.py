@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,12 +59,16 @@ class Tool:
 
     A tool with state has `open`: it begins a conversation's session, whose `run(**arguments)` is called instead of
     `func`, and whose `close()` ends it.
+
+    A tool that takes time has `submit(function, *arguments) -> Future`: what answers a call of it somewhere else while
+    other work goes on.
     """
 
     func: Callable[..., Any] | None = None
     description: str = ""
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     open: Callable[[], Any] | None = None
+    submit: Callable[..., concurrent.futures.Future] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

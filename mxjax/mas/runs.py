@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
 from mxjax.mas.errors import LimitExceeded
@@ -160,16 +161,17 @@ def start(
     seed: int = 0,
     prompts: Prompts | None = None,
     limits: Limits | None = None,
-    examples: Sequence[str] = (),
+    examples: Sequence[Mapping[str, Any]] = (),
 ) -> ScriptRun:
     """Starts an execution and runs it up to its first calls.
 
-    `seed` seeds the script's `random`. `examples` are inputs of public examples of a code question: with a host tool
-    `run_program(code, stdin)`, programs that an ensemble disagrees on are compared by what they print for them.
+    `seed` seeds the script's `random`. `examples` are the public examples of a code question, each the arguments of the
+    host tool `run_program(code, **example)` (`rewards.program_tool`): with that tool, programs that an ensemble
+    disagrees on are compared by what they do on them, else by their text.
     """
     limits = limits or checked.limits
     machine = Machine(checked.code, limits, NAMES, ALL_MODULES, {"__name__": "__main__", "question": question})
-    machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}), examples=tuple(examples))
+    machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}), examples=tuple(map(dict, examples)))
     digest = hashlib.sha256(f"{seed}\n{question}\n{checked.source}".encode("utf-8", "surrogatepass")).digest()
     machine.seed = int.from_bytes(digest[:8], "big")
     made = ScriptRun(checked, question, machine, seed)
@@ -186,7 +188,7 @@ def run(
     limits: Limits | None = None,
     seed: int = 0,
     prompts: Prompts | None = None,
-    examples: Sequence[str] = (),
+    examples: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
     """Runs a script to its end: `chat(messages)` answers each agent call, `tools` each tool call.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from mxjax.mas.records import Reply, Tool, ToolCall
@@ -16,8 +17,15 @@ class Toolbox:
         self._tools = tools
         self._sessions: dict[tuple[str, str], Any] = {}
 
+    def submitter(self, call: ToolCall) -> Callable[..., Future] | None:
+        """What runs `use` of this call elsewhere; None for a tool that answers in place."""
+        tool = self._tools.get(call.name)
+        return None if tool is None else tool.submit
+
     def use(self, call: ToolCall) -> Reply:
         """The reply to a call; an exception of the tool is the reply's error, for the script to handle.
+
+        Calls of different sessions may be answered in several threads at once.
 
         Raises InfrastructureError when the tool lost its machine, which is nobody's doing.
         """

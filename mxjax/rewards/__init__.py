@@ -5,6 +5,7 @@ is evaluated, work is bounded, and whatever is not plainly the gold answer is wr
 """
 
 from mxjax.rewards.code import grade_code
+from mxjax.rewards.examples import program_tool
 from mxjax.rewards.extract import extract_answer, extract_program
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
@@ -24,4 +25,5 @@ __all__ = [
     "grade_math",
     "grade_text",
     "make_reward",
+    "program_tool",
 ]

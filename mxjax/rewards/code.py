@@ -13,7 +13,8 @@ values: it runs together with the candidate, and its verdict says `how="in_proce
 
 A test may have a "setup", source that stands before the program; a "tolerance" for decimal numbers; and a check a
 "prelude", source that stands before it, and "functions", names of the candidate that the check could mistake for
-builtins.
+builtins. `"public": True` marks a test that the question's text shows: votes compare programs on it
+(`rewards.program_tool`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from mxjax.sandbox.inside import wire
 from mxjax.sandbox.jobs import Job
 
 PASSED, WRONG = "passed", "wrong_answer"
+CALLED = "called"
 IN_PROCESS = "in_process"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _NOT_PLAIN = wire.dumps({"not plain": ""})[:22]
@@ -96,13 +98,16 @@ def _run_test(
     """(status, how) of one test."""
     source = f"{test['setup']}\n{program}" if test.get("setup") else program
     if "check" in test:
-        return _check(source, test, sandbox, limits)
+        return run_check(source, test, sandbox, limits)
     if "args" in test and "expected" in test:
         if entry_point is None:
             raise ValueError("Tests with args need the name of the function: pass entry_point.")
-        return _call(source, entry_point, test, sandbox, limits), "tests"
+        status, value = call_candidate(source, entry_point, list(test["args"]), sandbox, limits)
+        if status == CALLED:
+            status = PASSED if same_value(test["expected"], value, test.get("tolerance")) else WRONG
+        return status, "tests"
     if isinstance(test.get("input"), str) and isinstance(test.get("output"), str):
-        outcome = _known(sandbox.run(source, test["input"].encode(), limits))
+        outcome = known(sandbox.run(source, test["input"].encode(), limits))
         if not outcome.ok:
             return outcome.status, "tests"
         same = same_output(test["output"], outcome.stdout.decode(errors="replace"), test.get("tolerance"))
@@ -156,45 +161,46 @@ def same_value(wanted: Any, found: Any, tolerance: float | None = None) -> bool:
     return type(wanted) is type(found) and wanted == found
 
 
-def _known(outcome: Outcome) -> Outcome:
+def known(outcome: Outcome) -> Outcome:
     """The outcome, if it says anything about the program. Raises InfrastructureError if not."""
     if outcome.status == "infrastructure":
         raise InfrastructureError(outcome.stderr.decode(errors="replace"))
     return outcome
 
 
-def _call(source: str, entry_point: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> str:
-    """The status of one call of the candidate's function."""
+def call_candidate(
+    source: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits
+) -> tuple[str, Any]:
+    """One call of the candidate's function: ("called", its value), or why there is none and None."""
     if sandbox.level == "C":
-        return _call_in_script(source, entry_point, test, sandbox, limits)
-    request = wire.dumps([entry_point, [], list(test["args"]), {}])
+        return _call_in_script(source, entry_point, args, sandbox, limits)
+    request = wire.dumps([entry_point, [], args, {}])
 
-    def attempt(zygote) -> str:
+    def attempt(zygote) -> tuple[str, Any]:
         job = Job(zygote, {"kind": "functions", "source": source}, b"", limits, channel=True)
         try:
             reply = job.ask(request, limits.wall)
             if reply is None:
                 outcome = job.wait()
-                return "runtime_error" if outcome.ok else outcome.status
+                return "runtime_error" if outcome.ok else outcome.status, None
         finally:
             job.close()
         try:
-            value = wire.loads(reply)["value"]
+            return CALLED, wire.loads(reply)["value"]
         except (wire.NotPlain, KeyError, TypeError):
-            return "runtime_error"
-        return PASSED if same_value(test["expected"], value, test.get("tolerance")) else WRONG
+            return "runtime_error", None
 
     return sandbox.attempt(attempt)
 
 
-def _check(source: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
+def run_check(source: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
     """(status, how) of a check: its program in one job, the candidate's functions in another."""
     status = IN_PROCESS if sandbox.level == "C" else sandbox.attempt(lambda z: _relay(z, source, test, limits))
     if status != IN_PROCESS:
         return status, "tests"
     token = secrets.token_hex(16)
     whole = f"{source}\n{test.get('prelude', '')}\n{test['check']}\nprint('\\n{token}')"
-    outcome = _known(sandbox.run(whole, b"", limits))
+    outcome = known(sandbox.run(whole, b"", limits))
     if outcome.ok:
         return PASSED if outcome.stdout.rstrip().endswith(token.encode()) else WRONG, IN_PROCESS
     last = outcome.stderr.rstrip().rsplit(b"\n", 1)[-1]
@@ -232,17 +238,18 @@ def _relay(zygote, source: str, test: Test, limits: SandboxLimits) -> str:
             tests.close()
 
 
-def _call_in_script(source: str, entry_point: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> str:
-    """The status of one call where a job has no descriptor of its own: the value is the last line printed."""
+def _call_in_script(
+    source: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits
+) -> tuple[str, Any]:
+    """`call_candidate` where a job has no descriptor of its own: the value is the last line printed."""
     script = (
         f"{source}\nimport json as _json\n_f = globals().get({entry_point!r}) or getattr(Solution(), {entry_point!r})\n"
-        f"print('\\n' + _json.dumps(_f(*_json.loads({json.dumps(list(test['args']))!r}))))"
+        f"print('\\n' + _json.dumps(_f(*_json.loads({json.dumps(args)!r}))))"
     )
-    outcome = _known(sandbox.run(script, b"", limits))
+    outcome = known(sandbox.run(script, b"", limits))
     if not outcome.ok:
-        return outcome.status
+        return outcome.status, None
     try:
-        value = json.loads(outcome.stdout.rstrip().rsplit(b"\n", 1)[-1])
+        return CALLED, json.loads(outcome.stdout.rstrip().rsplit(b"\n", 1)[-1])
     except (ValueError, RecursionError):
-        return WRONG
-    return PASSED if same_value(test["expected"], value, test.get("tolerance")) else WRONG
+        return WRONG, None

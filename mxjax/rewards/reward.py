@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from mxjax.rewards.code import grade_code
@@ -29,6 +30,11 @@ class RewardFunction:
 
     answer_from: str
     verify: Verify
+    sandbox: Sandbox | None = None
+
+    def submitter(self, question: Question) -> Callable[..., Future[Reward]] | None:
+        """What grades this question in a worker, as `submit(reward, ...)`; None where it is done in place."""
+        return self.sandbox.call if self.sandbox is not None and question.task_type == "code" else None
 
     def __call__(self, question: Question, result: Any, segments: Sequence[Any] = ()) -> Reward:
         """Grades `result.content` against `question`; the format is judged on `result.origin_text`.
@@ -71,7 +77,9 @@ def make_reward(
     """
     if answer_from not in ("agent", "any"):
         raise ValueError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
-    return RewardFunction(answer_from, verify or functools.partial(_by_kind, sandbox, limits, all_pass))
+    if verify is not None:
+        return RewardFunction(answer_from, verify)
+    return RewardFunction(answer_from, functools.partial(_by_kind, sandbox, limits, all_pass), sandbox)
 
 
 def _by_kind(

@@ -18,7 +18,8 @@ import numpy as np
 class Question:
     """One task. `gold` is the reference answer ("math", "text"), or the function that tests call ("code").
 
-    `tests` are the hidden tests of a code question, in the shapes of `rewards.grade_code`.
+    `tests` are the tests of a code question, in the shapes of `rewards.grade_code`; they are hidden from scripts and
+    agents, except that votes compare programs on the `examples`.
     """
 
     id: str
@@ -28,6 +29,18 @@ class Question:
     tests: Sequence[Mapping[str, Any]] | None = None
     source: str = ""
     split: str = "train"
+
+    @property
+    def examples(self) -> tuple[dict[str, Any], ...]:
+        """The tests marked "public", without what they expect: arguments of the host tool `run_program`."""
+        return tuple(_example(test, self.gold) for test in self.tests or () if test.get("public"))
+
+
+def _example(test: Mapping[str, Any], entry_point: str | None) -> dict[str, Any]:
+    kept = {name: test[name] for name in ("setup", "args", "check", "prelude", "functions") if name in test}
+    if "args" in kept:
+        return {**kept, "entry_point": entry_point}
+    return kept if "check" in kept else {**kept, "stdin": test["input"]}
 
 
 @dataclasses.dataclass(frozen=True)

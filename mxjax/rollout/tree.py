@@ -2,13 +2,17 @@
 
 Every script suspends at its calls; completions resume it. Which requests are made, their ids and their seeds depend on
 (seed, step, question, design, execution, call) alone, so a tree does not depend on the order in which replies arrive.
+Tools and graders that take time work elsewhere while the engines go on.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future
 from typing import Any
 
 import numpy as np
@@ -51,15 +55,29 @@ class _Run:
     lost: str = ""  # why the machine failed this execution
 
 
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A tool call or a grading that a worker does, and what takes its result.
+
+    `turn` is the turn of the engines before which it was given out, None for one that no script waits for.
+    """
+
+    future: Future
+    resume: Callable[[Any], None]
+    turn: int | None
+
+
 class _Rollout:
     """State of one `collect`: what each request in flight will resume."""
 
-    def __init__(self, questions, roles, reward, tools, limits, shape, seed, step, format_weight):
+    def __init__(self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic):
         self.questions, self.roles, self.reward = questions, roles, reward
         self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
         self.shape, self.seed, self.step = shape, seed, step
         self.prompts = {name: mas.load_prompts(role.prompt) for name, role in roles.items()}
         self.in_flight: dict[tuple[int, int], Callable[[Completion], None]] = {}
+        self.jobs: list[_Job] = []
+        self.turn, self.deterministic = 0, deterministic
         self.designs: dict[tuple[int, int], tuple[Segment | None, str, str, str]] = {}
         self.executions: dict[tuple[int, int, int], Execution] = {}
 
@@ -119,22 +137,37 @@ class _Rollout:
             script = mas.start(
                 checked, question.text, question.task_type, tools=self.tools, limits=self.limits,
                 prompts=self.prompts[EXECUTOR], seed=derive_seed(self.seed, self.step, question.id, "script", i, j),
+                examples=question.examples,
             )  # fmt: skip
             run = _Run(question, i, j, script, Toolbox(self.tools))
             self._give_out(q, run, script.pending)
 
     def _give_out(self, q: int, run: _Run, calls) -> None:
-        """Sends the calls that a script waits for; those answered without the engine resume it at once."""
+        """Sends the calls that a script waits for; those answered in place resume it at once."""
         while run.script.result is None and calls:
             at_once = {}
             for call in calls:
                 if isinstance(call, mas.ToolCall):
-                    at_once[call.id] = _use_tool(run, call)
+                    if (reply := self._use_tool(q, run, call)) is not None:
+                        at_once[call.id] = reply
                 elif refusal := self._ask_executor(q, run, call):
                     at_once[call.id] = mas.Reply("", error=refusal)
             calls = run.script.advance(at_once) if at_once else ()
         if run.script.result is not None:
             self._finish(q, run)
+
+    def _resume(self, q: int, run: _Run, call_id: str, reply: mas.Reply) -> None:
+        if run.script.result is None:  # else the script ended without waiting for this reply
+            self._give_out(q, run, run.script.advance({call_id: reply}))
+
+    def _use_tool(self, q: int, run: _Run, call: mas.ToolCall) -> mas.Reply | None:
+        """The reply to a tool call, or None if it will come from a worker."""
+        submit = run.toolbox.submitter(call)
+        if submit is None:
+            return _tool_reply(run, call)
+        resume = functools.partial(self._resume, q, run, call.id)
+        self.jobs.append(_Job(submit(_tool_reply, run, call), resume, self.turn))
+        return None
 
     def _ask_executor(self, q: int, run: _Run, call) -> str:
         """Submits one agent call; says why when it cannot: its prompt does not fit, or its settings make no sense."""
@@ -159,7 +192,7 @@ class _Rollout:
             reply = mas.Reply(
                 completion.text, len(completion.token_ids), completion.finish_reason, error=completion.error
             )
-            self._give_out(q, run, run.script.advance({call.id: reply}))
+            self._resume(q, run, call.id, reply)
 
         self._send(EXECUTOR, ids, sampling, replied)
         return ""
@@ -169,26 +202,55 @@ class _Rollout:
         order = {call.id: place for place, (call, _) in enumerate(run.script.answered)}
         segments = tuple(sorted(run.segments, key=lambda segment: order[segment.call_id]))
         run.toolbox.close()
+
+        def graded(verdict: Reward) -> None:
+            self.executions[q, run.design, run.index] = Execution(
+                index=run.index, segments=segments, result=result,
+                correct=float(verdict.correct), format=float(verdict.format),
+                reward=verdict.total(self.format_weight),
+                status=result.status if verdict.valid else "infrastructure",
+                reason=run.lost or result.reason or verdict.how,
+            )  # fmt: skip
+
+        submitter = getattr(self.reward, "submitter", None)  # a plain function grades in place
+        submit = submitter(run.question) if submitter is not None and result.status == "ok" else None
         if run.lost:
-            verdict = Reward(0.0, 0.0, False, how=run.lost)
+            graded(Reward(0.0, 0.0, False, how=run.lost))
+        elif submit is None:
+            graded(self.reward(run.question, result, segments))
         else:
-            verdict = self.reward(run.question, result, segments)
-        self.executions[q, run.design, run.index] = Execution(
-            index=run.index, segments=segments, result=result,
-            correct=float(verdict.correct), format=float(verdict.format),
-            reward=verdict.total(self.format_weight),
-            status=result.status if verdict.valid else "infrastructure",
-            reason=run.lost or result.reason or verdict.how,
-        )  # fmt: skip
+            self.jobs.append(_Job(submit(self.reward, run.question, result, segments), graded, None))
 
     def drive(self, progress) -> None:
-        """Steps the engines until nothing is in flight."""
+        """Steps the engines and takes what workers have done, until nothing is under way."""
         engines = list({id(role.engine): role.engine for role in self.roles.values()}.values())
-        while self.in_flight:
-            for engine in engines:
+        while self.in_flight or self.jobs:
+            self.turn += 1
+            for engine in engines if self.in_flight else ():
                 for completion in engine.step():
                     self.in_flight.pop((id(engine), completion.request_id))(completion)
+            self._take_jobs()
             progress(len(self.executions))
+
+    def _take_jobs(self) -> None:
+        """Hands over the results of workers, in the order in which the jobs were given out.
+
+        Waits for one if nothing else is under way. When `deterministic`, replies of tools are handed over after the
+        first turn of the engines that begins once they were asked for, neither earlier nor later.
+        """
+        if not self.in_flight:
+            concurrent.futures.wait([job.future for job in self.jobs], return_when=FIRST_COMPLETED)
+        due, later = [], []
+        for job in self.jobs:
+            (due if self._is_due(job) else later).append(job)
+        self.jobs = later
+        for job in due:
+            job.resume(job.future.result())
+
+    def _is_due(self, job: _Job) -> bool:
+        if self.deterministic and job.turn is not None:
+            return job.turn < self.turn or not self.in_flight
+        return job.future.done()
 
     def trees(self) -> list[QuestionTree]:
         """The finished trees, in the order of the questions."""
@@ -204,7 +266,7 @@ class _Rollout:
         return trees
 
 
-def _use_tool(run: _Run, call) -> mas.Reply:
+def _tool_reply(run: _Run, call: mas.ToolCall) -> mas.Reply:
     """The reply to a tool call; a tool that loses its machine makes the whole execution void."""
     try:
         return run.toolbox.use(call)
@@ -245,6 +307,7 @@ def collect(
     scripts: Sequence[str] | None = None,
     format_weight: float = 0.4,
     progress: Callable[[int], None] = lambda executions_done: None,
+    deterministic: bool = False,
 ) -> list[QuestionTree]:
     """Rolls out `designs` × `executions` trees for all questions at once (method, section 3).
 
@@ -252,12 +315,16 @@ def collect(
       questions: what to answer; ids must be distinct, since seeds derive from them.
       roles: "designer" and "executor"; a shared policy is the same engine in both.
       reward: called with (question, result, executor segments) of each execution that ran; R = correct +
-        `format_weight` * format. A design that cannot run gets 0 and its error as the reason.
-      tools: host tools that scripts may register, by name.
+        `format_weight` * format. A design that cannot run gets 0 and its error as the reason. A `RewardFunction`
+        grades programs in the workers of its sandbox.
+      tools: host tools that scripts may register, by name; one with `submit` answers while the engines go on.
       limits: `mas.Limits` of each execution.
       seed, step: every request's and script's seed derives from them.
       scripts: fixed designs to execute instead of sampled ones (baselines); then no designer role is needed.
       progress: called with the number of executions done.
+      deterministic: the engines get the same requests in the same order at each turn, however long tools take: replies
+        of tools are waited for after one turn. The trees are the same without it, since no request's output depends
+        on what else an engine does.
 
     Raises ValueError for missing roles, repeated question ids, or counts below 1.
     """
@@ -269,7 +336,9 @@ def collect(
     designs = designs if scripts is None else len(scripts)
     if designs < 1 or executions < 1:
         raise ValueError(f"designs and executions must be at least 1, got {designs} and {executions}")
-    rollout = _Rollout(questions, roles, reward, tools, limits, (designs, executions), seed, step, format_weight)
+    rollout = _Rollout(
+        questions, roles, reward, tools, limits, (designs, executions), seed, step, format_weight, deterministic
+    )
     rollout.begin(scripts)
     rollout.drive(progress)
     return rollout.trees()

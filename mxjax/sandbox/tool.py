@@ -39,7 +39,7 @@ def python_tool(sandbox: Sandbox, limits: SandboxLimits | None = None, stateful:
             return shown(session, code)
 
     opened = (lambda: _Conversation(sandbox.session(limits))) if stateful else None
-    return Tool(run, DESCRIPTION, PARAMETERS, opened)
+    return Tool(run, DESCRIPTION, PARAMETERS, opened, sandbox.call)
 
 
 class _Conversation:

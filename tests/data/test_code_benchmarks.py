@@ -28,6 +28,17 @@ def test_helpers_of_a_prompt_stay_with_the_check(tmp_path):
         assert not grade_code("def poly(xs, x): return 0\ndef root(xs): return 0", question.tests, box)
 
 
+def test_the_test_that_an_mbpp_question_shows_is_its_example(tmp_path):
+    row = {"text": "Add one.", "code": "def f(x):\n    return x + 1", "test_setup_code": "",
+           "test_list": ["assert f(1) == 2", "assert f(8) == 9"]}  # fmt: skip
+    (tmp_path / "mbpp").mkdir()
+    (tmp_path / "mbpp" / "test.jsonl").write_text(json.dumps(row))
+    (question,) = load_benchmark("mbpp", data_dir=str(tmp_path))
+    (example,) = question.examples
+    assert "f(1) == 2" in example["check"] and "f(1) == 2" in question.text
+    assert "f(8)" not in f"{example}{question.text}" and "f(8)" in question.tests[1]["check"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "file", "together"), [("humaneval", "test", 0), ("mbpp", "mbpp", 3)])
 def test_reference_solutions_pass(name, file, together, tmp_path):

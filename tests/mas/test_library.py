@@ -652,7 +652,9 @@ def vote_on_programs(names, **options):
         return f"<solution>{PROGRAMS[call.node]}</solution>"
 
     tools = {"run_program": mas.Tool()}
-    return drive(source, answer, task_type="code", **{"tools": tools, "examples": ("x", "y"), **options})
+    return drive(
+        source, answer, task_type="code", **{"tools": tools, "examples": ({"stdin": "x"}, {"stdin": "y"}), **options}
+    )
 
 
 def test_programs_vote_by_what_they_print_for_the_public_examples():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from types import GeneratorType
 from typing import Any
 
@@ -29,7 +30,7 @@ class Host:
     returned: str | None = None
     failed: str = ""
     runs: int = 0
-    examples: tuple[str, ...] = ()
+    examples: tuple[Mapping[str, Any], ...] = ()
 
 
 class MessageKind:
@@ -324,6 +325,8 @@ def gather_result(outcomes: list[Outcome]) -> list[Instance]:
 
 # Calls
 
+NOTHING_GIVEN: Mapping[str, Any] = {}
+
 
 def agent_request(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None) -> Ask:
     """The request for the model's reply to a conversation, accounted for; yielding it gives the `Reply`."""
@@ -365,13 +368,16 @@ def plain(m, value, depth: int = 0):
     raise TypeError(f"a tool takes text, numbers, lists and dicts with text as keys, not a {type_name(value)}")
 
 
-def tool_request(m, name: str, arguments: dict, turn: int) -> Ask:
-    """The request for the output of a host tool; yielding it gives the `Reply`."""
+def tool_request(m, name: str, arguments: dict, turn: int, given: Mapping[str, Any] = NOTHING_GIVEN) -> Ask:
+    """The request for the output of a host tool; yielding it gives the `Reply`.
+
+    `given` are arguments that the host knows already; they cost the script nothing.
+    """
     place, meter = m.task.frame.place, m.meter
     if meter.tool_calls >= m.limits.tool_calls:
         raise LimitExceeded("tool_calls")
     m.charge(10)
     arguments = {name: plain(m, value) for name, value in arguments.items()}
     meter.tool_calls += 1
-    call = ToolCall(f"{place.path}#{turn}.tool", name, arguments, place.path)
+    call = ToolCall(f"{place.path}#{turn}.tool", name, {**arguments, **given}, place.path)
     return Ask(call, place, turn)

@@ -13,7 +13,7 @@ from mxjax.mas.library.core import native_class, tool_request
 from mxjax.mas.prompts import fill
 
 PYTHON = "python_execute"
-RUN_PROGRAM = "run_program"  # what an ensemble compares programs with; agents do not call it
+RUN_PROGRAM = "run_program"  # what an ensemble compares programs with; neither agents nor scripts can call it
 _NONE: dict = {}
 
 
@@ -101,8 +101,8 @@ REGISTRY = native_class(
 
 
 def is_host_tool(m, name: str) -> bool:
-    """Whether the harness offers a tool of this name."""
-    return name in m.host.tools
+    """Whether the harness offers scripts a tool of this name."""
+    return name in m.host.tools and name != RUN_PROGRAM
 
 
 def python_tool(m, registry) -> bool:

@@ -1,0 +1,62 @@
+"""What a program does on the public examples of a question, so that a vote can compare programs by it.
+
+Only what the question shows anyway is run here; the hidden tests are the grader's (`rewards.code`). The program runs
+in the sandbox, as everything that a model wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from mxjax.mas.records import Reply, Tool
+from mxjax.rewards.code import CALLED, PASSED, call_candidate, known, run_check
+from mxjax.sandbox import Sandbox, SandboxLimits
+
+SHOWN_CHARS = 2_000
+"""A longer output is told by its beginning and a digest: outputs are only ever compared."""
+
+
+def program_tool(sandbox: Sandbox, limits: SandboxLimits | None = None) -> Tool:
+    """The host tool `run_program`: `run_program(code, **example)` with an example of `Question.examples`.
+
+    The reply is what the program printed, the value that its function returned, or that it passed the check that the
+    question shows; an error, the outcome in a word, where there is nothing to compare.
+    """
+    limits = limits or SandboxLimits()
+
+    def run(code: str, **example: Any) -> Reply:
+        status, output = _behaviour(code, example, sandbox, limits)
+        if status not in ("ok", CALLED, PASSED):
+            return Reply("", error=status)
+        if len(output) > SHOWN_CHARS:
+            output = f"{output[:SHOWN_CHARS]} {hashlib.sha256(output.encode()).hexdigest()}"
+        return Reply(output)
+
+    return Tool(run, "Runs a program on a public example.", submit=sandbox.call)
+
+
+def _behaviour(program: str, example: dict[str, Any], sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
+    """(status, what the program does on one example)."""
+    source = f"{example['setup']}\n{program}" if example.get("setup") else program
+    if "check" in example:
+        status, _ = run_check(source, example, sandbox, limits)
+        return status, PASSED
+    if "args" in example:
+        status, value = call_candidate(source, example["entry_point"], list(example["args"]), sandbox, limits)
+        return status, _canonical(value)
+    outcome = known(sandbox.run(source, example["stdin"].encode(), limits))
+    return outcome.status, "\n".join(line.rstrip() for line in outcome.stdout.decode(errors="replace").splitlines())
+
+
+def _canonical(value: Any) -> str:
+    """A plain value as text, the same for values that the grader takes for equal."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_canonical, value))}]"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(_canonical, value)))}}}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(sorted(f'{key}: {_canonical(item)}' for key, item in value.items()))}}}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return hex(value) if type(value) is int else repr(value)
