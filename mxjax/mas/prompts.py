@@ -123,7 +123,7 @@ RouterNode(name, routes, routing_func, default_route="default"): routing_func(co
 Workflow(name): add_node(node); run(question) returns the last message.
 ConditionalWorkflow(name): add_node(node, condition). LoopWorkflow(name, max_iterations): set_loop_condition(fn).
 AgentGraph(name): add_node(name, node), add_edge(src, dst, condition=None), add_conditional_edges(src, routing_func), \
-set_entry_point(name), set_finish_point(name), run(question).
+set_entry_point(name), set_finish_point(name), run(question). Several edges without a condition lead on side by side.
 ToolRegistry(): register(name, func, description, parameters); registering "python_execute" gives an agent Python.
 A node of your own: subclass WorkflowNode, define process(self, context), return \
 Message(content, MessageType.AGENT_RESPONSE).

@@ -507,6 +507,72 @@ def test_simple_chain_and_unknown_target():
     assert run.result.status == "error" and "nowhere" in run.result.reason
 
 
+BRANCHES = """
+from workflow import *
+g = AgentGraph("g", max_steps=MAX)
+for n in "abcdefz":
+    g.add_node(n, AgentNode(n, "p"))
+g.set_entry_point("a")
+EDGES
+result = g.run(question)
+print(result.sender, [m.sender for m in g.context.messages[1:]])
+"""
+
+
+def branches(edges, most=20, answer=lambda call: "r"):
+    """The batches in which the nodes of a graph are called, and the sender of its result."""
+    text = "\n".join(f"g.add_edge({edge[0]!r}, {edge[1]!r})" for edge in edges.split() if "." not in edge)
+    text += "".join(f"\ng.set_finish_point({edge[0]!r})" for edge in edges.split() if "." in edge)
+    run, batches = drive(BRANCHES.replace("EDGES", text).replace("MAX", str(most)), answer)
+    assert run.result.status == "ok", run.result
+    return " ".join("".join(call.node for call in batch) for batch in batches), run.printed.split()[0]
+
+
+@pytest.mark.parametrize(
+    ("edges", "most", "walk", "last"),
+    [
+        ("ab ac ad bz cz dz", 20, "a bcd z", "z"),  # fan out and join
+        ("ab ac bz cd dz", 20, "a bc d z", "z"),  # the short branch waits where they meet
+        ("ab ac bd ce dz ez", 20, "a bc de z", "z"),
+        ("ab ac bd be cf dz ez fz", 20, "a bc def z", "z"),  # a branch in a branch
+        ("ab ac", 20, "a bc", "c"),  # branches that never meet
+        ("ab ac cd b.", 20, "a bc d", "b"),  # a finish point tells the result
+        ("ab ac ba ca", 6, "a bc a bc", "c"),  # a loop over branches
+        ("ab ac bc cb bd", 5, "a bc cd", "d"),  # branches that lead to each other
+        ("ab ab bz", 20, "a b z", "z"),  # the same edge twice is one
+        ("ab ac bz cz", 2, "a b", "b"),  # max_steps counts nodes
+    ],
+)
+def test_edges_without_a_condition_are_branches_that_go_on_together(edges, most, walk, last):
+    assert branches(edges, most) == (walk, last)
+
+
+def test_branches_do_not_see_each_other_and_the_join_sees_all():
+    seen = {}
+
+    def answer(call):
+        seen[call.node] = call.messages[-1]["content"]
+        return f"reply-{call.node}"
+
+    branches("ab ac bz cd dz", answer=answer)
+    assert "reply-a" in seen["b"] and "reply-a" in seen["c"]
+    assert "reply-b" not in seen["c"] and "reply-c" not in seen["b"]
+    assert [name for name in "abcd" if f"reply-{name}" in seen["z"]] == list("abcd")
+
+
+def test_a_branch_goes_on_by_what_its_own_node_said_and_an_error_ends_the_walk():
+    source = BRANCHES.replace("MAX", "9").replace(
+        "EDGES",
+        "said = lambda c: c.get_latest_message().content == 'yes'\n"
+        "g.add_edge('a', 'b').add_edge('a', 'c').add_edge('b', 'd', said).add_edge('b', 'END')\n"
+        "g.add_edge('c', 'e', said).add_edge('c', 'END')",
+    )
+    run, batches = drive(source, by_name({"a": "r", "b": "yes", "c": "no", "d": "r"}))
+    assert [[call.node for call in batch] for batch in batches] == [["a"], ["b", "c"], ["d"]]
+    run, _ = drive(source, lambda call: mas.Reply("", error="lost") if call.node == "c" else "yes")
+    assert (run.result.status, run.result.reason) == ("error", "lost")
+
+
 CUSTOM = """
 from workflow import *
 class Twice(WorkflowNode):

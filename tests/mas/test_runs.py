@@ -32,10 +32,26 @@ inner = EnsembleNode("Inner", [solver("a"), solver("b")], "majority_vote", conse
 outer = EnsembleNode("Outer", [inner, solver("c"), ReflectionNode("R", solver("d"), 1)], "majority_vote")
 mixed = EnsembleNode("Mixed", [Wrapped("w1", 2), solver("e"), Wrapped("w2", 3)], "majority_vote")
 debate = DebateNode("Debate", [solver("f"), AgentNode("g", "x")], num_rounds=2)
+class Note(WorkflowNode):
+    def process(self, context):
+        log.append((self.name, len(context.messages)))
+        context.set_state("notes", context.get_state("notes", "") + self.name)
+        return Message(solver(self.name)(context).content + context.get_state("notes"), MessageType.AGENT_RESPONSE)
+def branching(name, *middle):
+    g = AgentGraph(name)
+    for node in (AgentNode(name + "-start", "x"), *middle, AgentNode(name + "-join", "x")):
+        g.add_node(node.name, node)
+    for node in middle:
+        g.add_edge(name + "-start", node.name).add_edge(node.name, name + "-join")
+    return g
+async def walk(graph):
+    return graph.run(question).content
 async def ask(node):
     return node(Context(messages=[Message(question, MessageType.USER_INPUT)])).content
 async def main():
-    return await asyncio.gather(ask(outer), ask(mixed), ask(debate))
+    free = branching("free", solver("h"), ReflectionNode("R2", solver("i"), 1), EnsembleNode("E2", [solver("j")] * 2))
+    noted = branching("noted", solver("k"), Note("l"), Note("m"))
+    return await asyncio.gather(ask(outer), ask(mixed), ask(debate), walk(free), walk(noted))
 texts = asyncio.run(main())
 result = Workflow("last").add_node(AgentNode("z", "finish")).run(" ".join(texts)[:500])
 print(log, texts)

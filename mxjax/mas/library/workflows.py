@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter.builtins import truth
 from mxjax.mas.interpreter.containers import append
-from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.frames import MEMBER_BYTES, Invoke
 from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.values import Instance, Native, brief
 from mxjax.mas.library.core import (
     USER_INPUT,
+    add_message,
     content_text,
+    copy_context,
     error_text,
+    gather_request,
+    gather_result,
     get_latest_message,
     is_error,
     message,
@@ -20,6 +24,7 @@ from mxjax.mas.library.core import (
     node_request,
     node_result,
 )
+from mxjax.mas.library.nodes import calls_bound
 
 
 def init_workflow(m, self, name="workflow", **config):
@@ -182,25 +187,81 @@ def set_finish_point(m, self, name):
 
 
 def execute_graph(m, self, context):
-    """Walks from the entry; stops at a finish point, an error, where no edge leads on, or after `max_steps`."""
+    """Walks from the entry, along the first edge that holds, and along all edges without a condition at once.
+
+    Branches that so arise step together: their nodes see the messages so far, not each other's, and share the state. A
+    node that another branch can still lead to waits for it, so that branches meet where their edges do. A branch ends
+    at a finish point or where no edge leads on, the walk at an error, after `max_steps` nodes, or with its last branch;
+    it returns the last message of a finish point, else the last of all.
+    """
     nodes = self.fields.get("nodes")
     if not isinstance(nodes, dict) or not nodes:
         raise ValueError(f"the graph {node_name(self)} has no nodes")
-    name = self.fields.get("entry") or next(iter(nodes))
+    here = [self.fields.get("entry") or next(iter(nodes))]
     most = self.fields.get("max_steps")
-    for _ in range(most if type(most) is int else 50):
+    left = most if type(most) is int else 50
+    finished = ended = None
+    while here and left > 0:
+        ready = _ready(m, self, here)[:left]
+        left -= len(ready)
+        here = [name for name in here if name not in ready]
+        for name, seen, made in (yield from _step(m, self, nodes, ready, context)):
+            if is_error(made):
+                return made
+            if name in self.fields["finish"]:
+                finished = made
+                continue
+            ended = made
+            here += [after for after in (yield from _next_nodes(m, self, name, seen)) if after not in here]
+    return finished or (get_latest_message(m, context) if here else ended)
+
+
+def _step(m, self, nodes: dict, names: list[str], context):
+    """Runs nodes of a graph that do not depend on each other; (name, the context it saw, its message) of each."""
+    for name in names:
         _known(self, name)
-        made = node_result((yield node_request(nodes[name], context)))
-        if is_error(made) or name in self.fields["finish"]:
-            return made
-        name = yield from _next_node(m, self, name, context)
-        if name is None:
-            return made
-    return get_latest_message(m, context)
+    if len(names) == 1:
+        return [(names[0], context, node_result((yield node_request(nodes[names[0]], context))))]
+    m.allocate(MEMBER_BYTES * len(names))
+    seen = [copy_context(m, context) for _ in names]
+    for copied in seen:
+        copied.fields["state"] = context.fields["state"]
+    jobs = [(nodes[name], copied) for name, copied in zip(names, seen)]
+    made = gather_result((yield gather_request(m, jobs, calls_bound)))
+    for item in made:
+        add_message(m, context, item)
+    return list(zip(names, seen, made))
 
 
-def _next_node(m, self, name: str, context):
-    """The node after `name`, or None."""
+def _ready(m, self, here: list[str]) -> list[str]:
+    """Of the nodes at which branches stand, those that no other branch can still lead to; all, if there is none."""
+    if len(here) == 1:
+        return here
+    ahead = {name: _reachable(m, self, name) for name in here}
+    return [name for name in here if not any(name in ahead[other] for other in here if other != name)] or here
+
+
+def _reachable(m, self, start: str) -> set[str]:
+    """The nodes that edges can lead to from `start`, whatever their conditions say."""
+    fields, found, stack = self.fields, {}, [start]
+    while stack:
+        name = stack.pop()
+        if name in fields["finish"]:
+            continue
+        targets = [target for target, _ in fields["edges"].get(name, ())]
+        if name in fields["routes"]:
+            mapping = fields["routes"][name][1]
+            targets = list(mapping.values() if isinstance(mapping, dict) else fields["nodes"])
+        m.charge(1 + len(targets))
+        for target in targets:
+            if type(target) is str and target in fields["nodes"] and target not in found:
+                found[target] = True
+                stack.append(target)
+    return set(found)
+
+
+def _next_nodes(m, self, name: str, context):
+    """The nodes after `name`: none, one, or the start of each branch."""
     routes = self.fields.get("routes")
     if isinstance(routes, dict) and name in routes:
         function, mapping = routes[name]
@@ -208,15 +269,27 @@ def _next_node(m, self, name: str, context):
         hashable(m, chosen)
         if isinstance(mapping, dict):
             chosen = mapping.get(chosen, chosen)
+        if chosen is None or _is_end(self, chosen):
+            return []
         if type(chosen) is str and chosen in self.fields["nodes"]:
-            return chosen
-        if chosen is None or (type(chosen) is str and chosen in ("END", "__end__", "end")):
-            return None
+            return [chosen]
         raise ValueError(f"the routing function of '{name}' named '{brief(chosen)}', which is no node")
-    for target, condition in self.fields["edges"].get(name, ()):
-        if condition is None or (yield from truth(m, (yield Invoke(condition, (context,))))):
-            return target
-    return None
+    edges = self.fields["edges"].get(name, ())
+    m.charge(len(edges))
+    for target, condition in edges:
+        if condition is None:
+            targets = [target for target, condition in edges if condition is None and not _is_end(self, target)]
+            for target in targets:
+                _known(self, target)
+            return list(dict.fromkeys(targets))
+        if (yield from truth(m, (yield Invoke(condition, (context,))))):
+            return [] if _is_end(self, target) else [target]
+    return []
+
+
+def _is_end(self, target) -> bool:
+    """Whether an edge leads out of the graph."""
+    return type(target) is str and target in ("END", "__end__", "end") and target not in self.fields["nodes"]
 
 
 GRAPH = native_class(
