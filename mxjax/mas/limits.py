@@ -63,24 +63,31 @@ class Limits:
 class Meter:
     """What has been used so far. Members of a group that run on their own each hold one (see `frames.Gather`).
 
-    `reserved` are the agent calls that such groups may still make; their meters are added when they have ended.
+    `most_calls` is up to where `agent_calls` may count: the limit, or what was reserved for a member. `reserved` are
+    the calls that such groups may still make; their meters are added when they have ended.
     """
 
     COUNTS = ("fuel", "allocated", "agent_calls", "tool_calls", "prompt_chars", "reply_tokens")
-    __slots__ = (*COUNTS, "reserved")
+    __slots__ = (*COUNTS, "most_calls", "reserved")
 
-    def __init__(self):
+    def __init__(self, most_calls: int):
         self.fuel = 0
         self.allocated = 0
         self.agent_calls = 0
         self.tool_calls = 0
         self.prompt_chars = 0
         self.reply_tokens = 0
+        self.most_calls = most_calls
         self.reserved = 0
 
-    def copy(self) -> Meter:
-        """The same counts in a new meter."""
-        other = Meter()
+    @property
+    def calls_left(self) -> int:
+        """Agent calls that may still be made here and are not reserved."""
+        return self.most_calls - self.agent_calls - self.reserved
+
+    def copy(self, calls: int = 0) -> Meter:
+        """The same counts in a new meter, which may count so many more calls."""
+        other = Meter(self.agent_calls + calls)
         for name in self.COUNTS:
             setattr(other, name, getattr(self, name))
         return other

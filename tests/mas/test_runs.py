@@ -108,6 +108,86 @@ def test_arrival_order_does_not_matter_at_a_limit(tree, seed, calls, fuel):
     assert finish(tree, lambda pending: rng.sample(pending, 1), limits)[0] == expected
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**9), calls=st.integers(0, 90))
+def test_never_more_calls_are_given_out_than_the_limit_says(tree, seed, calls):
+    rng = random.Random(seed)
+    order = lambda pending: rng.sample(pending, min(len(pending), 2))
+    result, asked, _ = finish(tree, order, mas.Limits(agent_calls=calls))
+    given_out = sum(kind == "AgentCall" for kind, _, _ in asked.values())
+    assert given_out <= result.calls <= calls
+    assert (result.status == "ok") == (calls >= finish(tree, order)[0].calls) or result.reason == "agent_calls"
+
+
+BESIDE = (
+    HEAD
+    + """
+import asyncio
+t = ToolRegistry()
+t.register("python_execute")
+async def vote():
+    return EnsembleNode("E", [AgentNode(n, "x", tool_registry=t, max_turns=2) for n in "AB"])(start()).content
+async def chain():
+    return [AgentNode(n, "x")(start()).content for n in "CDE"]
+def start():
+    return Context(messages=[Message(question, MessageType.USER_INPUT)])
+async def main():
+    return await asyncio.gather(vote(), chain())
+print(calls_left())
+asyncio.run(main())
+print(calls_left())
+Workflow().add_node(AgentNode("last", "x")).run(question)
+"""
+)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(13, "ok"), (7, "ok"), (6, "ok"), (5, "limit")])
+def test_calls_beside_a_group_wait_for_what_it_reserved_and_did_not_use(limit, status):
+    """The group may make six calls and makes two; the chain beside it makes three, and one comes after both."""
+    checked = mas.check(BESIDE)
+    results = set()
+    for pick in (lambda pending: pending[:1], lambda pending: pending[-1:], lambda pending: pending):
+        run = mas.start(checked, "q", tools=TOOLS, limits=mas.Limits(agent_calls=limit))
+        while run.result is None:
+            assert len([call for call, _ in run.answered]) + len(run.pending) <= limit
+            run.advance({call.id: boxed(1) for call in pick(run.pending)})
+        results.add((run.result.status, run.result.calls, run.result.fuel, run.printed))
+    assert len(results) == 1
+    (result,) = results
+    assert result[:2] == (status, min(limit, 6))
+
+
+def test_a_node_that_grows_while_it_runs_gets_no_more_calls_than_were_reserved_for_it():
+    source = (
+        HEAD
+        + """
+import asyncio
+agents = [AgentNode(n, "x") for n in "AB"]
+late = ReflectionNode("R", agents[0], 1)
+group = EnsembleNode("E", [late, agents[1]])
+async def run():
+    return group(Context(messages=[Message(question, MessageType.USER_INPUT)])).content
+async def grow():
+    t = ToolRegistry()
+    t.register("python_execute")
+    agents[0].tool_registry = t
+    agents[0].max_turns = 30
+asyncio.run(asyncio.gather(run(), grow()))
+"""
+    )
+    limits = mas.Limits(agent_calls=6)
+    for pick in (lambda pending: pending[:1], lambda pending: pending[-1:]):
+        run = mas.start(mas.check(source), "q", tools=TOOLS, limits=limits)
+        given_out = len(run.pending)
+        while run.result is None:
+            replies = {
+                call.id: "1" if isinstance(call, mas.ToolCall) else "```python\n1\n```" for call in pick(run.pending)
+            }
+            given_out += sum(isinstance(call, mas.AgentCall) for call in run.advance(replies))
+        assert (run.result.status, run.result.reason) == ("limit", "agent_calls")
+        assert given_out == run.result.calls <= 6
+
+
 def test_a_member_goes_on_without_its_slow_siblings():
     source = HEAD + (
         "t = ToolRegistry()\nt.register('python_execute')\n"

@@ -77,16 +77,22 @@ class Gather:
     """Run several generators concurrently; a list of `Outcome` comes back, in the same order.
 
     `private` members run no script code and share nothing: each goes on as soon as its own reply is in. Others go on in
-    rounds, in a fixed order, once every reply that the script waits for has arrived. `reserved` is the most agent calls
-    that private members make.
+    rounds, in a fixed order, once every reply that the script waits for has arrived. `calls` are the most agent calls
+    that each private member makes, and are reserved for it; by default none.
     """
 
-    __slots__ = ("members", "private", "reserved")
+    __slots__ = ("calls", "members", "private")
 
-    def __init__(self, members: list[tuple[Any, Place]], private: bool, reserved: int = 0):
+    def __init__(self, members: list[tuple[Any, Place]], private: bool, calls: list[int] | None = None):
         self.members = members
         self.private = private
-        self.reserved = reserved
+        self.calls = calls or [0] * len(members)
+
+
+class Later:
+    """Go on in the next round; nothing comes back."""
+
+    __slots__ = ()
 
 
 class Outcome:

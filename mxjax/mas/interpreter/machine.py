@@ -22,6 +22,7 @@ from mxjax.mas.interpreter.frames import (
     Frame,
     Group,
     Invoke,
+    Later,
     NativeFrame,
     Next,
     Outcome,
@@ -66,7 +67,7 @@ class Machine:
         self.modules = modules
         self.imported: dict[str, Any] = {}
         self.globals = names
-        self.meter = Meter()
+        self.meter = Meter(limits.agent_calls)
         self.printed: list[str] = []
         self.printed_chars = 0
         self.seed = 0
@@ -142,7 +143,6 @@ class Machine:
 
     def resume(self, task: Task, value):
         """Gives a waiting task what it waits for; it runs at the next `settle` at which its turn comes."""
-        task.waiting = False
         task.frame.inbox = value
         if task.private:
             self.free.append(task)
@@ -156,6 +156,7 @@ class Machine:
             self.add_up(task)
         self.task = task
         self.meter = meter = task.meter
+        task.waiting = False
         most = self.limits.fuel
         try:
             while task.frame is not None and not task.waiting:
@@ -189,7 +190,7 @@ class Machine:
             self.leave_group(task)
 
     def wait(self, request):
-        """Suspends the running task on an `Ask` or a `Gather`."""
+        """Suspends the running task on an `Ask`, a `Gather`, or for `Later`."""
         task = self.task
         if type(request) is Ask:
             request.task = task
@@ -198,13 +199,17 @@ class Machine:
             self.outstanding += not task.private
             task.waiting = True
             return
+        if type(request) is Later:
+            task.waiting = True
+            self.arrived.append(task)
+            return
         group = Group(task, request.private)
         group.start = task.meter.copy()
-        group.reserved = request.reserved
-        task.meter.reserved += request.reserved
+        group.reserved = sum(request.calls)
+        task.meter.reserved += group.reserved
         group.left = len(request.members)
-        for gen, place in request.members:
-            meter = task.meter.copy() if request.private else task.meter
+        for (gen, place), calls in zip(request.members, request.calls):
+            meter = task.meter.copy(calls) if request.private else task.meter
             member = Task(NativeFrame(gen, None, place), group, meter)
             member.depth = task.depth
             group.tasks.append(member)
@@ -232,7 +237,6 @@ class Machine:
             parent.closing = group
             self.resume(parent, outcomes)
         else:
-            parent.waiting = False
             parent.frame.inbox = outcomes
             heapq.heappush(self.ready, parent)
 

@@ -12,6 +12,7 @@ from mxjax.mas.library.core import (
     agent_request,
     content_text,
     error_message,
+    free_call,
     init_node,
     is_message,
     message,
@@ -61,6 +62,7 @@ def process_agent(m, self, context):
     parent = None
     tokens = 0
     for turn in range(1, turns + 2):
+        yield from free_call(m)
         request = agent_request(m, name, messages, turn, sampling, parent)
         parent = request.call.id
         reply = yield request

@@ -6,7 +6,7 @@ from mxjax.mas.interpreter.values import Native
 
 
 def calls_left(m):
-    return max(0, m.limits.agent_calls - m.meter.agent_calls - m.meter.reserved)
+    return m.meter.calls_left
 
 
 def tokens_left(m):

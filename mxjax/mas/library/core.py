@@ -11,7 +11,7 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.attributes import PROPERTIES
 from mxjax.mas.interpreter.containers import append
-from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Outcome, Place
+from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Later, Outcome, Place
 from mxjax.mas.interpreter.modules.inert import LOGGER
 from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.subscripts import grow
@@ -301,18 +301,17 @@ def gather_request(m, jobs: list[tuple[Instance, Instance]], bound) -> Gather:
     """The request to run (node, context) pairs that do not depend on each other.
 
     `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded
-    and fit in what is left, each goes on by itself as replies come in; otherwise they go on in rounds, which is as
-    deterministic.
+    and fit in what is left, these calls are reserved for them, and each goes on by itself as replies come in; otherwise
+    they go on in rounds, which is as deterministic.
     """
-    place = m.task.frame.place
+    place, left = m.task.frame.place, m.meter.calls_left
     bounds = [bound(m, node) for node, _ in jobs]
-    left = m.limits.agent_calls - m.meter.agent_calls - m.meter.reserved
     fits = None not in bounds and sum(bounds) <= left
-    private = m.task.private or fits
+    if m.task.private and not fits:  # a script changed a node while it ran
+        raise LimitExceeded("agent_calls")
     places = [place.child(node_name(node)) for node, _ in jobs]
-    return Gather(
-        [(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)], private, sum(bounds) if fits else 0
-    )
+    members = [(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)]
+    return Gather(members, fits, bounds if fits else None)
 
 
 def gather_result(outcomes: list[Outcome]) -> list[Instance]:
@@ -328,13 +327,20 @@ def gather_result(outcomes: list[Outcome]) -> list[Instance]:
 NOTHING_GIVEN: Mapping[str, Any] = {}
 
 
+def free_call(m):
+    """Waits while groups that run beside this one have reserved all the calls that are left."""
+    while m.meter.reserved and m.meter.calls_left <= 0:
+        m.charge(1)
+        yield Later()
+
+
 def agent_request(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None) -> Ask:
     """The request for the model's reply to a conversation, accounted for; yielding it gives the `Reply`."""
     place, meter, limits = m.task.frame.place, m.meter, m.limits
     messages = [{"role": item["role"], "content": well_formed(item["content"])} for item in messages]
     chars = meter.prompt_chars + sum(len(item["content"]) for item in messages)
     m.charge(10 + (chars >> 12))
-    if meter.agent_calls >= limits.agent_calls:
+    if meter.agent_calls >= meter.most_calls:
         raise LimitExceeded("agent_calls")
     if meter.reply_tokens >= limits.reply_tokens:
         raise LimitExceeded("reply_tokens")
