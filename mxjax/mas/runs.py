@@ -65,7 +65,7 @@ class ScriptRun:
     @property
     def answered(self) -> tuple[tuple[AgentCall | ToolCall, Reply], ...]:
         """The calls that have been answered, with their replies, in structural order."""
-        return tuple((asked.call, reply) for asked, reply in sorted(self._answers, key=lambda pair: pair[0].order))
+        return tuple((asked.call, reply) for asked, reply in sorted(self._answers, key=_order))
 
     def advance(self, replies: Mapping[str, Reply | str]) -> tuple[AgentCall | ToolCall, ...]:
         """Answers some of the pending calls and returns the calls that this newly gives out.
@@ -140,11 +140,21 @@ class ScriptRun:
     def _origin(self, content: str) -> tuple[str, str] | None:
         """The latest reply, in structural order, that `content` is or is the compact form of."""
         host = self._machine.host
-        for call, reply in reversed(self.answered):
-            if isinstance(call, AgentCall) and not reply.error:
-                if content == reply.text or content == texts.compact(reply.text, host.task_type, host.prompts.omitted):
-                    return call.id, reply.text
-        return None
+        found = [
+            (asked, reply)
+            for asked, reply in self._answers
+            if type(asked.call) is AgentCall
+            and not reply.error
+            and content in (reply.text, texts.compact(reply.text, host.task_type, host.prompts.omitted))
+        ]
+        if not found:
+            return None
+        asked, reply = max(found, key=_order) if len(found) > 1 else found[0]
+        return asked.call.id, reply.text
+
+
+def _order(answer: tuple[Ask, Reply]) -> tuple[int, ...]:
+    return answer[0].order
 
 
 def _ordered(asked: list[Ask]) -> tuple[AgentCall | ToolCall, ...]:

@@ -70,6 +70,9 @@ def method(m, owner, name: str):
     kind = type(owner)
     if kind is Instance:
         return _instance(m, owner, name)
+    table = METHODS.get(kind)
+    if table is not None and name in table:
+        return table[name], True
     if kind is Module:
         value = owner.members.get(name, UNBOUND)
         if value is UNBOUND:
@@ -79,9 +82,6 @@ def method(m, owner, name: str):
         return _class(owner, name), False
     if kind is Super:
         return _super(m, owner, name)
-    table = METHODS.get(kind)
-    if table is not None and name in table:
-        return table[name], True
     if name == "__class__":
         return m.builtins["type"].make(m, owner), False
     if kind in PROPERTIES and name in PROPERTIES[kind]:

@@ -164,7 +164,11 @@ def call(m, frame, count):
         del stack[-count:]
     else:
         args = ()
-    return _finish_call(frame, m.call(stack.pop(), args))
+    result = m.call(stack.pop(), args)
+    if result is PENDING:
+        return True
+    stack.append(result)
+    return None
 
 
 def call_kw(m, frame, argument):
@@ -202,7 +206,11 @@ def call_method(m, frame, argument):
     if type(function) is Invoke:
         m.start(_call_found(function, values, kwargs))
         return True
-    return _finish_call(frame, m.call(function, (owner, *values) if bound else values, kwargs))
+    result = m.call(function, (owner, *values) if bound else values, kwargs)
+    if result is PENDING:
+        return True
+    stack.append(result)
+    return None
 
 
 def _call_found(look_up: Invoke, args, kwargs):

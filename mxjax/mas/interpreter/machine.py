@@ -57,12 +57,13 @@ class Machine:
     """State of one execution. `host` is handed to the library and is opaque here."""
 
     __slots__ = (
-        "arrived", "asked", "builtins", "free", "globals", "host", "imported", "limits", "meter", "modules",
-        "outstanding", "pending", "printed", "printed_chars", "ready", "root", "seed", "task",
+        "arrived", "asked", "builtins", "free", "globals", "host", "imported", "limits", "measured_at", "meter",
+        "modules", "outstanding", "pending", "printed", "printed_chars", "ready", "root", "seed", "task",
     )  # fmt: skip
 
     def __init__(self, code, limits: Limits, builtins: dict[str, Any], modules: dict[str, Any], names: dict[str, Any]):
         self.limits = limits
+        self.measured_at = 3 * limits.live_bytes // 2
         self.builtins = builtins
         self.modules = modules
         self.imported: dict[str, Any] = {}
@@ -94,11 +95,11 @@ class Machine:
     def allocate(self, size: int):
         """Accounts for `size` bytes about to be allocated, with fuel in proportion."""
         meter = self.meter
-        meter.fuel += size >> 6
-        if meter.fuel > self.limits.fuel:
+        meter.fuel = fuel = meter.fuel + (size >> 6)
+        if fuel > self.limits.fuel:
             raise LimitExceeded("fuel")
-        meter.allocated += size
-        if 2 * meter.allocated > 3 * self.limits.live_bytes and not self.task.private:
+        meter.allocated = allocated = meter.allocated + size
+        if allocated > self.measured_at and not self.task.private:
             if size <= self.limits.live_bytes:
                 meter.allocated = size + measure.live_bytes(self)
             if meter.allocated > self.limits.live_bytes:
@@ -165,11 +166,12 @@ class Machine:
                     if type(frame) is Frame:
                         ops = frame.code.ops
                         while True:
-                            meter.fuel += 1
-                            if meter.fuel > most:
+                            meter.fuel = fuel = meter.fuel + 1
+                            if fuel > most:
                                 raise LimitExceeded("fuel")
-                            handler, argument = ops[frame.ip]
-                            frame.ip += 1
+                            ip = frame.ip
+                            frame.ip = ip + 1
+                            handler, argument = ops[ip]
                             if handler(self, frame, argument):
                                 break
                     else:
@@ -295,10 +297,12 @@ class Machine:
 
     def finish(self, frame, value):
         """Returns `value` from the top frame."""
-        self.leave(frame)
         if frame.generator is None:
+            self.task.depth -= 1
+            self.task.frame = frame.back
             self.deliver(value)
             return
+        self.leave(frame)
         frame.generator.returned = value
         frame.generator = None
         top = self.task.frame
@@ -404,26 +408,26 @@ class Machine:
 
     def call(self, fn, args: tuple, kwargs: dict | None = None):
         """Calls a script value: its result, or PENDING when a frame was entered whose result will be delivered."""
-        for _ in range(8):
+        hops = 0
+        while True:
             kind = type(fn)
-            if kind is Function:
-                return self.call_function(fn, args, kwargs)
             if kind is Native:
                 result = fn.fn(self, *args, **kwargs) if kwargs else fn.fn(self, *args)
                 return self.start(result) if type(result) is GeneratorType else result
+            if kind is Function:
+                return self.call_function(fn, args, kwargs)
             if kind is BuiltinType:
                 result = fn.make(self, *args, **kwargs) if kwargs else fn.make(self, *args)
                 return self.start(result) if type(result) is GeneratorType else result
             if kind is Class:
-                return self.start(instantiate(self, fn, args, kwargs))
+                return self.instantiate(fn, args, kwargs)
             if kind is BoundMethod:
-                fn, args = fn.function, (fn.owner, *args)
-                continue
-            method = fn.cls.lookup("__call__") if kind is Instance else UNBOUND
-            if method is UNBOUND:
-                break
-            fn, args = method, (fn, *args)
-        raise TypeError(f"'{type_name(fn)}' object is not callable")
+                method, owner = fn.function, fn.owner
+            else:
+                method, owner = fn.cls.lookup("__call__") if kind is Instance else UNBOUND, fn
+            if method is UNBOUND or hops == 8:
+                raise TypeError(f"'{type_name(fn)}' object is not callable")
+            fn, args, hops = method, (owner, *args), hops + 1
 
     def start(self, gen):
         """Enters a generator of ours as a call."""
@@ -452,6 +456,28 @@ class Machine:
             frame.generator = generator
         frame.back = None
         return generator
+
+    def instantiate(self, cls: Class, args: tuple, kwargs: dict | None):
+        """A new object of a class, or PENDING where code has to run for it."""
+        self.allocate(160)
+        hook = cls.lookup("__class_call__")
+        if hook is not UNBOUND:
+            return self.call(hook, (cls, *args), kwargs)
+        instance = Instance(cls, {})
+        if exceptions.BASE in cls.mro:
+            instance.fields["args"] = args
+        init = cls.lookup("__init__")
+        if init is UNBOUND:
+            if (args or kwargs) and "args" not in instance.fields:
+                raise TypeError(f"{cls.name}() takes no arguments")
+            return instance
+        if type(init) is Native:
+            work = init.fn(self, instance, *args, **kwargs) if kwargs else init.fn(self, instance, *args)
+            if type(work) is not GeneratorType:
+                return _initialised(instance, work)
+        else:
+            work = _asked(Invoke(init, (instance, *args), kwargs))
+        return self.start(_initialise(instance, work))
 
     # Exceptions
 
@@ -502,20 +528,17 @@ class Machine:
         return False
 
 
-def instantiate(machine: Machine, cls: Class, args: tuple, kwargs: dict | None):
-    """Makes an object of a class; a generator, since `__init__` may be script code."""
-    machine.allocate(160)
-    hook = cls.lookup("__class_call__")
-    if hook is not UNBOUND:
-        return (yield Invoke(hook, (cls, *args), kwargs))
-    instance = Instance(cls, {})
-    if exceptions.BASE in cls.mro:
-        instance.fields["args"] = args
-    init = cls.lookup("__init__")
-    if init is not UNBOUND:
-        result = yield Invoke(init, (instance, *args), kwargs)
-        if result is not None:
-            raise TypeError(f"__init__() should return None, not '{type_name(result)}'")
-    elif (args or kwargs) and "args" not in instance.fields:
-        raise TypeError(f"{cls.name}() takes no arguments")
+def _asked(request):
+    """A generator of ours that makes one request."""
+    return (yield request)
+
+
+def _initialise(instance: Instance, work):
+    """The instance, once its `__init__` has run."""
+    return _initialised(instance, (yield from work))
+
+
+def _initialised(instance: Instance, result) -> Instance:
+    if result is not None:
+        raise TypeError(f"__init__() should return None, not '{type_name(result)}'")
     return instance

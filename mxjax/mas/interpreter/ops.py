@@ -96,12 +96,12 @@ def _unbound(frame, index):
 
 
 def load_global(m, frame, name):
-    value = m.globals.get(name, UNBOUND)
-    if value is UNBOUND:
-        value = m.builtins.get(name, UNBOUND)
-        if value is UNBOUND:
-            raise NameError(f"name '{name}' is not defined")
-    frame.stack.append(value)
+    if name in m.globals:
+        frame.stack.append(m.globals[name])
+    elif name in m.builtins:
+        frame.stack.append(m.builtins[name])
+    else:
+        raise NameError(f"name '{name}' is not defined")
 
 
 def store_global(m, frame, name):
@@ -387,9 +387,15 @@ def format_value(m, frame, conversion):
     """One field of an f-string: value and specification on the stack, the text is left."""
     spec = frame.stack.pop()
     value = frame.stack.pop()
-    if type(value) is str and not spec and not conversion:
-        frame.stack.append(value)
-        return None
+    if not spec and not conversion:
+        kind = type(value)
+        if kind is str:
+            frame.stack.append(value)
+            return None
+        if kind is int:
+            m.charge(1)
+            frame.stack.append(text.int_text(m, value))
+            return None
     m.start(text.field(m, value, conversion, spec))
     return True
 
@@ -418,9 +424,7 @@ def import_from(m, frame, argument):
 
 
 def import_all(m, frame, name):
-    for key, value in _module(m, name).members.items():
-        if not key.startswith("_"):
-            m.globals[key] = value
+    m.globals.update(_module(m, name).public)
 
 
 def _module(m, name) -> Module:

@@ -176,11 +176,19 @@ class Super:
 class Module:
     """An importable module: a name and its members."""
 
-    __slots__ = ("members", "name")
+    __slots__ = ("_public", "members", "name")
 
     def __init__(self, name: str, members: dict[str, Any]):
         self.name = name
         self.members = members
+        self._public: dict[str, Any] | None = None
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """What `from name import *` imports."""
+        if self._public is None:
+            self._public = {key: value for key, value in self.members.items() if not key.startswith("_")}
+        return self._public
 
 
 class Set:

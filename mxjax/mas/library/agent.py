@@ -45,7 +45,7 @@ def max_turns(m, node: Instance) -> int:
 
 def _sampling(node: Instance) -> dict:
     config = node.fields.get("config")
-    if not isinstance(config, dict):
+    if not config or not isinstance(config, dict):
         return {}
     return {name: config[name] for name in SAMPLING if type(config.get(name)) in (int, float)}
 

@@ -132,9 +132,10 @@ def _searcher(name: str):
 def _all(m, compiled: Pattern, text: str):
     """The host's matches one by one, each accounted for with the rest of the text, which the next may scan in vain."""
     weight = 1 + (compiled.host.programsize >> 6)
+    size = 100 * (1 + compiled.host.groups)
     for count, found in enumerate(compiled.host.finditer(_text(m, compiled, text))):
         m.charge(4 + ((len(text) - found.end()) * weight >> 10))
-        m.allocate(100 * (1 + compiled.host.groups))
+        m.allocate(size)
         if count >= m.limits.items:
             raise LimitExceeded("items")
         yield found
