@@ -328,3 +328,52 @@ def test_trace_tells_what_happened(tree):
         ("B", "agent", "b", None),
     ]
     assert mas.trace(run)[0].prompt == "What is 1+1?"
+
+
+NOSY = (
+    HEAD
+    + """
+import asyncio
+log = []
+class Text:
+    def __str__(self):
+        log.append(len(log))
+        return f"read {len(log)} times"
+def note(x):
+    log.append(x)
+    return "noted"
+t = ToolRegistry()
+t.register("python_execute")
+groups = [EnsembleNode(n, [AgentNode(n + i, "x") for i in "12"], "consensus", AgentNode(n + "J", "j")) for n in "AB"]
+agents = [AgentNode(n, "x", tool_registry=t, max_turns=2) for n in "CD"]
+late = EnsembleNode("late", [ReflectionNode("R" + a.name, a, 1) for a in agents])
+async def ask(node, content):
+    return str(node(Context(messages=[Message(content, MessageType.USER_INPUT)])).content)
+async def register():
+    t.register("note", note)
+async def main():
+    return await asyncio.gather(ask(EnsembleNode("E", groups), Text()), ask(late, question), register())
+print(asyncio.run(main()))
+print(log)
+"""
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**9))
+def test_code_of_the_script_that_members_would_run_does_not_show_the_order(seed):
+    """Contents that log when they are read, and tools that are registered while agents are under way."""
+    checked, rng = mas.check(NOSY), random.Random(seed)
+
+    def ended(order):
+        run = mas.start(checked, "q", tools=TOOLS)
+        while run.result is None:
+            replies = {}
+            for call in order(run.pending):
+                is_first = getattr(call, "parent", None) is None
+                tool = f'<tool_call>{{"name": "note", "arguments": {{"x": "{call.id}"}}}}</tool_call>'
+                replies[call.id] = tool if is_first and call.node in "CD" else boxed(1)
+            run.advance(replies)
+        return run.printed, run.result
+
+    assert ended(lambda pending: rng.sample(pending, 1)) == ended(lambda pending: pending)

@@ -437,6 +437,8 @@ class Machine:
 
     def call_function(self, function: Function, args: tuple, kwargs: dict | None):
         """Enters a script function, or makes its generator."""
+        if self.task.private:  # its node was changed after it began; the order of replies must not show
+            raise RuntimeError("a node was changed while it ran beside others")
         code = function.code
         slots = bind(self, function, args, kwargs)
         for index in code.cells:

@@ -298,7 +298,7 @@ def node_result(made) -> Instance:
 
 
 def gather_request(m, jobs: list[tuple[Instance, Instance]], bound) -> Gather:
-    """The request to run (node, context) pairs that do not depend on each other.
+    """The request to run (node, context) pairs that do not depend on each other; the contexts hold the same messages.
 
     `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded
     and fit in what is left, these calls are reserved for them, and each goes on by itself as replies come in; otherwise
@@ -306,12 +306,19 @@ def gather_request(m, jobs: list[tuple[Instance, Instance]], bound) -> Gather:
     """
     place, left = m.task.frame.place, m.meter.calls_left
     bounds = [bound(m, node) for node, _ in jobs]
-    fits = None not in bounds and sum(bounds) <= left
+    fits = None not in bounds and sum(bounds) <= left and _holds_text(m, jobs[0][1])
     if m.task.private and not fits:  # a script changed a node while it ran
         raise LimitExceeded("agent_calls")
     places = [place.child(node_name(node)) for node, _ in jobs]
     members = [(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)]
     return Gather(members, fits, bounds if fits else None)
+
+
+def _holds_text(m, context) -> bool:
+    """Whether reading the messages of a context runs no code of the script."""
+    messages = messages_of(context)
+    m.charge(len(messages) >> 4)
+    return all(is_message(item) and (type(item.fields.get("content")) is str or is_error(item)) for item in messages)
 
 
 def gather_result(outcomes: list[Outcome]) -> list[Instance]:
