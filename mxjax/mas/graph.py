@@ -306,7 +306,8 @@ class _Flow:
         elif name == "add_nodes" and values:
             self.steps += [([identity], False) for identity in values[0]]
         elif name == "add_edge" and len(arguments) > 1:
-            kind = "conditional" if len(arguments) > 2 else "certain"
+            always = len(arguments) < 3 or (isinstance(arguments[2], ast.Constant) and arguments[2].value is None)
+            kind = "certain" if always else "conditional"
             self.links.append((_constant(arguments[0]), _constant(arguments[1]), kind))
         elif name == "add_conditional_edges" and arguments:
             mapping = arguments[2] if len(arguments) > 2 else None

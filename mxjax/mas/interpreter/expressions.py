@@ -367,7 +367,13 @@ class Expressions:
 
     # Generators and coroutines
 
+    def check_yield(self, node):
+        """Refuses `yield` anywhere but in the body of a function."""
+        if self.unit.scope.kind != "function" or self.unit.kind != "generator":
+            raise refuse(node, "'yield' outside the body of a def; define a function for it", "syntax")
+
     def expr_Yield(self, node):
+        self.check_yield(node)
         if node.value is None:
             self.unit.emit(ops.load_const, None)
         else:
@@ -375,6 +381,7 @@ class Expressions:
         self.unit.emit(control.yield_)
 
     def expr_YieldFrom(self, node):
+        self.check_yield(node)
         unit, again, done = self.unit, Label(), Label()
         self.expr(node.value)
         unit.emit(control.get_iter)
