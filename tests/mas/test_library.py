@@ -1,5 +1,7 @@
 """The library of nodes: who is asked what, in which batches, and what comes out."""
 
+import json
+
 import pytest
 from mas_support import HEAD, boxed, drive
 
@@ -729,6 +731,7 @@ def test_programs_vote_by_what_they_print_for_the_public_examples():
     ran = [call for batch in batches for call in batch if isinstance(call, mas.ToolCall)]
     assert len(ran) == 8 and {call.arguments["stdin"] for call in ran} == {"x", "y"}
     assert len(batches[1]) == 5, "the programs run side by side"
+    assert mas.replay(json.loads(json.dumps(mas.record(run)))).result == run.result
 
 
 @pytest.mark.parametrize("options", [{"examples": ()}, {"tools": {}}, {"limits": mas.Limits(tool_calls=3)}])
