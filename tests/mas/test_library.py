@@ -740,6 +740,25 @@ def test_programs_vote_by_their_text_where_they_cannot_be_run(options):
     assert "print(3)" in run.result.content and len(batches) == 1
 
 
+def test_votes_inside_a_group_are_bounded_by_its_agents_and_not_by_the_tool_calls_of_the_script():
+    inner = ", ".join(
+        f"EnsembleNode('E{i}', [AgentNode('{i}-' + n, 'x') for n in 'cab'], 'majority_vote')" for i in range(6)
+    )
+    source = HEAD + f"Workflow().add_node(EnsembleNode('all', [{inner}], 'majority_vote')).run(question)"
+
+    def answer(call):
+        if isinstance(call, mas.ToolCall):
+            return call.arguments["stdin"] + OUTPUTS[call.arguments["code"]]
+        return f"<solution>{PROGRAMS[call.node[-1]]}</solution>"
+
+    run, batches = drive(
+        source, answer, task_type="code", tools={"run_program": mas.Tool()},
+        examples=[{"stdin": text} for text in "xyz"], limits=mas.Limits(tool_calls=9),
+    )  # fmt: skip
+    assert run.result.status == "ok" and "print(1 + 1)" in run.result.content
+    assert sum(isinstance(call, mas.ToolCall) for batch in batches for call in batch) == 6 * 3 * 3
+
+
 def test_programs_that_say_the_same_are_not_run():
     run, batches = vote_on_programs("aaa")
     assert "print(1 + 1)" in run.result.content and len(batches) == 1

@@ -381,16 +381,19 @@ def plain(m, value, depth: int = 0):
     raise TypeError(f"a tool takes text, numbers, lists and dicts with text as keys, not a {type_name(value)}")
 
 
-def tool_request(m, name: str, arguments: dict, turn: int, given: Mapping[str, Any] = NOTHING_GIVEN) -> Ask:
+def tool_request(
+    m, name: str, arguments: dict, turn: int, given: Mapping[str, Any] = NOTHING_GIVEN, counted: bool = True
+) -> Ask:
     """The request for the output of a host tool; yielding it gives the `Reply`.
 
-    `given` are arguments that the host knows already; they cost the script nothing.
+    `given` are arguments that the host knows already; they cost the script nothing. One that is not `counted` is no
+    tool call of the script's.
     """
     place, meter = m.task.frame.place, m.meter
-    if meter.tool_calls >= m.limits.tool_calls:
+    if meter.tool_calls + counted > m.limits.tool_calls:
         raise LimitExceeded("tool_calls")
     m.charge(10)
     arguments = {name: plain(m, value) for name, value in arguments.items()}
-    meter.tool_calls += 1
+    meter.tool_calls += counted
     call = ToolCall(f"{place.path}#{turn}.tool", name, {**arguments, **given}, place.path)
     return Ask(call, place, turn)

@@ -161,26 +161,30 @@ def _combine(m, self, strategy, agents: list, answers: dict[int, str], context):
 def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
     """The keys of a vote; those of different programs become what they do on the public examples.
 
-    A program that fails on one of them keeps its text as the key. Needs the host tool `run_program` and budget for it.
+    A program that fails on one of them keeps its text as the key. Needs the host tool `run_program`, and room for its
+    calls; inside a group whose calls are reserved, the agents that wrote the programs are what bounds them.
     """
     examples = m.host.examples[:VOTE_EXAMPLES]
     programs = {key: texts.program(answers[index]) for index, key in keys.items() if key is not None}
     needed = len(programs) * len(examples)
     possible = m.host.task_type == "code" and tools.RUN_PROGRAM in m.host.tools
-    if not possible or len(programs) < 2 or not 0 < needed <= m.limits.tool_calls - m.meter.tool_calls:
+    counted = not m.task.private
+    if not possible or len(programs) < 2 or not needed:
+        return keys
+    if counted and needed > m.limits.tool_calls - m.meter.tool_calls:
         return keys
     place = m.task.frame.place
-    members = [(_outputs(m, source, examples), place.child("vote")) for source in programs.values()]
+    members = [(_outputs(m, source, examples, counted), place.child("vote")) for source in programs.values()]
     outcomes = yield Gather(members, True)
     behaviour = {key: outcome.value for key, outcome in zip(programs, outcomes)}
     return {index: behaviour.get(key) or key for index, key in keys.items()}
 
 
-def _outputs(m, source: str, examples: tuple):
+def _outputs(m, source: str, examples: tuple, counted: bool):
     """What a program does on each example, as one text, or None if it fails."""
     outputs = []
     for turn, example in enumerate(examples, 1):
-        reply = yield tools.tool_request(m, tools.RUN_PROGRAM, {"code": source}, turn, example)
+        reply = yield tools.tool_request(m, tools.RUN_PROGRAM, {"code": source}, turn, example, counted)
         m.allocate(len(reply.text))
         if reply.error:
             return None
