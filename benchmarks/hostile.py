@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "mas")]
 
 from test_fuzz import compare, run_mutants  # noqa: E402
-from test_hostile import CAUGHT, LIMITED, REFUSED  # noqa: E402
+from test_hostile import CAUGHT, LIMITED, REFUSED, ended  # noqa: E402
 from test_language import SNIPPETS  # noqa: E402
 
 from mxjax import mas  # noqa: E402
@@ -100,7 +100,7 @@ def outcome(source):
     gc.collect()
     tracemalloc.start()
     try:
-        result = mas.start(mas.check(source), "q").result
+        result = ended(mas.check(source)).result
         ending = f"{result.status}: {result.reason.split(': ')[-1] if result.status == 'error' else result.reason}"
         fuel = result.fuel
     except mas.DesignError as error:

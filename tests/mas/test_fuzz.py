@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from mas_support import HEAD, cpython, machine
 from programs import Grammar, mutate
-from test_hostile import LIMITED, REFUSED
+from test_hostile import LIMITED, REFUSED, ended
 from test_language import SNIPPETS
 from test_library import REFLECT
 from test_runs import TREE
@@ -126,7 +126,7 @@ def test_memory_stays_within_twice_the_limit(name):
     gc.collect()
     tracemalloc.start()
     try:
-        result = mas.start(checked, "q").result
+        result = ended(checked).result
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

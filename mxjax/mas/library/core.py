@@ -11,7 +11,7 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.attributes import PROPERTIES
 from mxjax.mas.interpreter.containers import append
-from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Later, Outcome, Place
+from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Later, Place
 from mxjax.mas.interpreter.modules.inert import LOGGER
 from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.subscripts import grow
@@ -297,13 +297,14 @@ def node_result(made) -> Instance:
     return made
 
 
-def gather_request(m, jobs: list[tuple[Instance, Instance]], bound) -> Gather:
-    """The request to run (node, context) pairs that do not depend on each other; the contexts hold the same messages.
+def gathered(m, jobs: list[tuple[Instance, Instance]], bound):
+    """The messages of (node, context) pairs that do not depend on each other; the contexts hold the same messages.
 
     `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded
     and fit in what is left, these calls are reserved for them, and each goes on by itself as replies come in; otherwise
     they go on in rounds, which is as deterministic.
     """
+    yield from free_call(m)
     place, left = m.task.frame.place, m.meter.calls_left
     bounds = [bound(m, node) for node, _ in jobs]
     fits = None not in bounds and sum(bounds) <= left and _holds_text(m, jobs[0][1])
@@ -311,7 +312,11 @@ def gather_request(m, jobs: list[tuple[Instance, Instance]], bound) -> Gather:
         raise LimitExceeded("agent_calls")
     places = [place.child(node_name(node)) for node, _ in jobs]
     members = [(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)]
-    return Gather(members, fits, bounds if fits else None)
+    outcomes = yield Gather(members, fits, bounds if fits else None)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise Raised(outcome.error)
+    return [outcome.value for outcome in outcomes]
 
 
 def _holds_text(m, context) -> bool:
@@ -319,14 +324,6 @@ def _holds_text(m, context) -> bool:
     messages = messages_of(context)
     m.charge(len(messages) >> 4)
     return all(is_message(item) and (type(item.fields.get("content")) is str or is_error(item)) for item in messages)
-
-
-def gather_result(outcomes: list[Outcome]) -> list[Instance]:
-    """The messages of gathered nodes, in the same order."""
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise Raised(outcome.error)
-    return [outcome.value for outcome in outcomes]
 
 
 # Calls

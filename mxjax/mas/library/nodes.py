@@ -15,8 +15,7 @@ from mxjax.mas.library.core import (
     copy_context,
     error_message,
     error_text,
-    gather_request,
-    gather_result,
+    gathered,
     get_latest_message,
     init_node,
     is_error,
@@ -126,7 +125,7 @@ def process_ensemble(m, self, context):
     agents = _nodes(self.fields.get("agents"), "agents")
     m.allocate(MEMBER_BYTES * len(agents))
     jobs = [(agent, copy_context(m, context)) for agent in agents]
-    made = gather_result((yield gather_request(m, jobs, calls_bound)))
+    made = yield from gathered(m, jobs, calls_bound)
     answers: dict[int, str] = {}
     for index, item in enumerate(made):
         if not is_error(item):
@@ -323,7 +322,7 @@ def process_debate(m, self, context):
             jobs = [(debater, _asked(m, prompt, context)) for debater in debaters]
         else:
             jobs = [(debater, copy_context(m, context)) for debater in debaters]
-        made = gather_result((yield gather_request(m, jobs, calls_bound)))
+        made = yield from gathered(m, jobs, calls_bound)
         if all(is_error(item) for item in made):
             return error_message(m, f"all debaters of {node_name(self)} failed: {error_text(made[0])}")
         answers = []

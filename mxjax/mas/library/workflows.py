@@ -13,8 +13,7 @@ from mxjax.mas.library.core import (
     content_text,
     copy_context,
     error_text,
-    gather_request,
-    gather_result,
+    gathered,
     get_latest_message,
     is_error,
     message,
@@ -227,7 +226,7 @@ def _step(m, self, nodes: dict, names: list[str], context):
     for copied in seen:
         copied.fields["state"] = context.fields["state"]
     jobs = [(nodes[name], copied) for name, copied in zip(names, seen)]
-    made = gather_result((yield gather_request(m, jobs, calls_bound)))
+    made = yield from gathered(m, jobs, calls_bound)
     for item in made:
         add_message(m, context, item)
     return list(zip(names, seen, made))
