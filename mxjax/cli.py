@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
         return 0 if argv else 2
     verb, rest = argv[0], argv[1:]
-    _settle_platform(verb)
+    _settle_jax(verb)
     try:
         if verb not in VERBS:
             raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
@@ -61,8 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _settle_platform(verb: str) -> None:
-    """Keeps JAX from looking for a TPU where there is only its compiler, which prints alarming errors."""
+def _settle_jax(verb: str) -> None:
+    """Keeps compiled programs from one command to the next, unless JAX_COMPILATION_CACHE_DIR says otherwise.
+
+    And keeps JAX from looking for a TPU where there is only its compiler, which prints alarming errors.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/mxjax/compiled"))
     accelerators = any(glob.glob(f"/dev/{name}*") for name in ("accel", "vfio/[0-9]", "nvidia"))
     if verb == "plan" or (importlib.util.find_spec("libtpu") and not accelerators):
         os.environ.setdefault("JAX_PLATFORMS", "cpu")

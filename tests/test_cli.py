@@ -45,8 +45,18 @@ def test_no_tpu_is_looked_for_where_only_its_compiler_is(verb, compiler, devices
     monkeypatch.delenv("JAX_PLATFORMS")
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: compiler or None)
     monkeypatch.setattr(cli.glob, "glob", lambda pattern: devices)
-    cli._settle_platform(verb)
+    cli._settle_jax(verb)
     assert os.environ.get("JAX_PLATFORMS") == expected
+
+
+def test_compiled_programs_are_kept_for_the_next_command_unless_told_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for told, expected in ((None, f"{tmp_path}/.cache/mxjax/compiled"), ("", ""), ("/elsewhere", "/elsewhere")):
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", told or "")
+        if told is None:
+            monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+        cli._settle_jax("train")
+        assert os.environ["JAX_COMPILATION_CACHE_DIR"] == expected
 
 
 def test_a_run_leaves_the_files_that_are_promised(workdir):
