@@ -17,7 +17,7 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 from mxjax import sft  # noqa: E402
 from mxjax.data import QuestionStream  # noqa: E402
-from mxjax.evaluate import evaluate  # noqa: E402
+from mxjax.evaluation import evaluate  # noqa: E402
 from mxjax.mas import Limits  # noqa: E402
 from mxjax.models import load  # noqa: E402
 from mxjax.rewards import make_reward  # noqa: E402

@@ -9,6 +9,7 @@ import argparse
 import glob
 import importlib.util
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -73,7 +74,8 @@ def _settle_jax(verb: str) -> None:
 
 
 def _command(verb: str):
-    return lambda argv: importlib.import_module("mxjax.commands").__dict__[verb](_parse(verb, argv))
+    module = "mxjax.evaluation.command" if verb == "evaluate" else "mxjax.commands"
+    return lambda argv: importlib.import_module(module).__dict__[verb](_parse(verb, argv))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,16 +107,26 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--step", type=int, help="checkpoint step; default the newest")
         add("--seed", type=int, default=0)
         add("--greedy", action="store_true", help="temperature 0 for both roles")
+        add("--prompt", default="", help="short, documented or a TOML file, for both roles; default that of the run")
+        add("--temperature", type=float, help="of both roles; default that of the checkpoint's run, else 1")
+        add("--max_tokens", type=int, help="most tokens of one reply; default that of the checkpoint's run, else 1024")
+        add("--max_len", type=int, help="most tokens of one prompt and its reply; default as of the run, else 4096")
+        add("--slots", type=int, help="calls answered side by side; default as of the run, else 64")
     if verb == "evaluate":
         add("--benchmark", required=True, help="comma separated: held_out, gsm8k, reasoning_gym:TASK, jsonl:PATH")
-        add("--system", default="single,designed", help="comma separated")
+        add("--system", default="single,designed", help="comma separated, or all: every baseline beside designed")
+        add("--executor", default="", help="the checkpoint that answers the calls of frozen_executor")
+        add("--validation", default="", help="where best_fixed is chosen; default held_out, of a workdir")
+        add("--validation_limit", type=int, default=64, help="questions of it")
         add("--samples", type=int, default=1)
         add("--limit", type=int, help="questions per benchmark")
         add("--output", default="", help="where results.json goes; default beside the checkpoint")
-        add("--resume", action="store_true", help="keep the rows that --output already has")
+        add("--resume", action="store_true", help="keep what --output has: its rows, and single questions")
         add("--quiet", action="store_true", help="no progress bar")
         add("--data_dir", help="where prepared benchmark files lie")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.command = shlex.join(["mxjax", verb, *argv])
+    return args
 
 
 def _run_config(verb: str, argv: Sequence[str]):
@@ -168,7 +180,7 @@ def _plan(argv: Sequence[str]) -> int:
 
 def _train(argv: Sequence[str]) -> int:
     config, values = _run_config("train", argv)
-    from mxjax.evaluate import table
+    from mxjax.evaluation import table
     from mxjax.report import write_report
     from mxjax.train import train
 

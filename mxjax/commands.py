@@ -1,5 +1,5 @@
-"""The verbs that use a trained checkpoint or look at a run, a design or the machine: evaluate, solve, report,
-convert, design, doctor.
+"""The verbs that use a trained checkpoint or look at a run, a design or the machine: solve, report, convert, design,
+doctor; and how a checkpoint's roles are loaded.
 
 Each takes the parsed arguments and returns the exit status.
 """
@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import itertools
 import platform
-import time
 
 import jax
 from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import __version__, checkpoint, mas, models
-from mxjax.config import UserError, default_config, from_json, to_json, user_errors
-from mxjax.data import load_benchmark
-from mxjax.evaluate import evaluate as evaluate_system
-from mxjax.evaluate import left_to_do, parse_system, table
-from mxjax.files import read_json
+from mxjax.config import UserError, default_config, from_json, user_errors
 from mxjax.mas import Limits
 from mxjax.models.headers import read_headers, smallest_slices
 from mxjax.report import read_run, summary, write_pictures, write_report
@@ -29,10 +23,9 @@ from mxjax.report.drawing import svg_file
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
-from mxjax.runs import make_roles, open_grading, question_pools, read_record, workdir_prompts, write_workdir
+from mxjax.runs import make_roles, open_grading, read_record, workdir_prompts, write_workdir
 from mxjax.sampling.attention import BACKENDS, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
-from mxjax.telemetry import Workdir, progress_bar
 
 
 def checkpoint_config(path: str) -> ConfigDict:
@@ -57,66 +50,24 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
     """Roles of `--checkpoint`, with engines no larger than it allows. Raises UserError in one sentence."""
     load = lambda role: models.load(args.checkpoint, step=args.step, role=role)
     with user_errors():
+        check_counts(args, "max_tokens", "max_len", "slots")
         policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
         positions = min(policy.config.max_position_embeddings for policy in policies.values())
-        config.engine.max_len = min(config.engine.max_len, positions)
-        config.engine.slots = min(slots or config.engine.slots, config.engine.slots)
-        return make_roles(config, policies, **({"temperature": 0.0} if args.greedy else {}))
+        config.engine.max_len = min(args.max_len or config.engine.max_len, positions)
+        config.engine.slots = args.slots or min(slots or config.engine.slots, config.engine.slots)
+        for role in config.roles.values():
+            role.max_tokens = args.max_tokens or role.max_tokens
+            role.prompt = args.prompt or role.prompt
+            mas.load_prompts(role.prompt)
+        temperature = 0.0 if args.greedy else args.temperature
+        return make_roles(config, policies, **({} if temperature is None else {"temperature": temperature}))
 
 
-def evaluate(args: argparse.Namespace) -> int:
-    """`mxjax evaluate`: prints the table and writes results.json."""
-    config = checkpoint_config(args.checkpoint)
-    systems, names = args.system.split(","), args.benchmark.split(",")
-    with user_errors():
-        for system in systems:
-            parse_system(system)
-        if args.samples < 1 or (args.limit is not None and args.limit < 1):
-            raise ValueError(f"--samples and --limit must be at least 1, got {args.samples} and {args.limit}")
-        if not args.output and not models.is_workdir(args.checkpoint):
-            raise ValueError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
-        workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
-        benchmarks = {name: _questions(config, name, args) for name in names}
-    roles = load_roles(args, config)
-    made_with = {
-        "checkpoint": args.checkpoint, "step": args.step, "seed": args.seed, "limit": args.limit,
-        "temperature": roles["executor"].sampling.temperature,
-    }  # fmt: skip
-    rows = _earlier_rows(workdir, made_with, args.samples) if args.resume else []
-    started = time.monotonic()
-    decode = roles["executor"].engine.tokenizer.decode
-    roles["executor"].engine.warmup()
-    asked = itertools.chain(*benchmarks.values())
-    with open_grading(config, asked) as grading, progress_bar(args.quiet) as bar:
-        for name, system in left_to_do(names, systems, rows):
-            task = bar.add_task(f"{system} on {name}", total=len(benchmarks[name]) * args.samples, note="")
-            outcome = evaluate_system(
-                benchmarks[name], system, roles, grading.reward, name, args.samples, args.seed,
-                Limits(**config.rollout.limits), config.eval.agent_text,
-                lambda count, task=task: bar.update(task, completed=count), grading.tools,
-            )  # fmt: skip
-            rows.append({**outcome.row, **made_with})
-            workdir.save_episodes(f"{system}_{name}".replace("/", "_"), outcome.trees, decode)
-            phases_s = {"evaluation": time.monotonic() - started}
-            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.level)
-    print(table(rows))
-    return 0
-
-
-def _earlier_rows(workdir: Workdir, made_with: dict, samples: int) -> list[dict]:
-    """Rows of an interrupted evaluation that were made with the same settings."""
-    path = workdir.path / "results.json"
-    rows = read_json(path).get("rows", []) if path.exists() else []
-    wanted = {**made_with, "samples": samples}
-    return [row for row in rows if wanted.items() <= row.items()]
-
-
-def _questions(config: ConfigDict, name: str, args: argparse.Namespace) -> list[Question]:
-    """The questions of a benchmark; "held_out" are those that the checkpoint's own run held out."""
-    if name == "held_out":
-        return question_pools(config).held_out[: args.limit]
-    questions = load_benchmark(name, args.limit, args.seed, args.data_dir)
-    return list({question.id: question for question in questions}.values())
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Raises ValueError for a flag of these that is given and below 1."""
+    for name in names:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
 
 
 def solve(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from mxjax import checkpoint, mas, models
 from mxjax.checkpoint import Checkpointer
 from mxjax.config import UserError, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
-from mxjax.evaluate import parse_system
+from mxjax.evaluation import parse_system
 from mxjax.files import absolute, read_json
 from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights

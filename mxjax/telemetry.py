@@ -84,7 +84,7 @@ class Workdir:
     def log(self, step: int, stage: str, phase: str, metrics: Mapping[str, Any]) -> None:
         """Appends one line {step, stage, phase, time_s, ...} to metrics.jsonl; time_s counts from this start."""
         row = {"step": step, "stage": stage, "phase": phase, "time_s": time.monotonic() - self._started, **metrics}
-        self._append("metrics.jsonl", [row])
+        self.append("metrics.jsonl", [row])
         numbers = {f"{phase}/{name}": value for name, value in row.items() if isinstance(value, int | float)}
         for send in self._mirrors:
             send(step, numbers)
@@ -113,9 +113,9 @@ class Workdir:
             return
         folder = self.path / "episodes"
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [json.dumps(_tree_record(tree, decode)) + "\n" for tree in trees]
-        write_text(folder / f"{name}.jsonl", "".join(rows))
-        write_text(folder / f"{name}.txt", "\n".join(tree_text(tree, decode) for tree in trees))
+        records = [tree_record(tree, decode) for tree in trees]
+        write_text(folder / f"{name}.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+        write_text(folder / f"{name}.txt", "\n".join(map(tree_text, records)))
 
     def write_results(
         self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
@@ -141,7 +141,8 @@ class Workdir:
             },
         )
 
-    def _append(self, name: str, rows: Iterable[Any]) -> None:
+    def append(self, name: str, rows: Iterable[Any]) -> None:
+        """Appends rows to a jsonl file, which it makes if need be."""
         if not self._writes:
             return
         lines = "".join(json.dumps(plain(row)) + "\n" for row in rows)
@@ -181,7 +182,8 @@ def _execution_record(execution: Execution, decode) -> dict[str, Any]:
     }
 
 
-def _tree_record(tree: QuestionTree, decode) -> dict[str, Any]:
+def tree_record(tree: QuestionTree, decode) -> dict[str, Any]:
+    """A tree as JSON, its calls also as text."""
     designs = [
         {
             "index": design.index,
@@ -195,22 +197,22 @@ def _tree_record(tree: QuestionTree, decode) -> dict[str, Any]:
     return plain({"question": tree.question, "step": tree.step, "designs": designs})
 
 
-def tree_text(tree: QuestionTree, decode) -> str:
-    """A tree as a transcript: each design, then each execution's calls and its reward."""
-    lines = [f"QUESTION {tree.question.id}: {tree.question.text}", f"gold: {tree.question.gold}", ""]
-    for design in tree.designs:
-        lines += [f"== design {design.index} ==", design.source.strip(), ""]
-        if design.error:
-            lines += [f"rejected: {design.error}", ""]
+def tree_text(record: Mapping[str, Any]) -> str:
+    """A tree's record as a transcript: each design, then each execution's calls and its reward."""
+    question = record["question"]
+    lines = [f"QUESTION {question['id']}: {question['text']}", f"gold: {question['gold']}", ""]
+    for design in record["designs"]:
+        lines += [f"== design {design['index']} ==", design["source"].strip(), ""]
+        if design["error"]:
+            lines += [f"rejected: {design['error']}", ""]
             continue
-        for execution in design.executions:
-            lines.append(f"-- execution {design.index}.{execution.index} --")
-            for segment in execution.segments:
-                lines += [f"[{segment.call_id}] < {decode(segment.prompt_token_ids)}"]
-                lines += [f"[{segment.call_id}] > {decode(segment.token_ids)}"]
+        for execution in design["executions"]:
+            lines.append(f"-- execution {design['index']}.{execution['index']} --")
+            for call in execution["calls"]:
+                lines += [f"[{call['call_id']}] < {call['prompt']}", f"[{call['call_id']}] > {call['reply']}"]
             lines.append(
-                f"answer: {getattr(execution.result, 'content', '')!r}  reward {execution.reward:.2f} "
-                f"(correct {execution.correct:g}, format {execution.format:g}) {execution.status} {execution.reason}\n"
+                f"answer: {execution['answer']!r}  reward {execution['reward']:.2f} (correct {execution['correct']:g}, "
+                f"format {execution['format']:g}) {execution['status']} {execution['reason']}\n"
             )
     return "\n".join(lines)
 
@@ -228,3 +230,8 @@ def progress_bar(quiet: bool = False) -> Progress:
         console=Console(stderr=True),
         disable=quiet or jax.process_index() != 0,
     )
+
+
+def progress_of(bar: Progress, task: Any, note: str = "") -> Callable[[int, float], None]:
+    """What shows `(done, accuracy)` of an evaluation as a task of a progress display, after `note`."""
+    return lambda done, accuracy: bar.update(task, completed=done, note=f"{note}{accuracy:.1%} right")

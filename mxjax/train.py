@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from mxjax import mas, models
 from mxjax.config import UserError, to_json, user_errors
 from mxjax.data import Pools, QuestionStream, load_benchmark
-from mxjax.evaluate import evaluate, left_to_do, pattern_shares
+from mxjax.evaluation import evaluate, left_to_do, pattern_shares
 from mxjax.files import read_json
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
@@ -53,7 +53,7 @@ from mxjax.runs import (
     saved_model,
     start_state,
 )
-from mxjax.telemetry import Workdir, progress_bar
+from mxjax.telemetry import Workdir, progress_bar, progress_of
 
 EPISODES_KEPT = 8  # of each evaluation
 
@@ -184,7 +184,7 @@ def validate(config, step: int, benchmarks, roles, grading: Grading, limits, wor
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
         outcome = evaluate(
             benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
-            settings.agent_text, lambda count, task=task: bar.update(task, completed=count), grading.tools,
+            settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
         )  # fmt: skip
         rows.append({**outcome.row, "when": f"step {step}"})
         workdir.log(step, "", "eval", rows[-1])

@@ -163,7 +163,7 @@ def test_mistakes_get_one_sentence(workdir, tmp_path, capsys):
     assert "file" in fails(capsys, "train", *at_a_file, f"--config.init={workdir / 'cold_start'}")
     evaluate = ("evaluate", "--checkpoint", workdir, "--benchmark", "held_out")
     assert "--limit" in fails(capsys, *evaluate, "--limit", "0")
-    assert "vote@3" in fails(capsys, *evaluate, "--system", "vote@3")
+    assert "debate@3" in fails(capsys, *evaluate, "--system", "debate@3")
     assert "--output" in fails(capsys, "evaluate", "--checkpoint", "random:tiny", "--benchmark", "gsm8k")
     assert "question" in fails(capsys, "solve", " ", "--checkpoint", workdir)
     broken = tmp_path / "broken.py"

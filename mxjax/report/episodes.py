@@ -6,6 +6,7 @@ Texts are shortened to a common budget, so that the page stays small whatever a 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,6 +161,30 @@ def _answer(outcome: dict[str, Any], limit: int) -> Markup:
         tag("b", number(outcome.get("reward"))), f", graded by {outcome['reason']}" if outcome.get("reason") else "",
     )  # fmt: skip
     return tag("div", graded, _details("the returned message", message, limit))
+
+
+def whole_episode(tree: Tree) -> Markup:
+    """Every design and every execution of a question, nothing left out, to open one by one."""
+    question = mapping(tree.get("question"))
+    designs = [mapping(design) for design in tree.get("designs") or ()]
+    outcomes = [mapping(outcome) for design in designs for outcome in design.get("executions") or ()]
+    right = sum((outcome.get("correct") or 0) >= 1 for outcome in outcomes)
+    head = tag(
+        "summary", tag("b", question.get("id")), f" {right} of {len(outcomes)} right ",
+        tag("span", shorten(" ".join(str(question.get("text", "")).split()), 90).split("\n")[0], class_="peek"),
+    )  # fmt: skip
+    limit = sys.maxsize
+    parts = [tag("pre", str(question.get("text", "")), class_="question"), tag("p", "gold ", tag("b", _gold(question)))]
+    for design in designs:
+        source = str(design.get("source") or "")
+        listed = [_outcome_item(mapping(outcome), limit) for outcome in design.get("executions") or ()]
+        parts += [_drawing(design, source), _script(source, limit), _asked(design, limit), tag("ul", *listed)]
+    return tag("details", head, *parts, class_="episode")
+
+
+def _outcome_item(outcome: dict[str, Any], limit: int) -> Markup:
+    calls = [tag("li", _call(mapping(call), limit)) for call in outcome.get("calls") or ()]
+    return tag("li", _badge(outcome), tag("ol", *calls, class_="calls") if calls else None, _answer(outcome, limit))
 
 
 def _details(title: str, text: str, limit: int) -> Markup:

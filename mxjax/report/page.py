@@ -35,6 +35,11 @@ def write_report(workdir: epath.PathLike) -> epath.Path:
 
 def render(run: Run) -> str:
     """The whole page of a run."""
+    return document(f"{run.name}: mxjax report", *_sections(run))
+
+
+def document(title: str, *sections: Markup) -> str:
+    """A whole page that loads nothing."""
     script_hash = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'"
     head = tag(
@@ -42,10 +47,10 @@ def render(run: Run) -> str:
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{run.name}: mxjax report"),
+        tag("title", title),
         tag("style", Markup(STYLE)),
     )
-    body = tag("body", texture_defs(), arrow_defs(), *_sections(run), tag("script", Markup(SCRIPT)))
+    body = tag("body", texture_defs(), arrow_defs(), *sections, tag("script", Markup(SCRIPT)))
     return Markup("<!DOCTYPE html>\n") + tag("html", head, body, lang="en") + "\n"
 
 
@@ -54,7 +59,7 @@ def _sections(run: Run) -> list[Markup]:
     return [
         tag("header", tag("h1", run.name), tag("p", "A run of MetaAgent-X in JAX", class_="lead"), headline(run),
             facts(run)),
-        tag("section", tag("h2", "Results"), results_table(run), comparison_list(run)),
+        tag("section", tag("h2", "Results"), results_table(run.rows), comparison_list(run)),
         tag("div", learning_curves(run)),
         tag("section", tag("h2", "Stages"), tag("div", stages, class_="wide")) if stages else tag("div"),
         tag("section", tag("h2", "Cold start"), cold_start_curve(run)),

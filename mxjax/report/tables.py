@@ -6,10 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
-from mxjax.evaluate import bootstrap_mean, table
+from mxjax.evaluation import paired_change, table
 from mxjax.report.data import Run, mapping, system_of
 from mxjax.report.html import join, tag
 from mxjax.report.numbers import ABSENT, duration, finite, number, percent
@@ -31,21 +30,6 @@ def headline(run: Run) -> Markup:
         elif rows:
             tiles.append(_tile(f"{system}, held out", percent(rows[0]["accuracy"]), f"after step {rows[0]['step']}"))
     return tag("div", *tiles, class_="tiles")
-
-
-def paired_change(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The difference in accuracy on the same questions, with its 95 % bootstrap interval, in points.
-
-    Empty when the two rows are not of the same questions.
-    """
-    first, last = before.get("correct") or [], after.get("correct") or []
-    same = all(before.get(key) == after.get(key) for key in ("benchmark", "n", "samples"))
-    if not same or len(first) != len(last) or not first or not all(map(finite, [*first, *last])):
-        return ""
-    difference = np.subtract(last, first)
-    low, high = bootstrap_mean(difference)
-    points = lambda value: f"{100 * value:+.1f}".replace("-", "−")
-    return f"{points(difference.mean())} points, 95 % {points(low)} to {points(high)}"
 
 
 def comparisons(run: Run) -> list[tuple[str, str]]:
@@ -136,14 +120,12 @@ def summary(run: Run) -> str:
     return "\n".join([*lines, "time: " + "; ".join(times)])
 
 
-def results_table(run: Run) -> Markup:
+def results_table(rows: Sequence[dict[str, Any]]) -> Markup:
     """Every row of the results; a sentence where there are none yet."""
-    if not run.rows:
+    if not rows:
         return tag("p", "No system has been evaluated yet.", class_="absent")
     head = tag("thead", tag("tr", *[tag("th", name, scope="col") for name in COLUMNS]))
-    body = [
-        tag("tr", *[tag("td", cell, data_label=name) for name, cell in zip(COLUMNS, _cells(row))]) for row in run.rows
-    ]
+    body = [tag("tr", *[tag("td", cell, data_label=name) for name, cell in zip(COLUMNS, _cells(row))]) for row in rows]
     return tag("div", tag("table", head, tag("tbody", *body)), class_="wide", tabindex="0", role="group",
                aria_label="results")  # fmt: skip
 

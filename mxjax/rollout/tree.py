@@ -70,7 +70,7 @@ class _Job:
 class _Rollout:
     """State of one `collect`: what each request in flight will resume."""
 
-    def __init__(self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic):
+    def __init__(self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic, finished):
         self.questions, self.roles, self.reward = questions, roles, reward
         self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
         self.shape, self.seed, self.step = shape, seed, step
@@ -80,15 +80,18 @@ class _Rollout:
         self.turn, self.deterministic = 0, deterministic
         self.designs: dict[tuple[int, int], tuple[Segment | None, str, str, str]] = {}
         self.executions: dict[tuple[int, int, int], Execution] = {}
+        self.finished = finished
+        self.unfinished = dict.fromkeys(range(len(questions)), shape[0] * shape[1])
 
-    def begin(self, scripts: Sequence[str] | None) -> None:
+    def begin(self, scripts: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
         """Asks the designer for every design, or starts the given scripts."""
-        for q in range(len(self.questions)):
+        for q, question in enumerate(self.questions):
             for i in range(self.shape[0]):
                 if scripts is None:
                     self._ask_designer(q, i)
                 else:
-                    self._run_design(q, i, None, scripts[i])
+                    own = scripts[question.id] if isinstance(scripts, Mapping) else scripts
+                    self._run_design(q, i, None, own[i])
 
     def _send(self, role: str, prompt_ids, sampling: SamplingParams, resume) -> None:
         engine = self.roles[role].engine
@@ -123,7 +126,7 @@ class _Rollout:
     def _reject_design(self, q: int, i: int, segment: Segment | None, source: str, error: str, kind: str) -> None:
         self.designs[q, i] = (segment, source, error, kind)
         for j in range(self.shape[1]):
-            self.executions[q, i, j] = Execution(j, (), None, 0.0, 0.0, 0.0, "invalid_design", error)
+            self._record(q, i, Execution(j, (), None, 0.0, 0.0, 0.0, "invalid_design", error))
 
     def _run_design(self, q: int, i: int, segment: Segment | None, source: str) -> None:
         try:
@@ -204,13 +207,13 @@ class _Rollout:
         run.toolbox.close()
 
         def graded(verdict: Reward) -> None:
-            self.executions[q, run.design, run.index] = Execution(
+            self._record(q, run.design, Execution(
                 index=run.index, segments=segments, result=result,
                 correct=float(verdict.correct), format=float(verdict.format),
                 reward=verdict.total(self.format_weight),
                 status=result.status if verdict.valid else "infrastructure",
                 reason=run.lost or result.reason or verdict.how,
-            )  # fmt: skip
+            ))  # fmt: skip
 
         submitter = getattr(self.reward, "submitter", None)  # a plain function grades in place
         submit = submitter(run.question) if submitter is not None and result.status == "ok" else None
@@ -220,6 +223,13 @@ class _Rollout:
             graded(self.reward(run.question, result, segments))
         else:
             self.jobs.append(_Job(submit(self.reward, run.question, result, segments), graded, None))
+
+    def _record(self, q: int, i: int, execution: Execution) -> None:
+        """Keeps an execution; with a question's last one its tree is finished."""
+        self.executions[q, i, execution.index] = execution
+        self.unfinished[q] -= 1
+        if not self.unfinished[q]:
+            self.finished(self.tree(q))
 
     def drive(self, progress) -> None:
         """Steps the engines and takes what workers have done, until nothing is under way."""
@@ -254,16 +264,17 @@ class _Rollout:
 
     def trees(self) -> list[QuestionTree]:
         """The finished trees, in the order of the questions."""
+        return [self.tree(q) for q in range(len(self.questions))]
+
+    def tree(self, q: int) -> QuestionTree:
+        """The tree of a question whose executions are all done."""
         M, N = self.shape
-        trees = []
-        for q, question in enumerate(self.questions):
-            designs = []
-            for i in range(M):
-                segment, source, error, kind = self.designs[q, i]
-                executions = tuple(self.executions[q, i, j] for j in range(N))
-                designs.append(Design(i, segment, source, error, executions, kind))
-            trees.append(QuestionTree(question, tuple(designs), self.step))
-        return trees
+        designs = []
+        for i in range(M):
+            segment, source, error, kind = self.designs[q, i]
+            executions = tuple(self.executions[q, i, j] for j in range(N))
+            designs.append(Design(i, segment, source, error, executions, kind))
+        return QuestionTree(self.questions[q], tuple(designs), self.step)
 
 
 def _tool_reply(run: _Run, call: mas.ToolCall) -> mas.Reply:
@@ -304,10 +315,11 @@ def collect(
     executions: int = 4,
     seed: int = 0,
     step: int = 0,
-    scripts: Sequence[str] | None = None,
+    scripts: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     format_weight: float = 0.4,
     progress: Callable[[int], None] = lambda executions_done: None,
     deterministic: bool = False,
+    finished: Callable[[QuestionTree], None] = lambda tree: None,
 ) -> list[QuestionTree]:
     """Rolls out `designs` × `executions` trees for all questions at once (method, section 3).
 
@@ -320,11 +332,13 @@ def collect(
       tools: host tools that scripts may register, by name; one with `submit` answers while the engines go on.
       limits: `mas.Limits` of each execution.
       seed, step: every request's and script's seed derives from them.
-      scripts: fixed designs to execute instead of sampled ones (baselines); then no designer role is needed.
+      scripts: fixed designs to execute instead of sampled ones (baselines), for all questions or `designs` of them by
+        question id; then no designer role is needed.
       progress: called with the number of executions done.
       deterministic: the engines get the same requests in the same order at each turn, however long tools take: replies
         of tools are waited for after one turn. The trees are the same without it, since no request's output depends
         on what else an engine does.
+      finished: called with each tree once all of its executions are done.
 
     Raises ValueError for missing roles, repeated question ids, or counts below 1.
     """
@@ -333,11 +347,12 @@ def collect(
         raise ValueError(f"collect needs a role for {', '.join(sorted(missing))}; got {sorted(roles)}")
     if len({question.id for question in questions}) != len(questions):
         raise ValueError("question ids must be distinct: seeds derive from them")
-    designs = designs if scripts is None else len(scripts)
+    designs = len(scripts) if isinstance(scripts, Sequence) else designs
     if designs < 1 or executions < 1:
         raise ValueError(f"designs and executions must be at least 1, got {designs} and {executions}")
+    shape = (designs, executions)
     rollout = _Rollout(
-        questions, roles, reward, tools, limits, (designs, executions), seed, step, format_weight, deterministic
+        questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic, finished
     )
     rollout.begin(scripts)
     rollout.drive(progress)

@@ -1,0 +1,31 @@
+"""Evaluation: one harness and one grader for every system, with budgets and intervals in each row.
+
+A system is a way to answer a question with a policy (`systems`). `run` answers a set of questions with one, `suite`
+runs several and continues after a kill, `records` and `statistics` make the row, `tables` its text.
+"""
+
+from mxjax.evaluation.records import Answered, pattern_shares
+from mxjax.evaluation.run import Outcome, evaluate
+from mxjax.evaluation.statistics import bootstrap_mean, paired_change, pass_at_k, wilson
+from mxjax.evaluation.systems import FIXED, MATCHED, SYSTEMS, fixed_script, left_to_do, match_budget, parse_system
+from mxjax.evaluation.tables import markdown, table
+
+__all__ = [
+    "FIXED",
+    "MATCHED",
+    "SYSTEMS",
+    "Answered",
+    "Outcome",
+    "bootstrap_mean",
+    "evaluate",
+    "fixed_script",
+    "left_to_do",
+    "markdown",
+    "match_budget",
+    "paired_change",
+    "parse_system",
+    "pass_at_k",
+    "pattern_shares",
+    "table",
+    "wilson",
+]

@@ -1,0 +1,110 @@
+"""Answers a set of questions with one system and grades what comes back: one harness, one grader, for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mxjax.evaluation.records import Answered, answered, make_row
+from mxjax.evaluation.systems import (
+    BEST_FIXED,
+    CONSISTENT,
+    DESIGNED,
+    FROZEN_EXECUTOR,
+    RANDOM,
+    SOLVER_TEXT,
+    fixed_script,
+    parse_system,
+    random_script,
+)
+from mxjax.rollout import Question, QuestionTree, Role, collect
+from mxjax.rollout.tree import derive_seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A system on a set of questions: its table row, and what each number was computed from.
+
+    `correct_QS` float64[Q, samples] aligns with the questions, for paired comparisons; `trees` are of the questions
+    that were answered now.
+    """
+
+    row: dict[str, Any]
+    correct_QS: np.ndarray
+    trees: list[QuestionTree]
+
+
+def evaluate(
+    questions: Sequence[Question],
+    system: str,
+    roles: Mapping[str, Role],
+    reward: Callable,
+    benchmark: str = "",
+    samples: int = 1,
+    seed: int = 0,
+    limits: Any = None,
+    agent_text: str = SOLVER_TEXT,
+    progress: Callable[[int, float], None] = lambda done, accuracy: None,
+    tools: Mapping[str, Any] | None = None,
+    script: str = "",
+    earlier: Mapping[str, Answered] | None = None,
+    finished: Callable[[QuestionTree, Answered], None] = lambda tree, record: None,
+) -> Outcome:
+    """Answers every question `samples` times with `system` and grades the returned messages.
+
+    Args:
+      roles: "executor", and "designer" where designs are written; "frozen_executor" for the system of that name.
+      progress: called with the number of samples answered so far and their accuracy.
+      script: the design of "best_fixed".
+      earlier: records of questions that were answered before, by question id; they are not answered again.
+      finished: called with each tree as soon as its question is answered, and with its record.
+
+    Raises ValueError for an unknown system, a role or script that it lacks, or no questions.
+    """
+    name, size = parse_system(system)
+    if not size:
+        raise ValueError(f"{system} is settled by match_budget before it is evaluated")
+    if not questions:
+        raise ValueError(f"no questions to evaluate on in {benchmark or 'the set'}; check its file or raise the limit")
+    if name == FROZEN_EXECUTOR and name not in roles:
+        raise ValueError(f"{FROZEN_EXECUTOR} needs another policy; name it with --executor CHECKPOINT")
+    if name == BEST_FIXED and not script:
+        raise ValueError(f"{BEST_FIXED} needs the design that was chosen on validation questions")
+    done = {q.id: (earlier or {})[q.id] for q in questions if q.id in (earlier or {})}
+    left = [question for question in questions if question.id not in done]
+    each = size if name == CONSISTENT else 1
+    last = time.monotonic()
+
+    def keep(tree: QuestionTree) -> None:
+        nonlocal last
+        now = time.monotonic()
+        done[tree.question.id] = record = answered(tree, each, now - last)
+        last = now
+        finished(tree, record)
+        report()
+
+    def report() -> None:
+        right = [value for record in done.values() for value in record.correct]
+        progress(len(right), sum(right) / max(1, len(right)))
+
+    common = dict(seed=seed, limits=limits, tools=tools, finished=keep)
+    if done:
+        report()
+    if not left:
+        trees = []
+    elif name in (DESIGNED, FROZEN_EXECUTOR):
+        own = {**roles, "executor": roles[FROZEN_EXECUTOR]} if name == FROZEN_EXECUTOR else roles
+        trees = collect(left, own, reward, designs=samples, executions=1, **common)
+    elif name == RANDOM:
+        drawn = {q.id: [random_script(derive_seed(seed, q.id, RANDOM, i)) for i in range(samples)] for q in left}
+        trees = collect(left, roles, reward, scripts=drawn, designs=samples, executions=1, **common)
+    else:
+        script = script or fixed_script("single" if name == CONSISTENT else name, agent_text, size)
+        trees = collect(left, roles, reward, scripts=[script], executions=samples * each, **common)
+    records = [done[question.id] for question in questions]
+    row = make_row(records, system, benchmark, seed)
+    return Outcome(row, np.array([record.correct for record in records], np.float64), trees)

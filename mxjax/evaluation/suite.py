@@ -1,0 +1,114 @@
+"""Several systems on several benchmarks, continued after a kill: finished questions are never answered twice.
+
+Each finished question is one line of `episodes/<system>_<benchmark>.jsonl`: the whole episode, the record that the row
+is made of, and a digest of every setting that the answer depends on. Seeds derive from question ids, so what is left
+comes out as it would have in one go.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from mxjax.evaluation.records import Answered
+from mxjax.evaluation.run import Outcome, evaluate
+from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, fixed_script, tokens_of
+from mxjax.files import write_text
+from mxjax.report.data import read_rows
+from mxjax.rollout import Question, Role
+from mxjax.telemetry import Workdir, plain, tree_record, tree_text
+
+MOST_CANDIDATES = 4  # of the designer's own scripts, for "best_fixed"
+Questions = Sequence[Question]
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """What the evaluations of one command share.
+
+    `settings` are all settings that an answer depends on beside its question, its system and `samples`; with `resume`
+    False, what earlier commands have left is not looked at.
+    """
+
+    workdir: Workdir
+    roles: Mapping[str, Role]
+    grading: Any
+    settings: Mapping[str, Any]
+    limits: Any
+    agent_text: str
+    seed: int = 0
+    resume: bool = False
+
+    def run(
+        self, system: str, benchmark: str, questions: Questions, samples: int = 1, script: str = "",
+        progress: Callable[[int, float], None] = lambda done, accuracy: None,
+    ) -> Outcome:  # fmt: skip
+        """One system on one benchmark; its episodes are then in `episodes/`, as records and as text."""
+        name = self.file_name(system, benchmark, script)
+        key = _digest({**self.settings, "system": system, "samples": samples, "script": script})
+        path = self.workdir.path / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = self._kept(path, key, questions)
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+        decode = self.roles["executor"].engine.tokenizer.decode
+
+        def finished(tree, record: Answered) -> None:
+            line = {**tree_record(tree, decode), "record": dataclasses.asdict(record), "settings": key}
+            self.workdir.append(f"{name}.jsonl", [line])
+
+        outcome = evaluate(
+            questions, system, self.roles, self.grading.reward, benchmark, samples, self.seed, self.limits,
+            self.agent_text, progress, self.grading.tools, script,
+            {line["question"]["id"]: Answered.from_json(line["record"]) for line in lines}, finished,
+        )  # fmt: skip
+        write_text(path.parent / f"{path.stem}.txt", "\n".join(tree_text(line) for line in read_rows(path)))
+        return outcome
+
+    def file_name(self, system: str, benchmark: str, script: str = "") -> str:
+        """The path of an evaluation's episodes within the workdir, without its ending."""
+        own = f"_{_digest(script)}" if script else ""
+        return f"episodes/{system}_{re.sub('[/:]', '_', benchmark)}{own}"
+
+    def _kept(self, path: epath.Path, key: str, questions: Questions) -> list[dict[str, Any]]:
+        """Lines of an earlier start that answer one of the questions under the same settings."""
+        if not self.resume:
+            return []
+        wanted = {question.id: plain(question) for question in questions}
+        lines = {}
+        for line in read_rows(path):
+            question = line.get("question") or {}
+            if line.get("settings") == key and wanted.get(question.get("id")) == question:
+                lines[question["id"]] = line
+        return list(lines.values())
+
+    def choose_fixed(self, validation: str, questions: Questions) -> dict[str, Any]:
+        """The design that is best for all of `questions`: of the fixed ones, and of the designer's own most frequent.
+
+        Between equally good ones the cheaper is chosen. Returns its name and script, and what each candidate reached.
+        """
+        self.run(DESIGNED, f"validation_{validation}", questions)
+        path = self.workdir.path / f"{self.file_name(DESIGNED, f'validation_{validation}')}.jsonl"
+        designs = [design for line in read_rows(path) for design in line["designs"] if not design["error"]]
+        own = collections.Counter(design["source"] for design in sorted(designs, key=lambda design: design["source"]))
+        scripts = {name: fixed_script(name, self.agent_text) for name in FIXED}
+        scripts |= {f"design {n}": source for n, (source, _) in enumerate(own.most_common(MOST_CANDIDATES), 1)}
+        rows = {
+            name: self.run(BEST_FIXED, f"validation_{validation}", questions, script=script).row
+            for name, script in scripts.items()
+        }
+        best = max(rows, key=lambda name: (rows[name]["accuracy"], -tokens_of(rows[name])))
+        reached = [{"name": name, "accuracy": row["accuracy"], "tokens": tokens_of(row)} for name, row in rows.items()]
+        return {"name": best, "script": scripts[best], "validation": validation, "n": len(questions),
+                "candidates": reached}  # fmt: skip
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(plain(value), sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -1,0 +1,60 @@
+"""The pages of `mxjax evaluate`: results.md, results.html, and one page of whole episodes for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from mxjax.evaluation.tables import comparisons, details_of, markdown, with_interval
+from mxjax.files import write_text
+from mxjax.report.data import read_rows
+from mxjax.report.episodes import whole_episode
+from mxjax.report.html import tag
+from mxjax.report.page import document
+from mxjax.report.tables import results_table
+
+Row = Mapping[str, Any]
+
+
+def write_pages(folder: epath.Path, results: Mapping[str, Any], command: str) -> None:
+    """Writes results.md and results.html beside results.json, whose contents are `results`."""
+    facts = {
+        "command": command,
+        "checkpoint": results["rows"][0].get("checkpoint", "") if results["rows"] else "",
+        "seed": results["seed"],
+        "device": results["device"],
+        "versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
+        "sandbox level": results["sandbox_level"] or "none needed",
+    }
+    rows = results["rows"]
+    listed = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    write_text(folder / "results.md", f"# Results\n\n{markdown(rows)}\n{listed}\n")
+    write_text(folder / "results.html", _page(rows, facts))
+
+
+def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
+    pairs = lambda items: tag("dl", *[tag("div", tag("dt", a), tag("dd", b)) for a, b in items], class_="facts")
+    name = lambda row: f"{row['system']} on {row['benchmark']}"
+    links = [
+        tag("li", tag("a", name(row), href=f"{row['episodes']}.html"), " ", details_of(row))
+        for row in rows if row.get("episodes")
+    ]  # fmt: skip
+    sampled = [
+        (f"{kind}@{k}, {name(row)}", with_interval(at))
+        for row in rows for kind in ("pass", "majority") for k, at in (row.get(f"{kind}_at") or {}).items()
+    ]  # fmt: skip
+    return document(
+        "mxjax evaluate",
+        tag("header", tag("h1", "Results"), pairs(facts.items())),
+        tag("section", results_table(rows), pairs(comparisons(rows)), pairs(sampled)),
+        tag("section", tag("h2", "Whole episodes"), tag("ul", *links)),
+    )
+
+
+def write_episodes(lines: epath.Path, title: str) -> None:
+    """Writes the page of the episodes in a jsonl file beside it."""
+    episodes = map(whole_episode, read_rows(lines))
+    page = document(title, tag("header", tag("h1", title)), tag("section", *episodes))
+    write_text(lines.parent / f"{lines.stem}.html", page)
