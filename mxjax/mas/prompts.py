@@ -25,6 +25,7 @@ class Prompts:
     # The designer: {question}, {task_type}
     designer_system: str = "You are an expert Python developer who builds multi-agent workflow systems."
     designer_user: str = "Design a multi-agent system for this question: {question}"
+    designer_code: str = ""  # follows the system prompt where the question asks for a program
 
     # Follows the system prompt that the designer wrote for an agent, by task type
     delivery_math: str = (
@@ -141,9 +142,45 @@ result = workflow.run(question)
 print(result.content)
 ```
 </code>"""
+_LIBRARY_FOR_CODE = """
+
+The question asks for a program. Agents answer with the whole program in <solution>, and so must the last message of \
+the workflow. Hidden tests judge it; the examples in the question can be run by agents that have Python. Later agents \
+are shown the <delivery> of those before them, so a program that they are to test must stand there too.
+
+Example for a program:
+<code>
+```python
+from workflow import AgentNode, ConditionalWorkflow, ToolRegistry
+
+tools = ToolRegistry()
+tools.register("python_execute", None, "Runs Python.", {})
+programmer = AgentNode("Programmer", "Write the program. Repeat it in your delivery, for the tester.")
+tester = AgentNode(
+    "Tester",
+    "Run the program on every example of the question. With the output before you, say EXAMPLES PASS or EXAMPLES FAIL "
+    "and why, with the program, in your delivery.",
+    tool_registry=tools,
+)
+repairer = AgentNode("Repairer", "Correct the program by what the tester found.")
+
+
+def failed(context):
+    return "EXAMPLES FAIL" in context.get_latest_message().content
+
+
+workflow = ConditionalWorkflow("program-test-repair")
+workflow.add_node(programmer)
+workflow.add_node(tester)
+workflow.add_node(repairer, failed)
+result = workflow.run(question)
+print(result.content)
+```
+</code>"""
 _DOCUMENTED = dataclasses.replace(
     Prompts(),
     designer_system=_LIBRARY,
+    designer_code=_LIBRARY_FOR_CODE,
     designer_user="Task type: {task_type}\nDesign a multi-agent system for this question: {question}",
 )
 NAMED = {"short": Prompts(), "documented": _DOCUMENTED}
@@ -176,8 +213,9 @@ def fill(template: str, **fields: str) -> str:
 def designer_messages(question_text: str, task_type: str, prompts: Prompts) -> list[dict[str, str]]:
     """What the designer is asked for one question."""
     fields = {"question": question_text, "task_type": task_type}
+    system = prompts.designer_system + (prompts.designer_code if task_type == "code" else "")
     messages = [
-        {"role": "system", "content": fill(prompts.designer_system, **fields)},
+        {"role": "system", "content": fill(system, **fields)},
         {"role": "user", "content": fill(prompts.designer_user, **fields)},
     ]
     return [message for message in messages if message["content"]]
