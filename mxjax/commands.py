@@ -51,6 +51,7 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
     load = lambda role: models.load(args.checkpoint, step=args.step, role=role)
     with user_errors():
         check_counts(args, "max_tokens", "max_len", "slots")
+        config.rollout.tools = tuple(args.tools.split(",")) if args.tools else config.rollout.tools
         policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
         positions = min(policy.config.max_position_embeddings for policy in policies.values())
         config.engine.max_len = min(args.max_len or config.engine.max_len, positions)

@@ -20,7 +20,7 @@ from mxjax.evaluation.suite import Suite
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
-from mxjax.mas import Limits
+from mxjax.mas import Limits, load_prompts
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
 from mxjax.runs import open_grading, question_pools
@@ -52,7 +52,10 @@ def evaluate(args: argparse.Namespace) -> int:
     asked = itertools.chain(*benchmarks.values(), *(questions for _, questions in validations.values()))
     limits = Limits(**config.rollout.limits)
     with open_grading(config, asked) as grading, progress_bar(args.quiet) as bar:
-        settings = {**made_with, "limit": None, "max_len": config.engine.max_len, "slots": config.engine.slots}
+        settings = {
+            **made_with, "limit": None, "max_len": config.engine.max_len, "slots": config.engine.slots,
+            "tools": config.rollout.tools, "prompts": [load_prompts(role.prompt) for role in roles.values()],
+        }  # fmt: skip
         suite = Suite(workdir, roles, grading, settings, limits, config.eval.agent_text, args.seed, args.resume)
         for name, system in left_to_do(benchmarks, systems, rows):
             chosen = suite.choose_fixed(*validations[name]) if system == BEST_FIXED else {}

@@ -1,0 +1,88 @@
+"""Pages of docs/ that are made from the code stay what the code says; MXJAX_WRITE_DOCS=1 writes them anew."""
+
+import dataclasses
+import os
+import pathlib
+
+import pytest
+from rewards.test_math_grading import INTEGERS, MESSAGES, RATIONALS, STRUCTURES, TABLE, TEXTS, UNITS_AND_CHOICES
+
+from mxjax.mas import load_prompts
+from mxjax.mas.prompts import Prompts
+from mxjax.rewards import grade_math
+
+DOCS = pathlib.Path(__file__).parent.parent / "docs"
+
+PROMPTS_HEAD = """\
+# Prompts
+
+Every text that mxjax adds to a prompt is a field of one record, `mxjax.mas.prompts.Prompts`. A set of them is named
+`short` (for a model that was trained on the library), `documented` (for one that never saw it: the designer's system
+prompt holds the library on a page), or is a TOML file that overrides fields of `short`; `roles.<role>.prompt` in a
+config and `--prompt` of `mxjax evaluate` take any of the three. A checkpoint keeps the file that it was trained with.
+
+| | designer | executor |
+|---|---|---|
+| math | `designer_system`, `designer_user` | the design's own text, `delivery_math` |
+| text | `designer_system`, `designer_user` | the design's own text, `delivery_text` |
+| code | `designer_system` with `designer_code`, `designer_user` | the design's own text, `delivery_code` |
+
+What replies are read for is fixed: `<code>` around a script, `<delivery>` around what later agents are shown,
+`FINAL ANSWER: \\boxed{...}` for an answer, `<solution>` for a program. `{...}` are places that are filled.
+
+For code the contract is: an agent answers with the whole program in `<solution>`; the last `<solution>` of the message
+that the workflow returns is graded (without one, the last fenced block). Examples in the question's text are seen by
+every agent, and one that has the tool `python_execute` can run a program on them. Hidden tests never enter a prompt:
+they stay with the grader, in another process than the program. Later agents are shown the `<delivery>` of those before
+them, so a program that the next agent is to test stands there too; the design at the end of this page does that.
+
+Files in `configs/prompts/`: `arithmetic.toml` is that of the quickstart; `small_math.toml` and `small_code.toml` are
+for general models of a few hundred million parameters.
+
+## `short`
+"""
+GRADERS_HEAD = """\
+# The math grader's table
+
+`grade_math(gold, answer)` takes one final answer out of a message and compares it by the gold answer's own shape (the
+rules are in `mxjax/rewards/math.py`). These {count} pairs are its test table: answers that must pass, and the
+forgeries and near misses that must not. Line breaks are written as escapes; `how` is the rule that decided.
+"""
+
+
+def prompts_page():
+    short, documented = load_prompts("short"), load_prompts("documented")
+    block = lambda text: f"````text\n{text}\n````" if text else "(empty)"
+    parts = [PROMPTS_HEAD]
+    for field in dataclasses.fields(Prompts):
+        parts.append(f"`{field.name}`\n\n{block(getattr(short, field.name))}\n")
+    parts.append("## `documented`\n\nThe same as `short`, but for these.\n")
+    for field in dataclasses.fields(Prompts):
+        if getattr(short, field.name) != getattr(documented, field.name):
+            parts.append(f"`{field.name}`\n\n{block(getattr(documented, field.name))}\n")
+    return "\n".join(parts)
+
+
+def graders_page():
+    groups = {
+        "Integers": INTEGERS, "Fractions and decimals": RATIONALS, "Units, percent, choices": UNITS_AND_CHOICES,
+        "Tuples, sets, intervals, lists": STRUCTURES, "Text and symbols": TEXTS, "Whole messages": MESSAGES,
+    }  # fmt: skip
+    shown = lambda text: (
+        "`` " + text.encode("unicode_escape").decode().replace("|", "\\|").replace("\\\\", "\\") + " ``"
+    )
+    parts = [GRADERS_HEAD.format(count=len(TABLE))]
+    for title, rows in groups.items():
+        lines = ["| gold | answer | accepted | how |", "|---|---|---|---|"]
+        for gold, answer, accepted in rows:
+            verdict = "yes" if accepted else "no"
+            lines.append(f"| {shown(gold)} | {shown(answer)} | {verdict} | {grade_math(gold, answer).how} |")
+        parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize(("name", "page"), [("prompts.md", prompts_page), ("graders.md", graders_page)])
+def test_pages_made_from_the_code_are_up_to_date(name, page):
+    if os.environ.get("MXJAX_WRITE_DOCS"):
+        (DOCS / name).write_text(page())
+    assert (DOCS / name).read_text() == page(), "run MXJAX_WRITE_DOCS=1 python -m pytest tests/test_docs.py"
