@@ -14,6 +14,7 @@ on, first shape that fits. That is what keeps out the classic false rewards: 502
 | `x = ...`, `x \in ...` | the same letter; or the value alone if it is a number, a set or an interval |
 | `(1,2)` `(0,3]` | the same brackets, elements in order |
 | `\{1,2\}`, bare list `1,2`, union | elements in any order, as often as in the gold; lists also with "and", "or" |
+| a formula | the same LaTeX tokens (`how="text"`), or the same formula by computer algebra (`how="symbolic"`) |
 | anything else | the same LaTeX tokens, white space and `\dfrac`-like spelling aside (`how="text"`) |
 """
 
@@ -23,7 +24,7 @@ import functools
 import re
 from collections.abc import Callable
 
-from mxjax.rewards import latex
+from mxjax.rewards import latex, symbolic
 from mxjax.rewards.extract import MAX_ANSWER, extract_answer
 from mxjax.rewards.numbers import read_integer, read_number, read_scientific
 from mxjax.rewards.verdict import Verdict
@@ -47,13 +48,14 @@ _UNIT = re.compile(
 
 
 def grade_math(gold: str, answer: str) -> Verdict:
-    """Whether the message `answer` ends in the answer `gold`; never raises for any `answer`, in bounded time.
+    """Whether the message `answer` ends in the answer `gold`; in bounded time, whatever `answer` is.
 
     `answer` is the text of a returned message, from which exactly one final answer is taken (`extract_answer`); over
-    512 characters it is wrong.
+    512 characters it is wrong. Formulas are compared in another process (`symbolic`) where math-verify is installed.
 
     Raises:
         ValueError: `gold` is empty or not a str.
+        InfrastructureError: the process that compares formulas cannot be started.
     """
     if not isinstance(gold, str) or not gold.strip():
         raise ValueError(f"The gold answer must be a non-empty str, got {gold!r}: fix the data set's row.")
@@ -63,7 +65,13 @@ def grade_math(gold: str, answer: str) -> Verdict:
     if len(found) > MAX_ANSWER:
         return Verdict(False, "too_long")
     how, matches = _compiled(gold)
-    return Verdict(matches(latex.clean(found)), how)
+    given = latex.clean(found)
+    if matches(given):
+        return Verdict(True, how)
+    wanted = latex.clean(gold)
+    if how == "text" and symbolic.available() and symbolic.comparable(wanted, given):
+        return Verdict(*symbolic.same_formula(wanted, given))
+    return Verdict(False, how)
 
 
 @functools.lru_cache(maxsize=4096)

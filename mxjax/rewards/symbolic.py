@@ -1,0 +1,145 @@
+"""Whether two LaTeX formulas are the same, decided by math-verify in a process that can be killed.
+
+Computer algebra on text that a policy wrote may take forever or all memory, and its own timeouts work in a main thread
+only. So it runs in a child that lives as long as it answers in time; threads take turns. What reaches the child is
+screened first: no `=`, no list, no tower of powers, no factorial, no decimal that the gold does not have.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+
+from mxjax.sandbox.records import InfrastructureError
+
+LIMIT_S, START_S, MEMORY_BYTES = 2.0, 60.0, 1 << 30
+MAX_CHARS = 160
+_WORDS = "frac|dfrac|tfrac|sqrt|pi|cdot|times|left|right|ln|log|sin|cos|tan|theta|alpha|beta|circ"
+_SHAPE = re.compile(rf"(?:\\(?:{_WORDS})(?![A-Za-z])|[0-9 {{}}()+*/^.-]|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+")
+_TOWER = re.compile(  # powers of powers, large exponents and numbers, and `x^10`, which is x^1 times 0 in LaTeX
+    r"\^ ?(?:\{[^{}]*[\^{]|[0-9(] ?\^|\{ ?-?[0-9]{4,}|\(|-|[0-9]{2,})|\} ?\^.*\^|[0-9]{13,}"
+)
+
+_CHILD = """
+import json, os, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
+out = os.fdopen(os.dup(1), "w")
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+import logging
+logging.disable(logging.CRITICAL)
+from math_verify import parse, verify
+def read(text):
+    return parse(f"${{text}}$", parsing_timeout=None)
+read("1")
+print("ready", file=out, flush=True)
+for line in sys.stdin:
+    gold, answer = json.loads(line)
+    try:
+        found = bool(verify(read(gold), read(answer), timeout_seconds=None))
+    except Exception:
+        found = False
+    print(json.dumps(found), file=out, flush=True)
+"""
+
+
+class Comparer:
+    """One child process, started when it is first needed and again after it was killed; safe from any thread.
+
+    Args:
+        limit_s: seconds for one comparison.
+        program: the child's Python source, which says "ready" and then answers lines.
+    """
+
+    def __init__(self, limit_s: float = LIMIT_S, program: str = _CHILD.format(memory=MEMORY_BYTES)):
+        self._limit_s, self._program = limit_s, program
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen | None = None
+
+    def same(self, gold: str, answer: str) -> bool | None:
+        """Whether both are the same; None when the child took too long or died of it.
+
+        Raises InfrastructureError when no child can be started.
+        """
+        with self._lock:
+            self._start()
+            try:
+                self._child.stdin.write((json.dumps([gold, answer]) + "\n").encode())
+                self._child.stdin.flush()
+                line = self._line(self._limit_s)
+            except OSError:
+                line = b""
+            if not line:
+                self.close()
+                return None
+            return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the child, whatever it is doing."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child.stdin.close()
+            self._child.stdout.close()
+            self._child = None
+
+    def _start(self) -> None:
+        if self._child is not None and self._child.poll() is None:
+            return
+        self.close()
+        command = [sys.executable, "-I", "-c", self._program]
+        try:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise InfrastructureError(f"no process for symbolic comparison: {error}") from error
+        if self._line(START_S) != b"ready\n":
+            self.close()
+            raise InfrastructureError("the process for symbolic comparison did not start")
+
+    def _line(self, limit_s: float) -> bytes:
+        """The child's next line; b"" if it does not come in time."""
+        line, deadline = b"", time.monotonic() + limit_s
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([self._child.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            piece = os.read(self._child.stdout.fileno(), 4096) if ready else b""
+            if not piece:
+                return b""
+            line += piece
+        return line
+
+
+COMPARER = Comparer()
+
+
+@functools.cache
+def available() -> bool:
+    """Whether math-verify is installed (the extra `code`)."""
+    return importlib.util.find_spec("math_verify") is not None
+
+
+def comparable(gold: str, answer: str) -> bool:
+    """Whether both are formulas small and plain enough to be compared, and the answer no less exact than the gold."""
+    for text in (gold, answer):
+        if len(text) > MAX_CHARS or not _SHAPE.fullmatch(text) or _TOWER.search(text):
+            return False
+    return "." not in answer or "." in gold
+
+
+@functools.lru_cache(maxsize=65_536)
+def _compared(gold: str, answer: str) -> bool | None:
+    return COMPARER.same(gold, answer)
+
+
+def same_formula(gold: str, answer: str) -> tuple[bool, str]:
+    """(whether they are the same, how that was decided: "symbolic", or "symbolic_limit" when the child gave up)."""
+    found = _compared(gold, answer)
+    return (found is True, "symbolic_limit" if found is None else "symbolic")

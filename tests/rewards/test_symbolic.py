@@ -1,0 +1,74 @@
+"""The process that compares formulas: it can be killed, hang, die or be asked by many threads."""
+
+import concurrent.futures
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import optional
+
+from mxjax.rewards import InfrastructureError, grade_math, symbolic
+from mxjax.rewards.symbolic import Comparer, comparable
+
+HANGS = "import sys, time\nprint('ready', flush=True)\nfor line in sys.stdin:\n    time.sleep(600)"
+DIES = "import os, sys\nprint('ready', flush=True)\nfor line in sys.stdin:\n    os._exit(1)"
+PICKY = """import json, sys, time
+print('ready', flush=True)
+for line in sys.stdin:
+    gold, answer = json.loads(line)
+    if answer == 'hang':
+        time.sleep(600)
+    print(json.dumps(gold == answer), flush=True)
+"""
+
+
+@pytest.mark.parametrize("program", [HANGS, DIES])
+def test_a_child_that_hangs_or_dies_is_no_verdict_and_is_replaced(program):
+    comparer = Comparer(limit_s=0.3, program=program)
+    assert comparer.same("x", "x") is None and comparer.same("x", "x") is None
+    comparer.close()
+
+
+def test_a_child_that_cannot_start_is_the_machines_fault():
+    with pytest.raises(InfrastructureError):
+        Comparer(program="raise SystemExit(1)").same("x", "x")
+
+
+def test_many_threads_get_their_own_answers_while_some_hang():
+    comparer = Comparer(limit_s=0.5, program=PICKY)
+    pairs = [("1", "1"), ("1", "2"), ("1", "hang"), ("3", "3")] * 3
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda pair: comparer.same(*pair), pairs))
+    comparer.close()
+    assert found == [True, False, None, True] * 3
+
+
+def test_a_verdict_of_the_limit_is_wrong_and_says_so(monkeypatch):
+    optional("math_verify")
+    comparer = Comparer(limit_s=0.3, program=HANGS)
+    monkeypatch.setattr(symbolic, "COMPARER", comparer)
+    verdict = grade_math(r"\sqrt{7}+19", r"19+\sqrt{7}")
+    assert not verdict and verdict.how == "symbolic_limit"
+    symbolic._compared.cache_clear()
+    comparer.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["9^{9^{9}}", "9^9^9", r"2^{99999}", "5!", "4=5", "1,2", "x or y", r"\text{7}", r"\input{x}", "import os", "9" * 20,
+     "(" * 200, r"\sqrt{7}" * 40, "__x__", "(2^3)^(4^5)", "x^10", r"{2^{3}}^{4}^{5}"],
+)  # fmt: skip
+def test_unfinished_and_oversized_work_never_reaches_the_child(answer):
+    assert not comparable(r"\sqrt{7}", answer)
+
+
+def test_decimals_are_compared_only_with_decimals():
+    assert not comparable(r"\sqrt{7}", "2.6457513") and comparable(r"2.5\pi", r"\pi \cdot 2.5")
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 30), st.integers(2, 30))
+def test_roots_agree_with_arithmetic(a, b):
+    optional("math_verify")
+    assert bool(grade_math(rf"{a}\sqrt{{{b}}}+\pi", rf"\pi+\sqrt{{{a * a * b}}}"))
+    assert not grade_math(rf"{a}\sqrt{{{b}}}+\pi", rf"\pi+\sqrt{{{a * a * b + 1}}}")
