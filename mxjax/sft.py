@@ -7,6 +7,7 @@ checkpoints are those of reinforcement learning; only the loss differs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -44,6 +45,7 @@ ROLES = ("system", "user", "assistant")
 NOT_READ = ("rl", "eval")
 READ_BY_SAMPLING = ("rollout", "reward", "engine")
 TEACHER, FILE, SAMPLED = "teacher:arithmetic", "jsonl:", "rollouts"  # forms of sft.examples
+PYTHON = "python_execute"
 SAMPLED_AT_ONCE = 64  # questions
 Conversation = Sequence[Mapping[str, str]]
 
@@ -56,7 +58,8 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     check_config(config)
     started, settings, mesh = time.monotonic(), config.sft, run_mesh(config)
     sampled = settings.examples == SAMPLED
-    workdir = check_workdir(config, "sft", NOT_READ if sampled else NOT_READ + READ_BY_SAMPLING)
+    reads_rollout = sampled or settings.tool_share > 0
+    workdir = check_workdir(config, "sft", NOT_READ if reads_rollout else NOT_READ + READ_BY_SAMPLING)
     if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
         return {}
     questions = question_pools(config).train[: settings.questions]
@@ -137,8 +140,12 @@ def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Con
     name = config.sft.examples
     if name == TEACHER:
         prompts = (config.roles.designer.prompt, config.roles.executor.prompt)
-        with user_errors():
-            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share)
+        share, tools = config.sft.tool_share, config.rollout.tools
+        if share > 0 and PYTHON not in tools:
+            raise UserError(f"sft.tool_share={share} needs rollout.tools=('{PYTHON}',), the tool that is shown")
+        with contextlib.ExitStack() as stack, user_errors():
+            host = stack.enter_context(open_grading(config, ())).tools if share > 0 else None
+            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host)
     if name.startswith(FILE):
         return read_conversations(name.removeprefix(FILE))
     raise UserError(f"sft.examples must be {TEACHER}, {FILE}PATH or {SAMPLED}, got {name!r}")

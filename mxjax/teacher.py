@@ -38,6 +38,19 @@ NEXT = ")\nworkflow.add_node("
 TAIL = ")\nworkflow.run(question)\n```\n</code>"
 ANSWER = "</delivery>\nFINAL ANSWER: \\boxed{"
 
+TOOL_TEXT = "Run Python."
+TOOL_DESIGN = f"""\
+<code>
+```python
+from workflow import Workflow, AgentNode, ToolRegistry
+tools = ToolRegistry()
+tools.register("python_execute", None, "Runs Python.", {{}})
+workflow = Workflow()
+workflow.add_node(AgentNode("a", "{TOOL_TEXT}", tool_registry=tools))
+workflow.run(question)
+```
+</code>"""
+
 # Strings that a tokenizer trained on this teacher keeps as one token each.
 ATOMS = (
     *(HEAD, NEXT, TAIL, "<delivery>", ANSWER, 'AgentNode("', 'EnsembleNode("vote", [', '], "majority_vote"'),
@@ -49,27 +62,36 @@ ATOMS = (
 
 
 def teach(
-    questions: Sequence[Question], prompts: tuple[str, str], seed: int = 0, designer_share: float = 1.0
+    questions: Sequence[Question],
+    prompts: tuple[str, str],
+    seed: int = 0,
+    designer_share: float = 1.0,
+    tool_share: float = 0.0,
+    tools: Mapping[str, mas.Tool] | None = None,
 ) -> list[list[dict[str, str]]]:
     """Conversations of both roles for arithmetic questions; `prompts` are the designer's and the executor's sets.
 
-    Each ends with the assistant turn to learn. Designs are quick to learn: a `designer_share` of them is enough.
+    Each ends with the assistant turn to learn. Designs are quick to learn: a `designer_share` of them is enough. For a
+    `tool_share` of the questions the design has one agent that computes with the tool `python_execute` of `tools`.
     Raises ValueError for a question without an arithmetic expression.
     """
     designer, executor = map(mas.load_prompts, prompts)
     conversations = []
     for question in questions:
         rng = random.Random(f"{seed}:{question.id}")
-        reply = design(question, rng)
+        with_tool = tool_share > 0 and random.Random(f"{seed}:{question.id}:tool").random() < tool_share
+        reply = tool_design(question) if with_tool else design(question, rng)
         calls: list[tuple[Sequence[Mapping[str, str]], str]] = []
 
         def chat(messages, question=question, rng=rng, calls=calls):
             answer, right = answer_call(messages, expression_of(question.text), executor, rng)
+            if any(message["role"] == "assistant" for message in messages):
+                calls.pop()  # this call continues that conversation
             if right:
                 calls.append((messages, answer))
             return answer
 
-        result = mas.run(mas.parse_design(reply), question.text, chat, question.task_type, prompts=executor)
+        result = mas.run(mas.parse_design(reply), question.text, chat, question.task_type, tools, prompts=executor)
         if result.status == "ok" and grade_math(question.gold, result.content):
             if rng.random() < designer_share:
                 asked = mas.designer_messages(question.text, question.task_type, designer)
@@ -109,6 +131,15 @@ def design(question: Question, rng: random.Random) -> str:
     )
 
 
+def tool_design(question: Question) -> str:
+    """A designer's reply whose one agent has Python."""
+    terms = len(re.findall(r"\d+", expression_of(question.text)))
+    return (
+        f"Problem type: arithmetic\nAnalysis: {terms} terms\nPattern: single\nAgents: 1\nFlow: compute, answer\n"
+        f"{TOOL_DESIGN}"
+    )
+
+
 def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Random) -> tuple[str, bool]:
     """The teacher's reply to one call of a running design, and whether it is right."""
     asked = messages[-1]["content"]
@@ -117,6 +148,11 @@ def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Ran
     if criticised is not None:
         right = extract_answer(criticised) == truth
         return f"{rng.choice((worked, in_columns))(expression)}\nVERDICT: {'CORRECT' if right else 'INCORRECT'}", True
+    if messages[0]["content"].startswith(TOOL_TEXT):
+        output = filled_field(prompts.python_result, "output", asked)
+        if output is None:
+            return f"```python\nprint({expression})\n```", True
+        return f"<delivery>{expression}={output}{ANSWER}{output}}}", output == truth
     told = next((text for text in AGENT_TEXTS if messages[0]["content"].startswith(text)), "Work step by step.")
     ways = AGENT_TEXTS[told]
     way = rng.choices(list(ways), list(ways.values()))[0]

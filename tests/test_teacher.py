@@ -1,17 +1,21 @@
 """The scripted teacher: honest work, valid designs, short enough for a small model."""
 
+import json
 import random
 import re
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from runs import mxjax, tiny
+from support import sandbox
 
 from mxjax import mas, teacher
 from mxjax.data import load_questions
 from mxjax.data.arithmetic import evaluate
 from mxjax.models import Tokenizer
 from mxjax.rewards import extract_answer, format_math, grade_math
+from mxjax.sandbox.tool import python_tool
 from mxjax.sft import segment
 
 PROMPTS = "configs/prompts/arithmetic.toml"
@@ -131,3 +135,31 @@ def test_the_same_seed_teaches_the_same(questions, conversations):
 def test_a_question_without_arithmetic_is_refused():
     with pytest.raises(ValueError, match="no sum"):
         teacher.expression_of("What is the capital of France?")
+
+
+def test_some_designs_may_compute_with_the_python_tool(questions, conversations):
+    with sandbox("auto") as box:
+        tools = {"python_execute": python_tool(box)}
+        taught = teacher.teach(questions[:40], (PROMPTS, PROMPTS), tool_share=0.5, tools=tools)
+    designs = [c[-1]["content"] for c in taught if is_design(c)]
+    with_tool = [design for design in designs if "python_execute" in design]
+    assert 8 < len(with_tool) < 32
+    worked = [c for c in taught if c[0]["content"].startswith(teacher.TOOL_TEXT)]
+    assert len(worked) == len(with_tool)  # one conversation each, with its tool turn in it
+    for conversation in worked:
+        assert [message["role"] for message in conversation] == ["system", "user", "assistant", "user", "assistant"]
+        assert "```python" in conversation[2]["content"] and format_math(conversation[-1]["content"]) == 1.0
+    without = teacher.teach(questions, (PROMPTS, PROMPTS), tool_share=0.0)
+    assert without == conversations
+
+
+@pytest.mark.slow
+def test_a_tiny_run_learns_and_rolls_out_with_the_tool(tmp_path):
+    sandbox("auto").close()
+    flags = ("--config.rollout.tools=('python_execute',)", "--config.sft.tool_share=0.6", "--config.engine.max_len=384",
+             "--config.sft.row_length=384", "--config.rl.row_length=384")  # fmt: skip
+    mxjax(*tiny("sft", tmp_path / "cold", *flags))
+    mxjax(*tiny("train", tmp_path / "run", *flags, f"--config.init={tmp_path / 'cold'}"))
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["sandbox_level"] in ("A", "B")
+    refused = mxjax(*tiny("sft", tmp_path / "none", "--config.sft.tool_share=0.6"), check=False)
+    assert refused.returncode == 2 and "rollout.tools" in refused.stderr

@@ -1,6 +1,7 @@
 """Code benchmarks: every reference solution of the public files passes the grader as plain CPython passes it."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -59,3 +60,30 @@ def test_reference_solutions_pass(name, file, together, tmp_path):
         verdicts = [future.result() for future in futures]
     assert [question.id for question, verdict in zip(questions, verdicts) if not verdict] == []
     assert sum(verdict.how == "in_process" for verdict in verdicts) == together
+
+
+PRELUDE = "\n".join(
+    f"from {module} import *"
+    for module in ("typing", "collections", "heapq", "bisect", "math", "functools", "itertools", "string", "operator")
+) + "\ninf = float('inf')\n"  # fmt: skip
+
+
+@pytest.mark.slow
+def test_reference_solutions_of_leetcode_pass():
+    source = PREPARED / "leetcode" / "test.jsonl"
+    if not source.exists():
+        pytest.skip(f"{source} is not here")
+    needs_a_package = []
+    limits = SandboxLimits(cpu_s=20, wall_s=60)
+    with sandbox("auto") as box:
+        futures = {}
+        for row in map(json.loads, source.read_text().splitlines()):
+            method = re.search(r"check\(Solution\(\)\.(\w+)\)", row["tests"]["functional"])
+            check = row["tests"]["functional"].replace(method[0], f"check({method[1]})")
+            test = {"check": check, "prelude": PRELUDE, "functions": [method[1]]}
+            program = f"{PRELUDE}{row['solutions']}\n{method[1]} = Solution().{method[1]}\n"
+            futures[row["id"]] = box.call(grade_code, program, [test], box, None, True, limits)
+            if "Sorted" in row["solutions"]:
+                needs_a_package.append(row["id"])
+        wrong = [name for name, future in futures.items() if not future.result()]
+    assert wrong == needs_a_package and len(futures) == 200
