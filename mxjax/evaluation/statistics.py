@@ -28,7 +28,8 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     """95 % Wilson score interval of a proportion."""
     p, z2 = successes / n, Z95**2
     centre, half = p + z2 / (2 * n), Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, float((centre - half) / (1 + z2 / n))), min(1.0, float((centre + half) / (1 + z2 / n)))
+    low = 0.0 if successes == 0 else float((centre - half) / (1 + z2 / n))
+    return low, 1.0 if successes == n else float((centre + half) / (1 + z2 / n))
 
 
 def bootstrap_mean(values_Q: np.ndarray, seed: int = 0) -> tuple[float, float]:
