@@ -70,7 +70,9 @@ class _Job:
 class _Rollout:
     """State of one `collect`: what each request in flight will resume."""
 
-    def __init__(self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic, finished):
+    def __init__(
+        self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic, finished
+    ):  # fmt: skip
         self.questions, self.roles, self.reward = questions, roles, reward
         self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
         self.shape, self.seed, self.step = shape, seed, step
