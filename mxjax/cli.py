@@ -23,6 +23,7 @@ VERBS = {
     "plan": "whether a run fits a TPU slice, and how fast it can be; compiled ahead of time, needs no TPU",
     "report": "rebuild report.html of a workdir, also while its run is going",
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
+    "data": "prepare NAME: a public data set, fetched or from a local file; list: what is known and what is here",
     "design": "show FILE: the pattern, nodes and edges of a design, as text and as an SVG",
     "doctor": "what this machine has, or whether a workdir is sound",
 }
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb in CONFIGURED and {"-h", "--help"} & set(rest):
             print(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
             return 0
-        return {"train": _train, "sft": _sft, "plan": _plan}.get(verb, _command(verb))(rest)
+        return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
     except UserError as error:
         print(f"mxjax {verb}: {error}", file=sys.stderr)
         return 2
@@ -100,6 +101,12 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("action", choices=("show",))
         add("file", help="a script, or the text of a designer that holds one")
         add("--svg", default="", help="where to write the drawing; default nowhere")
+    if verb == "data":
+        add("action", choices=("prepare", "list"))
+        add("name", nargs="?", help="NAME, or NAME/SPLIT for one split; see mxjax data list")
+        add("--from", dest="source", default="", help="a local file or folder, instead of the set's home")
+        add("--output", default="", help="the data directory; default $MXJAX_DATA, else ~/.cache/mxjax/data")
+        add("--partial", action="store_true", help="accept another number of rows than the published one")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):
@@ -124,7 +131,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--output", default="", help="where results.json goes; default beside the checkpoint")
         add("--resume", action="store_true", help="keep what --output has: its rows, and single questions")
         add("--quiet", action="store_true", help="no progress bar")
-        add("--data_dir", help="where prepared benchmark files lie")
+        add("--data_dir", help="where mxjax data prepare put benchmarks; default $MXJAX_DATA, else ~/.cache/mxjax/data")
     args = parser.parse_args(argv)
     args.command = shlex.join(["mxjax", verb, *argv])
     return args
@@ -177,6 +184,22 @@ def _plan(argv: Sequence[str]) -> int:
     from mxjax.plan.process import run
 
     return run(config, values["config"].config_filename, values.topology, values.cpu)
+
+
+def _data(argv: Sequence[str]) -> int:
+    from mxjax.config import user_errors
+    from mxjax.data.prepare import listing, prepare
+
+    args = _parse("data", argv)
+    with user_errors():
+        if args.action == "list":
+            print(listing(args.output))
+            return 0
+        if not args.name:
+            raise UserError("prepare needs a NAME, such as mxjax data prepare gsm8k; mxjax data list shows all")
+        for made in prepare(args.name, args.source, args.output, args.partial):
+            print(made)
+    return 0
 
 
 def _train(argv: Sequence[str]) -> int:

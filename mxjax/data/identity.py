@@ -37,6 +37,11 @@ def texts_of(questions: Iterable[Question]) -> frozenset[str]:
     return frozenset(normalise_text(question.text) for question in questions)
 
 
+def text_key(text: str) -> str:
+    """16 hexadecimal digits for the identity of a text, so that overlap can be checked without the texts."""
+    return hashlib.blake2b(normalise_text(text).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
 def text_id(source: str, text: str) -> str:
     """A question's id: the same text of the same source has the same id in every run and process."""
     return f"{source}:{hashlib.blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"

@@ -4,6 +4,7 @@ A spec is what a config file holds. Either a string:
 
     reasoning_gym:<task>    a procedural task of reasoning-gym
     arithmetic:sums         sums of numbers of mixed length
+    <set>, <set>/<split>    a public data set by name, see `mxjax data list`; the training split unless one is named
     jsonl:<path>            one JSON object a line: question (or text, problem) and answer (or gold), id optional
     <module>:<function>     a function of the user's that returns a `Task`
 
@@ -18,16 +19,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from etils import epath
-
-from mxjax.data import generators
+from mxjax.data import generators, prepared, rows
+from mxjax.data.catalogue import SETS
 from mxjax.data.identity import normalise_text, text_id
 from mxjax.rollout.records import Question, Task
 
@@ -122,37 +120,11 @@ def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Questi
     Raises:
         ValueError: the file is missing or empty, or a line is wrong; the message names file and line.
     """
-    rows = read_rows(path)
-    return [_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in rows]
-
-
-def read_rows(path: str) -> list[tuple[int, dict[str, Any]]]:
-    """(line number, object) for each line of a JSON-lines file that is not blank; errors as `read_jsonl`."""
-    try:
-        content = epath.Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"Cannot read the question file {path}: {error}.") from error
-    rows = []
-    for line, text in enumerate(content.split("\n"), 1):
-        if text.strip():
-            try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}, line {line}: not valid JSON ({error}).") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {line}: expected a JSON object, got {type(row).__name__}.")
-            rows.append((line, row))
-    if not rows:
+    found = rows.json_lines(path)
+    questions = [_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found]
+    if not questions:
         raise ValueError(f"The question file {path} is empty: write one JSON object a line.")
-    return rows
-
-
-def sample(questions: Sequence[Question], size: int | None, seed: int) -> list[Question]:
-    """`size` of `questions` drawn by `seed` without replacement, in their own order; all of them if size is None."""
-    if size is None or size >= len(questions):
-        return list(questions)
-    keys = np.random.Philox(np.random.SeedSequence(seed % 2**64)).random_raw(len(questions))
-    return [questions[i] for i in sorted(np.argsort(keys, kind="stable")[:size])]
+    return questions
 
 
 def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -> Question:
@@ -182,7 +154,7 @@ def _load(spec: _Spec, split: str, seed: int, size: int | None, excluded: frozen
         stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
         found = _select(stream, excluded, spec.distinct, size)
     else:
-        found = sample(_select(_stored(spec, split, seed), excluded, spec.distinct, None), size, seed)
+        found = rows.sample(_select(load_stored(spec.source, split, seed), excluded, spec.distinct, None), size, seed)
     if not found:
         raise ValueError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
     if size is not None and len(found) < size:
@@ -193,14 +165,17 @@ def _load(spec: _Spec, split: str, seed: int, size: int | None, excluded: frozen
     return found
 
 
-def _stored(spec: _Spec, split: str, seed: int) -> list[Question]:
-    """All questions of a file or of a user's task."""
-    if spec.source.startswith(JSONL):
-        return read_jsonl(spec.source.removeprefix(JSONL), spec.source, split)
-    questions = load_task(spec.source).questions
-    found = list(questions(split, seed) if callable(questions) else questions)
+def load_stored(source: str, split: str, seed: int) -> list[Question]:
+    """All questions of a public set, a file or a user's task, marked as `split`; errors as `load_questions`."""
+    if source.startswith(JSONL):
+        return read_jsonl(source.removeprefix(JSONL), source, split)
+    if source.partition("/")[0] in SETS:
+        found = prepared.load_split(source, "train")
+    else:
+        questions = load_task(source).questions
+        found = list(questions(split, seed) if callable(questions) else questions)
     if not found:
-        raise ValueError(f"The task {spec.source} has no questions: its Task.questions is empty.")
+        raise ValueError(f"The task {source} has no questions: its Task.questions is empty.")
     return [dataclasses.replace(question, split=split) for question in found]
 
 
@@ -239,10 +214,10 @@ def _parse(spec: Any) -> list[_Spec]:
         problem = f"unknown key {unknown[0]!r}" if unknown else "no key 'source'"
         raise ValueError(f"A question source has the keys {', '.join(sorted(known))}: {problem}.")
     parsed = _Spec(**{**fields, "options": dict((fields.get("options") or {}).items())})
-    if ":" not in parsed.source:
+    if ":" not in parsed.source and parsed.source.partition("/")[0] not in SETS:
         raise ValueError(
-            f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path> or "
-            "module:function."
+            f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path>, "
+            f"module:function or one of {', '.join(SETS)}."
         )
     if not 0 <= parsed.weight < float("inf"):
         raise ValueError(f"The weight of {parsed.source} must be a finite number of at least 0, got {parsed.weight}.")

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from data.test_benchmarks import PREPARED
+from data_support import PUBLISHED
 from support import sandbox
 
 from mxjax.data import load_benchmark
@@ -41,16 +41,22 @@ def test_the_test_that_an_mbpp_question_shows_is_its_example(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "file", "together"), [("humaneval", "test", 0), ("mbpp", "mbpp", 3)])
-def test_reference_solutions_pass(name, file, together, tmp_path):
-    source = PREPARED / name / f"{file}.jsonl"
+@pytest.mark.parametrize(
+    ("name", "splits", "together"), [("humaneval", ["test"], 0), ("mbpp", ["test", "validation", "train"], 3)]
+)
+def test_reference_solutions_pass(name, splits, together, tmp_path):
+    source = PUBLISHED / name / ("mbpp.jsonl" if name == "mbpp" else "test.jsonl")
     if not source.exists():
         pytest.skip(f"{source} is not here")
     (tmp_path / name).mkdir()
-    shutil.copy(source, tmp_path / name / "test.jsonl")
-    rows = [json.loads(line) for line in source.read_text().splitlines()]
-    programs = [row["code"] if name == "mbpp" else row["prompt"] + row["canonical_solution"] for row in rows]
-    questions = load_benchmark(name, data_dir=str(tmp_path))
+    lines = source.read_text().splitlines()
+    questions, programs = [], []
+    for split in splits:
+        shutil.copy(source, tmp_path / name / f"{split}.jsonl")
+        for question in load_benchmark(f"{name}/{split}", data_dir=str(tmp_path)):
+            row = json.loads(lines[int(question.id.rpartition(":")[2]) - 1])
+            questions.append(question)
+            programs.append(row["code"] if name == "mbpp" else row["prompt"] + row["canonical_solution"])
     limits = SandboxLimits(cpu_s=10)
     with sandbox("auto") as box:
         futures = [

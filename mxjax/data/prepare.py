@@ -1,0 +1,163 @@
+"""Brings a public data set to this machine: fetched from its home or taken from a local file, checked, and written.
+
+What is written is `<split>.jsonl` with the columns that are read, and `<split>.manifest.json`: licence, origin with
+revision, row count, sha256 of the file, and for test splits the identities of the questions' texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+
+from etils import epath
+
+from mxjax import __version__
+from mxjax.data import catalogue, prepared
+from mxjax.data.catalogue import SETS, TEST, DataSet
+from mxjax.data.identity import text_key
+from mxjax.data.rows import Row, files_below, read_rows
+from mxjax.files import absolute
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """One split that was written: `rows` questions of `read` rows at the origin, the rest has nothing to grade with."""
+
+    name: str
+    split: str
+    path: epath.Path
+    rows: int
+    read: int
+    licence: str
+    origin: str
+
+    def __str__(self) -> str:
+        left_out = self.read - self.rows
+        why = f" ({left_out:,} rows left out, which have no tests or repeat another)" if left_out else ""
+        return (
+            f"{self.name}/{self.split}: {self.rows:,} questions{why}, licence: {self.licence}\n"
+            f"  from {self.origin}\n  in {self.path}"
+        )
+
+
+def prepare(name: str, source: str = "", output: str = "", partial: bool = False) -> Iterator[Prepared]:
+    """Prepares a set, split by split.
+
+    Args:
+        name: "NAME" for all splits of a set, or "NAME/SPLIT".
+        source: a local file or folder to take the rows from (`rows.read_rows`), "" to fetch them from the set's home.
+        output: the data directory; "" for the one that benchmarks are looked for in (`prepared.data_root`).
+        partial: accept another number of rows than the published ones.
+
+    Raises:
+        ValueError: unknown set, rows of another form, or another number of rows; one sentence that names the fix.
+        OSError: the home cannot be reached, or the output cannot be written.
+    """
+    set_name, data_set, split = catalogue.find(name)
+    splits = [split] if split else list(data_set.splits)
+    if source and len(splits) > 1 and not all(data_set.splits[one].keep for one in splits):
+        raise ValueError(
+            f"{set_name} has the splits {', '.join(splits)}: say which one {source} holds, as in "
+            f"{set_name}/{splits[0]}."
+        )
+    if not source and not data_set.home:
+        raise ValueError(f"{set_name} comes from a local file only: pass --from PATH, {data_set.local}.")
+    root = prepared.data_root(str(absolute(output)) if output else None)
+    for one in splits:
+        files, origin = ([source], source) if source else fetch(set_name, data_set, one)
+        yield _write(set_name, data_set, one, files, origin, root, partial)
+
+
+def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
+    """(local files, origin) of a split, downloaded once from the Hugging Face hub and kept in its cache.
+
+    Raises OSError, with the way around it, where they cannot be had.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    patterns, home = list(data_set.splits[split].files), data_set.home
+    around = f"pass --from PATH with a copy of {' or '.join(patterns)}"
+    try:
+        folder = epath.Path(huggingface_hub.snapshot_download(home, repo_type="dataset", allow_patterns=patterns))
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
+        reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2])
+        raise OSError(f"{name} cannot be fetched from {home} ({reason}): check the connection, or {around}.") from error
+    names = [str(file.relative_to(folder)) for file in files_below(folder)] if folder.exists() else []
+    files = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    origin = f"https://huggingface.co/datasets/{home} at {folder.name}"
+    if not files:
+        raise OSError(f"{origin} has no file for the {split} split: {around}.")
+    return [str(folder / file) for file in files], origin
+
+
+def _write(
+    name: str, data_set: DataSet, split: str, files: Sequence[str], origin: str, root: epath.Path, partial: bool
+) -> Prepared:
+    """Reads, checks and writes one split; nothing is left behind when a check fails."""
+    spec, target = data_set.splits[split], prepared.split_path(root, name, split)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.parent / f"{target.name}.tmp"
+    digest, texts, read, kept = hashlib.sha256(), set(), 0, 0
+    try:
+        with unfinished.open("wb") as file:
+            for place, row in itertools.chain.from_iterable(read_rows(path, data_set.columns) for path in files):
+                item = prepared.read_item(data_set, split, row, place, name)
+                read += item is not None or spec.keep is None
+                if item is None or (split != TEST and text_key(item.text) in texts):
+                    continue
+                texts.add(text_key(item.text))
+                kept += 1
+                line = _line(data_set, split, row)
+                digest.update(line)
+                file.write(line)
+        _check_count(name, split, spec.rows, read, kept, partial)
+        record = {
+            "name": name, "split": split, "licence": data_set.licence, "origin": origin, "read": read, "rows": kept,
+            "sha256": digest.hexdigest(), "mxjax": __version__,
+        }  # fmt: skip
+        if split == TEST:
+            record["texts"] = sorted(texts)
+        prepared.manifest_path(target).unlink(missing_ok=True)  # at no time does a file stand beside another's record
+        unfinished.replace(target)
+        prepared.manifest_path(target).write_text(json.dumps(record, indent=1) + "\n")
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return Prepared(name, split, target, kept, read, data_set.licence, origin)
+
+
+def _line(data_set: DataSet, split: str, row: Row) -> bytes:
+    """The columns of a row that are read, as a line of JSON."""
+    shrink = data_set.splits[split].shrink
+    row = shrink(row) if shrink else row
+    return json.dumps({name: row[name] for name in data_set.columns if name in row}).encode() + b"\n"
+
+
+def _check_count(name: str, split: str, published: Sequence[int], read: int, kept: int, partial: bool) -> None:
+    if not kept:
+        raise ValueError(f"Nothing of {name}/{split} is in these files: check that they hold that split.")
+    if read not in published and not partial:
+        raise ValueError(
+            f"{name}/{split} has {' or '.join(f'{count:,}' for count in published)} rows as published, and {read:,} "
+            "were found: take the whole files, or pass --partial to prepare what is there."
+        )
+
+
+def listing(output: str = "") -> str:
+    """Every set as aligned text: kind, splits with published rows, whether it is here, home, licence."""
+    root = prepared.data_root(str(absolute(output)) if output else None)
+    lines = [("set", "kind", "rows", "here", "home", "licence")]
+    for name, data_set in SETS.items():
+        for split, spec in data_set.splits.items():
+            label = name if split == TEST else f"{name}/{split}"
+            here = "yes" if prepared.split_path(root, name, split).exists() else ""
+            here = here or ("sample" if split == TEST and data_set.sampled else "no")
+            home = data_set.home or "a local file"
+            lines.append((label, data_set.task_type, f"{spec.rows[-1]:,}", here, home, data_set.licence))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return f"{table}\nprepared sets are looked for in {root}"

@@ -1,0 +1,287 @@
+"""From a row of a public data set to one question, its gold answer or its tests; one reader for each form of row.
+
+A reader raises for a row that is not of its form (KeyError, TypeError, ValueError, AttributeError), and
+`NoTests` for a code question that the set itself gives no usable test.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import json
+import pickle
+import re
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from mxjax.rewards.extract import extract_answer
+
+Row = Mapping[str, Any]
+Test = dict[str, Any]
+
+MAX_TESTS_BYTES = 1 << 30
+"""Unpacked size of one question's tests above which a row counts as damaged."""
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_DAPO = re.compile(
+    r"\ASolve the following math problem step by step\..*?\n\n(.*)\n\nRemember to put your answer on its own line.*\Z",
+    re.DOTALL,
+)
+TRAINING_TESTS = 50
+_TEST_KINDS = ("public_tests", "private_tests", "generated_tests")
+_STDIN = "The program reads standard input and writes standard output."
+
+
+class Item(NamedTuple):
+    """A row as a question: `gold` is the answer, or the function that tests call; `tests` are None for mathematics.
+
+    A test with `"public": True` is one that the question's author shows, so agents may see it.
+    """
+
+    text: str
+    gold: str | None
+    tests: list[Test] | None
+
+
+class NoTests(ValueError):
+    """The set has no usable test for this question, so it cannot be graded."""
+
+
+Reader = Callable[[Row], Item]
+
+
+def plain_number(value: Any) -> str:
+    """A gold number without thousands separators and without `.0`; whatever is not a number stays as it is."""
+    text = str(value).strip()
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    return re.sub(r"(?<=[0-9])\.0+\Z", "", text)
+
+
+def fields(text: str, gold: str) -> Reader:
+    """A reader of rows that hold the question and its answer in two plain fields."""
+
+    def reader(row: Row) -> Item:
+        return _math(row[text], plain_number(row[gold]))
+
+    return reader
+
+
+def first_of(*readers: Reader) -> Reader:
+    """The first reader that knows the row's form, for sets of which several forms are about."""
+
+    def reader(row: Row) -> Item:
+        for one in readers[:-1]:
+            try:
+                return one(row)
+            except KeyError:
+                continue
+        return readers[-1](row)
+
+    return reader
+
+
+def gsm8k(row: Row) -> Item:
+    """A worked answer that ends in `#### <number>`."""
+    _, marker, answer = row["answer"].rpartition("####")
+    if not marker:
+        raise ValueError("the answer has no '#### <number>'")
+    return _math(row["question"], plain_number(answer))
+
+
+def svamp(row: Row) -> Item:
+    """A body and a question."""
+    body = row["Body"].strip()
+    stop = "" if body.endswith((".", "?", "!")) else "."
+    return _math(f"{body}{stop} {row['Question'].strip()}", plain_number(row["Answer"]))
+
+
+def worked_solution(row: Row) -> Item:
+    r"""A worked solution whose last `\boxed{...}` is the answer, as in MATH."""
+    answer = extract_answer(row["solution"]) if "boxed" in row["solution"] else None
+    if answer is None:
+        raise ValueError("the solution has no \\boxed{answer}")
+    return _math(row["problem"], answer)
+
+
+def olympiadbench(row: Row) -> Item:
+    """Answers as a list of one LaTeX text, sometimes with the unit that the question asks for."""
+    (gold,) = row["final_answer"]
+    unit = (row.get("unit") or "").strip("$ ")
+    if unit and not row.get("is_multiple_answer"):
+        gold = gold.strip("$ ") + (unit if unit == "%" or unit.startswith("^") else rf"\text{{ {unit}}}")
+    context = (row.get("context") or "").strip()
+    return _math(f"{context}\n\n{row['question']}", gold)
+
+
+def dapo(row: Row) -> Item:
+    """A chat prompt that wraps the problem in instructions, which are taken off: a run has its own."""
+    (message,) = row["prompt"]
+    wrapped = _DAPO.match(message["content"].strip())
+    return _math(wrapped[1] if wrapped else message["content"], plain_number(row["reward_model"]["ground_truth"]))
+
+
+def humaneval(row: Row) -> Item:
+    """A function to complete; the prompt's helpers go with the check, where a candidate cannot replace them."""
+    prompt, entry_point = row["prompt"], row["entry_point"]
+    helpers = _module(prompt)
+    helpers.body = [node for node in helpers.body if getattr(node, "name", None) != entry_point]
+    check = f"{row['test']}\ncheck({entry_point})"
+    text = f"Complete this Python function and answer with the whole program.\n\n{prompt.strip()}"
+    return Item(text, None, [{"check": check, "prelude": ast.unparse(helpers), "functions": [entry_point]}])
+
+
+def mbpp(row: Row) -> Item:
+    """One test for each assertion; the first is public, as usual for this set, since it names the function."""
+    defined = [node.name for node in _module(row["code"]).body if isinstance(node, ast.FunctionDef)]
+    tests = [{"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]]
+    tests[0]["public"] = True
+    text = f"{row['text'].strip()}\nYour program must pass this test:\n{row['test_list'][0].strip()}"
+    return Item(text, None, tests)
+
+
+def _module(source: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escape sequences in code that is not ours
+        return ast.parse(source)
+
+
+def livecodebench(row: Row) -> Item:
+    """Public tests as JSON, hidden ones as JSON or packed (`unpack_tests`); standard input, or calls of a method."""
+    function = json.loads(row["metadata"]).get("func_name") if row.get("metadata") else None
+    tests = []
+    for cases, public in ((_parsed(row["public_test_cases"]), True), (unpack_tests(row["private_test_cases"]), False)):
+        tests += [_livecodebench_test(case, public) for case in cases]
+    if not tests:
+        raise NoTests("the row has no tests")
+    return _code(row["question_content"], tests, function, row.get("starter_code") or "")
+
+
+def unpack_tests(packed: str) -> list[Any]:
+    """The hidden tests of a LiveCodeBench row: JSON, or base64 of zlib of a pickled JSON text.
+
+    Nothing is ever built from a pickle here but plain values: one that names a class or function is refused. Raises
+    ValueError for that, for damaged bytes, and for more than `MAX_TESTS_BYTES`.
+    """
+    if packed.lstrip().startswith("["):
+        return _parsed(packed)
+    try:
+        unpacker = zlib.decompressobj()
+        content = unpacker.decompress(base64.b64decode(packed, validate=True), MAX_TESTS_BYTES)
+        if unpacker.unconsumed_tail or not unpacker.eof:
+            raise ValueError("cut off, or larger than any question's tests")
+        return _parsed(_PlainUnpickler(io.BytesIO(content)).load())
+    except Exception as error:  # what is no pickle can fail in any way
+        raise ValueError(f"the hidden tests cannot be unpacked: {error}") from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Loads text, numbers and containers only."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"they ask for {module}.{name}, and may only hold plain values")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("they ask for an outside object, and may only hold plain values")
+
+
+def _livecodebench_test(case: Row, public: bool) -> Test:
+    if case.get("testtype") == "functional":
+        arguments = [json.loads(line) for line in case["input"].split("\n") if line.strip()]
+        test = {"args": arguments, "expected": json.loads(case["output"])}
+    else:
+        test = {"input": case["input"], "output": case["output"]}
+    return {**test, "public": True} if public else test
+
+
+def apps(row: Row) -> Item:
+    """Inputs and outputs as JSON; with `fn_name` they are arguments and results, else standard input and output."""
+    if not row["input_output"]:
+        raise NoTests("the row has no tests")
+    try:
+        cases = json.loads(row["input_output"])
+    except ValueError as error:
+        raise NoTests(f"its tests are not JSON that can be read: {error}") from error
+    function, outputs = cases.get("fn_name"), cases["outputs"]
+    if function and all(isinstance(output, list) and len(output) == 1 for output in outputs):
+        outputs = [output[0] for output in outputs]  # most rows wrap each result in a list of its own
+    if function:
+        pairs = zip(cases["inputs"], outputs, strict=True)
+        tests = [{"args": arguments, "expected": expected} for arguments, expected in pairs]
+    else:
+        tests = list(_streams(cases["inputs"], outputs))
+    if not tests:
+        raise NoTests("the row has no tests")
+    return _code(row["question"], _with_public(row["question"], tests), function, row.get("starter_code") or "")
+
+
+def code_contests(row: Row) -> Item:
+    """Public, private and generated tests of standard input and output, as the set's home publishes them."""
+    tests = []
+    for kind in _TEST_KINDS:
+        cases = row[kind] or {"input": [], "output": []}
+        mark = {"public": True} if kind == "public_tests" else {}
+        tests += [{**test, **mark} for test in _streams(cases["input"], cases["output"])]
+    if not tests:
+        raise NoTests("the row has no tests")
+    return _code(row["description"], tests)
+
+
+def fewer_tests(row: Row) -> Row:
+    """A row of `code_contests` with its first 50 tests, public and private ones first; some have hundreds."""
+    left, kept = TRAINING_TESTS, dict(row)
+    for kind in _TEST_KINDS:
+        cases = row[kind] or {"input": [], "output": []}
+        kept[kind] = {side: cases[side][:left] for side in ("input", "output")}
+        left -= len(kept[kind]["input"])
+    return kept
+
+
+def stream_lists(row: Row) -> Item:
+    """A problem with lists of inputs and outputs; those that the statement prints as examples are public."""
+    tests = list(_streams(row["tests"]["inputs"], row["tests"]["outputs"]))
+    if not tests:
+        raise NoTests("the row has no tests")
+    return _code(row["problem"], _with_public(row["problem"], tests))
+
+
+def _math(text: str, gold: str) -> Item:
+    if not text.strip() or not gold.strip():
+        raise ValueError("the question or its answer is empty")
+    return Item(text.strip(), gold.strip(), None)
+
+
+def _code(text: str, tests: list[Test], function: str | None = None, starter: str = "") -> Item:
+    if starter.strip():
+        ending = f"Start from this code:\n{starter.strip()}"
+    else:
+        ending = f"Define the function {function}." if function else _STDIN
+    return Item(f"{text.strip()}\n\n{ending}".strip(), function, tests)
+
+
+def _streams(inputs: Iterable[Any], outputs: Iterable[Any]) -> Iterable[Test]:
+    """Tests of standard input and output, each given as a text or as a list of lines."""
+    whole = lambda value: value if isinstance(value, str) else "\n".join(map(str, value))
+    for given, wanted in zip(inputs, outputs, strict=True):
+        yield {"input": whole(given), "output": whole(wanted)}
+
+
+def _with_public(text: str, tests: list[Test]) -> list[Test]:
+    """Marks as public each test that `text` itself prints as "Input ... Output ...", white space aside."""
+    squeezed = f"{_squeeze(text)} "
+    shown = lambda t: "input" in t and f"Input {_squeeze(t['input'])} Output {_squeeze(t['output'])} " in squeezed
+    return [{**test, "public": True} if shown(test) else test for test in tests]
+
+
+def _squeeze(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _parsed(cases: Any) -> list[Any]:
+    """A list of tests, or the JSON of one."""
+    found = json.loads(cases) if isinstance(cases, (str, bytes)) else cases
+    if not isinstance(found, list):
+        raise ValueError(f"tests are a list, got {type(found).__name__}")
+    return found

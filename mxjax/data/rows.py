@@ -1,0 +1,138 @@
+"""Rows of data files as they lie about: JSON lines, JSON arrays, Parquet, each also as .gz, and folders of them.
+
+Files are streamed: a large test set is never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import IO, Any, TypeVar
+
+import numpy as np
+from etils import epath
+
+SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+def json_lines(path: epath.PathLike, chosen: Collection[int] | None = None) -> Iterator[tuple[int, Row]]:
+    """(line number, object) of each line of a JSON-lines file that is not blank, or only of the `chosen` of them.
+
+    `chosen` counts lines that are not blank, from 0. Raises ValueError, naming file and line, for a file that cannot
+    be read and for a line that is no JSON object.
+    """
+    index = -1
+    for number, line in _lines(path):
+        index += 1
+        if chosen is None or index in chosen:
+            yield number, _object(line, f"{path}, line {number}")
+
+
+def count_lines(path: epath.PathLike) -> int:
+    """How many lines of a file are not blank. Raises ValueError for a file that cannot be read."""
+    return sum(1 for _ in _lines(path))
+
+
+def read_rows(path: epath.PathLike, columns: Sequence[str] = ()) -> Iterator[tuple[str, Row]]:
+    """(place, row) of every row of a file or, file after file by name, of a folder; `place` is for messages.
+
+    `columns` bounds what is read of a Parquet file. Raises ValueError for a missing file, one of another form, and
+    a folder without any file of these forms.
+    """
+    path = epath.Path(path).expanduser()
+    if path.is_dir():
+        files = [file for file in files_below(path) if file.name.endswith(SUFFIXES)]
+        if not files:
+            raise ValueError(f"{path} holds no {', '.join(SUFFIXES)} file: give the path of the data.")
+        for file in files:
+            yield from read_rows(file, columns)
+    elif not path.exists():
+        raise ValueError(f"There is no file {path}: check the path.")
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        yield from ((f"{path}, line {number}", row) for number, row in json_lines(path))
+    elif path.name.endswith((".json", ".json.gz")):
+        yield from _json(path)
+    elif path.name.endswith(".parquet"):
+        yield from _parquet(path, columns)
+    else:
+        raise ValueError(f"{path} is not a {', '.join(SUFFIXES)} file: convert it to one.")
+
+
+def sample(questions: Sequence[T], size: int | None, seed: int) -> list[T]:
+    """`size` of `questions` drawn by `seed` without replacement, in their own order; all of them if size is None."""
+    if size is None or size >= len(questions):
+        return list(questions)
+    keys = np.random.Philox(np.random.SeedSequence(seed % 2**64)).random_raw(len(questions))
+    return [questions[i] for i in sorted(np.argsort(keys, kind="stable")[:size])]
+
+
+def files_below(path: epath.Path) -> list[epath.Path]:
+    """Every file of a folder and the folders in it, by name."""
+    entries = sorted(path.iterdir())
+    return [file for entry in entries for file in (files_below(entry) if entry.is_dir() else [entry])]
+
+
+@contextlib.contextmanager
+def _opened(path: epath.PathLike) -> Iterator[IO[bytes]]:
+    """A file as bytes, unpacked if it is .gz; mistakes of the system and of the packing are one sentence."""
+    try:
+        with epath.Path(path).open("rb") as file, contextlib.ExitStack() as stack:
+            yield stack.enter_context(gzip.open(file)) if str(path).endswith(".gz") else file
+    except (OSError, EOFError) as error:
+        raise ValueError(f"Cannot read the question file {path}: {error}.") from error
+
+
+def _lines(path: epath.PathLike) -> Iterator[tuple[int, str]]:
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"Cannot read the question file {path}: line {number} is not UTF-8.") from error
+            if text.strip():
+                yield number, text
+
+
+def _object(text: str, place: str) -> Row:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not valid JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: expected a JSON object, got {type(row).__name__}.")
+    return row
+
+
+def _json(path: epath.Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a JSON array, or the one row that a JSON object is."""
+    with _opened(path) as file:
+        try:
+            found = json.loads(file.read())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not valid JSON ({error}).") from error
+    for number, row in enumerate(found if isinstance(found, list) else [found], 1):
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, item {number}: expected a JSON object, got {type(row).__name__}.")
+        yield f"{path}, item {number}", row
+
+
+def _parquet(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    try:
+        from pyarrow import lib, parquet
+    except ImportError as error:
+        raise ImportError("Parquet files need pyarrow: run `pip install pyarrow`.") from error
+    with _opened(path) as file:
+        try:
+            table = parquet.ParquetFile(file)
+            names = [name for name in table.schema_arrow.names if not columns or name in columns]
+            number = 0
+            for batch in table.iter_batches(batch_size=256, columns=names):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+        except lib.ArrowException as error:
+            raise ValueError(f"{path} is no Parquet file that can be read: {error}.") from error
