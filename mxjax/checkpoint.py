@@ -12,10 +12,11 @@ Layout: `<directory>/<step>/<item>/...` and `<directory>/<step>/manifest.json`. 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -45,9 +46,10 @@ class Checkpointer:
     Args:
       directory: holds the numbered steps; created if absent; `gs://` works.
       keep: how many of the newest steps stay on disk, None for all.
+      best: names one more step that stays, asked when older steps are about to be removed.
     """
 
-    def __init__(self, directory: str, keep: int | None = 3):
+    def __init__(self, directory: str, keep: int | None = 3, best: Callable[[], int | None] = lambda: None):
         if keep is not None and keep < 1:
             raise ValueError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
         self._root = absolute(directory)
@@ -58,7 +60,8 @@ class Checkpointer:
                 name = _set_aside(self._root, step)
                 _log.warning("checkpoint step %d in %s has no %s; it is now %s", step, self._root, MANIFEST, name)
         _synchronize("checkpointer_opened")
-        policy = checkpoint_managers.LatestN(keep) if keep else None
+        newest = checkpoint_managers.LatestN(keep)
+        policy = checkpoint_managers.AnyPreservationPolicy([newest, _Best(best)]) if keep else None
         self._manager = ocp.CheckpointManager(
             self._root,
             options=ocp.CheckpointManagerOptions(
@@ -132,6 +135,17 @@ class Checkpointer:
         unfinished = path / (MANIFEST + ".tmp")
         unfinished.write_text(sealed)
         unfinished.rename(path / MANIFEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Best(checkpoint_managers.PreservationPolicy):
+    """Preserves the step that `best` names."""
+
+    best: Callable[[], int | None]
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        step = self.best()
+        return [info.step == step for info in checkpoints]
 
 
 def save(directory: str, state: State, step: int) -> None:

@@ -111,7 +111,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):
         add("--checkpoint", required=True, help="an mxjax workdir, a Hugging Face directory, a .gguf file, ...")
-        add("--step", type=int, help="checkpoint step; default the newest")
+        add("--step", type=_step, help="checkpoint step, or chosen: the best in validation; default the newest")
         add("--seed", type=int, default=0)
         add("--greedy", action="store_true", help="temperature 0 for both roles")
         add("--prompt", default="", help="short, documented or a TOML file, for both roles; default that of the run")
@@ -134,7 +134,15 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--data_dir", help="where mxjax data prepare put benchmarks; default $MXJAX_DATA, else ~/.cache/mxjax/data")
     args = parser.parse_args(argv)
     args.command = shlex.join(["mxjax", verb, *argv])
+    if getattr(args, "step", None) == "chosen":
+        from mxjax.runs import chosen_step
+
+        args.step = chosen_step(args.checkpoint)
     return args
+
+
+def _step(text: str) -> int | str:
+    return text if text == "chosen" else int(text)
 
 
 def _run_config(verb: str, argv: Sequence[str]):
@@ -204,11 +212,13 @@ def _data(argv: Sequence[str]) -> int:
 
 def _train(argv: Sequence[str]) -> int:
     config, values = _run_config("train", argv)
+    from mxjax.choice import describe
     from mxjax.evaluation import table
     from mxjax.report import write_report
     from mxjax.train import train
 
     print(table(train(config, values.quiet)))
+    print(describe(config.workdir))
     print(f"report: {write_report(config.workdir)}")
     return 0
 

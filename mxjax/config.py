@@ -46,6 +46,7 @@ def default_config() -> ConfigDict:
                 "validation": {},  # a spec; empty: held out from the training source
                 "train_size": 20_000,
                 "validation_size": 256,
+                "overlap": "refuse",  # refuse | drop: training questions that are also in a benchmark
             },
             "roles": {"designer": _role(), "executor": _role()},
             # tools: host tools that agents may be given, such as "python_execute", which runs in the sandbox
@@ -106,6 +107,9 @@ def default_config() -> ConfigDict:
                 "systems": ("single", "designed"),
                 "samples": 1,
                 "temperature": 1.0,
+                "choose_on": "held_out",  # the benchmark, and below the system, by which the best checkpoint is chosen
+                "choose_by": "designed",
+                "choose_on_test": False,  # allow a test set there; every row of the results then says so
                 "agent_text": "You are a careful solver. Work step by step.",  # of agents in fixed systems
             },
             "checkpoint": {"every": 50, "keep": 2},

@@ -18,8 +18,10 @@ from ml_collections import ConfigDict
 
 from mxjax import checkpoint, mas, models
 from mxjax.checkpoint import Checkpointer
-from mxjax.config import UserError, run_record, to_json, user_errors
+from mxjax.choice import HELD_OUT, check_choice, chosen
+from mxjax.config import UserError, from_json, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
+from mxjax.data.overlap import benchmark_keys, keep_apart
 from mxjax.evaluation import parse_system
 from mxjax.files import absolute, read_json
 from mxjax.rewards import RewardFunction, make_reward, program_tool
@@ -83,12 +85,22 @@ def run_mesh(config: ConfigDict) -> jax.sharding.Mesh:
 
 
 def question_pools(config: ConfigDict) -> Pools:
-    """Training and held-out questions of a run, without a text in common; the held-out ones are drawn first."""
+    """Training and held-out questions of a run, without a text in common; the held-out ones are drawn first.
+
+    Neither shares a text with a benchmark that the run names or that is on this machine (`data.overlap`).
+    """
     data = config.data
     spec = config.task or (list(map(dict, data.mixture)) if data.mixture else _spec(data.train))
     validation = _spec(data.validation) if data.validation else None
     with user_errors():
-        return disjoint_pools(spec, data.train_size, data.validation_size, config.seed, held_out_spec=validation)
+        check_choice(config)
+        size = data.train_size or None
+        pools = disjoint_pools(spec, size, data.validation_size, config.seed, held_out_spec=validation)
+        keys = benchmark_keys(name for name in config.eval.benchmarks if name != HELD_OUT)
+        train = keep_apart(pools.train, keys, "training", data.overlap)
+        if config.eval.choose_on_test:
+            return Pools(train, pools.held_out)
+        return Pools(train, keep_apart(pools.held_out, keys, "validation", data.overlap))
 
 
 def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,6 +223,17 @@ def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimiz
     return state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
 
 
+def chosen_step(path: str) -> int:
+    """The chosen step of a workdir. Raises UserError where nothing has been validated."""
+    with user_errors():
+        if not models.is_workdir(path):
+            raise ValueError(f"--step=chosen is for the workdir of a run, and {path} is not one")
+        found = chosen(from_json(read_record(path)["config"]), Workdir(path).metrics())
+        if found is None:
+            raise ValueError(f"{path} has no validated checkpoint to choose from: name one with --step")
+    return found["step"]
+
+
 def _items(state: TrainState) -> dict[str, Any]:
     return {"params": state.policies, **{f"opt_{owner}": opt for owner, opt in state.optimizers.items()}}
 
@@ -232,9 +255,10 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
 
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
-    """The run's checkpointer; closing waits for the last save."""
+    """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
     with user_errors():
-        checkpointer = Checkpointer(workdir.checkpoints, keep=config.checkpoint.keep)
+        best = lambda: (chosen(config, workdir.metrics()) or {}).get("step")
+        checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
     with checkpointer:
         yield checkpointer
 

@@ -119,11 +119,12 @@ class Workdir:
 
     def write_results(
         self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
-        sandbox_level: str | None = None,
+        sandbox_level: str | None = None, chosen: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Writes results.json: what was run, on what, and one row per system and benchmark.
 
-        `sandbox_level` is that of model-written Python: "A", "B", "C", or None where none was run.
+        `sandbox_level` is that of model-written Python: "A", "B", "C", or None where none was run; `chosen` the
+        run's checkpoint that was best in validation.
         """
         device = jax.devices()[0]
         self.write_json(
@@ -138,6 +139,7 @@ class Workdir:
                 "seed": seed,
                 "rows": rows,
                 "phases_s": phases_s,
+                **({"chosen": chosen} if chosen else {}),
             },
         )
 

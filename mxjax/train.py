@@ -19,6 +19,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import mas, models
+from mxjax.choice import chosen, when
 from mxjax.config import UserError, to_json, user_errors
 from mxjax.data import Pools, QuestionStream, load_benchmark
 from mxjax.evaluation import evaluate, left_to_do, pattern_shares
@@ -129,7 +130,8 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             bar.update(task, completed=state.step, note=f"{stage} stage, {progress_note(metrics)}")
         validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
     rows = evaluation_rows(workdir)
-    workdir.write_results("train", to_json(config), rows, phase_seconds(config, workdir), config.seed, grading.level)
+    phases_s, best = phase_seconds(config, workdir), chosen(config, workdir.metrics())
+    workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.level, best)
     return rows
 
 
@@ -186,7 +188,7 @@ def validate(config, step: int, benchmarks, roles, grading: Grading, limits, wor
             benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
             settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
         )  # fmt: skip
-        rows.append({**outcome.row, "when": f"step {step}"})
+        rows.append({**outcome.row, "when": when(config, step)})
         workdir.log(step, "", "eval", rows[-1])
         suffix = "" if name == "held_out" else "_" + name.replace("/", "_")
         workdir.save_episodes(f"eval_{step}_{system}{suffix}", outcome.trees[:EPISODES_KEPT], decode)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from mxjax.data import catalogue, generators, prepared, rows, sources
 from mxjax.data.catalogue import SETS, TEST
 from mxjax.data.identity import text_key
@@ -28,7 +30,8 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
     if limit is not None and limit < 1:
         raise ValueError(f"The limit of a benchmark must be at least 1, got {limit}.")
     if generators.is_generator(name):
-        return sources.load_questions(name, TEST, seed, limit or DEFAULT_LIMIT)
+        drawn = sources.load_questions(name, "benchmark", seed, limit or DEFAULT_LIMIT)  # a stream of its own
+        return [dataclasses.replace(question, split=TEST) for question in drawn]
     if ":" in name:
         return rows.sample(sources.load_stored(name, TEST, seed), limit, seed)
     if name.partition("/")[0] not in SETS:

@@ -1,0 +1,72 @@
+"""Which checkpoint of a run is the chosen one: the best on validation questions, never on a benchmark unless said so.
+
+A choice made on a test set is an optimistic result, so it needs `eval.choose_on_test`, and every row of such a run
+says so in the table and in results.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from mxjax.data import prepared
+from mxjax.files import read_json
+
+HELD_OUT = "held_out"
+ON_TEST = "chosen on test"
+
+
+def check_choice(config: ConfigDict) -> None:
+    """Raises ValueError where a run would choose its checkpoint by test questions without saying so."""
+    settings, source = config.eval, config.data.validation.get("source", "") if config.data.validation else ""
+    if settings.choose_on_test:
+        return
+    way_out = "or say with eval.choose_on_test=True that the results are chosen on test"
+    if settings.choose_on != HELD_OUT and ("/" not in settings.choose_on or prepared.is_test(settings.choose_on)):
+        raise ValueError(
+            f"eval.choose_on={settings.choose_on} would choose the checkpoint on a benchmark: use "
+            f"{HELD_OUT}, {way_out}."
+        )
+    if source.endswith("/test"):
+        raise ValueError(f"data.validation is the test split of {source}: name another split, {way_out}.")
+
+
+def when(config: ConfigDict, step: int) -> str:
+    """What the rows of a validation after `step` are headed with."""
+    return f"step {step}, {ON_TEST}" if config.eval.choose_on_test else f"step {step}"
+
+
+def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The chosen checkpoint: the saved step with the best validation so far, the earliest of equals; None without any.
+
+    Args:
+        config: the run's; `eval.choose_on` is the benchmark and `eval.choose_by` the system that are looked at.
+        rows: the run's metrics lines.
+
+    Returns:
+        {"step", "benchmark", "system", "accuracy", "on_test"}.
+    """
+    settings = config.eval
+    is_saved = lambda step: step > 0 and (step % config.checkpoint.every == 0 or step == config.rl.steps)
+    mine = [
+        row for row in rows
+        if row["phase"] == "eval" and is_saved(row["step"])
+        and (row["benchmark"], row["system"]) == (settings.choose_on, settings.choose_by)
+    ]  # fmt: skip
+    if not mine:
+        return None
+    best = max(mine, key=lambda row: (row["accuracy"], -row["step"]))
+    names = ("step", "benchmark", "system", "accuracy")
+    return {**{name: best[name] for name in names}, "on_test": settings.choose_on_test}
+
+
+def describe(workdir: str) -> str:
+    """One line on the chosen checkpoint of a finished run, for its results."""
+    best = read_json(epath.Path(workdir) / "results.json").get("chosen")
+    if best is None:
+        return "chosen: no checkpoint, since eval.choose_on and eval.choose_by name nothing that was evaluated"
+    how = f"{ON_TEST}, which flatters it" if best["on_test"] else "best in validation"
+    return f"chosen: step {best['step']} ({how}: {best['system']} on {best['benchmark']} {best['accuracy']:.1%})"

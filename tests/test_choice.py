@@ -1,0 +1,103 @@
+"""Checkpoints are chosen on validation questions; on a test set only by a flag that every row of the results shows."""
+
+import json
+
+import jax.numpy as jnp
+import pytest
+from runs import mxjax, tiny, tiny_run
+
+from mxjax import checkpoint
+from mxjax.choice import check_choice, chosen, when
+from mxjax.config import UserError, default_config
+from mxjax.runs import chosen_step
+
+
+def config_with(**settings):
+    config = default_config()
+    config.rl.steps, config.checkpoint.every = 8, 2
+    config.eval.update(settings)
+    return config
+
+
+def rows(*accuracies, benchmark="held_out", system="designed"):
+    """Metrics lines of validations after steps 0, 1, 2, ..."""
+    common = {"phase": "eval", "benchmark": benchmark, "system": system}
+    return [{**common, "step": step, "accuracy": accuracy} for step, accuracy in enumerate(accuracies)]
+
+
+def test_the_best_saved_step_is_chosen_the_earliest_of_equals():
+    config, seen = config_with(), [0.9, 0.8, 0.3, 0.9, 0.5, 0.1, 0.5]
+    noise = rows(*[1.0] * 7, benchmark="gsm8k") + rows(*[1.0] * 7, system="single") + [{"phase": "rl", "step": 4}]
+    assert chosen(config, noise + rows(*seen)) == {
+        "step": 4, "benchmark": "held_out", "system": "designed", "accuracy": 0.5, "on_test": False,
+    }  # fmt: skip
+    assert chosen(config, noise) is None and chosen(config, rows(0.9, 0.9)) is None
+    config.rl.steps = 5
+    assert chosen(config, rows(*seen[:5], 0.7))["step"] == 5
+
+
+@pytest.mark.parametrize(
+    ("choose_on", "validation"),
+    [
+        ("gsm8k", ""),
+        ("mbpp/test", ""),
+        ("reasoning_gym:chain_sum", ""),
+        ("jsonl:own.jsonl", ""),
+        ("held_out", "gsm8k/test"),
+    ],
+)
+def test_choosing_on_test_needs_the_flag(choose_on, validation):
+    config = config_with(choose_on=choose_on)
+    config.data.validation = {"source": validation} if validation else {}
+    with pytest.raises(ValueError, match=r"eval\.choose_on_test=True"):
+        check_choice(config)
+    assert when(config, 4) == "step 4"
+    config.eval.choose_on_test = True
+    check_choice(config)
+    assert when(config, 4) == "step 4, chosen on test"
+    assert chosen(config, rows(*[0.5] * 5, benchmark=choose_on))["on_test"]
+
+
+@pytest.mark.parametrize("choose_on", ["held_out", "mbpp/validation", "code_contests/valid"])
+def test_validation_splits_are_free_to_choose_on(choose_on):
+    check_choice(config_with(choose_on=choose_on))
+
+
+def test_the_chosen_step_stays_on_disk(tmp_path):
+    best = 1
+    with checkpoint.Checkpointer(tmp_path, keep=1, best=lambda: best) as checkpointer:
+        for step in range(1, 6):
+            checkpointer.save({"params": {"x": {"w": jnp.full(3, step)}}}, step)
+            if step == 3:
+                best = 3
+    assert checkpoint.steps(tmp_path) == [3, 5]
+
+
+def test_a_run_names_its_chosen_checkpoint():
+    workdir = tiny_run()
+    best = json.loads((workdir / "results.json").read_text())["chosen"]
+    evaluated = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    seen = {
+        row["step"]: row["accuracy"]
+        for row in evaluated
+        if row["phase"] == "eval" and row["system"] == "designed" and row["step"] > 0
+    }
+    assert best["accuracy"] == max(seen.values()) == seen[best["step"]] and not best["on_test"]
+    assert chosen_step(str(workdir)) == best["step"] and best["step"] in checkpoint.steps(workdir / "checkpoints")
+    with pytest.raises(UserError, match="--step=chosen is for the workdir of a run"):
+        chosen_step("random:tiny")
+
+
+def test_a_run_that_would_choose_on_test_is_refused(tmp_path):
+    done = mxjax(*tiny("train", tmp_path, "--config.eval.choose_on=gsm8k"), check=False)
+    assert done.returncode == 2 and "eval.choose_on=gsm8k would choose the checkpoint on a benchmark" in done.stderr
+
+
+def test_results_chosen_on_test_say_so(tmp_path):
+    flags = ("--config.eval.choose_on=gsm8k", "--config.eval.choose_on_test", "--config.rl.steps=1",
+             "--config.eval.benchmarks=('gsm8k',)", "--config.eval.systems=('single',)",
+             "--config.eval.choose_by=single", f"--config.init={tiny_run() / 'cold_start'}")  # fmt: skip
+    done = mxjax(*tiny("train", tmp_path, *flags))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["chosen"]["on_test"] and all("chosen on test" in row["when"] for row in results["rows"])
+    assert done.stdout.count("chosen on test") == len(results["rows"]) + 1
