@@ -23,7 +23,7 @@ VERBS = {
     "plan": "whether a run fits a TPU slice, and how fast it can be; compiled ahead of time, needs no TPU",
     "report": "rebuild report.html of a workdir, also while its run is going",
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
-    "data": "prepare NAME: a public data set, fetched or from a local file; list: what is known and what is here",
+    "data": "prepare NAME: a public data set, fetched or from a local file; list; pack SOURCE: as array_record files",
     "design": "show FILE: the pattern, nodes and edges of a design, as text and as an SVG",
     "doctor": "what this machine has, or whether a workdir is sound",
 }
@@ -102,8 +102,12 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("file", help="a script, or the text of a designer that holds one")
         add("--svg", default="", help="where to write the drawing; default nowhere")
     if verb == "data":
-        add("action", choices=("prepare", "list"))
-        add("name", nargs="?", help="NAME, or NAME/SPLIT for one split; see mxjax data list")
+        add("action", choices=("prepare", "list", "pack"))
+        add(
+            "name",
+            nargs="?",
+            help="of prepare: NAME or NAME/SPLIT, see mxjax data list; of pack: a source of questions",
+        )
         add("--from", dest="source", default="", help="a local file or folder, instead of the set's home")
         add("--output", default="", help="the data directory; default $MXJAX_DATA, else ~/.cache/mxjax/data")
         add("--partial", action="store_true", help="accept another number of rows than the published one")
@@ -196,6 +200,8 @@ def _plan(argv: Sequence[str]) -> int:
 
 def _data(argv: Sequence[str]) -> int:
     from mxjax.config import user_errors
+    from mxjax.data import load_questions
+    from mxjax.data.array_records import write
     from mxjax.data.prepare import listing, prepare
 
     args = _parse("data", argv)
@@ -204,7 +210,12 @@ def _data(argv: Sequence[str]) -> int:
             print(listing(args.output))
             return 0
         if not args.name:
-            raise UserError("prepare needs a NAME, such as mxjax data prepare gsm8k; mxjax data list shows all")
+            raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
+        if args.action == "pack":
+            if not args.output:
+                raise UserError("pack needs --output DIR, a new folder for the array_record files")
+            print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
+            return 0
         for made in prepare(args.name, args.source, args.output, args.partial):
             print(made)
     return 0

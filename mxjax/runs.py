@@ -22,6 +22,7 @@ from mxjax.choice import HELD_OUT, check_choice, chosen
 from mxjax.config import UserError, from_json, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.data.overlap import benchmark_keys, keep_apart
+from mxjax.data.sources import is_task
 from mxjax.evaluation import parse_system
 from mxjax.files import absolute, read_json
 from mxjax.rewards import RewardFunction, make_reward, program_tool
@@ -277,15 +278,17 @@ class Grading:
 
 @contextlib.contextmanager
 def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[Grading]:
-    """The grading of a run: by its task's own `verify` if it has one, code and Python tools in a sandbox.
+    """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
 
     The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it. Raises UserError,
     in one sentence, for an unknown tool or where no sandbox passes its self-test.
     """
     if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
         raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
-    verify = load_task(config.task).verify if config.task else None
-    needs_sandbox = config.rollout.tools or (verify is None and any(q.task_type == "code" for q in questions))
+    with user_errors():
+        asked = {(question.source, question.task_type) for question in questions}
+        tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
+    needs_sandbox = config.rollout.tools or any(kind == "code" and not tasks.get(source) for source, kind in asked)
     with contextlib.ExitStack() as stack:
         with user_errors(SandboxUnavailable):
             workers = max(2, os.cpu_count() or 2)
@@ -293,5 +296,9 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             tools = {name: TOOLS[name](sandbox) for name in config.rollout.tools}
             if sandbox is not None:
                 tools["run_program"] = program_tool(sandbox)
-            reward = make_reward(config.reward.answer_from, verify, sandbox)
+            reward = make_reward(config.reward.answer_from, None, sandbox)
+        if any(tasks.values()):
+            other = reward.verify
+            by_task = lambda question, answer: (tasks.get(question.source) or other)(question, answer)
+            reward = dataclasses.replace(reward, verify=by_task)
         yield Grading(reward, tools, sandbox.level if sandbox else None)

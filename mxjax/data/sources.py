@@ -6,25 +6,28 @@ A spec is what a config file holds. Either a string:
     arithmetic:sums         sums of numbers of mixed length
     <set>, <set>/<split>    a public data set by name, see `mxjax data list`; the training split unless one is named
     jsonl:<path>            one JSON object a line: question (or text, problem) and answer (or gold), id optional
+    tfds:<folder>@<split>   a TFDS data set in array_record form with these fields; a sample reads only its own records
     <module>:<function>     a function of the user's that returns a `Task`
 
 or a mapping `{"source": <string>, ...}` with, for generators, `options` (the task's keyword arguments), `form` ("task",
 "bare" or "mixed"), `bare_share` and `distinct`; or a list of such mappings, each with a `weight`: a mixture.
 
 Questions are distinct by default, which thins out what a generator draws often: of 20,000 distinct sums of 2-3 terms
-and 1-2 digits 1 % are of two single digits, of 20,000 draws 25 %. `distinct=False` keeps the draws as they come.
+and 1-2 digits 1 % are of two single digits, of 20,000 draws 25 %. `distinct=False` keeps the draws as they come,
+and asks the questions of a file or set again where it has fewer than its share.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mxjax.data import generators, prepared, rows
+from mxjax.data import array_records, generators, prepared, rows
 from mxjax.data.catalogue import SETS
 from mxjax.data.identity import normalise_text, text_id
 from mxjax.rollout.records import Question, Task
@@ -139,7 +142,8 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
         tests = row.get("tests")
         if not isinstance(tests, list) or not tests:
             raise ValueError(f"{place}: a code question needs a non-empty list in the field tests.")
-        return Question(str(row.get("id", text_id(source, text))), text, task_type, None, tests, source, split)
+        function = gold if isinstance(gold, str) and gold else None
+        return Question(str(row.get("id", text_id(source, text))), text, task_type, function, tests, source, split)
     if isinstance(gold, bool) or not isinstance(gold, (str, int, float)) or not str(gold).strip():
         raise ValueError(f"{place}: needs the answer, text or number, in one of the fields {', '.join(_GOLD_FIELDS)}.")
     return Question(str(row.get("id", text_id(source, text))), text, task_type, str(gold), None, source, split)
@@ -153,8 +157,12 @@ def _load(spec: _Spec, split: str, seed: int, size: int | None, excluded: frozen
         limit = DRAWS_PER_QUESTION * size + 1_000
         stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
         found = _select(stream, excluded, spec.distinct, size)
+    elif spec.source.startswith(array_records.PREFIX) and size is not None:
+        found = _select(_records(spec.source, split, seed), excluded, spec.distinct, size)
     else:
         found = rows.sample(_select(load_stored(spec.source, split, seed), excluded, spec.distinct, None), size, seed)
+    if found and not spec.distinct and size is not None and len(found) < size:
+        found = _select(itertools.cycle(found), frozenset(), False, size)
     if not found:
         raise ValueError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
     if size is not None and len(found) < size:
@@ -169,6 +177,8 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
     """All questions of a public set, a file or a user's task, marked as `split`; errors as `load_questions`."""
     if source.startswith(JSONL):
         return read_jsonl(source.removeprefix(JSONL), source, split)
+    if source.startswith(array_records.PREFIX):
+        return list(_records(source, split))
     if source.partition("/")[0] in SETS:
         found = prepared.load_split(source, "train")
     else:
@@ -176,7 +186,25 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
         found = list(questions(split, seed) if callable(questions) else questions)
     if not found:
         raise ValueError(f"The task {source} has no questions: its Task.questions is empty.")
-    return [dataclasses.replace(question, split=split) for question in found]
+    return [
+        dataclasses.replace(question, split=split, source=source if is_task(source) else question.source)
+        for question in found
+    ]
+
+
+def _records(source: str, split: str, seed: int | None = None) -> Iterator[Question]:
+    for number, row in enumerate(array_records.read(source, seed)):
+        yield _row_question(row, f"{source}, record {number}", source, split)
+
+
+def is_task(source: str) -> bool:
+    """Whether a source names a user's own task, `module:function`; its questions carry that name as their source."""
+    others = (
+        source.startswith((JSONL, array_records.PREFIX))
+        or generators.is_generator(source)
+        or source.partition(":")[0] in SETS
+    )
+    return ":" in source and not others
 
 
 def _select(

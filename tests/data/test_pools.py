@@ -1,11 +1,19 @@
 """Held-out questions never meet training, and a step's questions depend on (seed, step) alone."""
 
+import collections
 import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mxjax.data import QuestionStream, disjoint_pools, held_out, load_questions, texts_of
+from mxjax.data import QuestionStream, disjoint_pools, held_out, load_questions, pools, texts_of
 from mxjax.rollout.records import Question
 from tests.support import optional
 
@@ -102,3 +110,46 @@ def test_wrong_streams(pool, size, message):
 def test_a_negative_step():
     with pytest.raises(ValueError, match="at least 0"):
         QuestionStream(POOL, 0, 4).batch(-1)
+
+
+@given(st.integers(-(2**70), 2**70), st.integers(1, 23), st.lists(st.integers(0, 200), min_size=1, max_size=8))
+def test_a_batch_depends_on_nothing_but_seed_and_step(seed, size, steps):
+    asked = QuestionStream(POOL, seed, size)
+    for step in steps:
+        batch = QuestionStream(list(POOL), seed, size).batch(step)
+        assert asked.batch(step) == batch and len({question.id for question in batch}) == size
+
+
+def test_every_process_draws_the_same_batches(tmp_path):
+    rows = [{"question": f"What about {i}?", "answer": i} for i in range(40)]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    program = (
+        "from mxjax.data import QuestionStream, load_questions\n"
+        f"files = {{'source': 'jsonl:{tmp_path / 'q.jsonl'}', 'weight': 1.0, 'distinct': False}}\n"
+        "pool = load_questions([files, {'source': 'mbpp/test', 'weight': 1.0}], seed=5, size=80)\n"
+        "print([[q.id for q in QuestionStream(pool, 5, 8).batch(step)] for step in (0, 31)])"
+    )
+    (tmp_path / "mbpp").mkdir()
+    shutil.copy(pathlib.Path(pools.__file__).parent / "samples" / "mbpp.jsonl", tmp_path / "mbpp" / "test.jsonl")
+    env = {**os.environ, "MXJAX_DATA": str(tmp_path)}
+    drawn = [
+        subprocess.run([sys.executable, "-c", program], env={**env, "PYTHONHASHSEED": hashing}, capture_output=True)
+        for hashing in ("1", "2")
+    ]
+    assert drawn[0].stdout == drawn[1].stdout != b"", drawn[0].stderr
+
+
+def test_a_mixture_is_half_and_half(tmp_path):
+    rows = [{"question": f"What about {i}?", "answer": i} for i in range(30)]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    code = {"question": "Print 1.", "task_type": "code", "tests": [{"input": "", "output": "1"}]}
+    (tmp_path / "c.jsonl").write_text("\n".join(json.dumps({**code, "question": f"Print {i}."}) for i in range(100)))
+    mathematics = {"source": f"jsonl:{tmp_path / 'q.jsonl'}", "weight": 0.5}
+    mixture = [mathematics, {"source": f"jsonl:{tmp_path / 'c.jsonl'}", "weight": 0.5}]
+    with pytest.raises(ValueError, match="only 30 questions to give, 50 were asked for"):
+        load_questions(mixture, size=100)
+    drawn = load_questions([{**mathematics, "distinct": False}, mixture[1]], size=100)
+    assert [q.task_type for q in drawn].count("math") == 50 == [q.task_type for q in drawn].count("code")
+    assert len({question.id for question in drawn}) == 100
+    times = collections.Counter(q.text for q in drawn if q.task_type == "math")
+    assert len(times) == 30 and set(times.values()) == {1, 2}

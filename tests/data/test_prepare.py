@@ -116,6 +116,7 @@ def test_one_file_with_all_splits(tmp_path):
     ("arguments", "message"),
     [
         (["prepare"], "prepare needs a NAME"),
+        (["pack"], "pack needs a NAME"),
         (["prepare", "gsm9k"], "Unknown data set 'gsm9k': one of aime24"),
         (["prepare", "gsm8k/dev"], "gsm8k has no split 'dev': one of train, test"),
         (["prepare", "math"], "math comes from a local file only: pass --from PATH, the folder train/ of the MATH"),

@@ -1,0 +1,97 @@
+"""Questions as a TFDS data set of array_record files: random access to single questions, without TensorFlow.
+
+Worth it for sets that are too large to be in memory as a whole, such as problems with all their tests: a sample reads
+only the records that it takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mxjax.files import absolute
+from mxjax.rollout.records import Question
+
+PREFIX = "tfds:"
+FIELDS = ("id", "question", "task_type", "answer", "tests", "source")
+
+
+def write(questions: Sequence[Question], directory: str, split: str = "train") -> str:
+    """Writes `questions`, in order, as the split of a TFDS data set in `directory`; returns the spec that reads it.
+
+    Raises ValueError where the directory already holds one, ImportError where array_record is not installed.
+    """
+    import tensorflow_datasets as tfds
+
+    _require("array_record")
+    target = absolute(directory)
+    if target.exists() and any(target.iterdir()):
+        raise ValueError(f"{target} exists and is not an empty folder: choose another one.")
+
+    class MxjaxQuestions(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Questions as text; `tests` are JSON, "" where there are none."""
+
+        name = "questions"
+        VERSION = tfds.core.Version("1.0.0")
+        code_path = None  # nothing is downloaded, so there are no checksums to look for beside the code
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({field: tfds.features.Text() for field in FIELDS})
+            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+        def _split_generators(self, dl_manager):
+            return {split: self._generate_examples()}
+
+        def _generate_examples(self):
+            yield from enumerate(map(_record, questions))
+
+    builder = MxjaxQuestions(data_dir=str(target), file_format="array_record")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+        builder.download_and_prepare()
+    return f"{PREFIX}{builder.data_dir}@{split}"
+
+
+def read(spec: str, seed: int | None = None) -> Iterator[dict[str, Any]]:
+    """The records of "tfds:<directory>@<split>" as rows of text, one by one; a seed shuffles them.
+
+    The directory is that of any TFDS data set in array_record form whose features have the names of a JSON-lines
+    question file. Raises ValueError for one that cannot be read.
+    """
+    import tensorflow_datasets as tfds
+
+    grain = _require("grain")
+    directory, _, split = spec.removeprefix(PREFIX).partition("@")
+    split = split or "train"
+    try:
+        records = tfds.builder_from_directory(str(absolute(directory))).as_data_source(split=split)
+    except (OSError, KeyError, ValueError, NotImplementedError, tfds.core.DatasetNotFoundError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"Cannot read {spec} as a TFDS data set in array_record form: {reason}.") from error
+    data = grain.MapDataset.source(records)
+    data = data if seed is None else data.shuffle(seed=seed % 2**32)
+    for index in range(len(data)):
+        yield _row(data[index])
+
+
+def _require(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"{name} is not installed: run `pip install 'mxjax[data]'`.") from error
+
+
+def _record(question: Question) -> dict[str, str]:
+    tests = json.dumps(list(question.tests)) if question.tests else ""
+    values = (question.id, question.text, question.task_type, question.gold or "", tests, question.source)
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    row = {name: value.decode() if isinstance(value, bytes) else value for name, value in record.items()}
+    if isinstance(row.get("tests"), str):
+        row["tests"] = json.loads(row["tests"]) if row["tests"] else None
+    return {name: value.item() if hasattr(value, "item") else value for name, value in row.items()}
