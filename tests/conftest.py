@@ -24,3 +24,12 @@ def box(request):
 
     with sandbox(request.param) as made:
         yield made
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Counts the tests that no sandbox of level A could run, since a machine without it shows less."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", ()) if "level A is not available" in str(r.longrepr)]
+    if skipped:
+        terminalreporter.write_line(
+            f"{len(skipped)} tests need sandbox level A, which is not available here: `make system-deps` installs it"
+        )
