@@ -44,7 +44,7 @@ def default_config() -> ConfigDict:
                 "train": {"source": "reasoning_gym:chain_sum", "options": {}, "form": "task", "bare_share": 0.5},
                 "mixture": (),
                 "validation": {},  # a spec; empty: held out from the training source
-                "train_size": 20_000,
+                "train_size": 20_000,  # 0: all of a file, a set or a task
                 "validation_size": 256,
                 "overlap": "refuse",  # refuse | drop: training questions that are also in a benchmark
             },
