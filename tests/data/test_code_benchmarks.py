@@ -76,7 +76,7 @@ PRELUDE = "\n".join(
 
 @pytest.mark.slow
 def test_reference_solutions_of_leetcode_pass():
-    source = PREPARED / "leetcode" / "test.jsonl"
+    source = PUBLISHED / "leetcode" / "test.jsonl"
     if not source.exists():
         pytest.skip(f"{source} is not here")
     needs_a_package = []
