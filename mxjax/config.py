@@ -36,7 +36,7 @@ def default_config() -> ConfigDict:
             "seed": 0,
             "workdir": "",
             "init": "random:tiny",  # random:PRESET, smollm2-135m, a Hugging Face directory, a .gguf file, a workdir
-            "model": {"dtype": "float32", "remat": "full"},
+            "model": {"dtype": "float32", "param_dtype": "float32", "remat": "full"},
             "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
             "task": "",  # module:function of a user's own task, instead of data.train
             "data": {

@@ -44,6 +44,7 @@ def check_config(config: ConfigDict) -> None:
     """Raises UserError for settings that could only fail later, when time has been spent and files written."""
     rl, rollout = config.rl, config.rollout
     with user_errors():
+        models.preset("tiny").replace(**config.model)
         for role in config.roles.values():
             mas.load_prompts(role.prompt)
             SamplingParams(**role.sampling, max_tokens=role.max_tokens)
@@ -198,9 +199,9 @@ def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = ""
 
 
 def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = None) -> models.Policy:
-    """The policy that `config.init` names, in the run's dtype. Raises UserError in one sentence."""
+    """The policy that `config.init` names, in the run's dtypes. Raises UserError in one sentence."""
     with user_errors():
-        policy = models.load(config.init, mesh=mesh, role=role, seed=config.seed)
+        policy = models.load(config.init, mesh=mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
         return dataclasses.replace(policy, config=policy.config.replace(**config.model))
 
 

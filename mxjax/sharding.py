@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 _log = logging.getLogger(__name__)
@@ -93,3 +94,26 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     if mesh.empty or mesh.size == 1:
         return x
     return jax.lax.with_sharding_constraint(x, partition_spec(mesh.shape, axes, x.shape))
+
+
+def on_shards(function: Callable, inputs: Sequence[Sequence[str | None]], output: Sequence[str | None]) -> Callable:
+    """`function` of arrays, run by each device on its own shards under `jax.set_mesh`; without a mesh, `function`.
+
+    Where the compiler divides a loop, it agrees on each step's sums between devices; loops in here run on their own.
+    `inputs` and `output` (one array, or several alike) are logical axes, the output's dimensions as the first input's.
+    Mesh axes that split no input stay the compiler's.
+    """
+
+    def call(*arrays):
+        mesh = jax.sharding.get_abstract_mesh()
+        if mesh.empty or mesh.size == 1:
+            return function(*arrays)
+        specs = tuple(partition_spec(mesh.shape, axes, jnp.shape(a)) for axes, a in zip(inputs, arrays, strict=True))
+        used = {axis for axis in mesh.axis_names if any(axis in (entry or ()) for spec in specs for entry in spec)}
+        if not used:
+            return function(*arrays)
+        result = partition_spec(mesh.shape, output, arrays[0].shape[: len(output)])
+        mapped = jax.shard_map(function, in_specs=specs, out_specs=result, axis_names=used, check_vma=False)
+        return mapped(*arrays)
+
+    return call

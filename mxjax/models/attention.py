@@ -7,8 +7,12 @@ T tokens, N query heads, K kv heads, G = N/K, H head dim, t queries and s keys o
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
+
+from mxjax.sharding import on_shards
 
 MASKED = -1e30  # finite, so that a query without a visible key stays a number
 BLOCK = 128
@@ -28,6 +32,24 @@ def packed_attention(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window=None) -> jax
     With a `window` (an int or an int32 scalar) it sees at most that many tokens, itself included. The softmax is
     float32; products are taken in the dtype of the arguments and summed in float32.
     """
+    repeats = _repeats(q_BTNH.shape[2], k_BTKH.shape[2])
+    if repeats > 1:
+        k_BTKH, v_BTKH = (jnp.repeat(a, repeats, axis=2) for a in (k_BTKH, v_BTKH))
+    heads, row = ("batch", None, "heads", None), ("batch", None)
+    if window is None:
+        return on_shards(_packed, (heads, heads, heads, row), heads)(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT)
+    windowed = on_shards(_packed, (heads, heads, heads, row, ()), heads)
+    return windowed(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window)
+
+
+def _repeats(heads: int, kv_heads: int) -> int:
+    """How often each kv head must occur so that they divide over the mesh like the query heads: 1 where they do."""
+    ways = jax.sharding.get_abstract_mesh().shape.get("tensor", 1)
+    return ways // math.gcd(kv_heads, ways) if heads % ways == 0 else 1
+
+
+def _packed(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window=None) -> jax.Array:
+    """`packed_attention` on one device."""
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
     size = min(BLOCK, T)

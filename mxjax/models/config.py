@@ -44,7 +44,7 @@ class RopeScaling:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Architecture (the first group) and how it is computed (`dtype`, `remat`).
+    """Architecture (the first group) and how it is computed (`dtype`, `param_dtype`, `remat`).
 
     Every family is a choice of these:
 
@@ -57,6 +57,9 @@ class ModelConfig:
     - `query_pre_attn_scalar`: scores are multiplied by its inverse square root; None: `head_dim`.
     - `norm_offset`: an RMS norm multiplies by 1 + weight. `sandwich_norms`: what a block adds to the residual is
       normed too. `scale_embeddings`: embeddings are multiplied by sqrt(hidden_size) (all three Gemma 3).
+
+    `dtype` is that of the computation, `param_dtype` that of the weights in training: float32 master weights, or
+    bfloat16.
 
     `remat` names what the backward pass recomputes: "none", "dots" (all but matrix products), "full" (each layer, from
     its input), or "offload" ("full", and the inputs wait in the host's memory).
@@ -85,6 +88,7 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     max_position_embeddings: int = 4096
     dtype: str = "float32"
+    param_dtype: str = "float32"
     remat: str = "full"
 
     def __post_init__(self):
@@ -105,7 +109,7 @@ class ModelConfig:
             raise ValueError(f"layer_types names {len(self.layer_types)} layers of {self.num_hidden_layers}")
         if SLIDING in self.layer_types and not (self.sliding_window and self.sliding_window > 0):
             raise ValueError(f"layer_types has {SLIDING}, which needs a sliding_window, got {self.sliding_window}")
-        choices = {"dtype": DTYPES, "remat": REMAT, "hidden_act": ACTIVATIONS}
+        choices = {"dtype": DTYPES, "param_dtype": DTYPES, "remat": REMAT, "hidden_act": ACTIVATIONS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")

@@ -16,16 +16,11 @@ from mxjax.models.gguf_file import GgufFile
 from mxjax.models.io import is_model
 from mxjax.models.tokenizer import Tokenizer
 from mxjax.models.weights import check_tensors
+from mxjax.plan.tpu import CHIPS
 
 # Bytes per parameter while training in stages: float32 weights and gradients, AdamW of both roles, the engine's copy.
 TRAINING_BYTES = 4 + 4 + 2 * 8 + 2
 HEADROOM = 0.75  # of the memory; activations and the cache take the rest
-# Chip → (memory of one in bytes, slices as numbers of chips), smallest memory first.
-SLICES = {
-    "v5e": (16e9, (1, 4, 8, 16, 32, 64, 128, 256)),
-    "v6e": (32e9, (1, 4, 8, 16, 32, 64, 128, 256)),
-    "v5p": (95e9, (4, 8, 16, 32, 64, 128, 256)),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +66,12 @@ def read_headers(source: str) -> Headers:
 
 
 def smallest_slices(parameters: int) -> dict[str, int | None]:
-    """Chip → chips of the smallest slice whose memory holds training of so many parameters; None if none does.
+    """Kind of chip → chips of the smallest slice whose memory holds training of so many parameters; None if none does.
 
     A bound from the weights alone, for stagewise training of a shared policy: rows and cache come on top.
     """
     needed = parameters * TRAINING_BYTES / HEADROOM
     return {
-        chip: next((chips for chips in sizes if chips * memory >= needed), None)
-        for chip, (memory, sizes) in SLICES.items()
+        kind: next((chips for chips in chip.sizes if chips * chip.hbm_bytes >= needed), None)
+        for kind, chip in CHIPS.items()
     }

@@ -90,7 +90,9 @@ def load(
             f"the tokenizer of {source!r} has {policy.tokenizer.text_vocab_size} ids and the model only "
             f"{policy.config.vocab_size}; they do not belong together"
         )
-    return dataclasses.replace(policy, config=policy.config.replace(dtype=dtype)) if dtype else policy
+    if dtype is None:
+        return policy
+    return dataclasses.replace(policy, config=policy.config.replace(dtype=dtype, param_dtype=dtype))
 
 
 def save_hf(policy: Policy, directory: str) -> None:

@@ -77,22 +77,22 @@ def param_shardings(cfg: ModelConfig, mesh: jax.sharding.Mesh) -> dict:
     return _map(param_table(cfg), sharding)
 
 
-def abstract_params(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=jnp.float32) -> dict:
-    """`jax.ShapeDtypeStruct` of every parameter, with its sharding when a mesh is given."""
+def abstract_params(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=None) -> dict:
+    """`jax.ShapeDtypeStruct` of every parameter, with its sharding when a mesh is given; dtype `cfg.param_dtype`."""
 
     def struct(leaf):
         sharding = None if mesh is None else named_sharding(mesh, leaf.axes, leaf.shape)
-        return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
+        return jax.ShapeDtypeStruct(leaf.shape, dtype or cfg.param_dtype, sharding=sharding)
 
     return _map(param_table(cfg), struct)
 
 
-def init_params(key: jax.Array, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=jnp.float32) -> dict:
-    """Fresh parameters, laid out on `mesh` if there is one.
+def init_params(key: jax.Array, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=None) -> dict:
+    """Fresh parameters, laid out on `mesh` if there is one; dtype `cfg.param_dtype`.
 
     Each leaf has a key of its own, so values depend on neither the mesh (but for rounding) nor the other leaves.
     """
-    return _initializer(cfg, mesh, jnp.dtype(dtype))(key)
+    return _initializer(cfg, mesh, jnp.dtype(dtype or cfg.param_dtype))(key)
 
 
 @functools.lru_cache(maxsize=8)

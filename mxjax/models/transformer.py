@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from mxjax.models.attention import packed_attention
 from mxjax.models.config import SLIDING, ModelConfig
-from mxjax.sharding import constrain
+from mxjax.sharding import constrain, on_shards
 
 LOGIT_BLOCK = 128  # tokens of a row whose logits exist at once
 LAYER_INPUT = "layer_input"  # what remat "offload" keeps
@@ -145,7 +145,8 @@ def hidden_states(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segme
         x_BTD = layer(p, cfg, x_BTD, positions_BT, kind, attend)
         return constrain(x_BTD, "batch", None, None), None
 
-    x_BTD = constrain(embed(params, cfg, tokens_BT), "batch", None, None)
+    table = {"embed": params["embed"].astype(jnp.float32)}  # the gradients of a token's places add up in its dtype
+    x_BTD = constrain(embed(table, cfg, tokens_BT), "batch", None, None)
     x_BTD, _ = jax.lax.scan(_remat(body, cfg.remat), x_BTD, (params["layers"], _stacked_kinds(cfg)))
     return rms_norm(x_BTD, params["final_norm"], cfg)
 
@@ -176,10 +177,25 @@ def token_stats(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segment
     given at the position of the token that it drew. Logits exist for LOGIT_BLOCK tokens of each row at a time, also
     in the backward pass.
     """
-    B, T = tokens_BT.shape
     x_BTD = hidden_states(params, cfg, tokens_BT, positions_BT, segment_ids_BT)
-    temperature_BT = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), (B, T))
+    temperature_BT = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), tokens_BT.shape)
     # Hidden state t predicts token t+1: shift targets left, score, and shift the scores back right.
+    targets_BT = jnp.roll(tokens_BT, -1, axis=1)
+    temperature_BT = jnp.roll(jnp.where(temperature_BT > 0, temperature_BT, 1.0), -1, axis=1)
+    # The head is gathered over `fsdp` once, its gradient summed once; in float32, since all blocks' gradients add up.
+    name, axes = ("embed", ("vocab", None)) if cfg.tie_word_embeddings else ("lm_head", (None, "vocab"))
+    head, rows = constrain(params[name].astype(jnp.float32), *axes), ("batch", None)
+    score = on_shards(functools.partial(_score_rows, cfg, name), ((*rows, None), rows, rows, (None, None)), rows)
+    stats = score(x_BTD, targets_BT, temperature_BT, head)
+    same = (segment_ids_BT == jnp.roll(segment_ids_BT, 1, axis=1)) & (segment_ids_BT > 0)
+    same = same.at[:, 0].set(False)
+    logprobs_BT, entropies_BT = (jnp.where(same, jnp.roll(a, 1, axis=1), 0.0) for a in stats)
+    return logprobs_BT, entropies_BT
+
+
+def _score_rows(cfg: ModelConfig, name: str, x_BTD, targets_BT, temperature_BT, head) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of the targets and entropies of some rows, block by block; `head` is `params[name]`."""
+    B, T = targets_BT.shape
     blocks = -(-T // LOGIT_BLOCK)
     size = -(-T // blocks)
 
@@ -190,22 +206,14 @@ def token_stats(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segment
     @jax.checkpoint
     def score(args):
         x_BtD, target_Bt, temperature_Bt = args
-        logits = unembed(params, cfg, x_BtD) / temperature_Bt[..., None]
+        logits = unembed({name: head}, cfg, x_BtD) / temperature_Bt[..., None]
         normaliser = jax.nn.logsumexp(logits, axis=-1)
         chosen = jnp.take_along_axis(logits, target_Bt[..., None], axis=-1)[..., 0]
         entropy = normaliser - jnp.sum(jnp.exp(logits - normaliser[..., None]) * logits, axis=-1)
         return chosen - normaliser, entropy
 
-    targets_BT = jnp.roll(tokens_BT, -1, axis=1)
-    temperature_BT = jnp.roll(jnp.where(temperature_BT > 0, temperature_BT, 1.0), -1, axis=1)
     stats = jax.lax.map(score, (blocked(x_BTD), blocked(targets_BT), blocked(temperature_BT, fill=1)))
-    same = (segment_ids_BT == jnp.roll(segment_ids_BT, 1, axis=1)) & (segment_ids_BT > 0)
-    same = same.at[:, 0].set(False)
-
-    def unblocked(a):
-        rows = a.swapaxes(0, 1).reshape(B, blocks * size)[:, :T]
-        return jnp.where(same, jnp.roll(rows, 1, axis=1), 0.0)
-
+    unblocked = lambda a: a.swapaxes(0, 1).reshape(B, blocks * size)[:, :T]
     return unblocked(stats[0]), unblocked(stats[1])
 
 

@@ -191,8 +191,7 @@ class _Module:
         if root.opcode == "fusion":  # the comparison, wrapped
             wrapped = self.computations[self._called(root)["calls"][0]]
             inner = next(i for i in wrapped.values() if i.root)
-            numbers = {i.name: int(re.match(r"\((\d+)\)", i.rest)[1]) for i in wrapped.values()
-                       if i.opcode == "parameter"}  # fmt: skip
+            numbers = {i.name: _parameter_number(i) for i in wrapped.values() if i.opcode == "parameter"}
             operands = [instructions[root.operands[numbers[o]]] if o in numbers else wrapped[o]
                         for o in inner.operands]  # fmt: skip
         else:
@@ -254,22 +253,33 @@ class _Module:
         return sum(map(_bytes, kinds)) + _bytes(instruction.type)
 
     def _fused_reads(self, fused: str, kinds: Sequence[str]) -> float:
-        inside, total = self.computations[fused], 0.0
-        for parameter in (i for i in inside.values() if i.opcode == "parameter"):
-            kind = kinds[int(re.match(r"\((\d+)\)", parameter.rest)[1])]
-            if not _bytes(kind):
-                continue
-            taken = [_slice_bytes(inside, user, name) for user, name in self._users(fused, parameter.name)]
-            total += _bytes(kind) if None in taken else min(_bytes(kind), sum(taken))
+        total = 0.0
+        for parameter in (i for i in self.computations[fused].values() if i.opcode == "parameter"):
+            kind = kinds[_parameter_number(parameter)]
+            if _bytes(kind):
+                taken = self._taken(fused, parameter.name)
+                total += _bytes(kind) if taken is None else min(_bytes(kind), taken)
         return total
 
-    def _users(self, computation: str, name: str) -> list[tuple[_Instruction, str]]:
-        """The instructions that use a value, and its name there: bitcasts rename it."""
-        found = []
-        for user in self.computations[computation].values():
-            if name in user.operands:
-                found += self._users(computation, user.name) if user.opcode == "bitcast" else [(user, name)]
-        return found
+    def _taken(self, computation: str, name: str) -> float | None:
+        """Bytes of a value that a fused computation touches; None: all of it."""
+        inside, total = self.computations[computation], 0.0
+        for user in (i for i in inside.values() if name in i.operands):
+            if user.opcode == "bitcast":
+                taken = self._taken(computation, user.name)
+            elif user.opcode == "fusion":  # a fusion within one
+                inner = {_parameter_number(i): i.name for i in self.computations[self._inside(user)[0]].values()
+                         if i.opcode == "parameter"}  # fmt: skip
+                parts = [self._taken(self._inside(user)[0], inner[index])
+                         for index, operand in enumerate(user.operands) if operand == name]  # fmt: skip
+                taken = None if None in parts else sum(parts)
+            else:
+                continued = user.opcode in COLLECTIVES and _continues(computation)
+                taken = 0.0 if continued else _slice_bytes(inside, user, name)
+            if taken is None:
+                return None
+            total += taken
+        return total
 
     def _fused_writes(self, fused: str, instruction: _Instruction) -> float:
         inside = self.computations[fused]
@@ -282,7 +292,8 @@ class _Module:
                 part = inside[part.operands[0]]
             if part.opcode == "dynamic-update-slice" and _bytes(kind):
                 total += _bytes(inside[part.operands[1]].type, False)
-            elif part.opcode != "parameter":  # one that is passed through is not written
+            elif part.opcode != "parameter" and not (part.opcode in COLLECTIVES and _continues(fused)):
+                # one that is passed through is not written
                 total += _bytes(kind)
         return total
 
@@ -292,7 +303,7 @@ class _Module:
         An asynchronous one shows in each of the fusions that begin, continue and end it, under one channel.
         """
         for fused in self._inside(instruction):
-            for inner in self.computations[fused].values():
+            for inner in self.computations[fused].values() if not _continues(fused) else ():
                 yield from self._collectives(fused, inner, seen)
             return
         kind = instruction.opcode.removesuffix("-start")
@@ -310,6 +321,15 @@ class _Module:
         share = (devices - 1) / devices
         factor = {"all-gather": devices - 1, "all-reduce": 2 * share, "collective-permute": 1}.get(kind, share)
         yield kind, Traffic(1, sent * factor)
+
+
+def _continues(computation: str) -> bool:
+    """Whether a fusion of this computation goes on with a collective that began before, maybe outside of a loop."""
+    return computation.startswith("async_collective_fusion")
+
+
+def _parameter_number(parameter: _Instruction) -> int:
+    return int(re.match(r"\((\d+)\)", parameter.rest)[1])
 
 
 def _first_array(kind: str) -> str:

@@ -186,7 +186,7 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     active = len(states) if rl.mode == "coupled" else 1
     parts = {
         "params": len(names) * bytes_per_device(params),
-        "gradients": bytes_per_device(params),
+        "gradients": bytes_per_device(abstract_params(cfg, mesh, "float32")),
         "optimiser states": sum(states[:active]),
         "idle optimiser states": sum(states[active:]),
         "engine's copy": len(names) * bytes_per_device(sampling.params_layout(cfg, engine_mesh)),

@@ -50,7 +50,8 @@ def table(plan: Plan, name: str, compiler: str) -> str:
     lines = [
         f"{name} on {plan.slice}: {plan.slice.chips} chips of {chip.hbm_bytes / GIB:.2f} GiB on {plan.slice.hosts} "
         f"host{'s' * (plan.slice.hosts > 1)}, compiled by {compiler}",
-        f"model: {num_params(cfg) / 1e9:.2f} billion parameters, {cfg.dtype} compute, remat {cfg.remat}",
+        f"model: {num_params(cfg) / 1e9:.2f} billion parameters, {cfg.param_dtype} weights, {cfg.dtype} compute, "
+        f"remat {cfg.remat}",
         f"learner: mesh {mesh}, micro-batches of {plan.rows[0]} rows of {plan.rows[1]:,} tokens",
         f"engine of each host: {plan.slice.host.chips} chips, {plan.slots} slots of {plan.max_len:,} tokens, "
         f"chunks of {plan.decode_steps} tokens, attention {plan.attention}",

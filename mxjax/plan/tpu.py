@@ -21,13 +21,23 @@ GIB = 2**30
 class Chip:
     """One kind of chip: usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
 
-    `host` is the shape of the chips of one host, `dimensions` how many the torus has, `cores` TensorCores of a chip.
+    `host` is the shape of the chips of one host, `dimensions` how many the torus has, `cores` TensorCores of a chip,
+    `smallest` and `largest` the chips of the slices that are offered.
     """
 
     hbm_bytes: int
     rates: Rates
     host: tuple[int, ...]
+    smallest: int
+    largest: int
     cores: int = 1
+
+    @property
+    def sizes(self) -> list[int]:
+        """Chips of the slices that are offered: the smallest, a host, and doublings of a host."""
+        host = math.prod(self.host)
+        doublings = (self.largest // host).bit_length()
+        return sorted({self.smallest, *(host << doubling for doubling in range(doublings))})
 
     @property
     def dimensions(self) -> int:
@@ -36,9 +46,9 @@ class Chip:
 
 
 CHIPS = {
-    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2)),
-    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), cores=2),
-    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2)),
+    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2), 1, 256),
+    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), 4, 6144, cores=2),
+    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2), 1, 256),
 }
 _ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 

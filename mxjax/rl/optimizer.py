@@ -79,16 +79,44 @@ def make_optimizer(config: Mapping[str, Any] | None = None) -> optax.GradientTra
 
     Settings and defaults (method, section 8): learning_rate 5e-6, b1 0.9, b2 0.999, eps 1e-8, weight_decay 0.01,
     clip_norm 1.0, schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps, final_fraction 0. The
-    schedule counts this optimiser's updates, so a role's clock stands still while the other learns.
+    schedule counts this optimiser's updates, so a role's clock stands still while the other learns. Moments and
+    updates are float32, whatever the parameters are; see `apply_updates`.
     Raises ValueError for an unknown setting or schedule.
     """
     s = _settings(config)
     return optax.chain(
         optax.clip_by_global_norm(s["clip_norm"]),
-        optax.scale_by_adam(s["b1"], s["b2"], s["eps"]),
+        _with_float32_state(optax.scale_by_adam(s["b1"], s["b2"], s["eps"])),
         optax.add_decayed_weights(s["weight_decay"], mask=_decayed),
         optax.scale_by_learning_rate(learning_rate_schedule(config)),
     )
+
+
+def _with_float32_state(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The transformation with a state for float32 parameters, also where they are bfloat16."""
+
+    def init(params):
+        return transformation.init(jax.tree.map(lambda p: p.astype(jnp.float32), params))
+
+    return optax.GradientTransformation(init, transformation.update)
+
+
+def apply_updates(params: Any, updates: Any, seed: jax.Array) -> Any:
+    """params + updates, in the parameters' dtypes.
+
+    A sum is rounded to bfloat16 stochastically, to either neighbour with the probability that keeps its mean: a
+    learning rate of 1e-5 moves a weight by much less than half of its last bit, and rounding to the nearest would
+    leave it where it is. `seed` (an integer scalar) decides; float32 parameters do not depend on it.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    moved = jax.tree.leaves(optax.apply_updates(jax.tree.map(lambda p: p.astype(jnp.float32), params), updates))
+    for index, leaf in enumerate(leaves):
+        if leaf.dtype == jnp.bfloat16:
+            key = jax.random.fold_in(jax.random.key(index), seed)
+            noise = jax.random.bits(key, leaf.shape, jnp.uint16).astype(jnp.uint32)
+            bits = jax.lax.bitcast_convert_type(moved[index], jnp.uint32) + noise
+            moved[index] = jax.lax.bitcast_convert_type((bits >> 16).astype(jnp.uint16), jnp.bfloat16)
+    return jax.tree.unflatten(structure, moved)
 
 
 @flax.struct.dataclass

@@ -17,7 +17,7 @@ from mxjax.models.config import ModelConfig
 from mxjax.models.params import abstract_params, param_shardings
 from mxjax.models.transformer import token_logprobs, token_stats
 from mxjax.rl.losses import LossFn, Terms
-from mxjax.rl.optimizer import optimizer_shardings
+from mxjax.rl.optimizer import apply_updates, optimizer_shardings
 from mxjax.rl.packing import ROW_DTYPES
 from mxjax.sharding import named_sharding
 
@@ -146,7 +146,7 @@ def _apply(optimizer: optax.GradientTransformation):
         norm = optax.tree.norm(gradients)
         ok = jnp.isfinite(norm)
         updates, new_state = optimizer.update(gradients, optimizer_state, params)
-        new_params = optax.apply_updates(params, updates)
+        new_params = apply_updates(params, updates, jax.lax.bitcast_convert_type(norm, jnp.uint32))
 
         def choose(new, old):
             return jnp.where(ok, new, old)

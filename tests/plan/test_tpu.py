@@ -57,3 +57,11 @@ def test_without_the_compiler_the_sentence_has_the_command(monkeypatch):
 def test_every_kind_has_a_host_of_its_dimensions():
     for kind, chip in CHIPS.items():
         assert Slice(kind, chip.host).hosts == 1
+
+
+def test_the_slices_that_are_offered_have_names():
+    """One chip, one host, and doublings, up to the largest; each is an accelerator type that is known."""
+    assert CHIPS["v5e"].sizes == CHIPS["v6e"].sizes == [1, 4, 8, 16, 32, 64, 128, 256]
+    assert CHIPS["v5p"].sizes[:3] == [4, 8, 16] and CHIPS["v5p"].sizes[-1] == 4096
+    for kind, chip in CHIPS.items():
+        assert [parse_slice(f"{kind}-{size * chip.cores}").chips for size in chip.sizes] == chip.sizes

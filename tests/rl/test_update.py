@@ -4,6 +4,7 @@ import dataclasses
 from copy import copy as shallow_copy
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -20,8 +21,9 @@ from rl_support import (
     with_old,
 )
 
-from mxjax import rl
-from mxjax.rl.optimizer import init_optimizer, park, unpark, update_count
+from mxjax import checkpoint, rl
+from mxjax.models.params import abstract_params
+from mxjax.rl.optimizer import apply_updates, init_optimizer, park, unpark, update_count
 
 BOTH = {"designer": 1.0, "executor": 1.0}
 DESIGNER = {"designer": 1.0, "executor": 0.0}
@@ -408,3 +410,48 @@ def test_policies_that_share_arrays_are_separated():
     assert state.policies["designer"]["embed"] is not state.policies["executor"]["embed"]
     assert_same_bits(state.policies["designer"], state.policies["executor"])
     assert_same_bits(init_optimizer(optax.sgd(1.0), start), optax.sgd(1.0).init(start))
+
+
+# Weights in bfloat16.
+
+
+def test_bfloat16_sums_are_rounded_to_a_neighbour_with_their_mean_kept():
+    """An eighth of the last bit moves one weight in eight; what is representable and what is float32 is exact."""
+    ones = jnp.ones(1 << 16, jnp.bfloat16)  # the next number above is 1 + 2 ** -7
+    policy = {"moved": ones, "resting": -3 * ones, "float32": jnp.full(3, 0.1)}
+    updates = {"moved": jnp.full(1 << 16, 2.0**-10), "resting": jnp.zeros(1 << 16), "float32": jnp.full(3, 1e-9)}
+    first, second = (apply_updates(policy, updates, jnp.uint32(seed)) for seed in (1, 2))
+    found, counts = np.unique(np.asarray(first["moved"], np.float32), return_counts=True)
+    np.testing.assert_array_equal(found, [1, 1 + 2**-7])
+    assert counts[1] / (1 << 16) == pytest.approx(1 / 8, abs=0.01)
+    assert_same_bits(first["resting"], policy["resting"])
+    assert_same_bits(first["float32"], optax.apply_updates(policy, updates)["float32"])
+    assert (first["moved"] != second["moved"]).mean() == pytest.approx(2 * 7 / 64, abs=0.02)
+
+
+def test_bfloat16_weights_learn_like_float32_ones_and_resume(adamw, tmp_path):
+    """Moments are those of float32 weights with the same values, weights the same to their last bit (but where a
+    gradient is all rounding error: AdamW's first step goes by its sign). What a checkpoint restores goes on alike."""
+    rough = rl.Learner(CFG.replace(param_dtype="bfloat16"), adamw.optimizer, **SETTINGS)
+    rounded = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params())
+    exact = jax.tree.map(lambda p: p.astype(jnp.float32), rounded)
+    batch = segments(8)
+    expected, _ = adamw.update(state_of(adamw, "coupled", {"shared": exact}), batch, BOTH)
+    state, metrics = rough.update(state_of(rough, "coupled", {"shared": rounded}), batch, BOTH)
+    assert metrics["updates"] == 1 and {p.dtype for p in jax.tree.leaves(state.policies)} == {jnp.dtype("bfloat16")}
+    flat = lambda tree: np.concatenate([np.ravel(leaf).astype(np.float32) for leaf in jax.tree.leaves(copy(tree))])
+    weights, right = flat(state.policies), flat(expected.policies)
+    assert np.isclose(weights, right, rtol=2**-7, atol=1e-4).mean() > 0.99
+    for moment in ("mu", "nu"):
+        found, right = (optax.tree.get(s.optimizers["coupled"], moment) for s in (state, expected))
+        assert {m.dtype for m in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.02 * np.abs(b).max()), found, right)
+
+    checkpoint.save(tmp_path, {"params": state.policies, "opt": state.optimizers}, 1)
+    like = rl.init_state({"shared": abstract_params(CFG.replace(param_dtype="bfloat16"))}, rough.optimizer, "coupled")
+    saved = checkpoint.restore(tmp_path, {"params": like.policies, "opt": like.optimizers})
+    resumed = state.replace(policies=saved["params"], optimizers=saved["opt"])
+    ends = [rough.update(s, segments(8, seed=1), BOTH)[0] for s in (state, resumed)]
+    assert_same_bits(ends[0].policies, ends[1].policies)
+    assert_same_bits(ends[0].optimizers, ends[1].optimizers)
+    assert rough.compiles == 3
