@@ -33,7 +33,9 @@ def checkpoint_config(path: str) -> ConfigDict:
 
     Prompt sets that the run read from files are those that it saved beside its checkpoints.
     """
-    if models.is_workdir(path):
+    with user_errors():
+        is_workdir = models.is_workdir(path)
+    if is_workdir:
         record = read_record(path)
         config = from_json(record["config"])
         for name, prompt in workdir_prompts(path, record).items():

@@ -18,6 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mxjax.files import read_json
 from mxjax.models.config import (
     FAMILY_TRAITS,
     FULL,
@@ -86,6 +87,8 @@ def read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
         )
     except KeyError as error:
         raise ValueError(f"{origin} has no {error.args[0]}") from None
+    except (TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"{origin} has a setting of the wrong kind ({error})") from None
 
 
 def _gemma(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +217,9 @@ class SafetensorsDirectory:
         self._files = {}
         index = directory / "model.safetensors.index.json"
         if index.exists():
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            names = sorted(set(read_json(index).get("weight_map", {}).values()))
+            if not names:
+                raise ValueError(f"{index} has no weight_map, which names the files; fetch it again")
         else:
             names = ["model.safetensors"]
         for name in names:

@@ -20,6 +20,7 @@ import tokenizers
 from etils import epath
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
+from mxjax.files import read_json
 from mxjax.models.chat_template import compile_template
 from mxjax.models.tokenizer_files import digits_and_bytes, gguf_pipeline, sentencepiece_file
 
@@ -273,12 +274,13 @@ class Tokenizer:
         """Reads a Hugging Face directory: its tokenizer.json, or without one its sentencepiece tokenizer.model.
 
         Stop ids are the union of `eos_token` (tokenizer_config.json) and `eos_token_id`
-        (generation_config.json, config.json). Raises FileNotFoundError without either file.
+        (generation_config.json, config.json). Raises FileNotFoundError without either file, ValueError for a
+        damaged one.
         """
         root = epath.Path(path)
         config = _read_json(root / "tokenizer_config.json")
         if (root / "tokenizer.json").exists():
-            backend = tokenizers.Tokenizer.from_str((root / "tokenizer.json").read_text())
+            backend = _pipeline(root / "tokenizer.json")
         elif (root / "tokenizer.model").exists():
             backend = sentencepiece_file(root / "tokenizer.model", config.pop("added_tokens_decoder", None))
             config["tokenizer_class"] = "PreTrainedTokenizerFast"  # what reads the tokenizer.json that we save
@@ -431,7 +433,14 @@ def _content(token: str | Mapping[str, Any]) -> str:
 
 
 def _read_json(path: epath.Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
+
+
+def _pipeline(path: epath.Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(path.read_text())
+    except Exception as error:  # the library raises no narrower kind
+        raise ValueError(f"{path} is not a tokenizer ({error}); fetch it again") from error
 
 
 def _scalars(text: str) -> str:

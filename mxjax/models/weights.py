@@ -6,6 +6,7 @@ A leaf is read shard by shard, each device's part straight from the file, so tha
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
@@ -67,10 +68,11 @@ def layouts(cfg: ModelConfig) -> dict[str, Layout]:
 
 
 class Tensors(Protocol):
-    """A weight file: names as Hugging Face has them, shapes, and parts of a tensor on request."""
+    """A weight file: names as Hugging Face has them, shapes, the file's names of dtypes, and parts of a tensor."""
 
     origin: str
     shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         """tensor[index]"""
@@ -129,7 +131,7 @@ def foreign_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(tensors: Tensors, cfg: ModelConfig) -> None:
-    """Raises ValueError naming a tensor that is missing, misshaped, or that `cfg` has no place for."""
+    """Raises ValueError naming a tensor that is missing, misshaped, of integers, or that `cfg` has no place for."""
     expected = foreign_shapes(cfg)
     for name, shape in expected.items():
         if name not in tensors.shapes:
@@ -137,6 +139,8 @@ def check_tensors(tensors: Tensors, cfg: ModelConfig) -> None:
         if tuple(tensors.shapes[name]) != shape:
             found = list(tensors.shapes[name])
             raise ValueError(f"{name} in {tensors.origin} has shape {found}, its configuration asks for {list(shape)}")
+        if re.match(r"[IU]\d|BOOL|F8", dtype := tensors.dtypes[name]):
+            raise ValueError(f"{name} in {tensors.origin} holds {dtype}; weights must be floating point")
     for name in tensors.shapes:
         # Files repeat tied embeddings and older ones store rotary frequencies; both are computed here.
         redundant = name.endswith("rotary_emb.inv_freq") or (cfg.tie_word_embeddings and name == "lm_head.weight")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import gguf
-import huggingface_hub
+import huggingface_hub.constants
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -239,6 +239,7 @@ def test_gemma_configurations_old_and_new():
         ({"attention_bias": True}, "sets attention_bias to True"),
         ({"hidden_act": "gelu"}, "sets hidden_act to 'gelu'"),
         ({"quantization_config": {"bits": 4}}, "sets quantization_config"),
+        ({"num_attention_heads": "two"}, "config.json has a setting of the wrong kind"),
     ],
 )
 def test_unsupported_models_are_refused_by_name(tmp_path, change, reason):
@@ -261,6 +262,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path):
             {"model.layers.0.self_attn.q_proj.bias": np.zeros(96, np.float32)},
             "has the tensor model.layers.0.*q_proj.bias",
         ),
+        ({q: tensors[q].astype(np.int8)}, f"{q} in .* holds I8"),
     ]
     for change, reason in changes:
         changed = {name: tensor for name, tensor in {**tensors, **change}.items() if tensor is not None}
@@ -273,12 +275,18 @@ def test_tensors_that_do_not_fit_are_named(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"model.safetensors is damaged .* fetch it again"):
         io.load(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"index.json has no weight_map"):
+        io.load(tmp_path)
 
 
 def test_a_foreign_tokenizer_is_refused(tmp_path):
     io.save_hf(make_policy(LLAMA), tmp_path)
     Tokenizer.byte_level(400).save(tmp_path)
     with pytest.raises(ValueError, match="has 400 ids and the model only 300"):
+        io.load(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer.json is not a tokenizer \(.*\); fetch it again"):
         io.load(tmp_path)
 
 
