@@ -109,7 +109,8 @@ def on_shards(function: Callable, inputs: Sequence[Sequence[str | None]], output
         if mesh.empty or mesh.size == 1:
             return function(*arrays)
         specs = tuple(partition_spec(mesh.shape, axes, jnp.shape(a)) for axes, a in zip(inputs, arrays, strict=True))
-        used = {axis for axis in mesh.axis_names if any(axis in (entry or ()) for spec in specs for entry in spec)}
+        entries = [entry for spec in specs for entry in spec if entry]
+        used = {axis for entry in entries for axis in ([entry] if isinstance(entry, str) else entry)}
         if not used:
             return function(*arrays)
         result = partition_spec(mesh.shape, output, arrays[0].shape[: len(output)])

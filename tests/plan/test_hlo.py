@@ -121,10 +121,21 @@ TPU = """HloModule jit_step, is_scheduled=true
   ROOT %g.2 = bf16[8,16]{1,0:T(8,128)(2,1)} all-gather(%p.2), channel_id=7, replica_groups=mesh['x'=2,'y'=4] {'x'}, dimensions={0}
 }
 
+%async_collective_fusion.6 (p: bf16[4,16]) -> bf16[8,16] {
+  %p.6 = bf16[4,16]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %g.6 = bf16[8,16]{1,0:T(8,128)(2,1)} all-gather(%p.6), channel_id=9, replica_groups=mesh['x'=2,'y'=4] {'x'}, dimensions={0}
+}
+
+%slice (p: f32[100,16], i: s32[]) -> f32[1,16] {
+  %p.7 = f32[100,16]{1,0:T(8,128)} parameter(0)
+  %i.7 = s32[]{:S(2)} parameter(1)
+  ROOT %row.7 = f32[1,16]{1,0:T(8,128)} dynamic-slice(%p.7, %i.7), dynamic_slice_sizes={1,16}
+}
+
 %take (p: f32[100,16], i: s32[]) -> f32[16] {
   %p.3 = f32[100,16]{1,0:T(8,128)} parameter(0)
   %i.3 = s32[]{:S(2)} parameter(1)
-  %row = f32[1,16]{1,0:T(8,128)} dynamic-slice(%p.3, %i.3), dynamic_slice_sizes={1,16}
+  %row = f32[1,16]{1,0:T(8,128)} fusion(%p.3, %i.3), kind=kLoop, calls=%slice
   ROOT %flat = f32[16]{0:T(128)} bitcast(%row)
 }
 
@@ -144,6 +155,7 @@ TPU = """HloModule jit_step, is_scheduled=true
   %b.5 = bf16[8,16]{1,0:T(8,128)(2,1)S(1)} fusion(%x.5), kind=kCustom, calls=%end
   %c.5 = bf16[4,16]{1,0:T(8,128)(2,1)S(1)} fusion(%b.5), kind=kCustom, calls=%half
   %d.5 = f32[16]{0:T(128)} fusion(%table, %i.5), kind=kLoop, calls=%take
+  %e.5 = bf16[8,16]{1,0:T(8,128)(2,1)} fusion(%x.5), kind=kCustom, calls=%async_collective_fusion.6
   %one = s32[] constant(1)
   %next = s32[]{:S(2)} add(%i.5, %one)
   ROOT %t.5 = (s32[], bf16[4,16]{1,0}, f32[100,16]{1,0}) tuple(%next, %x.5, %table)
@@ -160,7 +172,8 @@ ENTRY %main (x: bf16[4,16], table: f32[100,16]) -> (s32[], bf16[4,16], f32[100,1
 
 
 def test_the_notation_of_a_tpus_compiler():
-    """Ten iterations; an asynchronous gather under one channel, a scatter written as a reduction, slices of a table."""
+    """Ten iterations; an asynchronous gather under one channel and another that began before the loop, a scatter
+    written as a reduction, slices of a table in a fusion within a fusion."""
     found = program_cost(TPU)
     assert found.collectives == {"all-gather": Traffic(10, 10 * 4 * 16 * 2), "reduce-scatter": Traffic(10, 10 * 192)}
     in_hbm = {"begin": 128 + 256, "end": 128, "half": 0, "take": 2 * 64}
