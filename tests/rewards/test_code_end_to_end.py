@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from data.test_benchmarks import PREPARED
+from data.data_support import PUBLISHED
 from rollout.scripted import ScriptedEngine
 
 from mxjax import mas
@@ -92,7 +92,7 @@ def test_a_program_is_written_tested_and_repaired(box, tmp_path):
 
 
 def test_programs_of_the_public_file_are_repaired(box, tmp_path):
-    source = PREPARED / "humaneval" / "test.jsonl"
+    source = PUBLISHED / "humaneval" / "test.jsonl"
     if not source.exists():
         pytest.skip(f"{source} is not here")
     rows = [row for row in map(json.loads, source.read_text().splitlines()) if row["prompt"].count("\ndef ") == 1]
