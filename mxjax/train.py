@@ -112,7 +112,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             trees = collect(
                 stream.batch(step), roles, grading.reward, grading.tools, limits, seed=config.seed, step=step,
                 designs=config.rollout.designs, executions=config.rollout.executions,
-                format_weight=config.reward.format_weight,
+                format_weight=config.reward.format_weight, deterministic=config.engine.prefix_cache == "all",
             )  # fmt: skip
             collected = time.monotonic()
             segments = credit(trees, rl.executor_group, rl.aggregation, rl.drop_zero_spread)
@@ -260,7 +260,8 @@ def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:
     metrics = {key: total(key) for key in ("device_s", "compiles", "compile_s", "preemptions")}
     for phase in ("prefill", "decode"):
         metrics[f"{phase}_tokens_per_s"] = ratio(total(f"{phase}_tokens"), total(f"{phase}_s"))
-    for share in ("occupancy", "prefix_hit_rate", "host_share"):
+    metrics["host_share"] = ratio(total("stood_s"), total("device_s") + total("stood_s"))
+    for share in ("occupancy", "prefix_hit_rate"):
         metrics[share] = ratio(sum(s[share] * s["device_s"] for s in stats), metrics["device_s"])
     return {f"engine_{key}": value for key, value in metrics.items()}
 

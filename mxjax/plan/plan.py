@@ -176,8 +176,9 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     with user_errors():
         platform = "cpu" if cpu else "tpu"
         chosen, _ = backends.choose(engine.attention, cfg, engine.page_size, engine_mesh, platform)
-    attention = backends.BACKENDS[chosen](engine.page_size, engine_mesh)
-    pages = engine.pages or engine.slots * blocks
+        groups = sampling.slot_groups(engine.slots, engine_mesh)
+        pages = groups * sampling.group_pages(engine.pages or None, engine.slots, blocks, groups)
+    attention = backends.BACKENDS[chosen](engine.page_size, engine_mesh, groups)
     memory = sampling.memory_layout(cfg, attention, engine.slots, pages, engine_mesh)
     names = ROLES if rl.split_policy else ("shared",)
     params = abstract_params(cfg, mesh)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mxjax.models.config import ModelConfig
@@ -28,8 +29,9 @@ class Programs:
     - `zeros() -> (gradients, stats)`
     - `accumulate(params, gradients, stats, rows) -> (gradients, stats)`: adds one micro-batch; both are donated.
       The loss is the sum over roles of sum(w l): `rows["weights_BT"]` must already hold w * alpha_r / sum of w_r.
-    - `apply(params, optimizer_state, gradients) -> (params, optimizer_state, norm, ok)`: one optimiser step;
-      params and state are donated. A gradient that is not finite changes nothing, and `ok` is False.
+    - `apply(params, optimizer_state, gradients, seed) -> (params, optimizer_state, norm, ok)`: one optimiser step;
+      params and state are donated, `seed` uint32[] is that of `apply_updates`. A gradient that is not finite changes
+      nothing, and `ok` is False.
     - `score(params, rows) -> logprobs f32[B, T]` at the rows' temperatures.
     """
 
@@ -59,7 +61,7 @@ class Programs:
         self._jitted = {
             "zeros": _jit(_zeros(self.abstract_params, stats), (), (p, rep), mesh),
             "accumulate": _jit(_accumulate(losses), (p, p, rep, r), (p, rep), mesh, donate=(1, 2)),
-            "apply": _jit(_apply(optimizer), (p, s, p), (p, s, rep, rep), mesh, donate=(0, 1)),
+            "apply": _jit(_apply(optimizer), (p, s, p, rep), (p, s, rep, rep), mesh, donate=(0, 1)),
             "score": _jit(_score(cfg), (p, r), r, mesh),
         }
         self.abstract_optimizer_state = jax.eval_shape(optimizer.init, self.abstract_params)
@@ -76,7 +78,7 @@ class Programs:
         arguments = {
             "zeros": (),
             "accumulate": (self.abstract_params, gradients, stats, self.abstract_rows),
-            "apply": (self.abstract_params, self.abstract_optimizer_state, gradients),
+            "apply": (self.abstract_params, self.abstract_optimizer_state, gradients, np.uint32(0)),
             "score": (self.abstract_params, self.abstract_rows),
         }
         with self._in_mesh():
@@ -142,11 +144,11 @@ def _combine(a: Terms, b: Terms) -> Terms:
 
 
 def _apply(optimizer: optax.GradientTransformation):
-    def apply(params, optimizer_state, gradients):
+    def apply(params, optimizer_state, gradients, seed):
         norm = optax.tree.norm(gradients)
         ok = jnp.isfinite(norm)
         updates, new_state = optimizer.update(gradients, optimizer_state, params)
-        new_params = apply_updates(params, updates, jax.lax.bitcast_convert_type(norm, jnp.uint32))
+        new_params = apply_updates(params, updates, seed)
 
         def choose(new, old):
             return jnp.where(ok, new, old)

@@ -178,10 +178,11 @@ class Learner:
                 own, differences = self.recompute(params, own)
                 metrics.update(differences)
             unit_logs = []
-            for batch in self._minibatches(own, unit, seed, state.step):
+            for index, batch in enumerate(self._minibatches(own, unit, seed, state.step)):
                 rows, counts = self._prepared(batch, weights)
                 if rows is not None:
-                    params, optimizers[owner], log = self._step(params, optimizers[owner], rows)
+                    rounding = np.random.SeedSequence([seed % 2**64, state.step, zlib.crc32(owner.encode()), index])
+                    params, optimizers[owner], log = self._step(params, optimizers[owner], rows, rounding)
                     unit_logs.append(_StepLog(*log, counts))
             policies[unit.policy] = params
             logs.append(unit_logs)
@@ -303,12 +304,14 @@ class Learner:
         weights_BT = (rows.weights_BT * scale_by_role[rows.roles_BT]).astype(np.float32)
         return dataclasses.replace(rows, weights_BT=weights_BT), counts
 
-    def _step(self, params: Any, optimizer_state: Any, rows: Rows):
-        """One optimiser step: the gradient summed over micro-batches, then applied."""
+    def _step(self, params: Any, optimizer_state: Any, rows: Rows, rounding: np.random.SeedSequence):
+        """One optimiser step: the gradient summed over micro-batches, then applied; `rounding` see `apply_updates`."""
         gradients, stats = self.programs.run("zeros")
         for micro in rows.micro_batches(self._local_rows):
             gradients, stats = self.programs.run("accumulate", params, gradients, stats, self._on_device(micro))
-        params, optimizer_state, norm, ok = self.programs.run("apply", params, optimizer_state, gradients)
+        params, optimizer_state, norm, ok = self.programs.run(
+            "apply", params, optimizer_state, gradients, rounding.generate_state(1)[0]
+        )
         return params, optimizer_state, (stats, norm, ok)
 
     def _on_device(self, micro: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

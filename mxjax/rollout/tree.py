@@ -77,7 +77,7 @@ class _Rollout:
         self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
         self.shape, self.seed, self.step = shape, seed, step
         self.prompts = {name: mas.load_prompts(role.prompt) for name, role in roles.items()}
-        self.in_flight: dict[tuple[int, int], Callable[[Completion], None]] = {}
+        self.in_flight: dict[tuple[int, int], tuple[Any, Callable[[Completion], None]]] = {}
         self.jobs: list[_Job] = []
         self.turn, self.deterministic = 0, deterministic
         self.designs: dict[tuple[int, int], tuple[Segment | None, str, str, str]] = {}
@@ -98,7 +98,7 @@ class _Rollout:
     def _send(self, role: str, prompt_ids, sampling: SamplingParams, resume) -> None:
         engine = self.roles[role].engine
         handle = engine.submit(Request(prompt_ids, sampling))
-        self.in_flight[id(engine), handle.id] = resume
+        self.in_flight[id(engine), handle.id] = handle, resume
 
     def _sampling(self, role: str, q: int, *path) -> SamplingParams:
         parts = (self.seed, self.step, self.questions[q].id, role, *path)
@@ -239,8 +239,10 @@ class _Rollout:
         while self.in_flight or self.jobs:
             self.turn += 1
             for engine in engines if self.in_flight else ():
-                for completion in engine.step():
-                    self.in_flight.pop((id(engine), completion.request_id))(completion)
+                engine.step()
+            for key in [key for key, (handle, _) in self.in_flight.items() if handle.done]:
+                handle, resume = self.in_flight.pop(key)
+                resume(handle.result())
             self._take_jobs()
             progress(len(self.executions))
 
@@ -339,7 +341,7 @@ def collect(
       progress: called with the number of executions done.
       deterministic: the engines get the same requests in the same order at each turn, however long tools take: replies
         of tools are waited for after one turn. The trees are the same without it, since no request's output depends
-        on what else an engine does.
+        on what else an engine does; but for an engine that shares the pages of responses (`prefix_cache="all"`).
       finished: called with each tree once all of its executions are done.
 
     Raises ValueError for missing roles, repeated question ids, or counts below 1.
@@ -356,6 +358,10 @@ def collect(
     rollout = _Rollout(
         questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic, finished
     )
-    rollout.begin(scripts)
-    rollout.drive(progress)
+    try:
+        rollout.begin(scripts)
+        rollout.drive(progress)
+    finally:
+        for handle, _ in rollout.in_flight.values():
+            handle.cancel()
     return rollout.trees()

@@ -85,8 +85,8 @@ class XlaAttention:
 
     name = "xla"
 
-    def __init__(self, size: int, mesh: jax.sharding.Mesh | None = None):
-        self.size, self.mesh = size, mesh
+    def __init__(self, size: int, mesh: jax.sharding.Mesh | None = None, groups: int = 1):
+        self.size, self.mesh, self.groups = size, mesh, groups
 
     def layout(self, cfg: ModelConfig) -> list[tuple[tuple, tuple]]:
         """Shape and logical axes of one page in each array of a layer."""
@@ -94,14 +94,14 @@ class XlaAttention:
         axes = "kv_heads", None, None
         return [((K, H, C), axes), ((K, C, H), axes)]
 
-    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH, groups: int = 1):
+    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
         """The layer with one token of every slot written to its page."""
         k_PKHC, v_PKCH = layer
         write_k = lambda pool, page, offset, new: pool.at[page, :, :, offset].set(new)
         write_v = lambda pool, page, offset, new: pool.at[page, :, offset].set(new)
         return (
-            _by_group(write_k, groups, k_PKHC, page_S, offset_S, k_SKH),
-            _by_group(write_v, groups, v_PKCH, page_S, offset_S, v_SKH),
+            _by_group(write_k, self.groups, k_PKHC, page_S, offset_S, k_SKH),
+            _by_group(write_v, self.groups, v_PKCH, page_S, offset_S, v_SKH),
         )
 
     def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
@@ -112,13 +112,13 @@ class XlaAttention:
             _write_each(v_PKCH, page_R, v_RCKH.transpose(0, 2, 1, 3)),
         )
 
-    def read(self, layer, page_B, groups: int = 1):
-        """One page of every row: (k_BKHC, v_BKCH)."""
-        return tuple(_by_group(_read, groups, pool, page_B) for pool in layer)
+    def read(self, layer, page_B, by_slot: bool = False):
+        """One page of every row: (k_BKHC, v_BKCH). `by_slot` says that the rows are the slots, else they are any."""
+        return tuple(_by_group(_read, self.groups if by_slot else 1, pool, page_B) for pool in layer)
 
-    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, groups: int = 1):
-        """`cached_attention` of rows whose pages are in `table_BB`."""
-        read_block = lambda block: self.read(layer, table_BB[:, block], groups)
+    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot: bool = False):
+        """`cached_attention` of rows whose pages are in `table_BB`. `by_slot` see `read`."""
+        read_block = lambda block: self.read(layer, table_BB[:, block], by_slot)
         return cached_attention(q_BTNH, positions_BT, self.size, read_block, window)
 
 
@@ -135,31 +135,31 @@ class TpuAttention(XlaAttention):
     def _paired(k, v):
         return jnp.stack([k, v], axis=-2).reshape(*k.shape[:-2], 2 * k.shape[-2], k.shape[-1])
 
-    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH, groups=1):
+    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
         """See `XlaAttention`."""
         write = lambda pool, page, offset, new: pool.at[page, offset].set(new)
-        return (_by_group(write, groups, layer[0], page_S, offset_S, self._paired(k_SKH, v_SKH)),)
+        return (_by_group(write, self.groups, layer[0], page_S, offset_S, self._paired(k_SKH, v_SKH)),)
 
     def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
         """See `XlaAttention`."""
         return (_write_each(layer[0], page_R, self._paired(k_RCKH, v_RCKH)),)
 
-    def read(self, layer, page_B, groups=1):
+    def read(self, layer, page_B, by_slot=False):
         """See `XlaAttention`."""
-        kv_BCMH = _by_group(_read, groups, layer[0], page_B)
+        (kv_BCMH,) = super().read(layer, page_B, by_slot)
         return kv_BCMH[:, :, 0::2].transpose(0, 2, 3, 1), kv_BCMH[:, :, 1::2].transpose(0, 2, 1, 3)
 
-    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, groups=1):
+    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
         """See `XlaAttention`. On a mesh every device reads the pages of its own slots and heads."""
-        if groups > 1 and q_BTNH.shape[1] > 1:  # prompts are of any group
-            return super().attend(layer, q_BTNH, positions_BT, table_BB, window, groups)
+        if self.groups > 1 and not by_slot:  # no device holds the pages of all rows
+            return super().attend(layer, q_BTNH, positions_BT, table_BB, window)
         kernel = functools.partial(self._kernel, window=window)
-        if self.mesh is None or self.mesh.size == 1:
+        if self.mesh is None:
             return kernel(layer[0], q_BTNH, positions_BT, table_BB)
-        slots = partition_spec(self.mesh.shape, ("slots",), (groups,))[0]
+        slots = partition_spec(self.mesh.shape, ("slots",), (self.groups,))[0]
         heads = partition_spec(self.mesh.shape, ("kv_heads",), (layer[0].shape[2] // 2,))[0]
-        first_page = jnp.arange(groups, dtype=table_BB.dtype) * (layer[0].shape[0] // groups)
-        of_group = table_BB - jnp.repeat(first_page, len(table_BB) // groups)[:, None]
+        first_page = jnp.arange(self.groups, dtype=table_BB.dtype) * (layer[0].shape[0] // self.groups)
+        of_group = table_BB - jnp.repeat(first_page, len(table_BB) // self.groups)[:, None]
         pages, queries = PartitionSpec(slots, None, heads), PartitionSpec(slots, None, heads)
         by_device = jax.shard_map(
             kernel, mesh=self.mesh, in_specs=(pages, queries, PartitionSpec(slots), PartitionSpec(slots)),
@@ -191,25 +191,27 @@ class GpuAttention(XlaAttention):
         shape = cfg.num_key_value_heads, self.size, cfg.head_dim
         return [(shape, ("kv_heads", None, None))] * 2
 
-    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH, groups=1):
+    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
         """See `XlaAttention`."""
         write = lambda pool, page, offset, new: pool.at[page, :, offset].set(new)
-        return tuple(_by_group(write, groups, pool, page_S, offset_S, new) for pool, new in zip(layer, (k_SKH, v_SKH)))
+        return tuple(
+            _by_group(write, self.groups, pool, page_S, offset_S, new) for pool, new in zip(layer, (k_SKH, v_SKH))
+        )
 
     def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
         """See `XlaAttention`."""
         return tuple(_write_each(pool, page_R, new.transpose(0, 2, 1, 3)) for pool, new in zip(layer, (k_RCKH, v_RCKH)))
 
-    def read(self, layer, page_B, groups=1):
+    def read(self, layer, page_B, by_slot=False):
         """See `XlaAttention`."""
-        k_BKCH, v_BKCH = super().read(layer, page_B, groups)
+        k_BKCH, v_BKCH = super().read(layer, page_B, by_slot)
         return k_BKCH.swapaxes(2, 3), v_BKCH
 
-    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, groups=1):
+    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
         """See `XlaAttention`. Every kv head of a row is a row of its own to the kernel: so pages stay in front."""
         B, T, N, H = q_BTNH.shape
         if T > 1:
-            return super().attend(layer, q_BTNH, positions_BT, table_BB, window, groups)
+            return super().attend(layer, q_BTNH, positions_BT, table_BB, window, by_slot)
         from jax.experimental.pallas.ops.gpu.paged_attention import paged_attention
 
         K, blocks = layer[0].shape[1], table_BB.shape[1]

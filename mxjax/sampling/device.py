@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from mxjax.models.config import ModelConfig
+from mxjax.models.params import abstract_params
 from mxjax.sampling import programs
 from mxjax.sampling.attention import XlaAttention
 
@@ -24,7 +25,7 @@ class Device:
       params, cfg, mesh: of the policy; the parameters are copied.
       attention: the backend, whose pages these are.
       slots, blocks: requests at once, and the pages that each may have.
-      pages: in all, shared out among `groups`; every group has one more, its first, that is nobody's.
+      pages: in all, shared out among the backend's groups; every group has one more, its first, that is nobody's.
       decode_steps: of one run of `decode`.
     """
 
@@ -36,9 +37,8 @@ class Device:
         self._started: jax.Array | None = None  # a result of the program that was started last
         self._seen: float | None = None  # when the devices were last known to be busy, while there is work
         self._cfg, self._mesh, self._slots, self._blocks, self._size = cfg, mesh, slots, blocks, attention.size
-        self.groups = programs.slot_groups(slots, mesh)
         self._layout = programs.memory_layout(cfg, attention, slots, pages, mesh)
-        self._jitted = programs.jitted(cfg, attention, decode_steps, self.groups, self._layout)
+        self._jitted = programs.jitted(cfg, attention, decode_steps, self._layout)
         self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_s: dict[str, float] = {}
         self.seconds: collections.Counter[str] = collections.Counter()  # by program; "stood": work, but no program
@@ -46,7 +46,10 @@ class Device:
         self.reset()
 
     def set_params(self, params: dict) -> None:
-        """Computes with a copy of `params` from now on, on an empty memory."""
+        """Computes with a copy of `params` from now on, on an empty memory. Raises ValueError for another model's."""
+        shapes = lambda tree: [(path, leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+        if shapes(params) != shapes(abstract_params(self._cfg)):
+            raise ValueError("the parameters are not those of the engine's model; make a new Engine for another one")
         self._params = None  # room for the new before the old is gone would be twice the memory
         self._params = programs.split_layers(params, self._cfg, self._mesh)
         self.clear()
@@ -121,7 +124,9 @@ class Device:
             self.programs[name] = self._jitted[name].lower(self._params, self._memory, *args).compile()
             self.compile_s[name] = time.perf_counter() - start
         if self._seen is not None and not self.busy:
-            self.seconds["stood"] += time.perf_counter() - self._seen
+            now = time.perf_counter()
+            self.seconds["stood"] += now - self._seen
+            self._seen = now  # counted: what ended meanwhile, and is collected later, counts from here on
         memory = self._memory
         if name == "save_pages":
             return self.programs[name](self._params, memory, *args)

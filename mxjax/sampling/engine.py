@@ -101,19 +101,17 @@ class Engine:
         self._blocks = -(-wanted // page_size)
         self.max_len = min(self._blocks * page_size, cfg.max_position_embeddings)
         self._groups = programs.slot_groups(slots, mesh)
-        self._group_pages = (slots * self._blocks if pages is None else pages) // self._groups
-        if self._group_pages < self._blocks:
-            raise ValueError(
-                f"pages={pages} of {page_size} tokens in {self._groups} part(s) hold no request of "
-                f"max_len={self.max_len} tokens; give at least {self._blocks * self._groups}"
-            )
+        self._group_pages = programs.group_pages(pages, slots, self._blocks, self._groups)
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
         self._size, self._steps, self._prefix_cache = page_size, decode_steps, prefix_cache
         devices = len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
         self.attention, self.why_attention = backends.choose(attention, cfg, page_size, mesh)
-        backend, pages = backends.BACKENDS[self.attention](page_size, mesh), self._groups * self._group_pages
+        backend, pages = (
+            backends.BACKENDS[self.attention](page_size, mesh, self._groups),
+            self._groups * self._group_pages,
+        )
         self._device = Device(policy.params, cfg, backend, slots, self._blocks, pages, decode_steps, mesh)
         self._lives: dict[int, Live] = {}
         self._next_id = self._next_chunk = 0
@@ -174,6 +172,7 @@ class Engine:
             self._device.load([0], self._device.save([0]))
             self._collect(self._dispatch([]))
             self._device.clear()
+            self._reset()  # what the pages held is gone
         self.reset_stats()
         return dict(self._device.compile_s)
 
@@ -186,8 +185,9 @@ class Engine:
             raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")
         for live in list(self._lives.values()):
             self._finish(live, "cancelled")
-        self._device.set_params(params)
-        self._reset()
+        with self._aborting():
+            self._device.set_params(params)
+            self._reset()
 
     # One step
 
@@ -214,7 +214,7 @@ class Engine:
             if self._waiting or self._prompt_chunks:
                 finished += self._collect_in_flight()
             if self._in_flight is not None and all(live.completion for _, live in self._in_flight.rows):
-                self._in_flight = None
+                finished += self._collect_in_flight()
             if not self._lives:
                 self._device.idle()
             return finished
@@ -227,8 +227,8 @@ class Engine:
         except BaseException as error:
             for live in list(self._lives.values()):
                 self._book(live, "error", f"{type(error).__name__}: {error}")
-            self._device.reset()
             self._reset()
+            self._device.reset()
             raise
 
     def _expire(self) -> list[Completion]:
@@ -265,7 +265,8 @@ class Engine:
             if not self._map_prompt(live, pages):
                 return False
         else:
-            table = pages.take(len(live.saved[0][0]))
+            end = live.prompt.size - 1 + len(live.tokens) + min(self._steps, self._left(live))
+            table = pages.take(-(-end // self._size))  # also for its next steps, else it is set aside again at once
             if table is None:
                 return False
             live.table = table
@@ -350,7 +351,7 @@ class Engine:
                 live.copy_from = None
         for live in lives:
             if live.saved is not None:
-                self._device.load(live.table, live.saved)
+                self._device.load(live.table[: len(live.saved[0][0])], live.saved)
                 live.saved = None
             ids = np.concatenate([live.prompt, np.array(live.tokens, np.int32)])
             if live.request.sampling.penalised:
@@ -507,6 +508,7 @@ class Engine:
             "prefill_s": seconds["prefill"],
             "decode_s": seconds["decode"],
             "device_s": device_s,
+            "stood_s": seconds["stood"],
             "host_share": ratio(seconds["stood"], with_work),
             "prefill_tokens_per_s": ratio(c["prefill_tokens"], seconds["prefill"]),
             "decode_tokens_per_s": ratio(c["decode_tokens"], seconds["decode"]),

@@ -121,12 +121,23 @@ def slot_groups(slots: int, mesh: jax.sharding.Mesh | None) -> int:
     return size
 
 
+def group_pages(pages: int | None, slots: int, blocks: int, groups: int) -> int:
+    """Pages of each of the `groups`; None are enough for every slot. Raises ValueError if no request would fit."""
+    pages = slots * blocks if pages is None else pages
+    if pages // groups < blocks:
+        raise ValueError(
+            f"pages={pages} in {groups} part{'s' * (groups > 1)} hold no request of max_len tokens, which are {blocks} "
+            f"pages; give at least {blocks * groups}"
+        )
+    return pages // groups
+
+
 def memory_layout(cfg: ModelConfig, attention: XlaAttention, slots: int, pages: int, mesh=None) -> Memory:
     """Shape, dtype and sharding of the memory of `slots` slots with `pages` pages, both in all.
 
     Every one of the `slot_groups` has as many pages, and one more that is nobody's.
     """
-    groups = slot_groups(slots, mesh)
+    groups = attention.groups
 
     def struct(shape, dtype, axes):
         sharding = None
@@ -148,7 +159,7 @@ def empty_memory(layout: Memory) -> Memory:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), layout)
 
 
-def jitted(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, groups: int, layout: Memory) -> dict:
+def jitted(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, layout: Memory) -> dict:
     """The device programs, each of (params, memory, *arguments), by name.
 
     All but `save_pages` give (memory, *results); the memory is donated and keeps its layout.
@@ -162,9 +173,9 @@ def jitted(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, groups:
     mark_seen = lambda memory, *args: memory._replace(seen_SV=sampling.mark_seen(memory.seen_SV, *args))
     return {
         "prefill": program(lambda params, *args: (prefill(params, cfg, attention, *args),)),
-        "decode": program(lambda params, *args: decode(params, cfg, attention, decode_steps, groups, *args), results=5),
+        "decode": program(lambda params, *args: decode(params, cfg, attention, decode_steps, *args), results=5),
         "mark_seen": program(lambda params, *args: (mark_seen(*args),)),
-        "copy_pages": program(lambda params, *args: (copy_pages(*args),)),
+        "copy_pages": program(lambda params, *args: (copy_pages(attention, *args),)),
         "clear": program(lambda params, memory: (jax.tree.map(jnp.zeros_like, memory),)),
         "load_pages": program(lambda params, *args: (load_pages(*args),)),
         "save_pages": jax.jit(lambda params, *args: save_pages(*args)),
@@ -182,7 +193,7 @@ def lowered(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, blocks
         "prefill": (ints(PREFILL_ROWS, attention.size), ints(PREFILL_ROWS, blocks), ints(PREFILL_ROWS)),
         "decode": (idle_slots(slots, blocks), np.int32(1)),
     }
-    programs, params = jitted(cfg, attention, decode_steps, slot_groups(slots, mesh), layout), params_layout(cfg, mesh)
+    programs, params = jitted(cfg, attention, decode_steps, layout), params_layout(cfg, mesh)
     return {name: programs[name].lower(params, layout, *args) for name, args in arguments.items()}
 
 
@@ -211,9 +222,7 @@ def prefill(
     return memory._replace(cache=cache)
 
 
-def decode_logits(
-    params: dict, cfg: ModelConfig, attention: XlaAttention, cache: list, token_S, position_S, table_SB, groups: int = 1
-):
+def decode_logits(params: dict, cfg: ModelConfig, attention: XlaAttention, cache: list, token_S, position_S, table_SB):
     """Logits f32[S, V] after `token_S` at `position_S`, and the cache with their keys and values added."""
     cache = list(cache)
     size = attention.size
@@ -224,8 +233,8 @@ def decode_logits(
         kind = layer_kind(cfg, i)
 
         def attend(q, k, v, i=i, window=kind.window):
-            cache[i] = attention.write_tokens(cache[i], page_S, offset_S, k[:, 0], v[:, 0], groups)
-            return attention.attend(cache[i], q, position_S[:, None], table_SB, window, groups)
+            cache[i] = attention.write_tokens(cache[i], page_S, offset_S, k[:, 0], v[:, 0])
+            return attention.attend(cache[i], q, position_S[:, None], table_SB, window, by_slot=True)
 
         x = layer(p, cfg, x, position_S[:, None], kind, attend)
     x = rms_norm(x, params["final_norm"], cfg)
@@ -237,7 +246,6 @@ def decode(
     cfg: ModelConfig,
     attention: XlaAttention,
     steps: int,
-    groups: int,
     memory: Memory,
     slots: Slots,
     enough,
@@ -253,8 +261,8 @@ def decode(
     token, position, start_index, live = map(replace, slots.begin, memory.progress)
     live &= slots.live
     started = live.sum()
-    pages = memory.cache[0][0].shape[0] // groups
-    nobodys_S1 = (jnp.arange(S, dtype=jnp.int32) // (S // groups) * pages)[:, None]
+    pages = memory.cache[0][0].shape[0] // attention.groups
+    nobodys_S1 = (jnp.arange(S, dtype=jnp.int32) // (S // attention.groups) * pages)[:, None]
 
     def body(state):
         step, memory, stopped, tokens, logprobs, model_logprobs = state
@@ -262,7 +270,7 @@ def decode(
         seen = memory.seen_SV
         table = jnp.where(live[:, None], slots.table, nobodys_S1)
         at = jnp.where(live, position, 0)
-        logits, cache = decode_logits(params, cfg, attention, memory.cache, token, at, table, groups)
+        logits, cache = decode_logits(params, cfg, attention, memory.cache, token, at, table)
         unused = logits.shape[1]  # an index out of range is dropped
         stops = jnp.where((slots.stop_ids >= 0) & (index < slots.min_tokens)[:, None], slots.stop_ids, unused)
         allowed = sampling.penalise(
@@ -295,8 +303,15 @@ def decode(
     return memory, tokens, logprobs, model_logprobs, memory.progress.index - start_index, stopped
 
 
-def copy_pages(memory: Memory, from_S, to_S, count) -> Memory:
-    """Copies the first `count` of the pages `from_S` to `to_S`."""
+def copy_pages(attention: XlaAttention, memory: Memory, from_S, to_S, count) -> Memory:
+    """Copies the first `count` of the pages `from_S` to `to_S`; the others are page 0, which is nobody's.
+
+    One by one where a device holds all pages: that moves no more than it has to. Elsewhere XLA would gather all pages
+    for each.
+    """
+    if attention.groups > 1:
+        move = lambda pool: pool.at[to_S].set(pool.at[from_S].get(mode="promise_in_bounds"))
+        return memory._replace(cache=jax.tree.map(move, memory.cache))
 
     def body(i, cache):
         move = lambda pool: jax.lax.dynamic_update_slice_in_dim(

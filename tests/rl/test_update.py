@@ -24,6 +24,7 @@ from rl_support import (
 from mxjax import checkpoint, rl
 from mxjax.models.params import abstract_params
 from mxjax.rl.optimizer import apply_updates, init_optimizer, park, unpark, update_count
+from mxjax.rl.programs import Programs
 
 BOTH = {"designer": 1.0, "executor": 1.0}
 DESIGNER = {"designer": 1.0, "executor": 0.0}
@@ -427,6 +428,23 @@ def test_bfloat16_sums_are_rounded_to_a_neighbour_with_their_mean_kept():
     assert_same_bits(first["resting"], policy["resting"])
     assert_same_bits(first["float32"], optax.apply_updates(policy, updates)["float32"])
     assert (first["moved"] != second["moved"]).mean() == pytest.approx(2 * 7 / 64, abs=0.02)
+
+
+def test_bfloat16_weights_are_rounded_anew_at_every_step_also_without_a_gradient():
+    """Only momentum moves them: with one seed for all steps the same weights would move each time."""
+    cfg, optimizer = CFG.replace(param_dtype="bfloat16"), rl.make_optimizer(FAST | {"learning_rate": 1e-3})
+    programs = Programs(cfg, optimizer, rl.make_policy_loss(), ("designer",), (1, 8))
+    moved = []
+    for seed in (1, 2):
+        weights = jax.tree.map(lambda p: jnp.ones(p.shape, jnp.bfloat16), programs.abstract_params)
+        state = init_optimizer(optimizer, weights)
+        first = jax.tree.map(lambda p: jnp.full(p.shape, 1e-3, jnp.float32), weights)
+        weights, state, *_ = programs.run("apply", weights, state, first, np.uint32(0))
+        start = np.asarray(weights["embed"], np.float32)
+        zero = jax.tree.map(jnp.zeros_like, first)
+        weights, *_ = programs.run("apply", weights, state, zero, np.uint32(seed))
+        moved.append(np.asarray(weights["embed"], np.float32) != start)
+    assert 0 < moved[0].mean() < 1 and (moved[0] != moved[1]).mean() > 0.01
 
 
 def test_bfloat16_weights_learn_like_float32_ones_and_resume(adamw, tmp_path):

@@ -1,7 +1,6 @@
 """An engine whose replies a test writes: the same interface, no model, replies in any order the test likes."""
 
 import random
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -9,6 +8,24 @@ from mxjax.models import Tokenizer
 from mxjax.sampling import Completion
 
 TOKENIZER = Tokenizer.byte_level()
+
+
+class _Handle:
+    def __init__(self, engine, id, request):
+        self.engine, self.id, self.request, self.completion = engine, id, request, None
+
+    @property
+    def done(self):
+        return self.completion is not None
+
+    def result(self):
+        while not self.done:
+            self.engine.step()
+        return self.completion
+
+    def cancel(self):
+        if not self.done:
+            self.engine.cancel(self)
 
 
 class ScriptedEngine:
@@ -21,14 +38,23 @@ class ScriptedEngine:
 
     def submit(self, request):
         self.requests.append(request)
-        self._waiting.append((len(self.requests) - 1, request))
-        return SimpleNamespace(id=len(self.requests) - 1)
+        self._waiting.append(_Handle(self, len(self.requests) - 1, request))
+        return self._waiting[-1]
 
     def step(self):
         if self._random:
             self._random.shuffle(self._waiting)
         finished, self._waiting = self._waiting[:3], self._waiting[3:]
-        return [self._complete(*item) for item in finished]
+        for handle in finished:
+            handle.completion = self._complete(handle.id, handle.request)
+        return [handle.completion for handle in finished]
+
+    @property
+    def live(self):
+        return len(self._waiting)
+
+    def cancel(self, handle):
+        self._waiting.remove(handle)
 
     def _complete(self, request_id, request):
         prompt = self.tokenizer.decode(request.prompt_token_ids, skip_special=False)

@@ -11,7 +11,7 @@ from mxjax.rewards import make_reward
 from mxjax.rl import credit
 from mxjax.rollout import Question, Reward, Role, collect
 from mxjax.rollout.tree import derive_seed
-from mxjax.sampling import SamplingParams
+from mxjax.sampling import Request, SamplingParams
 
 GOOD = "<delivery>adds up</delivery>\nFINAL ANSWER: \\boxed{16}"
 BAD = "<delivery>hm</delivery>\nFINAL ANSWER: \\boxed{15}"
@@ -220,6 +220,25 @@ def test_a_crash_is_zero_and_keeps_its_own_segments_only():
         assert execution.status == "ok" or "ZeroDivisionError" in execution.reason
     ids = [id(segment) for execution in executions for segment in execution.segments]
     assert len(set(ids)) == len(ids) and tree.executor_valid_MN.all()
+
+
+def test_a_verifier_may_ask_the_same_engine_and_one_that_fails_leaves_nothing_behind():
+    engine = ScriptedEngine(lambda prompt, request: GOOD)
+    early = engine.submit(Request(np.arange(3), SamplingParams()))  # somebody else's
+
+    def judged(question, result, segments):
+        return Reward(float("16" in engine.submit(Request(np.arange(5), SamplingParams())).result().text), 0.0)
+
+    roles = {"executor": Role(engine)}
+    trees = collect(QUESTIONS, roles, judged, scripts=[mas.parse_design(SINGLE)], executions=3)
+    assert early.done and {float(reward) for tree in trees for reward in tree.rewards_MN.flat} == {1.0}
+
+    def broken(question, result, segments):
+        raise KeyError("judge")
+
+    with pytest.raises(KeyError, match="judge"):
+        collect(QUESTIONS, roles, broken, scripts=[mas.parse_design(SINGLE)], executions=3)
+    assert not engine.live
 
 
 def test_wrong_calls_are_refused_in_a_sentence():

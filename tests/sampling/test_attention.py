@@ -97,27 +97,28 @@ def test_backends_write_and_attend_alike(name, window, monkeypatch):
 @pytest.mark.parametrize("shape", [{"tensor": 2}, {"fsdp": 2}, {"data": 2, "fsdp": 2, "tensor": 2}])
 @pytest.mark.parametrize("queries", [1, 4])
 def test_the_kernel_of_tpus_reads_each_devices_own_pages_and_heads(shape, queries, monkeypatch):
+    """Decode has its rows by slot; the rows of prompts are of any group, in any order."""
     alone = TpuAttention(SIZE)
-    by_pages = lambda self, kv, q, positions, table, window: XlaAttention.attend(
-        alone, (kv,), q, positions, table, window
-    )
-    monkeypatch.setattr(TpuAttention, "_kernel", by_pages)
+    by_pages = lambda self, kv, *args: XlaAttention.attend(alone, (kv,), *args[:-1], window=args[-1])
+    monkeypatch.setattr(TpuAttention, "_kernel", lambda self, *args, window: by_pages(self, *args, window))
     mesh = make_mesh(shape, jax.devices()[: math.prod(shape.values())])
     cfg, slots = CONFIG.replace(num_key_value_heads=2, num_attention_heads=4, head_dim=128), 4
-    groups = programs.slot_groups(slots, mesh)
-    sharded, rng = TpuAttention(SIZE, mesh), np.random.default_rng(0)
+    groups, rng = programs.slot_groups(slots, mesh), np.random.default_rng(0)
+    sharded = TpuAttention(SIZE, mesh, groups)
     layout = programs.memory_layout(cfg, sharded, slots, slots * BLOCKS, mesh).cache[0]
     layer = tuple(jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in layout)
     total = len(layer[0]) // groups
-    of_slot = np.arange(slots) // (slots // groups)
-    table = np.stack([g * total + 1 + rng.permutation(total - 1)[:BLOCKS] for g in of_slot]).astype(np.int32)
+    of_row = np.arange(slots) // (slots // groups)
+    if queries > 1:
+        of_row = rng.permutation(of_row)
+    table = np.stack([g * total + 1 + rng.permutation(total - 1)[:BLOCKS] for g in of_row]).astype(np.int32)
     q = rng.normal(size=(slots, queries, 4, 128)).astype(np.float32)
     positions = np.array([5, 16, 40, 63], np.int32)[:, None] - queries + 1 + np.arange(queries, dtype=np.int32)
     put = lambda leaf, like: jax.device_put(leaf, like.sharding)
-    attend = jax.jit(sharded.attend, static_argnames="groups")
-    out = attend(jax.tree.map(put, layer, layout), q, positions, table, groups=groups)
-    k_BKHC, v_BKCH = (np.concatenate(a, axis=axis) for a, axis in zip(
-        zip(*(sharded.read(layer, jnp.asarray(table[:, block])) for block in range(BLOCKS))), (3, 2)))  # fmt: skip
+    attend = jax.jit(sharded.attend, static_argnames="by_slot")
+    out = attend(jax.tree.map(put, layer, layout), q, positions, table, by_slot=queries == 1)
+    blocks = zip(*(alone.read(layer, jnp.asarray(table[:, block])) for block in range(BLOCKS)))
+    k_BKHC, v_BKCH = (np.concatenate(a, axis=axis) for a, axis in zip(blocks, (3, 2)))
     want = dense_attention(q, k_BKHC.swapaxes(2, 3), v_BKCH, positions)
     np.testing.assert_allclose(out, want, atol=2e-5)
 

@@ -225,6 +225,31 @@ def test_any_history_gives_each_request_its_own_bits(engines, history, name):
         assert all(len(prompt) + len(ids) <= MAX_LEN for prompt, ids in ours)
 
 
+def test_warming_up_again_forgets_what_the_pages_held(engines):
+    engine = engines["shared"]
+    (before,) = engine.generate([ask(0, 40)])
+    engine.warmup()
+    (after,) = engine.generate([ask(0, 40)])
+    assert same_bits(before, after) and engine.stats()["prefix_hit_rate"] == 0
+
+
+def test_parameters_of_another_model_are_refused_and_the_old_ones_stay(engines):
+    engine = engines["shared"]
+    (before,) = engine.generate([ask(1, 30)])
+    for wrong in ({}, make_policy(CONFIG).params):
+        with pytest.raises(ValueError, match="new Engine"):
+            engine.update_params(wrong)
+    (after,) = engine.generate([ask(1, 30)])
+    assert same_bits(before, after)
+
+
+def test_who_was_set_aside_comes_back_with_pages_for_its_next_steps():
+    policy = make_policy(CONFIG.replace(num_hidden_layers=1))
+    engine = Engine(policy, slots=2, pages=5, page_size=SIZE, max_len=MAX_LEN, decode_steps=2, prefix_cache="off")
+    engine.generate([ask(0, 30, max_tokens=30), ask(1, 30, seed=1, max_tokens=30)])
+    assert engine.stats()["preemptions"] == 1
+
+
 def random_requests(count, seed=0):
     rng = np.random.default_rng(seed)
     for i in range(count):

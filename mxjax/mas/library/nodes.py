@@ -172,18 +172,20 @@ def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
         return keys
     if counted and needed > m.limits.tool_calls - m.meter.tool_calls:
         return keys
+    if counted:
+        m.meter.tool_calls += needed  # now: votes beside this one look at the same meter
     place = m.task.frame.place
-    members = [(_outputs(m, source, examples, counted), place.child("vote")) for source in programs.values()]
+    members = [(_outputs(m, source, examples), place.child("vote")) for source in programs.values()]
     outcomes = yield Gather(members, True)
     behaviour = {key: outcome.value for key, outcome in zip(programs, outcomes)}
     return {index: behaviour.get(key) or key for index, key in keys.items()}
 
 
-def _outputs(m, source: str, examples: tuple, counted: bool):
+def _outputs(m, source: str, examples: tuple):
     """What a program does on each example, as one text, or None if it fails."""
     outputs = []
     for turn, example in enumerate(examples, 1):
-        reply = yield tools.tool_request(m, tools.RUN_PROGRAM, {"code": source}, turn, example, counted)
+        reply = yield tools.tool_request(m, tools.RUN_PROGRAM, {"code": source}, turn, example, counted=False)
         m.allocate(len(reply.text))
         if reply.error:
             return None
