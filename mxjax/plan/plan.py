@@ -200,8 +200,7 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
         "prefill": ((blocks + 1) / 2,), "decode": (engine.decode_steps, blocks),
     }  # fmt: skip
     lowered = {name: learner.programs.lower(name) for name in TRAIN}
-    with jax.set_mesh(engine_mesh):  # a kernel asks for the kind of chip of the mesh in use
-        lowered |= sampling.lowered(cfg, attention, engine.decode_steps, blocks, memory, engine_mesh)
+    lowered |= sampling.lowered(cfg, attention, engine.decode_steps, blocks, memory, engine_mesh)
     compiled = {}
     for name, program in lowered.items():
         note(f"compiling {name} for {where.kind}")

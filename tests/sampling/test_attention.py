@@ -164,11 +164,10 @@ cfg = preset("qwen3-0.6b").replace(
 )
 ways = int(sys.argv[5])
 mesh = make_mesh({"tensor": ways}, topologies.get_topology_desc(topology, "tpu").devices[:ways])
-attention = BACKENDS[name](64, mesh)
+attention = BACKENDS[name](64, mesh, programs.slot_groups(16, mesh))
 layout = programs.memory_layout(cfg, attention, 16, 512, mesh)
 cache = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(layout.cache)) // ways
-with jax.set_mesh(mesh):  # kernels ask for the kind of chip of the mesh in use
-    lowered = programs.lowered(cfg, attention, 4, 8, layout, mesh)
+lowered = programs.lowered(cfg, attention, 4, 8, layout, mesh)
 for program in lowered.values():
     print("temporaries", program.compile().memory_analysis().temp_size_in_bytes, "cache", cache)
 """
