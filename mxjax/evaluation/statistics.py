@@ -19,8 +19,8 @@ def interval(means_Q: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
     Wilson's also where there is no spread, where resampling would claim certainty.
     """
-    if np.isin(means_Q, (0, 1)).all():
-        return wilson(means_Q.sum(), len(means_Q))
+    if np.isin(means_Q, (0, 1)).all() or np.ptp(means_Q) == 0:
+        return wilson(float(means_Q.sum()), len(means_Q))
     return bootstrap_mean(means_Q, seed)
 
 
@@ -76,15 +76,19 @@ def majority_at_k(votes: Sequence[str | None], correct: Sequence[float], k: int,
 def paired_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """The difference in accuracy of two rows on the same questions, in points, with its 95 % bootstrap interval.
 
-    Empty when the two rows are not of the same questions.
+    Without an interval where it is the same on every question, since resampling would claim certainty. Empty when the
+    two rows are not of the same questions.
     """
     first, last = before.get("correct") or [], after.get("correct") or []
     same = all(before.get(key) == after.get(key) for key in ("benchmark", "n", "samples"))
     if not same or len(first) != len(last) or not first or not all(map(_finite, [*first, *last])):
         return ""
     difference = np.subtract(last, first)
-    low, high = bootstrap_mean(difference)
     points = lambda value: f"{100 * value:+.1f}".replace("-", "−")
+    if np.ptp(difference) == 0:
+        equal = f"no difference on any of {len(difference)} questions"
+        return f"{points(difference[0])} points on each of {len(difference)} questions" if difference[0] else equal
+    low, high = bootstrap_mean(difference)
     return f"{points(difference.mean())} points, 95 % {points(low)} to {points(high)}"
 
 

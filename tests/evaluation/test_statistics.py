@@ -68,6 +68,7 @@ def test_majority_at_k_nears_its_mean_over_all_subsets():
 def test_the_interval_is_wilson_for_zeros_and_ones_and_for_no_spread():
     assert interval(np.array([1.0, 0.0, 1.0])) == wilson(2, 3)
     assert interval(np.array([1.0, 1.0])) == wilson(2, 2)
+    assert interval(np.full(5, 0.5)) == wilson(2.5, 5)
     mixed = np.array([0.5, 0.25, 1.0])
     assert interval(mixed) == bootstrap_mean(mixed)
 
@@ -77,3 +78,10 @@ def test_a_paired_difference_needs_the_same_questions():
     assert paired_change(row([0, 0, 1, 0]), row([1, 0, 1, 1])).startswith("+50.0 points")
     assert paired_change(row([0, 0, 1, 0]), row([1, 0, 1, 1], "other")) == ""
     assert paired_change(row([0, 0, 1]), row([1, 0, 1, 1])) == ""
+
+
+def test_a_paired_difference_without_spread_has_no_interval():
+    row = lambda *correct: {"benchmark": "b", "n": 3, "samples": 2, "correct": list(correct)}
+    assert paired_change(row(0, 0.5, 1), row(0, 0.5, 1)) == "no difference on any of 3 questions"
+    assert paired_change(row(0, 0.5, 0), row(0.5, 1, 0.5)) == "+50.0 points on each of 3 questions"
+    assert paired_change(row(1, 1, 1), row(0, 0, 0)) == "−100.0 points on each of 3 questions"
