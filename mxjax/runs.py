@@ -23,7 +23,7 @@ from mxjax.config import UserError, from_json, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.data.overlap import benchmark_keys, keep_apart
 from mxjax.data.sources import is_task
-from mxjax.evaluation import parse_system
+from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
 from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
@@ -65,8 +65,7 @@ def check_config(config: ConfigDict) -> None:
         for name, value in counts.items():
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        for system in config.eval.systems:
-            parse_system(system)
+        check_run_systems(config.eval.systems)
         if config.eval.temperature < 0:
             raise ValueError(f"eval.temperature must be 0 (greedy) or more, got {config.eval.temperature}")
         if not 0 <= rl.clip_low < 1 or rl.clip_high < 0:

@@ -7,7 +7,16 @@ runs several and continues after a kill, `records` and `statistics` make the row
 from mxjax.evaluation.records import Answered, pattern_shares
 from mxjax.evaluation.run import Outcome, evaluate
 from mxjax.evaluation.statistics import bootstrap_mean, paired_change, pass_at_k, wilson
-from mxjax.evaluation.systems import FIXED, MATCHED, SYSTEMS, fixed_script, left_to_do, match_budget, parse_system
+from mxjax.evaluation.systems import (
+    FIXED,
+    MATCHED,
+    SYSTEMS,
+    check_run_systems,
+    fixed_script,
+    left_to_do,
+    match_budget,
+    parse_system,
+)
 from mxjax.evaluation.tables import markdown, table
 
 __all__ = [
@@ -17,6 +26,7 @@ __all__ = [
     "Answered",
     "Outcome",
     "bootstrap_mean",
+    "check_run_systems",
     "evaluate",
     "fixed_script",
     "left_to_do",

@@ -16,10 +16,11 @@ import numpy as np
 
 from mxjax import mas
 from mxjax.evaluation import statistics
-from mxjax.mas.library.texts import vote_key
+from mxjax.mas.library.texts import normalise, vote_key
 from mxjax.rewards import extract_answer
 from mxjax.rollout import Execution, QuestionTree
 
+_WITHOUT_VOTE = ("no_answer", "not_from_agent")  # verdicts on messages that need no answer to be found in them
 LONG_VOTE = 64  # characters; a longer vote is kept as its digest
 REASONS = 12  # most that a row lists
 _OUTCOMES = frozenset(
@@ -31,7 +32,8 @@ _OUTCOMES = frozenset(
 class Answered:
     """One question, answered. `correct` and `votes` have an entry for each sample; the rest are sums over all of them.
 
-    A vote is what a majority counts: the answer, or the program without comments; None if there is none. `designs` are
+    A vote is what a majority counts: the normalised answer, or the program without comments, as in a vote of agents;
+    the whole message where a verifier takes what has no answer in it; None if there is none. `designs` are
     the patterns of the designs, "invalid" for one that cannot run; `failures` counts executions by status, `reasons`
     what went wrong in those that are not right; `seconds` passed since the question before was finished.
     """
@@ -83,8 +85,10 @@ def _vote(execution: Execution, task_type: str) -> str | None:
     if task_type == "code":
         vote = vote_key(execution.result.content, task_type)
     else:
-        vote = extract_answer(execution.result.content)
-        vote = None if vote is None else vote.strip()
+        answer = extract_answer(execution.result.content)
+        vote = None if answer is None else normalise(answer)
+        if vote is None and execution.reason not in _WITHOUT_VOTE:
+            vote = " ".join(execution.result.content.split()) or None
     if vote is None or len(vote) <= LONG_VOTE:
         return vote
     return hashlib.blake2b(vote.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mxjax.evaluation.records import Answered, answered, make_row
 from mxjax.evaluation.systems import (
     BEST_FIXED,
@@ -27,14 +25,9 @@ from mxjax.rollout.tree import derive_seed
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A system on a set of questions: its table row, and what each number was computed from.
-
-    `correct_QS` float64[Q, samples] aligns with the questions, for paired comparisons; `trees` are of the questions
-    that were answered now.
-    """
+    """A system on a set of questions: its table row, and the trees of the questions that were answered now."""
 
     row: dict[str, Any]
-    correct_QS: np.ndarray
     trees: list[QuestionTree]
 
 
@@ -106,5 +99,4 @@ def evaluate(
         script = script or fixed_script("single" if name == CONSISTENT else name, agent_text, size)
         trees = collect(left, roles, reward, scripts=[script], executions=samples * each, **common)
     records = [done[question.id] for question in questions]
-    row = make_row(records, system, benchmark, seed)
-    return Outcome(row, np.array([record.correct for record in records], np.float64), trees)
+    return Outcome(make_row(records, system, benchmark, seed), trees)

@@ -38,6 +38,7 @@ SYSTEMS = (*FIXED, CONSISTENT, RANDOM, BEST_FIXED, DESIGNED, FROZEN_EXECUTOR)
 SIZES = {CONSISTENT: 5, "vote": 3}  # systems that take @K, with the default K
 MATCHED = f"{CONSISTENT}@matched"
 ALL = "all"
+_UNMATCHED = "{} compares the tokens of single and designed; name both before it"
 
 ROLE_TEXTS = (
     "Work step by step.",
@@ -70,6 +71,26 @@ def parse_system(system: str) -> tuple[str, int]:
     if match[2] == "matched":
         return match[1], 0
     return match[1], int(match[2] or SIZES.get(match[1], 1))
+
+
+def check_systems(systems: Sequence[str], have: Iterable[str] = ()) -> None:
+    """Raises ValueError for an unknown system, and for "...@matched" without single and designed before it.
+
+    `have` are systems that have been evaluated already.
+    """
+    before = set(have)
+    for system in systems:
+        if not parse_system(system)[1] and not {"single", DESIGNED} <= before:
+            raise ValueError(_UNMATCHED.format(system))
+        before.add(system)
+
+
+def check_run_systems(systems: Sequence[str]) -> None:
+    """`check_systems`, and ValueError for those of `mxjax evaluate` that a training run cannot evaluate."""
+    for system in systems:
+        if system in (BEST_FIXED, FROZEN_EXECUTOR, ALL):
+            raise ValueError(f"eval.systems cannot have {system}: take it out, and ask mxjax evaluate --system for it")
+    check_systems(systems)
 
 
 def fixed_script(system: str, text: str = SOLVER_TEXT, size: int = 3) -> str:
@@ -124,7 +145,7 @@ def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str)
         return system
     tokens = {row["system"]: tokens_of(row) for row in rows if row["benchmark"] == benchmark}
     if not {"single", DESIGNED} <= set(tokens):
-        raise ValueError(f"{system} compares the tokens of single and designed; name both before it")
+        raise ValueError(_UNMATCHED.format(system))
     return f"{name}@{max(1, round(tokens[DESIGNED] / max(tokens['single'], 1)))}"
 
 

@@ -6,8 +6,8 @@ import itertools
 import pytest
 from rollout.scripted import ScriptedEngine
 
-from mxjax.evaluation import FIXED, MATCHED, evaluate, fixed_script, match_budget, table
-from mxjax.evaluation.systems import expand, random_script
+from mxjax.evaluation import FIXED, MATCHED, check_run_systems, evaluate, fixed_script, match_budget, table
+from mxjax.evaluation.systems import check_systems, expand, random_script
 from mxjax.mas import check, parse_design, pattern
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Role
@@ -36,7 +36,7 @@ def test_fixed_scripts_are_valid_designs(system):
 def test_right_replies_are_scored_right_and_the_budget_is_counted(system):
     outcome = evaluate(QUESTIONS, system, {"executor": Role(ScriptedEngine(doubled))}, make_reward(), "sums", samples=2)
     row = outcome.row
-    assert row["accuracy"] == 1.0 and outcome.correct_QS.shape == (6, 2)
+    assert row["accuracy"] == 1.0 and (row["n"], row["samples"]) == (6, 2)
     assert row["calls"] == {"single": 1, "vote": 3, "self_consistency@3": 3, "debate": 5, "vote@5": 5}[system]
     assert row["response_tokens"] > 0 and row["valid_design_rate"] == 1.0 and row["failures"] == {}
 
@@ -106,7 +106,7 @@ def test_random_designs_are_valid_varied_and_differ_by_question():
     assert len({pattern(check(script)) for script in scripts}) >= 4 and len(set(scripts)) > 200
     engine = ScriptedEngine(doubled)
     outcome = evaluate(QUESTIONS, "random_design", {"executor": Role(engine)}, make_reward(), samples=3)
-    assert outcome.row["valid_design_rate"] == 1.0 and outcome.correct_QS.shape == (6, 3)
+    assert outcome.row["valid_design_rate"] == 1.0 and outcome.row["samples"] == 3 and len(outcome.row["correct"]) == 6
     assert len({design.source for tree in outcome.trees for design in tree.designs}) > 9
     again = evaluate(QUESTIONS, "random_design", {"executor": Role(ScriptedEngine(doubled))}, make_reward(), samples=3)
     assert [tree.designs[1].source for tree in again.trees] == [tree.designs[1].source for tree in outcome.trees]
@@ -141,6 +141,45 @@ def test_a_majority_over_programs_counts_them_without_comments():
     question = [Question("q", "Write f.", "code", tests=[{"check": "f(1)"}])]
     row = evaluate(question, "self_consistency@3", {"executor": Role(engine)}, make_reward(verify=verify)).row
     assert row["accuracy"] == 1.0
+
+
+SPELLINGS = ["5", "1234", "1,234", "7.0", "7"]
+
+
+@pytest.mark.parametrize(("replies", "winner"), [(SPELLINGS[:3], "1234"), (["5", *SPELLINGS[3:]], "7")])
+def test_every_majority_counts_numbers_however_they_are_written(replies, winner):
+    """An ensemble in a design, repeated samples and majority@k name the same winner."""
+    question, found = [Question("q", "What is it?", gold=winner)], {}
+    for system, samples in (("vote@3", 1), ("self_consistency@3", 1), ("single", 3)):
+        answers = iter(map(boxed, replies))
+        engine = ScriptedEngine(lambda prompt, request, answers=answers: next(answers))
+        row = evaluate(question, system, {"executor": Role(engine)}, make_reward(), samples=samples).row
+        found[system] = row["majority_at"]["3"]["value"] if samples > 1 else row["accuracy"]
+    assert found == {"vote@3": 1, "self_consistency@3": 1, "single": 1}
+
+
+def test_messages_without_an_answer_vote_as_a_whole_where_a_verifier_takes_them():
+    question = [Question("q", "Name two colours.", "text")]
+    replies = ["blue\nred", "red\n\n green", "red\ngreen"]
+    for verify, right in ((lambda question, answer: answer.split() == ["red", "green"], 1), (None, 0)):
+        answers = iter(replies)
+        engine = ScriptedEngine(lambda prompt, request, answers=answers: next(answers))
+        reward, asked = make_reward(verify=verify), [dataclasses.replace(question[0], gold="red")]
+        outcome = evaluate(asked, "self_consistency@3", {"executor": Role(engine)}, reward)
+        assert outcome.row["accuracy"] == right
+
+
+def test_systems_that_cannot_be_evaluated_are_known_beforehand():
+    check_run_systems(("single", "designed", "self_consistency@matched", "vote@matched"))
+    check_systems(["vote@matched"], have=["designed", "single"])
+    for systems in ([MATCHED], ["single", MATCHED, "designed"], ["designed", "vote@matched"]):
+        with pytest.raises(ValueError, match="name both before it"):
+            check_systems(systems)
+    for system in ("all", "best_fixed", "frozen_executor"):
+        with pytest.raises(ValueError, match=f"eval.systems cannot have {system}"):
+            check_run_systems(["single", system])
+    with pytest.raises(ValueError, match="unknown system 'oracle'"):
+        check_run_systems(["oracle"])
 
 
 def test_questions_answered_before_are_not_asked_again():
