@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from typing import Any
 
 from etils import epath
+
+LONGEST_NAME = 100  # bytes, of a part of a file's name
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
@@ -23,6 +27,31 @@ def read_json(path: epath.PathLike) -> dict[str, Any]:
     if not isinstance(contents, dict):
         raise ValueError(f"{path} is not a JSON object")
     return contents
+
+
+def read_rows(path: epath.PathLike) -> list[dict[str, Any]]:
+    """The objects of a jsonl file, none where there is no file.
+
+    A line that is no object is left out, such as one that a kill or a writer at work cut short.
+    """
+    path, rows = epath.Path(path), []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def file_name(text: str) -> str:
+    """`text` as part of a file's name: without "/" and ":", and where it is long its end and a digest of the whole."""
+    name = re.sub("[/:]", "_", text)
+    if len(name.encode("utf-8", "surrogatepass")) <= LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{digest}_{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[13 - LONGEST_NAME :]}"
 
 
 def write_text(path: epath.Path, text: str) -> None:

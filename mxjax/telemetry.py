@@ -6,6 +6,7 @@ Only process 0 writes. Files go through `etils.epath`, so a workdir may be a buc
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import json
 import math
@@ -20,8 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mxjax import __version__
-from mxjax.files import absolute, write_text
-from mxjax.rollout.records import Execution, QuestionTree, Segment
+from mxjax.files import absolute, read_rows, write_text
+from mxjax.rollout.records import Execution, Question, QuestionTree, Segment
 
 
 def plain(value: Any) -> Any:
@@ -91,14 +92,7 @@ class Workdir:
 
     def metrics(self) -> list[dict[str, Any]]:
         """All metrics lines so far; a last line cut by a kill is left out."""
-        path = self.path / "metrics.jsonl"
-        rows = []
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows
+        return read_rows(self.path / "metrics.jsonl")
 
     def drop_metrics_from(self, step: int) -> None:
         """Drops the rows of steps that a run resumed at `step` takes again; evaluations of that state stay."""
@@ -184,19 +178,29 @@ def _execution_record(execution: Execution, decode) -> dict[str, Any]:
     }
 
 
-def tree_record(tree: QuestionTree, decode) -> dict[str, Any]:
-    """A tree as JSON, its calls also as text."""
+def question_record(question: Question) -> dict[str, Any]:
+    """A question as JSON, of its tests only their count and a digest: they are hidden, and may be many megabytes."""
+    record = plain(dataclasses.replace(question, tests=None))
+    if question.tests is not None:
+        text = json.dumps(plain(question.tests), sort_keys=True)
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        record["tests"] = {"count": len(question.tests), "digest": digest}
+    return record
+
+
+def tree_record(tree: QuestionTree, decode, decode_design=None) -> dict[str, Any]:
+    """A tree as JSON, its calls also as text; `decode_design` is for the designer's, where its tokenizer is another."""
     designs = [
         {
             "index": design.index,
             "source": design.source,
             "error": design.error,
-            "call": None if design.segment is None else _call_record(design.segment, decode),
+            "call": None if design.segment is None else _call_record(design.segment, decode_design or decode),
             "executions": [_execution_record(execution, decode) for execution in design.executions],
         }
         for design in tree.designs
     ]
-    return plain({"question": tree.question, "step": tree.step, "designs": designs})
+    return plain({"question": question_record(tree.question), "step": tree.step, "designs": designs})
 
 
 def tree_text(record: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ import pytest
 from rollout.scripted import TOKENIZER
 from rollout.test_tree import GOOD, VOTE, is_designer, rollout
 
-from mxjax.telemetry import Workdir, plain
+from mxjax.rollout import Question, QuestionTree
+from mxjax.telemetry import Workdir, plain, question_record, tree_record
 
 
 def test_metrics_survive_a_line_cut_by_a_kill(tmp_path):
@@ -47,6 +48,19 @@ def test_episodes_hold_every_id_and_read_as_text(tmp_path):
     )
     text = (tmp_path / "episodes" / "7.txt").read_text()
     assert "12 + 7 - 3" in text and "EnsembleNode" in text and "boxed{16}" in text and "reward 1.40" in text
+
+
+def test_episodes_tell_tests_apart_and_do_not_hold_them():
+    question = Question("a", "Write f.", "code", gold="f", tests=[{"args": [1], "expected": n} for n in range(3)])
+    record = question_record(question)
+    assert record["tests"]["count"] == 3 and "expected" not in json.dumps(record)
+    assert {name: value for name, value in record.items() if name != "tests"} == {
+        "id": "a", "text": "Write f.", "task_type": "code", "gold": "f", "source": "", "split": "train",
+    }  # fmt: skip
+    other = dataclasses.replace(question, tests=[*question.tests[:2], {"args": [1], "expected": 9}])
+    assert question_record(other)["tests"] != record["tests"]
+    assert question_record(dataclasses.replace(question, tests=None))["tests"] is None
+    assert tree_record(QuestionTree(question, ()), None)["question"] == record
 
 
 def test_numbers_are_mirrored_to_tensorboard_and_an_absent_mirror_is_named(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mxjax.report.charts import Series, Stage, empty, line_chart, share_chart, thin
-from mxjax.report.data import Rows, Run, system_of
+from mxjax.report.data import Rows, Run, own_evals, system_of
 from mxjax.report.html import join, tag
 from mxjax.report.numbers import duration, finite, number, percent
 
@@ -96,18 +96,19 @@ def points(rows: Rows, metric: str) -> list[tuple[int, float]]:
 
 def held_out_chart(run: Run, stages: Sequence[Stage]) -> Markup:
     """Accuracy of each system on the held-out questions; an evaluation after n steps stands where step n begins."""
-    title, systems = "Held-out accuracy", list(dict.fromkeys(system_of(row) for row in run.evals))
+    evals = own_evals(run)
+    title, systems = "Held-out accuracy", list(dict.fromkeys(map(system_of, evals)))
     if not systems:
         return empty(title, "No evaluation yet.")
     order = {"designed": DESIGNER, "single": EXECUTOR}
     series = []
     for n, system in enumerate(systems):
-        rows = [row for row in run.evals if system_of(row) == system and finite(row.get("accuracy"))]
+        rows = [row for row in evals if system_of(row) == system and finite(row.get("accuracy"))]
         intervals = [(row["step"] - 0.5, *row["ci95"]) for row in rows if row.get("ci95")]
         style = order.get(system, n + 2)
         at = [(row["step"] - 0.5, row["accuracy"]) for row in rows]
         series.append(Series(str(system), at, style, intervals, gaps=False))
-    last = max(run.rl[-1]["step"] + 0.5, max(row["step"] for row in run.evals) - 0.5)
+    last = max(run.rl[-1]["step"] + 0.5, max(row["step"] for row in evals) - 0.5)
     after = lambda x: f"after {x + 0.5:g} steps"
     span = (run.rl[0]["step"] - 0.5, last)
     return line_chart(title, "with 95 % intervals", series, stages, span, True, 1.0, name_x=after)

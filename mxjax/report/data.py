@@ -12,7 +12,9 @@ from typing import Any
 
 from etils import epath
 
+from mxjax.choice import HELD_OUT
 from mxjax.config import UserError
+from mxjax.files import read_rows
 
 Rows = list[dict[str, Any]]
 
@@ -91,19 +93,6 @@ def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_rows(path: epath.Path) -> Rows:
-    """The objects of a jsonl file; a line that a kill or a writer at work cut short is left out."""
-    rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
-
-
 def cold_start_rows(path: epath.Path, record: dict[str, Any]) -> Rows:
     """Metrics of the cold start: of the workdir that `init` names if there is one, else of `cold_start/` within."""
     init = mapping(record.get("config")).get("init")
@@ -135,6 +124,13 @@ def is_row(value: Any) -> bool:
 def system_of(row: dict[str, Any]) -> str:
     """The system of a row without its number of votes, which may differ from one evaluation to the next."""
     return str(row.get("system")).partition("@")[0]
+
+
+def own_evals(run: Run) -> Rows:
+    """Evaluations on the run's held-out questions, or, where there are none, on the benchmark that comes first."""
+    named = [row.get("benchmark") for row in run.evals]
+    benchmark = HELD_OUT if HELD_OUT in named or not named else named[0]
+    return [row for row in run.evals if row.get("benchmark") == benchmark]
 
 
 def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any]) -> Rows:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from mxjax.evaluation.tables import comparisons, details_of, markdown, with_interval
-from mxjax.files import write_text
-from mxjax.report.data import read_rows
+from mxjax.files import read_rows, write_text
 from mxjax.report.episodes import whole_episode
 from mxjax.report.html import tag
 from mxjax.report.page import document
@@ -38,7 +38,7 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     pairs = lambda items: tag("dl", *[tag("div", tag("dt", a), tag("dd", b)) for a, b in items], class_="facts")
     name = lambda row: f"{row['system']} on {row['benchmark']}"
     links = [
-        tag("li", tag("a", name(row), href=f"{row['episodes']}.html"), " ", details_of(row))
+        tag("li", tag("a", name(row), href=urllib.parse.quote(f"{row['episodes']}.html", safe="/@")), " ", details_of(row))
         for row in rows if row.get("episodes")
     ]  # fmt: skip
     sampled = [

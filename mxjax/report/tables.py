@@ -8,8 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mxjax.choice import HELD_OUT
 from mxjax.evaluation import paired_change, table
-from mxjax.report.data import Run, mapping, system_of
+from mxjax.report.data import Run, mapping, own_evals, system_of
 from mxjax.report.html import join, tag
 from mxjax.report.numbers import ABSENT, duration, finite, number, percent
 
@@ -20,19 +21,24 @@ COLUMNS = (
 
 
 def headline(run: Run) -> Markup:
-    """The figures to see first: where the run is, and how each system changed from the first evaluation to the last."""
+    """The figures to see first: where the run is, and how each system changed from the first evaluation to the last.
+
+    On the held-out questions alone: shares on different benchmarks are not one curve.
+    """
     tiles = [_tile("state", *_state(run))]
-    for system in dict.fromkeys(system_of(row) for row in run.evals):
-        rows = [row for row in run.evals if system_of(row) == system and finite(row.get("accuracy"))]
+    evals = own_evals(run)
+    benchmark = str(evals[0].get("benchmark")).replace(HELD_OUT, "held out") if evals else ""
+    for system in dict.fromkeys(map(system_of, evals)):
+        rows = [row for row in evals if system_of(row) == system and finite(row.get("accuracy"))]
         if len(rows) > 1 and rows[0]["step"] != rows[-1]["step"]:
             change = f"{percent(rows[0]['accuracy'])} → {percent(rows[-1]['accuracy'])}"
-            tiles.append(_tile(f"{system}, held out", change, paired_change(rows[0], rows[-1])))
+            tiles.append(_tile(f"{system}, {benchmark}", change, paired_change(rows[0], rows[-1])))
         elif rows:
-            tiles.append(_tile(f"{system}, held out", percent(rows[0]["accuracy"]), f"after step {rows[0]['step']}"))
+            tiles.append(_tile(f"{system}, {benchmark}", percent(rows[0]["accuracy"]), f"after step {rows[0]['step']}"))
     return tag("div", *tiles, class_="tiles")
 
 
-def comparisons(run: Run) -> list[tuple[str, str]]:
+def run_comparisons(run: Run) -> list[tuple[str, str]]:
     """The objections that a table of a run must answer, each with its paired difference.
 
     For each benchmark: designed systems after the last step against those before the first, against the other systems
@@ -101,7 +107,7 @@ def phase_seconds(run: Run) -> dict[str, float]:
 
 def comparison_list(run: Run) -> Markup:
     """The paired differences, if there is anything to compare yet."""
-    pairs = [tag("div", tag("dt", name), tag("dd", change)) for name, change in comparisons(run)]
+    pairs = [tag("div", tag("dt", name), tag("dd", change)) for name, change in run_comparisons(run)]
     return tag("div", tag("h3", "On the same questions"), tag("dl", *pairs, class_="facts")) if pairs else tag("div")
 
 
@@ -112,7 +118,7 @@ def summary(run: Run) -> str:
         if row.get("system") == "designed":
             shares = ", ".join(f"{name} {share:.0%}" for name, share in mapping(row.get("patterns")).items())
             lines.append(f"patterns, {row.get('when', '')}: {shares}")
-    lines += [f"{name}: {change}" for name, change in comparisons(run)]
+    lines += [f"{name}: {change}" for name, change in run_comparisons(run)]
     phases = [("", name, seconds) for name, seconds in phase_seconds(run).items()]
     for control, found in run.controls.items():
         phases += [(f"{control}, ", name, seconds) for name, seconds in found["phases_s"].items()]

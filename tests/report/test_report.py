@@ -5,17 +5,20 @@ import json
 import os
 import subprocess
 import sys
+import urllib.parse
 import xml.etree.ElementTree
 
 import made_up
 import pytest
 import runs
+from etils import epath
 
 from mxjax.config import UserError
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.episodes import choose_pairs, node_name
+from mxjax.report.evaluation import write_pages
 from mxjax.report.html import clean, shorten, tag
-from mxjax.report.tables import comparisons
+from mxjax.report.tables import headline, run_comparisons
 
 PAYLOAD = "</pre></style></title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x00\x1b\ud800\u202e"
 VOID = {"meta", "br"}
@@ -233,6 +236,25 @@ def test_rows_of_an_evaluation_are_added(run):
     assert len(rows) == 5 and rows[-1]["when"] == "mxjax evaluate" and rows[-1]["benchmark"] == "gsm8k"
 
 
+def test_the_head_does_not_mix_benchmarks(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    other = [{**row, "benchmark": "gsm8k", "accuracy": 0.9} for row in lines if row["phase"] == "eval"]
+    held_out = [{**row, "benchmark": "held_out"} for row in lines if row["phase"] == "eval"]
+    rest = [row for row in lines if row["phase"] != "eval"]
+    made_up.write_jsonl(run / "metrics.jsonl", [*other, *held_out, *rest])
+    tiles = str(headline(read_run(run)))
+    assert "designed, held out" in tiles and "20\u00a0% → 80\u00a0%" in tiles and "90\u00a0%" not in tiles
+
+
+def test_links_to_episodes_hold_any_name(tmp_path):
+    row = {**made_up.eval_row(0, "vote", 0.6), "episodes": "episodes/vote_jsonl_50% of #1?"}
+    facts = {"seed": 0, "device": "cpu", "versions": {}, "sandbox_level": None}
+    write_pages(epath.Path(tmp_path), {"rows": [row], **facts}, "mxjax evaluate")
+    page = Page((tmp_path / "results.html").read_text())
+    (link,) = [attributes["href"] for name, attributes in page.elements if name == "a"]
+    assert urllib.parse.unquote(urllib.parse.urlparse(link).path) == f"{row['episodes']}.html"
+
+
 def test_controls_are_compared_question_by_question(run):
     for name, accuracy in (("continued", 0.5), ("unfinished", None)):
         folder = run / name / "evaluation"
@@ -243,7 +265,7 @@ def test_controls_are_compared_question_by_question(run):
     read = read_run(run)
     assert list(read.controls) == ["continued"] and read.rows[-1]["when"] == "continued"
     last = read.evals[-1]["when"]
-    found = dict(comparisons(read))
+    found = dict(run_comparisons(read))
     assert found[f"designed, {last}, against designed, step 0 (validation)"].startswith("+60.0 points")
     assert found[f"designed, {last}, against single, {last} (validation)"].startswith("+40.0 points")
     assert found[f"designed, {last}, against designed, continued (validation)"].startswith("+30.0 points")
