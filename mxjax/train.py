@@ -19,11 +19,12 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import mas, models
-from mxjax.choice import chosen, when
+from mxjax.choice import HELD_OUT, chosen, when
 from mxjax.config import UserError, to_json, user_errors
 from mxjax.data import Pools, QuestionStream, load_benchmark
 from mxjax.evaluation import evaluate, left_to_do, pattern_shares
-from mxjax.files import read_json
+from mxjax.evaluation.questions import distinct, shown_name
+from mxjax.files import file_name, read_json
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
 from mxjax.rl import (
@@ -161,10 +162,17 @@ def use(engines: dict[str, Any], state: TrainState) -> None:
 
 
 def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Question]]:
-    """Questions of each of `eval.benchmarks`; "held_out" are those kept out of the run's own training source."""
+    """Questions of each of `eval.benchmarks`, by the name that rows have.
+
+    "held_out" are those kept out of the run's own training source. A shipped sample is named so, unless it is what
+    `eval.choose_on` names, which is compared with that name.
+    """
+    found = {}
     with user_errors():
-        load = lambda name: pools.held_out if name == "held_out" else load_benchmark(name)
-        return {name: load(name) for name in config.eval.benchmarks}
+        for name in config.eval.benchmarks:
+            questions = pools.held_out if name == HELD_OUT else distinct(name, load_benchmark(name))
+            found[name if name == config.eval.choose_on else shown_name(name, questions)] = questions
+    return found
 
 
 def validate(config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar) -> None:
@@ -184,13 +192,14 @@ def validate(config, step: int, benchmarks, roles, grading: Grading, limits, wor
     for name, system in left_to_do(benchmarks, settings.systems, rows):
         total = len(benchmarks[name]) * settings.samples
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
-        outcome = evaluate(
-            benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
-            settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
-        )  # fmt: skip
+        with user_errors():
+            outcome = evaluate(
+                benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
+                settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
+            )  # fmt: skip
         rows.append({**outcome.row, "when": when(config, step)})
         workdir.log(step, "", "eval", rows[-1])
-        suffix = "" if name == "held_out" else "_" + name.replace("/", "_")
+        suffix = "" if name == HELD_OUT else f"_{file_name(name)}"
         workdir.save_episodes(f"eval_{step}_{system}{suffix}", outcome.trees[:EPISODES_KEPT], decode)
         bar.update(task, visible=False)
 

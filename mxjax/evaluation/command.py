@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -11,61 +13,84 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import checkpoint, models
+from mxjax import models
+from mxjax.choice import HELD_OUT
 from mxjax.commands import check_counts, checkpoint_config, load_roles
 from mxjax.config import to_json, user_errors
-from mxjax.data import load_benchmark
+from mxjax.data import Pools, load_benchmark
 from mxjax.data.identity import texts_of
+from mxjax.evaluation.questions import distinct, shown_name
+from mxjax.evaluation.stamps import digest, questions_digest, settings_of, settled_step
 from mxjax.evaluation.suite import Suite
-from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, expand, left_to_do, parse_system
+from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
-from mxjax.mas import Limits, load_prompts
+from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
 from mxjax.runs import open_grading, question_pools
 from mxjax.telemetry import Workdir, progress_bar, progress_of
+
+Row = dict[str, Any]
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """`mxjax evaluate`: prints the table and writes results.json, results.md, results.html and whole episodes."""
     config = checkpoint_config(args.checkpoint)
     systems = expand(args.system.split(","), bool(args.executor))
+    sources = _Sources(config, args)
     with user_errors():
         names = {parse_system(system)[0] for system in systems}
         check_counts(args, "samples", "limit", "validation_limit")
         if FROZEN_EXECUTOR in names and not args.executor:
             raise ValueError(f"{FROZEN_EXECUTOR} needs another policy; name it with --executor CHECKPOINT")
+        if not args.resume:
+            check_systems(systems)
         if not args.output and not models.is_workdir(args.checkpoint):
             raise ValueError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
         workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
-        benchmarks = {name: _questions(config, name, args) for name in args.benchmark.split(",")}
-        validations = _validations(config, benchmarks, args) if BEST_FIXED in names else {}
+        benchmarks = sources.benchmarks()
+        validations = {name: sources.validation(name, benchmarks[name]) for name in benchmarks if BEST_FIXED in names}
+        args.step = settled_step(args.checkpoint, args.step)
     roles = load_roles(args, config)
+    policies = [(args.checkpoint, args.step, config)]
     if args.executor:
-        roles[FROZEN_EXECUTOR] = _frozen_executor(args)
-    made_with = _made_with(args, roles["executor"])
-    rows = _earlier_rows(workdir, made_with, args.samples) if args.resume else []
+        role, *policy = _frozen_executor(args)
+        roles[FROZEN_EXECUTOR] = role
+        policies.append((args.executor, *policy))
+    settings = settings_of(policies, roles, args.seed)
+    made_with = _made_with(args, policies, roles["executor"])
+    settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit})
+    asked = {(name, ""): questions_digest(questions) for name, questions in benchmarks.items()}
+    asked |= {(name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
+              for name, (validation, questions) in validations.items()}  # fmt: skip
+    rows = _earlier_rows(workdir, settings_digest, asked) if args.resume else []
+    with user_errors():
+        for name in benchmarks:
+            check_systems(systems, [row["system"] for row in rows if row["benchmark"] == name])
     started = time.monotonic()
     for engine in {id(role.engine): role.engine for role in roles.values()}.values():
         engine.warmup()
-    asked = itertools.chain(*benchmarks.values(), *(questions for _, questions in validations.values()))
+    every = itertools.chain(*benchmarks.values(), *(questions for _, questions in validations.values()))
     limits = Limits(**config.rollout.limits)
-    with open_grading(config, asked) as grading, progress_bar(args.quiet) as bar:
-        settings = {
-            **made_with, "limit": None, "max_len": config.engine.max_len, "slots": config.engine.slots,
-            "tools": config.rollout.tools, "prompts": [load_prompts(role.prompt) for role in roles.values()],
-        }  # fmt: skip
+    with open_grading(config, every) as grading, progress_bar(args.quiet) as bar:
         suite = Suite(workdir, roles, grading, settings, limits, config.eval.agent_text, args.seed, args.resume)
+        best: dict[str, dict[str, Any]] = {}  # of each set of validation questions
         for name, system in left_to_do(benchmarks, systems, rows):
-            chosen = suite.choose_fixed(*validations[name]) if system == BEST_FIXED else {}
+            chosen = {}
+            if system == BEST_FIXED:
+                validation, questions = validations[name]
+                if validation not in best:
+                    best[validation] = suite.choose_fixed(validation, questions)
+                chosen = best[validation]
             task = bar.add_task(f"{system} on {name}", total=len(benchmarks[name]) * args.samples, note="")
             row = suite.run(
                 system, name, benchmarks[name], args.samples, chosen.get("script", ""), progress_of(bar, task)
             ).row  # fmt: skip
             episodes = suite.file_name(system, name, chosen.get("script", ""))
             write_episodes(workdir.path / f"{episodes}.jsonl", f"{system} on {name}")
-            rows.append({**row, **made_with, "episodes": episodes, **({"chosen": chosen} if chosen else {})})
+            stamps = {"settings": settings_digest, "questions": _asked(asked, system, name)}
+            rows.append({**row, **made_with, **stamps, "episodes": episodes, **({"chosen": chosen} if chosen else {})})
             phases_s = {"evaluation": time.monotonic() - started}
             workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.level)
             write_pages(workdir.path, read_json(workdir.path / "results.json"), args.command)
@@ -75,62 +100,103 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _made_with(args: argparse.Namespace, executor: Role) -> dict[str, Any]:
+def _made_with(
+    args: argparse.Namespace, policies: Sequence[tuple[str, int | None, ConfigDict]], executor: Role
+) -> dict[str, Any]:
     """The settings of an evaluation that its rows name."""
-    step = args.step
-    if step is None and models.is_workdir(args.checkpoint):
-        step = checkpoint.latest_step(epath.Path(args.checkpoint) / "checkpoints")
+    others = {name: value for _, step, _ in policies[1:]
+              for name, value in (("executor", args.executor), ("executor_step", step))}  # fmt: skip
     return {
-        "checkpoint": args.checkpoint, "step": step, "seed": args.seed, "limit": args.limit,
+        "checkpoint": args.checkpoint, "step": args.step, "seed": args.seed, "limit": args.limit,
         "temperature": executor.sampling.temperature, "max_tokens": executor.sampling.max_tokens,
-        "prompt": executor.prompt, **({"executor": args.executor} if args.executor else {}),
+        "prompt": executor.prompt, **others,
     }  # fmt: skip
 
 
-def _frozen_executor(args: argparse.Namespace) -> Role:
-    """The executor of `--executor CHECKPOINT`, with that checkpoint's own prompts and the flags of the command."""
-    config = checkpoint_config(args.executor)
-    other = argparse.Namespace(**{**vars(args), "checkpoint": args.executor, "step": None})
-    return load_roles(other, config)["executor"]
+def _frozen_executor(args: argparse.Namespace) -> tuple[Role, int | None, ConfigDict]:
+    """The executor of `--executor CHECKPOINT`, its step and its config.
 
-
-def _validations(
-    config: ConfigDict, benchmarks: Mapping[str, Sequence[Question]], args: argparse.Namespace
-) -> dict[str, tuple[str, Sequence[Question]]]:
-    """For each benchmark, the name and the questions on which the best fixed design is chosen.
-
-    Those of `--validation`; without it those that the checkpoint's run held out, or, where these are the benchmark,
-    some that it was trained on. Raises ValueError where one of them is also in the benchmark.
+    With that checkpoint's own prompts and the flags of the command.
     """
-    found = {}
-    for name, questions in benchmarks.items():
-        if args.validation:
-            own = args.validation, load_benchmark(args.validation, args.validation_limit, args.seed, args.data_dir)
+    config = checkpoint_config(args.executor)
+    with user_errors():
+        step = settled_step(args.executor, None)
+    other = argparse.Namespace(**{**vars(args), "checkpoint": args.executor, "step": step})
+    return load_roles(other, config)["executor"], step, config
+
+
+def _earlier_rows(workdir: Workdir, settings: str, asked: Mapping[tuple[str, str], str]) -> list[Row]:
+    """Rows of an earlier evaluation that were made with the same settings and, where they are asked again, questions.
+
+    Not those of which the machine lost an execution.
+    """
+    path = workdir.path / "results.json"
+    with user_errors():
+        rows = read_json(path).get("rows", []) if path.exists() else []
+    same = lambda row: row.get("questions") == (_asked(asked, row["system"], row["benchmark"]) or row.get("questions"))
+    lost = lambda row: row.get("failures", {}).get("infrastructure")
+    return [row for row in rows if row.get("settings") == settings and same(row) and not lost(row)]
+
+
+def _asked(asked: Mapping[tuple[str, str], str], system: str, benchmark: str) -> str | None:
+    """The digest of what a row is asked: the questions, of the best fixed design also those that it was chosen on.
+
+    None where this command asks nothing of the kind.
+    """
+    return asked.get((benchmark, system if system == BEST_FIXED else ""))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sources:
+    """Where the questions of a command come from: benchmarks by name, and what the checkpoint's own run has."""
+
+    config: ConfigDict
+    args: argparse.Namespace
+
+    def benchmarks(self) -> dict[str, list[Question]]:
+        """The questions of `--benchmark`, by the names that rows have."""
+        found = {}
+        for name in self.args.benchmark.split(","):
+            if name == HELD_OUT:
+                found[name] = self._pools(f"--benchmark {HELD_OUT}").held_out[: self.args.limit]
+            else:
+                questions = distinct(name, load_benchmark(name, self.args.limit, self.args.seed, self.args.data_dir))
+                found[shown_name(name, questions)] = questions
+        return found
+
+    def validation(self, name: str, questions: Sequence[Question]) -> tuple[str, Sequence[Question]]:
+        """The name and the questions on which the best fixed design for a benchmark is chosen.
+
+        Those of `--validation`; without it those that the checkpoint's run held out, or, where these are the benchmark,
+        some that it was trained on. Raises ValueError where one of them is also in the benchmark.
+        """
+        args, limit = self.args, self.args.validation_limit
+        if args.validation and args.validation != HELD_OUT:
+            loaded = load_benchmark(args.validation, limit, args.seed, args.data_dir)
+            own = args.validation, distinct(args.validation, loaded)
+        elif args.validation:
+            own = HELD_OUT, self._pools(f"--validation {HELD_OUT}").held_out[:limit]
         elif not models.is_workdir(args.checkpoint):
             raise ValueError(f"{BEST_FIXED} is chosen on other questions than {name}; name them with --validation")
-        elif name == "held_out":
-            own = "train", question_pools(config).train[: args.validation_limit]
+        elif name == HELD_OUT:
+            own = "train", self._pools("").train[:limit]
         else:
-            own = "held_out", question_pools(config).held_out[: args.validation_limit]
+            own = HELD_OUT, self._pools("").held_out[:limit]
         if shared := texts_of(own[1]) & texts_of(questions):
             raise ValueError(
                 f"{len(shared)} questions of {own[0]} are also in {name}; choose with --validation a set that is not"
             )
-        found[name] = own
-    return found
+        return own
 
+    def _pools(self, asked: str) -> Pools:
+        """The pools of the checkpoint's run. Raises ValueError, naming what was asked, where there is no run."""
+        if not models.is_workdir(self.args.checkpoint):
+            raise ValueError(
+                f"{asked} is for the workdir of a run, which held questions out, and {self.args.checkpoint} is not "
+                "one; name a benchmark"
+            )
+        return self._own_pools
 
-def _earlier_rows(workdir: Workdir, made_with: dict, samples: int) -> list[dict]:
-    """Rows of an interrupted evaluation that were made with the same settings."""
-    path = workdir.path / "results.json"
-    rows = read_json(path).get("rows", []) if path.exists() else []
-    wanted = {**made_with, "samples": samples}
-    return [row for row in rows if wanted.items() <= row.items()]
-
-
-def _questions(config: ConfigDict, name: str, args: argparse.Namespace) -> list[Question]:
-    """The questions of a benchmark; "held_out" are those that the checkpoint's own run held out."""
-    if name == "held_out":
-        return question_pools(config).held_out[: args.limit]
-    questions = load_benchmark(name, args.limit, args.seed, args.data_dir)
-    return list({question.id: question for question in questions}.values())
+    @functools.cached_property
+    def _own_pools(self) -> Pools:
+        return question_pools(self.config)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +17,11 @@ from etils import epath
 
 from mxjax.evaluation.records import Answered
 from mxjax.evaluation.run import Outcome, evaluate
-from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, fixed_script, tokens_of
-from mxjax.files import write_text
-from mxjax.report.data import read_rows
+from mxjax.evaluation.stamps import digest
+from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, FROZEN_EXECUTOR, fixed_script, tokens_of
+from mxjax.files import file_name, read_rows, write_text
 from mxjax.rollout import Question, Role
-from mxjax.telemetry import Workdir, plain, tree_record, tree_text
+from mxjax.telemetry import Workdir, question_record, tree_record, tree_text
 
 MOST_CANDIDATES = 4  # of the designer's own scripts, for "best_fixed"
 Questions = Sequence[Question]
@@ -52,15 +50,16 @@ class Suite:
     ) -> Outcome:  # fmt: skip
         """One system on one benchmark; its episodes are then in `episodes/`, as records and as text."""
         name = self.file_name(system, benchmark, script)
-        key = _digest({**self.settings, "system": system, "samples": samples, "script": script})
+        key = digest({**self.settings, "system": system, "samples": samples, "script": script})
         path = self.workdir.path / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = self._kept(path, key, questions)
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-        decode = self.roles["executor"].engine.tokenizer.decode
+        decode_of = lambda role: self.roles.get(role, self.roles["executor"]).engine.tokenizer.decode
+        decode = decode_of(system if system == FROZEN_EXECUTOR else "executor"), decode_of("designer")
 
         def finished(tree, record: Answered) -> None:
-            line = {**tree_record(tree, decode), "record": dataclasses.asdict(record), "settings": key}
+            line = {**tree_record(tree, *decode), "record": dataclasses.asdict(record), "settings": key}
             self.workdir.append(f"{name}.jsonl", [line])
 
         outcome = evaluate(
@@ -73,18 +72,23 @@ class Suite:
 
     def file_name(self, system: str, benchmark: str, script: str = "") -> str:
         """The path of an evaluation's episodes within the workdir, without its ending."""
-        own = f"_{_digest(script)}" if script else ""
-        return f"episodes/{system}_{re.sub('[/:]', '_', benchmark)}{own}"
+        own = f"_{digest(script)}" if script else ""
+        return f"episodes/{system}_{file_name(benchmark)}{own}"
 
     def _kept(self, path: epath.Path, key: str, questions: Questions) -> list[dict[str, Any]]:
-        """Lines of an earlier start that answer one of the questions under the same settings."""
+        """Lines of an earlier start that answer one of the questions under the same settings.
+
+        Questions of which the machine lost an execution are asked again.
+        """
         if not self.resume:
             return []
-        wanted = {question.id: plain(question) for question in questions}
+        wanted = {question.id: question_record(question) for question in questions}
         lines = {}
         for line in read_rows(path):
             question = line.get("question") or {}
-            if line.get("settings") == key and wanted.get(question.get("id")) == question:
+            if line.get("settings") != key or wanted.get(question.get("id")) != question:
+                continue
+            if not line["record"]["failures"].get("infrastructure"):
                 lines[question["id"]] = line
         return list(lines.values())
 
@@ -107,8 +111,3 @@ class Suite:
         reached = [{"name": name, "accuracy": row["accuracy"], "tokens": tokens_of(row)} for name, row in rows.items()]
         return {"name": best, "script": scripts[best], "validation": validation, "n": len(questions),
                 "candidates": reached}  # fmt: skip
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(plain(value), sort_keys=True)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

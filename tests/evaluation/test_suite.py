@@ -6,12 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import runs
+from rollout.scripted import TOKENIZER, ScriptedEngine
 
 from mxjax import cli
+from mxjax.evaluation import fixed_script
+from mxjax.evaluation.suite import Suite
+from mxjax.evaluation.systems import SOLVER_TEXT
+from mxjax.files import read_rows
 from mxjax.mas import check
+from mxjax.rewards import make_reward
+from mxjax.rollout import Question, Reward, Role
+from mxjax.telemetry import Workdir
 
 COMMON = ("--benchmark", "held_out", "--limit", "4", "--quiet")  # as many as the tiny run holds out
 
@@ -100,6 +109,87 @@ def test_rows_and_questions_of_other_settings_are_not_kept(workdir, tmp_path):
     assert (tmp_path / "episodes" / "single_held_out.jsonl").read_text() == second
 
 
+QUESTIONS = [Question(f"q{i}", f"{i} + 1", gold=str(i + 1)) for i in range(4)]
+CODE = Question("f", "Write f.", "code", gold="f", tests=[{"args": [1], "expected": 2}])
+
+
+def scripted(folder, reply=lambda prompt, request: "FINAL ANSWER: 2", reward=None, resume=False, **roles):
+    """A suite whose engine replies what a test writes, and that engine."""
+    engine = ScriptedEngine(reply)
+    grading = SimpleNamespace(reward=reward or make_reward(), tools={})
+    roles = {"designer": Role(engine), "executor": Role(engine), **roles}
+    return Suite(Workdir(folder), roles, grading, {}, None, SOLVER_TEXT, 0, resume), engine
+
+
+def test_questions_that_the_machine_lost_are_asked_again(tmp_path):
+    lost = lambda question, result, segments: Reward(0.0, 0.0, question.id != "q2", how="infrastructure: gone")
+    first, engine = scripted(tmp_path, reward=lost)
+    assert first.run("single", "sums", QUESTIONS).row["failures"] == {"infrastructure": 1}
+    again, engine = scripted(tmp_path, resume=True)
+    row = again.run("single", "sums", QUESTIONS).row
+    assert len(engine.requests) == 1 and row["failures"] == {} and row["n"] == 4
+    assert len(read_rows(tmp_path / "episodes" / "single_sums.jsonl")) == 4
+
+
+def test_questions_with_other_tests_are_asked_again(tmp_path):
+    reward = make_reward(verify=lambda question, answer: True)
+    for tests, asked in ((CODE.tests, 1), (CODE.tests, 0), ([{"args": [1], "expected": 3}], 1)):
+        suite, engine = scripted(tmp_path, reward=reward, resume=True)
+        suite.run("single", "code", [Question("f", "Write f.", "code", gold="f", tests=tests)])
+        assert len(engine.requests) == asked
+    assert "expected" not in (tmp_path / "episodes" / "single_code.jsonl").read_text()
+
+
+class Loud:
+    """A tokenizer with the ids of another one and texts of its own."""
+
+    def __getattr__(self, name):
+        return getattr(TOKENIZER, name)
+
+    def decode(self, ids, **options):
+        return TOKENIZER.decode(ids, **options).upper()
+
+
+def test_episodes_of_another_executor_read_as_its_own_tokenizer_says(tmp_path):
+    other = ScriptedEngine(lambda prompt, request: "the answer is \\boxed{2}", tokenizer=Loud())
+    reply = lambda prompt, request: f"<code>{fixed_script('single')}</code>"
+    suite, _ = scripted(tmp_path, reply, frozen_executor=Role(other))
+    suite.run("frozen_executor", "sums", QUESTIONS[:1])
+    ((design,),) = [line["designs"] for line in read_rows(tmp_path / "episodes" / "frozen_executor_sums.jsonl")]
+    assert "from workflow import" in design["call"]["reply"]
+    assert "THE ANSWER IS" in design["executions"][0]["calls"][0]["reply"]
+
+
+def test_a_benchmark_with_a_long_name_has_files(tmp_path):
+    suite, _ = scripted(tmp_path)
+    suite.run("single", f"validation_jsonl:/{'deep/' * 60}own.jsonl", QUESTIONS[:1], script="")
+    assert len(list((tmp_path / "episodes").glob("single_*own.jsonl.jsonl"))) == 1
+
+
+def test_other_questions_are_other_rows(workdir, tmp_path):
+    """A file that has changed since, and another limit of the validation."""
+    file = tmp_path / "own.jsonl"
+    line = lambda *numbers: "".join(f'{{"question": "{n} + 1", "answer": {n + 1}}}\n' for n in numbers)
+    asked = ("--benchmark", f"jsonl:{file}", "--system", "single", "--resume")
+    kept = []
+    for text in (line(1, 2), line(1, 2), line(1, 3)):
+        file.write_text(text)
+        evaluate(workdir, tmp_path / "out", *asked)
+        (row,) = rows_of(tmp_path / "out")
+        kept.append((row["questions"], row["seconds"]))
+    assert kept[0] == kept[1] and kept[1][0] != kept[2][0]
+
+
+def test_held_out_questions_can_be_named_as_the_validation(workdir, tmp_path):
+    file = tmp_path / "own.jsonl"
+    file.write_text('{"question": "What is 2 + 2?", "answer": 4, "id": "a"}\n' * 2)
+    flags = ("--benchmark", f"jsonl:{file}", "--system", "best_fixed", "--validation", "held_out",
+             "--validation_limit", "1")  # fmt: skip
+    evaluate(workdir, tmp_path / "out", *flags)
+    (row,) = rows_of(tmp_path / "out")
+    assert row["n"] == 1 and row["chosen"]["validation"] == "held_out" and row["step"] == 2
+
+
 def test_mistakes_are_one_sentence(workdir, tmp_path, capsys):
     def fails(*flags):
         command = ["evaluate", "--checkpoint", workdir, "--benchmark", "held_out", "--output", str(tmp_path), *flags]
@@ -111,4 +201,8 @@ def test_mistakes_are_one_sentence(workdir, tmp_path, capsys):
     assert "temperature" in fails("--temperature", "-1")
     assert "--validation_limit" in fails("--validation_limit", "0")
     assert "gsm8k" in fails("--benchmark", "gsm8k", "--system", "best_fixed", "--validation", "gsm8k")
-    assert "single and designed" in fails("--system", "vote@matched", "--limit", "2")
+    assert "single and designed" in fails("--system", "single,vote@matched,designed", "--limit", "2")
+    assert "--benchmark held_out is for the workdir of a run" in fails("--checkpoint", "random:tiny")
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text('{"question": "1 + 1", "answer": 2, "id": 7}\n{"question": "1 + 2", "answer": 3, "id": 7}\n')
+    assert "the id '7'" in fails("--benchmark", f"jsonl:{twice}")
