@@ -37,8 +37,9 @@ def write_pages(folder: epath.Path, results: Mapping[str, Any], command: str) ->
 def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     pairs = lambda items: tag("dl", *[tag("div", tag("dt", a), tag("dd", b)) for a, b in items], class_="facts")
     name = lambda row: f"{row['system']} on {row['benchmark']}"
+    href = lambda row: urllib.parse.quote(f"{row['episodes']}.html", safe="/@")
     links = [
-        tag("li", tag("a", name(row), href=urllib.parse.quote(f"{row['episodes']}.html", safe="/@")), " ", details_of(row))
+        tag("li", tag("a", name(row), href=href(row)), " ", details_of(row))
         for row in rows if row.get("episodes")
     ]  # fmt: skip
     sampled = [
