@@ -10,12 +10,19 @@ import time
 
 import numpy as np
 import pytest
+from rollout.scripted import ScriptedEngine
 from rollout.test_tree import BAD, GOOD, QUESTIONS, SINGLE, is_designer, rollout
 from runs import ROOT, mxjax, tiny, tiny_run
 from support import optional
 
+from mxjax.config import UserError, default_config
+from mxjax.data import Pools
 from mxjax.models import load
-from mxjax.train import rollout_metrics
+from mxjax.rewards import make_reward
+from mxjax.rollout import Role
+from mxjax.runs import Grading
+from mxjax.telemetry import Workdir, progress_bar
+from mxjax.train import load_benchmarks, rollout_metrics, validate
 
 STEPS = ("--config.rl.steps=4", "--config.rl.stage_length=2", "--config.eval.systems=()", "--config.checkpoint.every=1")
 
@@ -94,3 +101,22 @@ def test_a_step_reports_what_its_rollouts_did():
     assert found["correct"] == 5 / 8 and found["executor_reward"] == pytest.approx((5 * 1.4 + 0.4) / 6)
     assert found["calls"] == 1 and found["designer_zero_spread"] == 0.5 and found["executor_zero_spread"] == 0.5
     assert found["gold_in_design"] == 0
+
+
+def test_validations_on_a_shipped_sample_say_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("MXJAX_DATA", str(tmp_path))
+    config = default_config()
+    config.eval.benchmarks = ("held_out", "gsm8k", "svamp")
+    found = load_benchmarks(config, Pools([], QUESTIONS))
+    assert list(found) == ["held_out", "gsm8k:sample", "svamp:sample"] and found["held_out"] == QUESTIONS
+    config.eval.choose_on = "gsm8k"  # the rows that a checkpoint is chosen by are found under that name
+    assert list(load_benchmarks(config, Pools([], QUESTIONS))) == ["held_out", "gsm8k", "svamp:sample"]
+
+
+def test_a_wrong_verifier_of_a_task_is_one_sentence(tmp_path):
+    config = default_config()
+    config.eval.systems = ("single",)
+    grading = Grading(make_reward(verify=lambda question, answer: 7.0), {}, None)
+    roles = {"executor": Role(ScriptedEngine(lambda prompt, request: GOOD))}
+    with pytest.raises(UserError, match="verify must return"):
+        validate(config, 0, {"own": QUESTIONS}, roles, grading, None, Workdir(tmp_path), progress_bar(quiet=True))
