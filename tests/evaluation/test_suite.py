@@ -180,14 +180,16 @@ def test_other_questions_are_other_rows(workdir, tmp_path):
     assert kept[0] == kept[1] and kept[1][0] != kept[2][0]
 
 
-def test_held_out_questions_can_be_named_as_the_validation(workdir, tmp_path):
-    file = tmp_path / "own.jsonl"
-    file.write_text('{"question": "What is 2 + 2?", "answer": 4, "id": "a"}\n' * 2)
-    flags = ("--benchmark", f"jsonl:{file}", "--system", "best_fixed", "--validation", "held_out",
-             "--validation_limit", "1")  # fmt: skip
-    evaluate(workdir, tmp_path / "out", *flags)
-    (row,) = rows_of(tmp_path / "out")
-    assert row["n"] == 1 and row["chosen"]["validation"] == "held_out" and row["step"] == 2
+def test_the_best_design_is_chosen_once_on_held_out_questions(workdir, tmp_path, monkeypatch):
+    files, asked, choose = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], [], Suite.choose_fixed
+    for file in files:
+        file.write_text('{"question": "What is 2 + 2?", "answer": 4, "id": "a"}\n' * 2)
+    monkeypatch.setattr(Suite, "choose_fixed", lambda self, *given: asked.append(given[0]) or choose(self, *given))
+    flags = ("--benchmark", ",".join(f"jsonl:{file}" for file in files), "--system", "best_fixed")
+    evaluate(workdir, tmp_path / "out", *flags, "--validation", "held_out", "--validation_limit", "1")
+    rows = rows_of(tmp_path / "out")
+    assert asked == ["held_out"] and [row["chosen"]["validation"] for row in rows] == ["held_out"] * 2
+    assert all(row["n"] == 1 and row["step"] == 2 for row in rows)
 
 
 def test_mistakes_are_one_sentence(workdir, tmp_path, capsys):
