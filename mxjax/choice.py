@@ -6,17 +6,18 @@ says so in the table and in results.json.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax.data import prepared
+from mxjax.data.catalogue import SETS, TEST
 from mxjax.files import read_json
 
 HELD_OUT = "held_out"
 ON_TEST = "chosen on test"
+VALIDATION = ("validation", "valid")
 
 
 def check_choice(config: ConfigDict) -> None:
@@ -25,12 +26,14 @@ def check_choice(config: ConfigDict) -> None:
     if settings.choose_on_test:
         return
     way_out = "or say with eval.choose_on_test=True that the results are chosen on test"
-    if settings.choose_on != HELD_OUT and ("/" not in settings.choose_on or prepared.is_test(settings.choose_on)):
+    name, _, split = settings.choose_on.partition("/")
+    if settings.choose_on != HELD_OUT and not (name in SETS and split in VALIDATION):
         raise ValueError(
-            f"eval.choose_on={settings.choose_on} would choose the checkpoint on a benchmark: use "
-            f"{HELD_OUT}, {way_out}."
+            f"eval.choose_on={settings.choose_on} would choose the checkpoint on a benchmark: use {HELD_OUT} or the "
+            f"validation split of a public set, {way_out}."
         )
-    if source.endswith("/test"):
+    name, _, split = source.partition("/")
+    if name in SETS and split == TEST:
         raise ValueError(f"data.validation is the test split of {source}: name another split, {way_out}.")
 
 
@@ -39,21 +42,27 @@ def when(config: ConfigDict, step: int) -> str:
     return f"step {step}, {ON_TEST}" if config.eval.choose_on_test else f"step {step}"
 
 
-def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def warning(config: ConfigDict) -> dict[str, str]:
+    """What the rows of an evaluation of the run's chosen checkpoint say beside their settings: {} unless it was chosen
+    on a test set."""
+    return {"when": ON_TEST} if config.eval.choose_on_test else {}
+
+
+def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collection[int]) -> dict[str, Any] | None:
     """The chosen checkpoint: the saved step with the best validation so far, the earliest of equals; None without any.
 
     Args:
         config: the run's; `eval.choose_on` is the benchmark and `eval.choose_by` the system that are looked at.
         rows: the run's metrics lines.
+        saved: the steps on disk (`checkpoint.steps`), which the settings of a continued run cannot tell.
 
     Returns:
         {"step", "benchmark", "system", "accuracy", "on_test"}.
     """
     settings = config.eval
-    is_saved = lambda step: step > 0 and (step % config.checkpoint.every == 0 or step == config.rl.steps)
     mine = [
         row for row in rows
-        if row["phase"] == "eval" and is_saved(row["step"])
+        if row["phase"] == "eval" and row["step"] in saved
         and (row["benchmark"], row["system"]) == (settings.choose_on, settings.choose_by)
     ]  # fmt: skip
     if not mine:

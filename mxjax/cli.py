@@ -138,7 +138,8 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--data_dir", help="where mxjax data prepare put benchmarks; default $MXJAX_DATA, else ~/.cache/mxjax/data")
     args = parser.parse_args(argv)
     args.command = shlex.join(["mxjax", verb, *argv])
-    if getattr(args, "step", None) == "chosen":
+    args.chosen = getattr(args, "step", None) == "chosen"
+    if args.chosen:
         from mxjax.runs import chosen_step
 
         args.step = chosen_step(args.checkpoint)
@@ -146,6 +147,8 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _step(text: str) -> int | str:
+    if text != "chosen" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number or chosen, got {text!r}")
     return text if text == "chosen" else int(text)
 
 
@@ -202,6 +205,7 @@ def _data(argv: Sequence[str]) -> int:
     from mxjax.config import user_errors
     from mxjax.data import load_questions
     from mxjax.data.array_records import write
+    from mxjax.data.generators import is_generator
     from mxjax.data.prepare import listing, prepare
 
     args = _parse("data", argv)
@@ -212,6 +216,8 @@ def _data(argv: Sequence[str]) -> int:
         if not args.name:
             raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
         if args.action == "pack":
+            if is_generator(args.name):
+                raise UserError(f"pack takes stored questions, and {args.name} is a generator: a run names it as it is")
             if not args.output:
                 raise UserError("pack needs --output DIR, a new folder for the array_record files")
             print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")

@@ -229,7 +229,9 @@ def chosen_step(path: str) -> int:
     with user_errors():
         if not models.is_workdir(path):
             raise ValueError(f"--step=chosen is for the workdir of a run, and {path} is not one")
-        found = chosen(from_json(read_record(path)["config"]), Workdir(path).metrics())
+        workdir = Workdir(path)
+        saved = checkpoint.steps(workdir.checkpoints)
+        found = chosen(from_json(read_record(path)["config"]), workdir.metrics(), saved)
         if found is None:
             raise ValueError(f"{path} has no validated checkpoint to choose from: name one with --step")
     return found["step"]
@@ -258,7 +260,8 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
     """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
     with user_errors():
-        best = lambda: (chosen(config, workdir.metrics()) or {}).get("step")
+        saved = lambda: checkpoint.steps(workdir.checkpoints)
+        best = lambda: (chosen(config, workdir.metrics(), saved()) or {}).get("step")
         checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
     with checkpointer:
         yield checkpointer

@@ -18,7 +18,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import mas, models
+from mxjax import checkpoint, mas, models
 from mxjax.choice import HELD_OUT, chosen, when
 from mxjax.config import UserError, to_json, user_errors
 from mxjax.data import Pools, QuestionStream, load_benchmark
@@ -131,7 +131,8 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             bar.update(task, completed=state.step, note=f"{stage} stage, {progress_note(metrics)}")
         validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
     rows = evaluation_rows(workdir)
-    phases_s, best = phase_seconds(config, workdir), chosen(config, workdir.metrics())
+    phases_s = phase_seconds(config, workdir)
+    best = chosen(config, workdir.metrics(), checkpoint.steps(workdir.checkpoints))
     workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.level, best)
     return rows
 

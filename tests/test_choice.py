@@ -8,8 +8,9 @@ from runs import mxjax, tiny, tiny_run
 
 from mxjax import checkpoint
 from mxjax.choice import check_choice, chosen, when
-from mxjax.config import UserError, default_config
+from mxjax.config import UserError, default_config, run_record
 from mxjax.runs import chosen_step
+from mxjax.telemetry import Workdir
 
 
 def config_with(**settings):
@@ -28,12 +29,12 @@ def rows(*accuracies, benchmark="held_out", system="designed"):
 def test_the_best_saved_step_is_chosen_the_earliest_of_equals():
     config, seen = config_with(), [0.9, 0.8, 0.3, 0.9, 0.5, 0.1, 0.5]
     noise = rows(*[1.0] * 7, benchmark="gsm8k") + rows(*[1.0] * 7, system="single") + [{"phase": "rl", "step": 4}]
-    assert chosen(config, noise + rows(*seen)) == {
+    saved = (2, 4, 6, 8)
+    assert chosen(config, noise + rows(*seen), saved) == {
         "step": 4, "benchmark": "held_out", "system": "designed", "accuracy": 0.5, "on_test": False,
     }  # fmt: skip
-    assert chosen(config, noise) is None and chosen(config, rows(0.9, 0.9)) is None
-    config.rl.steps = 5
-    assert chosen(config, rows(*seen[:5], 0.7))["step"] == 5
+    assert chosen(config, noise, saved) is None and chosen(config, rows(0.9, 0.9), saved) is None
+    assert chosen(config, rows(*seen[:5], 0.7), (2, 4, 5))["step"] == 5
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,9 @@ def test_the_best_saved_step_is_chosen_the_earliest_of_equals():
         ("mbpp/test", ""),
         ("reasoning_gym:chain_sum", ""),
         ("jsonl:own.jsonl", ""),
+        ("jsonl:data/test.jsonl", ""),
+        ("tfds:/x/validation@test", ""),
+        ("gsm8k/train", ""),
         ("held_out", "gsm8k/test"),
     ],
 )
@@ -55,12 +59,28 @@ def test_choosing_on_test_needs_the_flag(choose_on, validation):
     config.eval.choose_on_test = True
     check_choice(config)
     assert when(config, 4) == "step 4, chosen on test"
-    assert chosen(config, rows(*[0.5] * 5, benchmark=choose_on))["on_test"]
+    assert chosen(config, rows(*[0.5] * 5, benchmark=choose_on), (2, 4))["on_test"]
 
 
 @pytest.mark.parametrize("choose_on", ["held_out", "mbpp/validation", "code_contests/valid"])
 def test_validation_splits_are_free_to_choose_on(choose_on):
-    check_choice(config_with(choose_on=choose_on))
+    config = config_with(choose_on=choose_on)
+    config.data.validation = {"source": "jsonl:runs/test"}  # a file of the user's, whatever its name
+    check_choice(config)
+
+
+def test_a_continued_runs_settings_do_not_decide_what_was_saved(tmp_path):
+    workdir = Workdir(tmp_path)
+    config = config_with()
+    with checkpoint.Checkpointer(workdir.checkpoints, keep=None) as checkpointer:
+        for step in (3, 4, 5):
+            checkpointer.save({"params": {"x": {"w": jnp.zeros(3)}}}, step)
+    (tmp_path / "config.json").write_text(json.dumps(run_record(config, "train", {})))
+    for row in rows(0, 0.9, 0.9, 0.7, 0.8, 0.6):
+        workdir.log(row["step"], "", "eval", row)
+    assert chosen_step(str(tmp_path)) == 4
+    (workdir.checkpoints / "4").rename(workdir.checkpoints / "4.bad")
+    assert chosen_step(str(tmp_path)) == 3
 
 
 def test_the_chosen_step_stays_on_disk(tmp_path):
@@ -101,3 +121,9 @@ def test_results_chosen_on_test_say_so(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["chosen"]["on_test"] and all("chosen on test" in row["when"] for row in results["rows"])
     assert done.stdout.count("chosen on test") == len(results["rows"]) + 1
+    asked = ("evaluate", "--checkpoint", tmp_path, "--benchmark=gsm8k", "--system=single", "--limit=2", "--quiet")
+    done = mxjax(*asked, "--step=chosen", "--max_tokens=8")
+    (row,) = json.loads((tmp_path / "evaluation" / "results.json").read_text())["rows"]
+    assert row["when"] == "chosen on test" and "chosen on test" in done.stdout
+    done = mxjax(*asked, "--step=1", "--max_tokens=8")
+    assert "chosen on test" not in done.stdout

@@ -77,12 +77,6 @@ def benchmark_names() -> list[str]:
     return [name for name, data_set in SETS.items() if TEST in data_set.splits]
 
 
-def is_test(name: str) -> bool:
-    """Whether a source is the test split of a public set, by its name."""
-    known, _, split = name.partition("/")
-    return known in SETS and (split or TEST) == TEST and TEST in SETS[known].splits
-
-
 def present_benchmarks(data_dir: str | None = None) -> list[str]:
     """The test sets that are here, prepared or as a shipped sample."""
     root = data_root(data_dir)

@@ -14,7 +14,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import models
-from mxjax.choice import HELD_OUT
+from mxjax.choice import HELD_OUT, warning
 from mxjax.commands import check_counts, checkpoint_config, load_roles
 from mxjax.config import to_json, user_errors
 from mxjax.data import Pools, load_benchmark
@@ -59,7 +59,7 @@ def evaluate(args: argparse.Namespace) -> int:
         roles[FROZEN_EXECUTOR] = role
         policies.append((args.executor, *policy))
     settings = settings_of(policies, roles, args.seed)
-    made_with = _made_with(args, policies, roles["executor"])
+    made_with = {**_made_with(args, policies, roles["executor"]), **(warning(config) if args.chosen else {})}
     settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit})
     asked = {(name, ""): questions_digest(questions) for name, questions in benchmarks.items()}
     asked |= {(name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
