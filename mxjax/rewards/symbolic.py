@@ -2,7 +2,8 @@
 
 Computer algebra on text that a policy wrote may take forever or all memory, and its own timeouts work in a main thread
 only. So it runs in a child that lives as long as it answers in time; threads take turns. What reaches the child is
-screened first: no `=`, no list, no tower of powers, no factorial, no decimal that the gold does not have.
+screened first: no `=`, no list, no tower of powers, no factorial, no decimal that the gold does not have, no letter in
+upper and lower case (computer algebra would take `X` for `x`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 
 from mxjax.sandbox.records import InfrastructureError
 
-LIMIT_S, START_S, MEMORY_BYTES = 2.0, 60.0, 1 << 30
+CPU_S, WALL_S, START_S, MEMORY_BYTES = 2.0, 60.0, 60.0, 1 << 30
 MAX_CHARS = 160
 _WORDS = "frac|dfrac|tfrac|sqrt|pi|cdot|times|left|right|ln|log|sin|cos|tan|theta|alpha|beta|circ"
 _SHAPE = re.compile(rf"(?:\\(?:{_WORDS})(?![A-Za-z])|[0-9 {{}}()+*/^.-]|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+")
@@ -28,8 +30,11 @@ _TOWER = re.compile(  # powers of powers, large exponents and numbers, and `x^10
     r"\^ ?(?:\{[^{}]*[\^{]|[0-9(] ?\^|\{ ?-?[0-9]{4,}|\(|-|[0-9]{2,})|\} ?\^.*\^|[0-9]{13,}"
 )
 
+_DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
 _CHILD = """
-import json, os, resource, sys
+import json, os, resource, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
 out = os.fdopen(os.dup(1), "w")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -42,10 +47,12 @@ read("1")
 print("ready", file=out, flush=True)
 for line in sys.stdin:
     gold, answer = json.loads(line)
+    signal.setitimer(signal.ITIMER_PROF, {cpu})  # of processor time, after which the process is ended
     try:
         found = bool(verify(read(gold), read(answer), timeout_seconds=None))
     except Exception:
         found = False
+    signal.setitimer(signal.ITIMER_PROF, 0)
     print(json.dumps(found), file=out, flush=True)
 """
 
@@ -54,11 +61,12 @@ class Comparer:
     """One child process, started when it is first needed and again after it was killed; safe from any thread.
 
     Args:
-        limit_s: seconds for one comparison.
+        limit_s: seconds by the clock for one comparison, far more than the processor time that the child allows
+            itself: on a busy machine a right answer must not become a wrong one.
         program: the child's Python source, which says "ready" and then answers lines.
     """
 
-    def __init__(self, limit_s: float = LIMIT_S, program: str = _CHILD.format(memory=MEMORY_BYTES)):
+    def __init__(self, limit_s: float = WALL_S, program: str = _CHILD.format(memory=MEMORY_BYTES, cpu=CPU_S)):
         self._limit_s, self._program = limit_s, program
         self._lock = threading.Lock()
         self._child: subprocess.Popen | None = None
@@ -94,7 +102,8 @@ class Comparer:
         if self._child is not None and self._child.poll() is None:
             return
         self.close()
-        command = [sys.executable, "-I", "-c", self._program]
+        path = [entry for entry in sys.path if entry]  # -I leaves out PYTHONPATH and the user's own packages
+        command = [sys.executable, "-I", "-c", f"import sys\nsys.path += {path!r}\n{self._program}"]
         try:
             self._child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -131,15 +140,28 @@ def comparable(gold: str, answer: str) -> bool:
     for text in (gold, answer):
         if len(text) > MAX_CHARS or not _SHAPE.fullmatch(text) or _TOWER.search(text):
             return False
-    return "." not in answer or "." in gold
+    letters = set(_COMMAND.sub(" ", f"{gold} {answer}"))
+    return _decimals(answer) <= _decimals(gold) and not any(
+        letter.swapcase() in letters - {letter} for letter in letters
+    )
+
+
+def _decimals(text: str) -> set[Fraction]:
+    return {Fraction(f"0{found}0") for found in _DECIMAL.findall(text)}
 
 
 @functools.lru_cache(maxsize=65_536)
-def _compared(gold: str, answer: str) -> bool | None:
-    return COMPARER.same(gold, answer)
+def _compared(gold: str, answer: str) -> bool:
+    """Raises TimeoutError without a verdict, which is not remembered: the next time there may be one."""
+    found = COMPARER.same(gold, answer)
+    if found is None:
+        raise TimeoutError
+    return found
 
 
 def same_formula(gold: str, answer: str) -> tuple[bool, str]:
     """(whether they are the same, how that was decided: "symbolic", or "symbolic_limit" when the child gave up)."""
-    found = _compared(gold, answer)
-    return (found is True, "symbolic_limit" if found is None else "symbolic")
+    try:
+        return _compared(gold, answer), "symbolic"
+    except TimeoutError:
+        return False, "symbolic_limit"

@@ -1,6 +1,7 @@
 """The process that compares formulas: it can be killed, hang, die or be asked by many threads."""
 
 import concurrent.futures
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -49,7 +50,30 @@ def test_a_verdict_of_the_limit_is_wrong_and_says_so(monkeypatch):
     monkeypatch.setattr(symbolic, "COMPARER", comparer)
     verdict = grade_math(r"\sqrt{7}+19", r"19+\sqrt{7}")
     assert not verdict and verdict.how == "symbolic_limit"
-    symbolic._compared.cache_clear()
+    comparer.close()
+    monkeypatch.undo()
+    assert grade_math(r"\sqrt{7}+19", r"19+\sqrt{7}")  # a moment without a verdict is forgotten
+
+
+def test_work_is_bounded_by_processor_time():
+    optional("math_verify")
+    program = symbolic._CHILD.format(memory=symbolic.MEMORY_BYTES, cpu=0.3)
+    comparer, started = (
+        Comparer(program=program.replace("found = bool(", "sum(range(10**12)); found = bool(")),
+        time.monotonic(),
+    )
+    assert comparer.same("x", "x") is None and time.monotonic() - started < symbolic.WALL_S / 2
+    comparer.close()
+    comparer = Comparer(program=program.replace("found = bool(", "import time; time.sleep(1); found = bool("))
+    assert comparer.same("x+1", "1+x") is True
+    comparer.close()
+
+
+def test_the_child_finds_what_its_parent_finds(tmp_path, monkeypatch):
+    (tmp_path / "of_the_users.py").write_text("VALUE = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    comparer = Comparer(program=f"import of_the_users\n{PICKY.replace('gold == answer', 'of_the_users.VALUE')}")
+    assert comparer.same("x", "x") is True
     comparer.close()
 
 
@@ -63,7 +87,8 @@ def test_unfinished_and_oversized_work_never_reaches_the_child(answer):
 
 
 def test_decimals_are_compared_only_with_decimals():
-    assert not comparable(r"\sqrt{7}", "2.6457513") and comparable(r"2.5\pi", r"\pi \cdot 2.5")
+    assert not comparable(r"\sqrt{7}", "2.6457513") and comparable(r"2.5\pi", r"\pi \cdot 2.50")
+    assert not comparable(r"2.5\pi", "7.853982") and comparable(".5x", "0.5x") and not comparable("0.5x+1", "x.+1")
 
 
 @settings(deadline=None, max_examples=40)
