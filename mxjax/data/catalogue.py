@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from mxjax.data import readers
-from mxjax.data.readers import Reader, Row
+from mxjax.data.readers import Reader
+from mxjax.data.rows import Row
 
 TEST = "test"
 

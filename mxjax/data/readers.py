@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import ast
 import base64
-import io
 import json
-import pickle
+import pickletools
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from mxjax.data.rows import Row
+from mxjax.data.wording import COMPLETE, DEFINE, MUST_PASS, START_FROM, STDIN
 from mxjax.rewards.extract import extract_answer
 
-Row = Mapping[str, Any]
 Test = dict[str, Any]
 
 MAX_TESTS_BYTES = 1 << 30
@@ -31,7 +31,8 @@ _DAPO = re.compile(
 )
 TRAINING_TESTS = 50
 _TEST_KINDS = ("public_tests", "private_tests", "generated_tests")
-_STDIN = "The program reads standard input and writes standard output."
+_TEXT_CODES = frozenset(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"))
+_OTHER_CODES = frozenset(("PROTO", "FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "STOP"))
 
 
 class Item(NamedTuple):
@@ -129,7 +130,7 @@ def humaneval(row: Row) -> Item:
     helpers = _module(prompt)
     helpers.body = [node for node in helpers.body if getattr(node, "name", None) != entry_point]
     check = f"{row['test']}\ncheck({entry_point})"
-    text = f"Complete this Python function and answer with the whole program.\n\n{prompt.strip()}"
+    text = f"{COMPLETE}\n\n{prompt.strip()}"
     return Item(text, None, [{"check": check, "prelude": ast.unparse(helpers), "functions": [entry_point]}])
 
 
@@ -138,7 +139,7 @@ def mbpp(row: Row) -> Item:
     defined = [node.name for node in _module(row["code"]).body if isinstance(node, ast.FunctionDef)]
     tests = [{"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]]
     tests[0]["public"] = True
-    text = f"{row['text'].strip()}\nYour program must pass this test:\n{row['test_list'][0].strip()}"
+    text = f"{row['text'].strip()}\n{MUST_PASS}\n{row['test_list'][0].strip()}"
     return Item(text, None, tests)
 
 
@@ -162,8 +163,8 @@ def livecodebench(row: Row) -> Item:
 def unpack_tests(packed: str) -> list[Any]:
     """The hidden tests of a LiveCodeBench row: JSON, or base64 of zlib of a pickled JSON text.
 
-    Nothing is ever built from a pickle here but plain values: one that names a class or function is refused. Raises
-    ValueError for that, for damaged bytes, and for more than `MAX_TESTS_BYTES`.
+    The pickle is never loaded: its text is read from its instructions, and one with any other contents is refused.
+    Raises ValueError for that, for damaged bytes, and for more than `MAX_TESTS_BYTES`.
     """
     if packed.lstrip().startswith("["):
         return _parsed(packed)
@@ -172,19 +173,21 @@ def unpack_tests(packed: str) -> list[Any]:
         content = unpacker.decompress(base64.b64decode(packed, validate=True), MAX_TESTS_BYTES)
         if unpacker.unconsumed_tail or not unpacker.eof:
             raise ValueError("cut off, or larger than any question's tests")
-        return _parsed(_PlainUnpickler(io.BytesIO(content)).load())
+        return _parsed(_pickled_text(content))
     except Exception as error:  # what is no pickle can fail in any way
         raise ValueError(f"the hidden tests cannot be unpacked: {error}") from error
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Loads text, numbers and containers only."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"they ask for {module}.{name}, and may only hold plain values")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("they ask for an outside object, and may only hold plain values")
+def _pickled_text(content: bytes) -> str:
+    """The one text that a pickle holds. Raises ValueError for a pickle with anything else in it."""
+    texts = []
+    for code, argument, _ in pickletools.genops(content):
+        if code.name in _TEXT_CODES:
+            texts.append(argument)
+        elif code.name not in _OTHER_CODES:
+            raise ValueError(f"they have the instruction {code.name}, and may only hold one text")
+    (text,) = texts
+    return text
 
 
 def _livecodebench_test(case: Row, public: bool) -> Test:
@@ -255,9 +258,9 @@ def _math(text: str, gold: str) -> Item:
 
 def _code(text: str, tests: list[Test], function: str | None = None, starter: str = "") -> Item:
     if starter.strip():
-        ending = f"Start from this code:\n{starter.strip()}"
+        ending = f"{START_FROM}\n{starter.strip()}"
     else:
-        ending = f"Define the function {function}." if function else _STDIN
+        ending = f"{DEFINE} {function}." if function else STDIN
     return Item(f"{text.strip()}\n\n{ending}".strip(), function, tests)
 
 

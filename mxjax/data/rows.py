@@ -1,6 +1,6 @@
-"""Rows of data files as they lie about: JSON lines, JSON arrays, Parquet, each also as .gz, and folders of them.
+"""Rows of data files as they lie about: JSON lines and JSON arrays, each also as .gz, Parquet, and folders of them.
 
-Files are streamed: a large test set is never in memory as a whole.
+JSON lines and Parquet are streamed: a large test set is never in memory as a whole. A JSON array is read at once.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-from collections.abc import Collection, Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import IO, Any, TypeVar
 
 import numpy as np
 from etils import epath
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
@@ -82,7 +83,7 @@ def _opened(path: epath.PathLike) -> Iterator[IO[bytes]]:
     try:
         with epath.Path(path).open("rb") as file, contextlib.ExitStack() as stack:
             yield stack.enter_context(gzip.open(file)) if str(path).endswith(".gz") else file
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"Cannot read the question file {path}: {error}.") from error
 
 

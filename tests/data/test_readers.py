@@ -3,6 +3,7 @@
 import base64
 import json
 import pickle
+import tracemalloc
 import zlib
 
 import pytest
@@ -165,6 +166,24 @@ def test_livecodebench_with_calls(auto):
     assert item.tests == [{"args": [[1, 2], "a"], "expected": ["a", "a", "a"], "public": True}]
     program = "class Solution:\n    def rep(self, xs, s):\n        return [s] * sum(xs)"
     assert item.gold == "rep" and grade_code(program, item.tests, auto, item.gold, limits=SandboxLimits(cpu_s=5))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_hidden_tests_of_every_protocol(protocol):
+    hidden = [{"input": "é\ud800\n", "output": "2"}] * 300
+    content = zlib.compress(pickle.dumps(json.dumps(hidden, ensure_ascii=protocol < 3), protocol))
+    assert readers.unpack_tests(base64.b64encode(content).decode()) == hidden
+
+
+def test_a_pickle_cannot_ask_for_memory():
+    bomb = b"X\x02\x00\x00\x00[]r\xff\xff\xff\x7f."  # a memo of 2**31 places
+    tracemalloc.start()
+    assert readers.unpack_tests(base64.b64encode(zlib.compress(bomb)).decode()) == []
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    huge = b"\x80\x05\x96\xff\xff\xff\xff\x0f\x00\x00\x00."  # a bytearray of 64 gigabytes
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        readers.unpack_tests(base64.b64encode(zlib.compress(huge)).decode())
 
 
 class Hostile:
