@@ -21,7 +21,7 @@ from mxjax.checkpoint import Checkpointer
 from mxjax.choice import HELD_OUT, check_choice, chosen
 from mxjax.config import UserError, from_json, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
-from mxjax.data.overlap import benchmark_keys, keep_apart
+from mxjax.data.overlap import benchmark_keys, check_apart, left_out
 from mxjax.data.sources import is_task
 from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
@@ -96,12 +96,17 @@ def question_pools(config: ConfigDict) -> Pools:
     with user_errors():
         check_choice(config)
         size = data.train_size or None
-        pools = disjoint_pools(spec, size, data.validation_size, config.seed, held_out_spec=validation)
         keys = benchmark_keys(name for name in config.eval.benchmarks if name != HELD_OUT)
-        train = keep_apart(pools.train, keys, "training", data.overlap)
-        if config.eval.choose_on_test:
-            return Pools(train, pools.held_out)
-        return Pools(train, keep_apart(pools.held_out, keys, "validation", data.overlap))
+        not_drawn = left_out(keys, data.overlap)
+        on_test = config.eval.choose_on_test
+        pools = disjoint_pools(
+            spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
+            held_out_without=frozenset() if on_test else not_drawn,
+        )  # fmt: skip
+        check_apart(pools.train, keys, "training")
+        if not on_test:
+            check_apart(pools.held_out, keys, "validation")
+        return pools
 
 
 def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +125,9 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:
             raise UserError(f"{workdir.path} holds a run of mxjax {earlier['kind']}; choose another --workdir")
-        changed = set(_differences(earlier["config"], to_json(config), {*MAY_CHANGE, *PROMPTS, *ignore}))
+        filled = lambda values: to_json(from_json(values))  # keys that came after the run began have their defaults
+        before, now = filled(earlier["config"]), filled(to_json(config))
+        changed = set(_differences(before, now, {*MAY_CHANGE, *PROMPTS, *ignore}))
         for name, prompt in workdir_prompts(workdir.path, earlier).items():
             if mas.load_prompts(prompt) != mas.load_prompts(config.roles[name].prompt):
                 changed.add(f"roles.{name}.prompt")
@@ -133,20 +140,32 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
 
 
 def describe_run(
-    workdir: Workdir, config: ConfigDict, kind: str, model: models.ModelConfig, tokenizer: models.Tokenizer
+    workdir: Workdir,
+    config: ConfigDict,
+    kind: str,
+    model: models.ModelConfig,
+    tokenizer: models.Tokenizer,
+    pools: Pools | None = None,
 ) -> None:
-    """Writes config.json, tokenizer and prompt files: all that serving a checkpoint needs.
+    """Writes config.json, tokenizer and prompt files: all that serving a checkpoint needs, and which pools were drawn.
 
-    Once there is a checkpoint nothing is written: what it was made with stays.
+    Once there is a checkpoint nothing is written: what it was made with stays. Raises UserError where that run had
+    other questions, which the config alone cannot tell.
     """
     if checkpoint.latest_step(workdir.checkpoints) is not None:
+        if pools is not None and read_record(workdir.path)["questions"] not in (None, pools.digest):
+            raise UserError(
+                f"{workdir.path} was begun with other questions than its config gives now: bring back the files, sets "
+                "and packages that they came from, or choose another --workdir"
+            )
         return
     tokenizer.save(workdir.path / "tokenizer")
     for name, role in config.roles.items():
         if role.prompt.endswith(".toml"):
             (workdir.path / "prompts").mkdir(exist_ok=True)
             (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
-    workdir.write_json("config.json", run_record(config, kind, dataclasses.asdict(model)))
+    record = run_record(config, kind, dataclasses.asdict(model))
+    workdir.write_json("config.json", record if pools is None else {**record, "questions": pools.digest})
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:
@@ -154,7 +173,8 @@ def read_record(path: epath.PathLike) -> dict[str, Any]:
     file = absolute(path) / "config.json"
     try:
         record = read_json(file)
-        return {"kind": record["kind"], "model": record["model"], "config": record["config"]}
+        required = {name: record[name] for name in ("kind", "model", "config")}
+        return {**required, "questions": record.get("questions")}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{file} is not that of an mxjax run; choose another directory") from None
 

@@ -62,7 +62,8 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     workdir = check_workdir(config, "sft", NOT_READ if reads_rollout else NOT_READ + READ_BY_SAMPLING)
     if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
         return {}
-    questions = question_pools(config).train[: settings.questions]
+    pools = question_pools(config)
+    questions = pools.train[: settings.questions]
     conversations = [] if sampled else load_examples(config, questions)
     saved = saved_model(config.workdir)
     if saved:
@@ -84,7 +85,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
-    describe_run(workdir, config, "sft", cfg, tokenizer)
+    describe_run(workdir, config, "sft", cfg, tokenizer, None if settings.examples.startswith(FILE) else pools)
     data_s, metrics = time.monotonic() - started, {}
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:

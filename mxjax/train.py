@@ -85,7 +85,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     with user_errors():
         stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
         learner = make_learner(config, cfg, mesh)
-    describe_run(workdir, config, "train", cfg, tokenizer)
+    describe_run(workdir, config, "train", cfg, tokenizer, pools)
 
     with (
         open_grading(config, asked) as grading, checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mxjax.files import absolute
@@ -55,26 +55,46 @@ def write(questions: Sequence[Question], directory: str, split: str = "train") -
     return f"{PREFIX}{builder.data_dir}@{split}"
 
 
-def read(spec: str, seed: int | None = None) -> Iterator[dict[str, Any]]:
-    """The records of "tfds:<directory>@<split>" as rows of text, one by one; a seed shuffles them.
+def read(
+    spec: str, seed: int | None = None, chosen: Iterable[int] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, row of text) of the records of "tfds:<directory>@<split>", one by one.
 
     The directory is that of any TFDS data set in array_record form whose features have the names of a JSON-lines
     question file. Raises ValueError for one that cannot be read.
+
+    Args:
+        spec: without a split that of training is meant.
+        seed: shuffles the records.
+        chosen: reads only these of them.
     """
+    data = _records(spec)
+    data = data if seed is None else data.shuffle(seed=seed % 2**32)
+    for index in range(len(data)) if chosen is None else chosen:
+        yield index, _row(data[index])
+
+
+def count(spec: str) -> int:
+    """How many records `read` has. Raises ValueError as it does."""
+    return len(_records(spec))
+
+
+def _records(spec: str) -> Any:
+    """The records of a spec, by random access."""
     import tensorflow_datasets as tfds
 
     grain = _require("grain")
-    directory, _, split = spec.removeprefix(PREFIX).partition("@")
+    place = spec.removeprefix(PREFIX)
+    directory, mark, split = place.rpartition("@")
+    if not mark or "/" in split:  # an @ in the name of a folder
+        directory, split = place, ""
     split = split or "train"
     try:
         records = tfds.builder_from_directory(str(absolute(directory))).as_data_source(split=split)
     except (OSError, KeyError, ValueError, NotImplementedError, tfds.core.DatasetNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"Cannot read {spec} as a TFDS data set in array_record form: {reason}.") from error
-    data = grain.MapDataset.source(records)
-    data = data if seed is None else data.shuffle(seed=seed % 2**32)
-    for index in range(len(data)):
-        yield _row(data[index])
+    return grain.MapDataset.source(records)
 
 
 def _require(name: str) -> Any:

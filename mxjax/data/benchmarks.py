@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from mxjax.data import catalogue, generators, prepared, rows, sources
+from mxjax.data import array_records, catalogue, generators, prepared, rows, sources
 from mxjax.data.catalogue import SETS, TEST
-from mxjax.data.identity import text_key
+from mxjax.data.identity import IDENTITY, statement_key
 from mxjax.rollout.records import Question
 
 DEFAULT_LIMIT = 500
@@ -32,6 +32,8 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
     if generators.is_generator(name):
         drawn = sources.load_questions(name, "benchmark", seed, limit or DEFAULT_LIMIT)  # a stream of its own
         return [dataclasses.replace(question, split=TEST) for question in drawn]
+    if name.startswith(array_records.PREFIX):
+        return sources.sampled_records(name, TEST, limit, seed)
     if ":" in name:
         return rows.sample(sources.load_stored(name, TEST, seed), limit, seed)
     if name.partition("/")[0] not in SETS:
@@ -43,10 +45,10 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
 
 
 def text_keys(name: str, data_dir: str | None = None) -> frozenset[str]:
-    """The `text_key` of every question of a benchmark; a prepared set has them beside it, others are read."""
+    """The `statement_key` of every question of a benchmark; a prepared set has them beside it, others are read."""
     if name.partition("/")[0] in SETS:
         set_name, _, split = catalogue.find(name)
         manifest = prepared.read_manifest(prepared.locate(set_name, split or TEST, data_dir)[0])
-        if "texts" in manifest:
+        if "texts" in manifest and manifest.get("identity") == IDENTITY:
             return frozenset(manifest["texts"])
-    return frozenset(text_key(question.text) for question in load_benchmark(name, data_dir=data_dir))
+    return frozenset(statement_key(question.text) for question in load_benchmark(name, data_dir=data_dir))

@@ -11,8 +11,11 @@ import unicodedata
 from collections.abc import Iterable
 
 from mxjax.data.arithmetic import is_expression
+from mxjax.data.wording import statement
 from mxjax.rollout.records import Question
 
+IDENTITY = 2
+"""Counts the meanings that `statement_key` has had; keys of another one are not compared."""
 _CARRIER = re.compile(
     r"\b(?:state|the|final|answer|to|following|arithmetic|problem|calculate|what|is|solve|compute|evaluate"
     r"|multiplication|give|only|result|as|your|value|of)\b|[:.?=,]"
@@ -35,6 +38,11 @@ def normalise_text(text: str) -> str:
 def texts_of(questions: Iterable[Question]) -> frozenset[str]:
     """The normalised texts of `questions`, for `exclude_texts`."""
     return frozenset(normalise_text(question.text) for question in questions)
+
+
+def statement_key(text: str) -> str:
+    """The `text_key` of the statement alone, so that a raw copy of a set is known beside its questions."""
+    return text_key(statement(text))
 
 
 def text_key(text: str) -> str:

@@ -1,6 +1,6 @@
 """Keeps benchmarks out of what a run learns from and chooses by: no question of them may stand there, by its text.
 
-Texts are compared as `normalise_text` leaves them, by the identities that prepared sets carry.
+Statements are compared as `normalise_text` leaves them, by the identities that prepared sets carry.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mxjax.data import prepared
 from mxjax.data.benchmarks import text_keys
-from mxjax.data.identity import text_key
+from mxjax.data.identity import statement_key
 from mxjax.rollout.records import Question
 
 POLICIES = ("refuse", "drop")
@@ -21,34 +21,32 @@ def benchmark_keys(named: Iterable[str], data_dir: str | None = None) -> dict[st
     return {name: text_keys(name, data_dir) for name in names}
 
 
-def keep_apart(
-    questions: Sequence[Question], keys: Mapping[str, frozenset[str]], what: str, policy: str = "refuse"
-) -> list[Question]:
-    """`questions` without those of a benchmark: all of them, unless `policy` is "drop" and some had to go.
+def left_out(keys: Mapping[str, frozenset[str]], policy: str) -> frozenset[str]:
+    """The identities that are not to be drawn: with the policy "drop" those of all benchmarks, with "refuse" none.
 
-    Args:
-        questions: what is trained on or chosen by; `what` is its name in messages.
-        keys: benchmark → identities of its texts.
-        policy: "refuse" or "drop".
-
-    Raises:
-        ValueError: a question of a benchmark is among them and the policy is "refuse", or none is left.
+    Raises ValueError for another policy.
     """
     if policy not in POLICIES:
         raise ValueError(f"data.overlap must be one of {', '.join(POLICIES)}, got {policy!r}.")
+    return frozenset().union(*keys.values()) if policy == "drop" else frozenset()
+
+
+def check_apart(questions: Sequence[Question], keys: Mapping[str, frozenset[str]], what: str) -> None:
+    """Raises ValueError when a question of a benchmark is among `questions`.
+
+    Args:
+        questions: what is trained on or chosen by; `what` is its name in messages.
+        keys: benchmark → identities of its statements.
+    """
     everywhere = frozenset().union(*keys.values())
-    shared = [question for question in questions if text_key(question.text) in everywhere]
+    found = ((statement_key(question.text), question) for question in questions)
+    shared = [(key, question) for key, question in found if key in everywhere]
     if not shared:
-        return list(questions)
-    if policy == "refuse":
-        counts = {name: sum(text_key(question.text) in own for question in shared) for name, own in keys.items()}
-        name = max(counts, key=counts.__getitem__)
-        example = " ".join(next(q.text for q in shared if text_key(q.text) in keys[name]).split())[:80]
-        raise ValueError(
-            f"{counts[name]} of {len(questions)} {what} questions are also in the benchmark {name}, such as "
-            f"{example!r}: take another source, or leave them out with data.overlap=drop."
-        )
-    left = [question for question in questions if text_key(question.text) not in everywhere]
-    if not left:
-        raise ValueError(f"Every {what} question is also in a benchmark: take another source.")
-    return left
+        return
+    counts = {name: sum(key in own for key, _ in shared) for name, own in keys.items()}
+    name = max(counts, key=counts.__getitem__)
+    example = " ".join(next(question.text for key, question in shared if key in keys[name]).split())[:80]
+    raise ValueError(
+        f"{counts[name]} of {len(questions)} {what} questions are also in the benchmark {name}, such as "
+        f"{example!r}: take another source, or leave them out with data.overlap=drop."
+    )

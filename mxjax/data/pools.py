@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,10 +29,18 @@ class Pools:
     train: list[Question]
     held_out: list[Question]
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that tell these pools from any others, by the ids and texts in their order."""
+        listed = [[(question.id, question.text) for question in pool] for pool in (self.train, self.held_out)]
+        return hashlib.blake2b(json.dumps(listed).encode(), digest_size=8).hexdigest()
 
-def held_out(spec: Any, size: int, seed: int = 0, split: str = "test") -> list[Question]:
+
+def held_out(
+    spec: Any, size: int, seed: int = 0, split: str = "test", exclude_keys: frozenset[str] = frozenset()
+) -> list[Question]:
     """`size` test questions, always distinct; draw these before anything else, then exclude `texts_of(...)` them."""
-    return load_questions(spec, split, seed, size, distinct=True)
+    return load_questions(spec, split, seed, size, distinct=True, exclude_keys=exclude_keys)
 
 
 def disjoint_pools(
@@ -40,6 +50,8 @@ def disjoint_pools(
     seed: int = 0,
     held_out_spec: Any = None,
     ratio: int = POOL_RATIO,
+    train_without: frozenset[str] = frozenset(),
+    held_out_without: frozenset[str] = frozenset(),
 ) -> Pools:
     """Held-out questions, and `size` training questions none of which has the text of a held-out one.
 
@@ -51,12 +63,15 @@ def disjoint_pools(
         held_out_spec: their source, if it is another.
         ratio: distinct training questions there must be for each held-out one. Holding out a large part of a small
             space would change what is trained on, and leave a pool that the policy can learn by heart.
+        train_without: statements that are not trained on, by `statement_key`.
+        held_out_without: statements that are not held out.
 
     Raises:
         ValueError: the sources cannot give that much.
     """
-    test = held_out(spec if held_out_spec is None else held_out_spec, held_out_size, seed)
-    train = load_questions(spec, "train", seed, size, exclude_texts=texts_of(test))
+    test_spec = spec if held_out_spec is None else held_out_spec
+    test = held_out(test_spec, held_out_size, seed, exclude_keys=held_out_without)
+    train = load_questions(spec, "train", seed, size, exclude_texts=texts_of(test), exclude_keys=train_without)
     distinct = len(texts_of(train))
     if distinct < ratio * held_out_size:
         raise ValueError(

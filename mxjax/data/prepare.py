@@ -1,7 +1,7 @@
 """Brings a public data set to this machine: fetched from its home or taken from a local file, checked, and written.
 
 What is written is `<split>.jsonl` with the columns that are read, and `<split>.manifest.json`: licence, origin with
-revision, row count, sha256 of the file, and for test splits the identities of the questions' texts.
+revision, row count, sha256 of the file, and for test splits the identities of the questions' statements.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from etils import epath
 from mxjax import __version__
 from mxjax.data import catalogue, prepared
 from mxjax.data.catalogue import SETS, TEST, DataSet
-from mxjax.data.identity import text_key
+from mxjax.data.identity import IDENTITY, statement_key, text_key
 from mxjax.data.rows import Row, files_below, read_rows
 from mxjax.files import absolute
 
@@ -78,14 +78,13 @@ def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
     Raises OSError, with the way around it, where they cannot be had.
     """
     import huggingface_hub
-    from huggingface_hub import errors
 
     patterns, home = list(data_set.splits[split].files), data_set.home
     around = f"pass --from PATH with a copy of {' or '.join(patterns)}"
     try:
         folder = epath.Path(huggingface_hub.snapshot_download(home, repo_type="dataset", allow_patterns=patterns))
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
-        reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2])
+    except Exception as error:  # also those of the client's HTTP library, whichever it is
+        reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or type(error).__name__
         raise OSError(f"{name} cannot be fetched from {home} ({reason}): check the connection, or {around}.") from error
     names = [str(file.relative_to(folder)) for file in files_below(folder)] if folder.exists() else []
     files = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
@@ -98,7 +97,7 @@ def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
 def _write(
     name: str, data_set: DataSet, split: str, files: Sequence[str], origin: str, root: epath.Path, partial: bool
 ) -> Prepared:
-    """Reads, checks and writes one split; nothing is left behind when a check fails."""
+    """Reads, checks and writes one split; when a check fails the files are as they were before."""
     spec, target = data_set.splits[split], prepared.split_path(root, name, split)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.parent / f"{target.name}.tmp"
@@ -108,9 +107,12 @@ def _write(
             for place, row in itertools.chain.from_iterable(read_rows(path, data_set.columns) for path in files):
                 item = prepared.read_item(data_set, split, row, place, name)
                 read += item is not None or spec.keep is None
-                if item is None or (split != TEST and text_key(item.text) in texts):
+                if item is None:
                     continue
-                texts.add(text_key(item.text))
+                key = statement_key(item.text) if split == TEST else text_key(item.text)
+                if split != TEST and key in texts:
+                    continue
+                texts.add(key)
                 kept += 1
                 line = _line(data_set, split, row)
                 digest.update(line)
@@ -121,7 +123,7 @@ def _write(
             "sha256": digest.hexdigest(), "mxjax": __version__,
         }  # fmt: skip
         if split == TEST:
-            record["texts"] = sorted(texts)
+            record |= {"identity": IDENTITY, "texts": sorted(texts)}
         prepared.manifest_path(target).unlink(missing_ok=True)  # at no time does a file stand beside another's record
         unfinished.replace(target)
         prepared.manifest_path(target).write_text(json.dumps(record, indent=1) + "\n")

@@ -37,12 +37,11 @@ def load_split(
     """
     set_name, data_set, split = catalogue.find(name)
     split = split or default
-    if split not in data_set.splits:
-        raise ValueError(f"{set_name} has no {split} split, only {', '.join(data_set.splits)}: name another set.")
     path, source = locate(set_name, split, data_dir)
     _check_digest(path)
     chosen = None
-    if limit is not None and limit < (count := rows.count_lines(path)):
+    mixed = data_set.splits[split].keep and not read_manifest(path)  # rows of other splits may be among these
+    if limit is not None and not mixed and limit < (count := rows.count_lines(path)):
         chosen = frozenset(rows.sample(range(count), limit, seed))
     questions = []
     for line, row in rows.json_lines(path, chosen):
@@ -53,10 +52,10 @@ def load_split(
             )
     if not questions:
         raise ValueError(f"The question file {path} is empty: prepare it again.")
-    return questions
+    return rows.sample(questions, limit, seed)
 
 
-def read_item(data_set: DataSet, split: str, row: dict[str, Any], place: str, name: str) -> Item | None:
+def read_item(data_set: DataSet, split: str, row: rows.Row, place: str, name: str) -> Item | None:
     """A row as a question; None for one of another split, or that cannot be graded.
 
     Raises ValueError, naming the place, for a row of another form.
@@ -115,7 +114,13 @@ def _check_digest(path: epath.Path) -> None:
 
 
 def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str]:
-    """(file, source name) of a split's full file if it is there, else of its shipped sample."""
+    """(file, source name) of a split's full file if it is there, else of its shipped sample.
+
+    Raises ValueError, in one sentence that names the fix, for a split that there is not or that is not here.
+    """
+    splits = SETS[name].splits
+    if split not in splits:
+        raise ValueError(f"{name} has no {split} split, only {', '.join(splits)}: name another set.")
     root = data_root(data_dir)
     full = split_path(root, name, split)
     source = name if split == TEST else f"{name}/{split}"
@@ -123,6 +128,6 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
         return full, source
     if split == TEST and SETS[name].sampled:
         return _SAMPLES / f"{name}.jsonl", f"{name}:sample"
-    command = f"mxjax data prepare {source if len(SETS[name].splits) > 1 else name}"
+    command = f"mxjax data prepare {source if len(splits) > 1 else name}"
     command += "" if SETS[name].home else " --from PATH"
     raise ValueError(f"{source} is not here: run `{command}`, or put its rows in {full} (--data_dir, {DATA_ENV}).")

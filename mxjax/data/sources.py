@@ -19,6 +19,7 @@ and asks the questions of a file or set again where it has fewer than its share.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
@@ -29,7 +30,7 @@ from typing import Any
 
 from mxjax.data import array_records, generators, prepared, rows
 from mxjax.data.catalogue import SETS
-from mxjax.data.identity import normalise_text, text_id
+from mxjax.data.identity import normalise_text, statement_key, text_id
 from mxjax.rollout.records import Question, Task
 
 JSONL = "jsonl:"
@@ -57,6 +58,7 @@ def load_questions(
     size: int | None = None,
     exclude_texts: Iterable[str] = frozenset(),
     distinct: bool | None = None,
+    exclude_keys: frozenset[str] = frozenset(),
 ) -> list[Question]:
     """`size` questions of `spec`, a pure function of the arguments.
 
@@ -67,6 +69,7 @@ def load_questions(
         size: how many; None: all that a file or task has. A file or task with more gives a seeded sample, in order.
         exclude_texts: texts that must not occur, compared by `normalise_text`.
         distinct: overrides the spec's `distinct`.
+        exclude_keys: statements that must not occur, by `statement_key`.
 
     Returns:
         Questions of distinct text, unless the spec says `distinct=False`; ids are distinct in any case.
@@ -81,13 +84,13 @@ def load_questions(
     if distinct is not None:
         parts = [dataclasses.replace(part, distinct=distinct) for part in parts]
     if len(parts) == 1:
-        return _load(parts[0], split, seed, size, excluded)
+        return _load(parts[0], split, seed, size, excluded, exclude_keys)
     if size is None:
         raise ValueError("A mixture needs the number of questions: set size.")
     questions: list[Question] = []
     seen = set(excluded)
     for part, share in zip(parts, _shares(size, [part.weight for part in parts]), strict=True):
-        drawn = _load(part, split, seed, share, frozenset(seen)) if share else []
+        drawn = _load(part, split, seed, share, frozenset(seen), exclude_keys) if share else []
         seen.update(normalise_text(question.text) for question in drawn)
         questions += drawn
     return questions
@@ -97,24 +100,35 @@ def load_task(name: str) -> Task:
     """The `Task` that `module:function` returns.
 
     Raises:
-        ValueError: there is no such module or function, or it returns something else.
+        ValueError: there is no such module or function, it fails, or it returns something else.
     """
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
         raise ValueError(f"A task is named module:function, got {name!r}.")
     if os.getcwd() not in sys.path:  # a command installed elsewhere does not look here by itself
         sys.path.append(os.getcwd())
-    try:
+    with _code_of(name, "importing its module"):
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"Cannot import {error.name!r} for the task {name!r}: is it on PYTHONPATH?") from error
     make = getattr(module, function_name, None)
     if not callable(make):
         raise ValueError(f"The module {module_name!r} has no function {function_name!r}.")
-    task = make()
+    with _code_of(name, f"{function_name}()"):
+        task = make()
     if not isinstance(task, Task):
         raise ValueError(f"{name} must return a mxjax.data.Task, got {type(task).__name__}.")
     return task
+
+
+@contextlib.contextmanager
+def _code_of(task: str, what: str) -> Iterator[None]:
+    """The user's code can fail in any way: one sentence that says which task's did, and how."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(f"Cannot import {error.name!r} for the task {task!r}: is it on PYTHONPATH?") from error
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"The task {task!r} cannot be read, since {what} fails with {reason}.") from error
 
 
 def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Question]:
@@ -149,20 +163,23 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
     return Question(str(row.get("id", text_id(source, text))), text, task_type, str(gold), None, source, split)
 
 
-def _load(spec: _Spec, split: str, seed: int, size: int | None, excluded: frozenset[str]) -> list[Question]:
+def _load(
+    spec: _Spec, split: str, seed: int, size: int | None, excluded: frozenset[str], keys: frozenset[str]
+) -> list[Question]:
     """The questions of one source; see `load_questions`."""
+    select = lambda stream, size: _select(stream, excluded, keys, spec.distinct, size)
     if generators.is_generator(spec.source):
         if size is None:
             raise ValueError(f"{spec.source} is a generator: set the number of questions.")
         limit = DRAWS_PER_QUESTION * size + 1_000
         stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
-        found = _select(stream, excluded, spec.distinct, size)
+        found = select(stream, size)
     elif spec.source.startswith(array_records.PREFIX) and size is not None:
-        found = _select(_records(spec.source, split, seed), excluded, spec.distinct, size)
+        found = select(_records(spec.source, split, seed), size)
     else:
-        found = rows.sample(_select(load_stored(spec.source, split, seed), excluded, spec.distinct, None), size, seed)
+        found = rows.sample(select(load_stored(spec.source, split, seed), None), size, seed)
     if found and not spec.distinct and size is not None and len(found) < size:
-        found = _select(itertools.cycle(found), frozenset(), False, size)
+        found = _select(itertools.cycle(found), frozenset(), frozenset(), False, size)
     if not found:
         raise ValueError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
     if size is not None and len(found) < size:
@@ -183,7 +200,8 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
         found = prepared.load_split(source, "train")
     else:
         questions = load_task(source).questions
-        found = list(questions(split, seed) if callable(questions) else questions)
+        with _code_of(source, "its Task.questions"):
+            found = list(questions(split, seed) if callable(questions) else questions)
     if not found:
         raise ValueError(f"The task {source} has no questions: its Task.questions is empty.")
     return [
@@ -192,8 +210,16 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
     ]
 
 
-def _records(source: str, split: str, seed: int | None = None) -> Iterator[Question]:
-    for number, row in enumerate(array_records.read(source, seed)):
+def sampled_records(source: str, split: str, limit: int | None, seed: int) -> list[Question]:
+    """At most `limit` questions of a TFDS data set, a sample by `seed` in the set's order; no others are read."""
+    chosen = None if limit is None else rows.sample(range(array_records.count(source)), limit, seed)
+    return list(_records(source, split, chosen=chosen))
+
+
+def _records(
+    source: str, split: str, seed: int | None = None, chosen: Sequence[int] | None = None
+) -> Iterator[Question]:
+    for number, row in array_records.read(source, seed, chosen):
         yield _row_question(row, f"{source}, record {number}", source, split)
 
 
@@ -208,14 +234,14 @@ def is_task(source: str) -> bool:
 
 
 def _select(
-    questions: Iterable[Question], excluded: frozenset[str], distinct: bool, size: int | None
+    questions: Iterable[Question], excluded: frozenset[str], keys: frozenset[str], distinct: bool, size: int | None
 ) -> list[Question]:
     """The first `size` of `questions` that are not excluded; repeats dropped, or kept under ids of their own."""
     found: list[Question] = []
     times: dict[str, int] = {}
     for question in questions:
         text = normalise_text(question.text)
-        if text in excluded or (distinct and text in times):
+        if text in excluded or (distinct and text in times) or (keys and statement_key(question.text) in keys):
             continue
         times[text] = times.get(text, 0) + 1
         repeat = times[text]

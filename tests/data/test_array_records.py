@@ -9,7 +9,7 @@ import pytest
 from support import optional
 
 from mxjax import cli
-from mxjax.data import array_records, load_benchmark, load_questions
+from mxjax.data import array_records, load_benchmark, load_questions, rows
 from mxjax.rollout.records import Question
 
 CALLS = [{"args": [[1], "a"], "expected": {"é": 2}, "public": True}]
@@ -42,6 +42,9 @@ def test_a_sample_is_seeded_and_reads_only_its_own_records(packed, monkeypatch):
     some = load_questions(spec, seed=3, size=7)
     assert len(read) == 7 == len({question.id for question in some})
     assert some == load_questions(spec, seed=3, size=7) != load_questions(spec, seed=4, size=7)
+    read.clear()
+    benchmark = load_benchmark(spec, limit=5, seed=2)
+    assert len(read) == 5 and benchmark == rows.sample(load_benchmark(spec), 5, 2)
     texts = [question.text for question in some]
     assert not {q.text for q in load_questions(spec, seed=3, size=7, exclude_texts=texts)} & set(texts)
 
@@ -71,6 +74,8 @@ def test_the_command(tmp_path, capsys):
     spec = capsys.readouterr().out.strip().partition("data.train.source=")[2]
     assert [question.gold for question in load_questions(spec)] == [str(i + 1) for i in range(9)]
     assert cli.main(arguments) == 2 and "is not an empty folder: choose another one" in capsys.readouterr().err
+    assert cli.main(["data", "pack", "arithmetic:sums"]) == 2
+    assert "arithmetic:sums is a generator: a run names it as it is" in capsys.readouterr().err
     assert cli.main(arguments[:3]) == 2 and "pack needs --output DIR" in capsys.readouterr().err
 
 
@@ -80,6 +85,13 @@ def test_what_is_no_such_set_is_one_sentence(tmp_path):
         with pytest.raises(ValueError, match=r"Cannot read tfds:.* as a TFDS data set") as error:
             load_questions(spec)
         assert "\n" not in str(error.value)
+
+
+def test_a_folder_may_have_an_at_sign(tmp_path):
+    optional("array_record")
+    spec = array_records.write([Question("q", "1 + 1", gold="2")], tmp_path / "me@home" / "new")
+    assert [question.gold for question in load_questions(spec)] == ["2"]
+    assert [question.gold for question in load_questions(spec.removesuffix("@train"))] == ["2"]
 
 
 def test_an_absent_split_is_one_sentence(packed):

@@ -118,6 +118,13 @@ def test_a_split_takes_its_own_rows_of_a_common_file(data_directory):
         questions = load_benchmark(f"mbpp/{split}")
         assert [question.text.split(".")[0] for question in questions] == [f"Add {i}" for i in ids]
         assert [test.get("public") for test in questions[0].tests] == [True]
+        assert load_benchmark(f"mbpp/{split}", limit=2) == questions
+        assert load_benchmark(f"mbpp/{split}", limit=1)[0] in questions
+
+
+def test_a_set_without_test_questions_says_so():
+    with pytest.raises(ValueError, match="dapo has no test split, only train: name another set"):
+        benchmarks.text_keys("dapo")
 
 
 COUNTS = {

@@ -30,7 +30,7 @@ def test_helpers_of_a_prompt_stay_with_the_check(tmp_path):
 
 
 def test_the_test_that_an_mbpp_question_shows_is_its_example(tmp_path):
-    row = {"task_id": 1, "text": "Add one.", "code": "def f(x):\n    return x + 1", "test_setup_code": "",
+    row = {"task_id": 11, "text": "Add one.", "code": "def f(x):\n    return x + 1", "test_setup_code": "",
            "test_list": ["assert f(1) == 2", "assert f(8) == 9"]}  # fmt: skip
     (tmp_path / "mbpp").mkdir()
     (tmp_path / "mbpp" / "test.jsonl").write_text(json.dumps(row))

@@ -1,13 +1,18 @@
 """No question of a benchmark is trained on or chosen by: found by text in any wording, refused or left out."""
 
+import json
+import pathlib
+
 import pytest
 from data_support import write_rows
 
 from mxjax.config import UserError, default_config
+from mxjax.data import prepared, readers
 from mxjax.data.benchmarks import load_benchmark, text_keys
-from mxjax.data.identity import text_key
-from mxjax.data.overlap import benchmark_keys, keep_apart
+from mxjax.data.identity import statement_key, text_key
+from mxjax.data.overlap import benchmark_keys, check_apart
 from mxjax.data.prepare import prepare
+from mxjax.files import read_json
 from mxjax.rollout.records import Question
 from mxjax.runs import question_pools
 
@@ -33,6 +38,35 @@ def test_a_prepared_set_is_compared_without_reading_its_questions(tmp_path, data
     assert len(keys) == 30
     (data_directory / "aime24" / "test.jsonl").write_text("not read")
     assert text_keys("aime24") == keys
+
+
+def test_identities_of_another_version_are_not_compared(tmp_path, data_directory):
+    list(prepare("aime24", str(write_rows(tmp_path / "aime.jsonl", *AIME))))
+    keys, manifest = text_keys("aime24"), data_directory / "aime24" / "test.manifest.json"
+    for identity in (1, None):
+        record = {**read_json(manifest), "identity": identity, "texts": ["0" * 16]}
+        manifest.write_text(json.dumps(record))
+        assert text_keys("aime24") == keys
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp"])
+def test_a_raw_copy_of_a_code_set_is_known(tmp_path, name):
+    path = pathlib.Path(prepared.__file__).parent / "samples" / f"{name}.jsonl"
+    row = json.loads(path.read_text().splitlines()[3])
+    text = row["prompt"] if name == "humaneval" else row["text"]
+    with pytest.raises(UserError, match=f"1 of 41 training questions are also in the benchmark {name}"):
+        question_pools(config_of(tmp_path, [text]))
+
+
+@pytest.mark.parametrize("starter", ["", "class Solution:\n    def f(self):"])
+def test_a_statement_is_known_under_any_wording(starter):
+    raw = "Double it.\n\nInput\n\n1\n\nOutput\n\n2"
+    cases = {"inputs": ["1"], "outputs": ["2"]}
+    calls = {"fn_name": "f", "inputs": [[1]], "outputs": [2]}
+    texts = [readers.apps({"question": raw, "input_output": json.dumps(cases), "starter_code": starter}).text]
+    texts += [readers.apps({"question": raw, "input_output": json.dumps(calls), "starter_code": starter}).text]
+    texts += [readers.stream_lists({"problem": raw, "tests": cases}).text]
+    assert {statement_key(text) for text in texts} == {text_key(raw)} and raw not in texts
 
 
 def test_keys_are_of_named_and_of_present_benchmarks(tmp_path):
@@ -70,7 +104,21 @@ def test_a_generator_meets_its_own_benchmark():
     with pytest.raises(UserError, match="training questions are also in the benchmark arithmetic:sums"):
         question_pools(config)
     config.data.overlap = "drop"
-    assert not text_keys("arithmetic:sums") & {text_key(question.text) for question in question_pools(config).train}
+    pool = question_pools(config).train
+    assert len(pool) == 2_000 and not text_keys("arithmetic:sums") & {text_key(question.text) for question in pool}
+
+
+def test_what_is_left_after_dropping_must_be_enough(tmp_path):
+    list(prepare("aime24", str(write_rows(tmp_path / "aime.jsonl", *AIME))))
+    config = config_of(tmp_path, [row["problem"] for row in AIME], overlap="drop", validation_size=2)
+    assert len(question_pools(config).train) == 40
+    config.data.train_size = 41
+    with pytest.raises(UserError, match="has only 40 questions to give, 41 were asked for"):
+        question_pools(config)
+    config.data.train_size, config.data.validation_size = 0, 3
+    config.data.validation = {}
+    with pytest.raises(UserError, match="37 distinct training questions are fewer than 20 for each of 3 held-out"):
+        question_pools(config)
 
 
 def test_validation_is_disjoint_from_benchmarks_too(tmp_path):
@@ -80,7 +128,7 @@ def test_validation_is_disjoint_from_benchmarks_too(tmp_path):
     with pytest.raises(UserError, match="2 of 2 validation questions are also in the benchmark aime24"):
         question_pools(config)
     config.data.overlap = "drop"
-    with pytest.raises(UserError, match="Every validation question is also in a benchmark: take another source"):
+    with pytest.raises(UserError, match=r"own\.jsonl has no questions left that are not excluded"):
         question_pools(config)
     config.eval.choose_on_test = True
     assert len(question_pools(config).held_out) == 2
@@ -97,4 +145,4 @@ def test_a_test_split_is_no_training_set(tmp_path, data_directory):
 
 def test_what_is_disjoint_is_left_as_it_is():
     questions = [Question(str(i), f"{i}?") for i in range(9)]
-    assert keep_apart(questions, {"a": frozenset(), "b": frozenset({"0" * 16})}, "training") == questions
+    check_apart(questions, {"a": frozenset(), "b": frozenset({"0" * 16})}, "training")

@@ -1,6 +1,7 @@
 """Held-out questions never meet training, and a step's questions depend on (seed, step) alone."""
 
 import collections
+import dataclasses
 import json
 import os
 import pathlib
@@ -68,6 +69,14 @@ def test_a_file_is_split_without_loss(tmp_path):
     pools = disjoint_pools(f"jsonl:{path}", None, 5)
     assert len(pools.held_out) == 5 and len(pools.train) == 100
     assert not texts_of(pools.train) & texts_of(pools.held_out)
+
+
+def test_a_digest_tells_pools_apart():
+    digest = pools.Pools(POOL[:5], POOL[5:]).digest
+    assert digest == pools.Pools(list(POOL[:5]), POOL[5:]).digest
+    others = [(POOL[:6], POOL[6:]), (POOL[4::-1], POOL[5:]), (POOL[:5], POOL[6:]), (POOL[5:], POOL[:5])]
+    changed = [dataclasses.replace(POOL[0], text="Another text?"), *POOL[1:5]]
+    assert digest not in {pools.Pools(*other).digest for other in [*others, (changed, POOL[5:])]}
 
 
 def test_a_batch_is_a_function_of_seed_and_step():

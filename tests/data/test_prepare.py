@@ -8,11 +8,13 @@ import pathlib
 import subprocess
 import sys
 
+import huggingface_hub
 import pyarrow
 import pyarrow.parquet
 import pytest
 from data_support import PUBLISHED, write_rows
 from hub import COMMIT, fetched, serve
+from huggingface_hub import errors
 
 from mxjax import cli
 from mxjax.data import load_benchmark, load_questions, prepared
@@ -134,6 +136,7 @@ def test_one_file_with_all_splits(tmp_path):
         (["prepare", "aime24", "--from", "{tmp}/rows.csv"], "rows.csv is not a .jsonl, .json, .parquet"),
         (["prepare", "aime24", "--from", "{tmp}/bad.parquet"], "bad.parquet is no Parquet file that can be read"),
         (["prepare", "aime24", "--from", "{tmp}/bad.jsonl.gz"], "Cannot read the question file"),
+        (["prepare", "aime24", "--from", "{tmp}/damaged.jsonl.gz"], "Cannot read the question file"),
         (["prepare", "aime24", "--from", "{tmp}/bad.json"], "bad.json: not valid JSON"),
         (["prepare", "aime24", "--from", "{tmp}/empty"], "empty holds no .jsonl, .json, .parquet"),
         (["prepare", "mbpp/train", "--from", "{tmp}/none.jsonl"], "Nothing of mbpp/train is in these files"),
@@ -147,6 +150,7 @@ def test_mistakes_are_one_sentence(tmp_path, data_directory, capsys, arguments, 
     (tmp_path / "empty").mkdir()
     for name in ("rows.csv", "bad.parquet", "bad.jsonl.gz", "bad.json"):
         (tmp_path / name).write_text("a, b")
+    (tmp_path / "damaged.jsonl.gz").write_bytes(gzip.compress(b"")[:10] + b"\xff" * 20)  # no deflate stream
     status, _, said = mxjax(capsys, *(argument.format(tmp=tmp_path) for argument in arguments))
     assert status == 2 and message.format(tmp=tmp_path) in said and said.count("\n") == 1
     assert not list(data_directory.rglob("*.jsonl*"))
@@ -209,6 +213,17 @@ def test_homes_that_fail_are_one_sentence(hub, tmp_path):
     assert out.returncode == 2 and "has no file for the test split: pass --from PATH" in out.stderr
     out = fetch("http://127.0.0.1:1", tmp_path / "hub", "svamp")
     assert out.returncode == 2 and "check the connection" in out.stderr and out.stderr.count("\n") == 1
+
+
+def test_errors_of_the_hubs_client_are_one_sentence(monkeypatch):
+    (base,) = [kind for kind in errors.HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"]
+
+    def times_out(*args, **kwargs):
+        raise type("ReadTimeout", (base,), {})("The read operation timed out")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", times_out)
+    with pytest.raises(OSError, match=r"svamp cannot be fetched from ChilleD/SVAMP \(The read operation timed out"):
+        list(prepare("svamp"))
 
 
 @pytest.mark.parametrize("name", ["gsm8k/train", "gsm8k/test", "math500", "olympiadbench", "code_contests/test"])

@@ -220,12 +220,14 @@ def test_missing_empty_and_binary_files(tmp_path):
         read_jsonl(str(tmp_path / "binary.jsonl"))
 
 
-def test_a_users_task(monkeypatch):
+def test_a_users_task(monkeypatch, tmp_path):
     sums = [Question(f"s{i}", f"{i} + {i}", gold=str(2 * i)) for i in range(10)]
     module = types.ModuleType("my_sums")
     module.fixed = lambda: Task(sums, verify=lambda question, answer: answer == question.gold)
     module.made = lambda: Task(lambda split, seed: sums[seed:])
     module.empty = lambda: Task([])
+    module.fails = lambda: 1 / 0
+    module.late = lambda: Task(lambda split, seed: 1 / 0)
     monkeypatch.setitem(sys.modules, "my_sums", module)
     assert [q.gold for q in load_questions("my_sums:fixed", "test")] == [q.gold for q in sums]
     assert {q.split for q in load_questions("my_sums:fixed", "test")} == {"test"}
@@ -233,6 +235,15 @@ def test_a_users_task(monkeypatch):
     assert load_task("my_sums:fixed").verify(sums[1], "2")
     with pytest.raises(ValueError, match="has no questions"):
         load_questions("my_sums:empty")
+    for name in ("fails", "late"):
+        with pytest.raises(ValueError, match=rf"The task 'my_sums:{name}' .* fails with ZeroDivisionError: division"):
+            load_questions(f"my_sums:{name}")
+    (tmp_path / "misspelt.py").write_text("def make(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ValueError, match="'misspelt:make' cannot be read, since importing its module fails with Syntax"
+    ):
+        load_questions("misspelt:make")
     with pytest.raises(ValueError, match="only 10 questions to give, 11"):
         load_questions("my_sums:fixed", size=11)
     with pytest.raises(ValueError, match="no questions left"):
