@@ -1,0 +1,49 @@
+"""What a workdir holds a continued run to: its settings, whatever keys came later, and its questions."""
+
+import json
+import types
+
+import jax.numpy as jnp
+import pytest
+
+from mxjax import checkpoint, models
+from mxjax.config import UserError, default_config, run_record
+from mxjax.data import Pools
+from mxjax.rollout.records import Question
+from mxjax.runs import check_workdir, describe_run, read_record
+
+TOKENIZER = types.SimpleNamespace(save=lambda path: None)
+QUESTIONS = [Question(f"q{i}", f"What about {i}?", gold=str(i)) for i in range(5)]
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = default_config()
+    config.workdir = str(tmp_path)
+    config.data.train = {"source": "jsonl:questions.jsonl"}  # without the keys that the default source has
+    return config
+
+
+def test_a_run_that_began_before_a_key_existed_goes_on(config, tmp_path):
+    record = run_record(config, "train", {})
+    del record["config"]["data"]["overlap"], record["config"]["eval"]["choose_on_test"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    check_workdir(config, "train")
+    config.data.overlap = "drop"
+    with pytest.raises(UserError, match=r"a run with other settings of data\.overlap; set them back"):
+        check_workdir(config, "train")
+
+
+def test_a_run_goes_on_with_its_own_questions_only(config, tmp_path):
+    workdir, pools = check_workdir(config, "train"), Pools(QUESTIONS[:4], QUESTIONS[4:])
+    describe = lambda pools: describe_run(workdir, config, "train", models.preset("tiny"), TOKENIZER, pools)
+    describe(Pools(QUESTIONS[1:4], QUESTIONS[4:]))
+    describe(pools)  # nothing was trained yet
+    checkpoint.save(workdir.checkpoints, {"params": {"x": {"w": jnp.zeros(3)}}}, 1)
+    describe(Pools(list(pools.train), list(pools.held_out)))
+    with pytest.raises(UserError, match="was begun with other questions than its config gives now: bring back"):
+        describe(Pools(QUESTIONS[:3], QUESTIONS[4:]))
+    record = read_record(tmp_path)
+    assert record.pop("questions") == pools.digest
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    describe(Pools(QUESTIONS[:3], QUESTIONS[4:]))  # of a workdir that names no questions anything goes
