@@ -164,6 +164,7 @@ def test_mistakes_get_one_sentence(workdir, tmp_path, capsys):
     evaluate = ("evaluate", "--checkpoint", workdir, "--benchmark", "held_out")
     assert "--limit" in fails(capsys, *evaluate, "--limit", "0")
     assert "debate@3" in fails(capsys, *evaluate, "--system", "debate@3")
+    assert "must be a whole number or chosen, got 'abc'" in fails(capsys, *evaluate, "--step", "abc")
     assert "--output" in fails(capsys, "evaluate", "--checkpoint", "random:tiny", "--benchmark", "gsm8k")
     assert "question" in fails(capsys, "solve", " ", "--checkpoint", workdir)
     broken = tmp_path / "broken.py"
