@@ -36,6 +36,8 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _CHILD = """
 import json, os, resource, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
+signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whatever the parent does with it, and its threads block
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 out = os.fdopen(os.dup(1), "w")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 import logging
