@@ -263,7 +263,7 @@ def gold_in_prompts(question: Question, design: Design) -> bool:
 
 
 def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:
-    """Speed and waste of sampling over all engines: sums of counts and seconds, means of shares by device time."""
+    """Speed and waste of sampling over all engines: counts, seconds, and shares of their sums."""
     stats = [engine.stats() for engine in engines.values()]
     total = lambda key: sum(s[key] for s in stats)
     ratio = lambda part, whole: part / whole if whole else 0.0
@@ -271,8 +271,8 @@ def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:
     for phase in ("prefill", "decode"):
         metrics[f"{phase}_tokens_per_s"] = ratio(total(f"{phase}_tokens"), total(f"{phase}_s"))
     metrics["host_share"] = ratio(total("stood_s"), total("device_s") + total("stood_s"))
-    for share in ("occupancy", "prefix_hit_rate"):
-        metrics[share] = ratio(sum(s[share] * s["device_s"] for s in stats), metrics["device_s"])
+    metrics["occupancy"] = ratio(total("decode_tokens"), total("slot_steps"))
+    metrics["prefix_hit_rate"] = ratio(total("prefix_tokens"), total("prompt_tokens"))
     return {f"engine_{key}": value for key, value in metrics.items()}
 
 

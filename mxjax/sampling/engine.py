@@ -503,8 +503,11 @@ class Engine:
         device_s = with_work - seconds["stood"]
         return {
             "requests": c["requests"],
+            "prompt_tokens": c["prompt_tokens"],
+            "prefix_tokens": c["prefix_tokens"],
             "prefill_tokens": c["prefill_tokens"],
             "decode_tokens": c["decode_tokens"],
+            "slot_steps": c["slot_steps"],
             "prefill_s": seconds["prefill"],
             "decode_s": seconds["decode"],
             "device_s": device_s,
