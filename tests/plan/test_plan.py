@@ -196,7 +196,8 @@ def test_a_whole_plan_for_every_kind_of_chip(libtpu, name):
     plan = make_plan(tiny_config(row_length=256), where)
     assert plan.fits and all(program.cost for program in plan.programs.values())
     arguments = plan.parts["params"] + plan.parts["gradients"]
-    assert plan.programs["accumulate"].arguments == pytest.approx(arguments, rel=0.15)  # tiles are padded
+    padded = plan.programs["accumulate"].arguments / arguments  # tiles are 128 wide, the model is 64
+    assert 1 <= padded < 2.2
     assert 0 < plan.mfu < 1 and plan.step_s > 0
 
 
