@@ -17,7 +17,7 @@ from mxjax.sandbox.records import Outcome, SandboxLimits
 from mxjax.sandbox.zygotes import Zygote, ZygoteLost
 
 _GRACE_S = 10.0
-"""A supervisor that does not report within its wall limit and this is lost."""
+"""A job whose end is not reported within its wall limit and this is lost."""
 
 
 class Job:
@@ -56,7 +56,7 @@ class Job:
                 raise
 
     def wait(self) -> Outcome:
-        """Waits for the end of the job. Raises ZygoteLost if its supervisor is lost."""
+        """Waits for the end of the job. Raises ZygoteLost if the warm process is lost."""
         try:
             while self.report is None:
                 self._pump(self._deadline)
@@ -68,7 +68,7 @@ class Job:
     def ask(self, line: bytes, seconds: float) -> bytes | None:
         """Sends one line and waits for one; None when the job ended, or was ended because this took too long.
 
-        Raises ZygoteLost if the supervisor is lost.
+        Raises ZygoteLost if the warm process is lost.
         """
         if not self.send(line):
             return None
@@ -103,7 +103,7 @@ class Job:
             self._pump(self._deadline if self._late else min(deadline, self._deadline))
 
     def extend(self, seconds: float) -> None:
-        """Allows the supervisor `seconds` more from now."""
+        """Allows the job `seconds` more from now."""
         self._deadline = time.monotonic() + seconds + 2 * _GRACE_S
 
     def pause(self) -> None:
@@ -118,7 +118,7 @@ class Job:
             self._status.send(order)
 
     def kill(self) -> None:
-        """Asks the supervisor to end the job."""
+        """Asks the warm process to end the job."""
         with contextlib.suppress(OSError):
             self._status.shutdown(socket.SHUT_WR)
 
@@ -147,7 +147,7 @@ class Job:
         readers = [self._status, *self._pipes, *channel]
         ready, _, _ = select.select(readers, channel if sending else [], [], max(0.0, deadline - time.monotonic()))
         if time.monotonic() >= self._deadline and not ready:
-            raise ZygoteLost("the job's supervisor does not answer")
+            raise ZygoteLost("the warm process does not answer")
         for end in ready:
             if end is self._status:
                 self._end()
@@ -159,7 +159,7 @@ class Job:
     def _end(self) -> None:
         message = self._status.recv(1 << 12)
         if not message:
-            raise ZygoteLost("the job's supervisor is lost")
+            raise ZygoteLost("the warm process is lost")
         self.report = json.loads(message)
 
     def _take_line(self) -> None:

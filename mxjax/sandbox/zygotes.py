@@ -43,7 +43,7 @@ _MOUNTED, _SITE = "/inside", "/site"
 
 
 class ZygoteLost(InfrastructureError):
-    """The warm process or a supervisor ended, or would not start."""
+    """The warm process ended, or would not start."""
 
 
 class Zygote:

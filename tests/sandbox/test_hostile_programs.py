@@ -7,6 +7,7 @@ but infrastructure, "wall" marks programs that wait for the wall clock, and "sil
 import os
 import pathlib
 import re
+import signal
 import time
 
 from mxjax.sandbox import SandboxLimits
@@ -72,3 +73,9 @@ def test_hostile_programs_reach_nothing_and_change_no_verdict(box):
         time.sleep(0.05)
     assert len(processes_of(box)) <= before
     assert pathlib.Path("/proc/mounts").read_text() == mounts and left_behind() == set()
+
+
+def test_a_process_killed_while_it_waits_for_its_job_costs_no_verdict(box):
+    assert box.run("print(1)").ok
+    os.kill(max(processes_of(box)), signal.SIGKILL)  # the youngest, forked ahead of need
+    assert box.run("print(2)").stdout == b"2\n"

@@ -17,6 +17,7 @@ _CAP_DAC_READ_SEARCH = 2
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same numbers on every architecture
 _READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many file rights each version of Landlock knows
+_MADV_COLLAPSE = 25
 SCRATCH = "/tmp"
 _INODES = 1024
 
@@ -32,14 +33,26 @@ def _prctl(option: int, *values: int) -> None:
     _check(_libc.prctl(option, *map(ctypes.c_ulong, (*values, 0, 0, 0, 0)[:4])), f"prctl {option}")
 
 
-def unshare() -> None:
-    """Gives this process mounts and IPC of its own, and its next child the first place in a pid namespace."""
-    _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID), "unshare")
-    _mount("none", "/", None, _MS_REC | _MS_PRIVATE, "")
+def fork(own_pids: bool) -> int:
+    """`os.fork`; with `own_pids` the child is the first process of a pid namespace of its own.
+
+    The namespace of this process's own children is put back, since the kernel lets each be left once only.
+    """
+    if not own_pids:
+        return os.fork()
+    _check(_libc.unshare(CLONE_NEWPID), "unshare")
+    child = os.fork()
+    if child:
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        _check(_libc.setns(own, CLONE_NEWPID), "setns")
+        os.close(own)
+    return child
 
 
 def mount_private(disk_mb: int, uid: int) -> None:
-    """A scratch directory of limited bytes and inodes, and a /proc that shows this job alone."""
+    """Mounts and IPC of its own: a scratch directory of limited bytes and inodes, a /proc that shows this job alone."""
+    _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWIPC), "unshare")
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE, "")
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     _mount("tmpfs", SCRATCH, "tmpfs", flags, f"size={disk_mb}m,nr_inodes={_INODES},mode=700,uid={uid},gid={uid}")
     _mount("proc", "/proc", "proc", flags, "subset=pid")
@@ -53,7 +66,7 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str) ->
 def limit(limits: dict, writes: bool, own_uid: bool) -> None:
     """Resource limits that the job cannot raise again; memory counts from what the warm process already maps.
 
-    The supervisor watches the time; the kernel's own limit is for a supervisor that is kept from it. The kernel counts
+    The warm process watches the time; the kernel's own limit is for one that is kept from it. The kernel counts
     threads per user, so they are limited for a user of the job's own only; elsewhere memory for their stacks limits
     them.
     """
@@ -73,16 +86,19 @@ def limit(limits: dict, writes: bool, own_uid: bool) -> None:
         resource.setrlimit(name, (value, value))
 
 
+def bound_capabilities() -> None:
+    """No program that this process or its children should ever execute gains a capability by it."""
+    if os.geteuid() == 0:
+        for capability in range(int(_read("/proc/sys/kernel/cap_last_cap") or 40) + 1):
+            _prctl(_PR_CAPBSET_DROP, capability)
+
+
 def drop_privileges(uid: int | None, keep_reading: bool) -> None:
     """Another user (`uid` None: the same), no capability but, with `keep_reading`, to read what Landlock leaves.
 
     `keep_reading` is for an interpreter inside a home directory where nothing can be mounted.
     """
-    last = int(_read("/proc/sys/kernel/cap_last_cap") or 40)
     kept = 1 << _CAP_DAC_READ_SEARCH if keep_reading else 0
-    if os.geteuid() == 0 or uid is not None:
-        for capability in range(last + 1):
-            _prctl(_PR_CAPBSET_DROP, capability)
     if uid is not None:
         _prctl(_PR_SET_KEEPCAPS, 1)
         os.setgroups([])
@@ -143,11 +159,16 @@ def restrict_files(ruleset: int) -> None:
     os.close(ruleset)
 
 
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
 def filter_syscalls(program: bytes) -> None:
     """Installs a compiled seccomp program; the last wall, since the others need calls that it refuses."""
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
-
-    loaded = Program(len(program) // 8, program)
+    loaded = _Program(len(program) // 8, program)
     _prctl(_PR_SET_SECCOMP, 2, ctypes.addressof(loaded))
+
+
+def collapse(address: int, size: int) -> None:
+    """Asks the kernel to put a stretch of memory into one huge page; nothing is lost where it cannot."""
+    _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), _MADV_COLLAPSE)
