@@ -86,6 +86,28 @@ class _Instruction(NamedTuple):
     root: bool
 
 
+class _Call(NamedTuple):
+    """A fusion from inside: what its parameters are in the computation around it."""
+
+    computation: str
+    operands: tuple[str, ...]
+    outer: _Call | None
+
+
+class _Value(NamedTuple):
+    """An instruction, and where it stands."""
+
+    computation: str
+    made_by: _Instruction
+    outer: _Call | None
+
+
+def _constant(value: _Value) -> int | None:
+    """The integer that a value is; None if it is computed."""
+    found = re.match(r"\((-?\d+)\)", value.made_by.rest) if value.made_by.opcode == "constant" else None
+    return int(found[1]) if found else None
+
+
 def _closing(text: str, start: int) -> int:
     """Index of the parenthesis that closes the one at `start`."""
     depth = 0
@@ -170,7 +192,7 @@ class _Module:
         """The cost of an instruction that runs other computations one instruction at a time; None for others."""
         called = self._called(instruction)
         if instruction.opcode == "while":
-            trips = self._trip_count(name, instruction, called["condition"][0])
+            trips = self._trip_count(name, instruction, called["condition"][0], called["body"][0])
             if trips is not None:
                 return self.cost(called["body"][0], depth) * trips
             given = self.trips[min(depth, len(self.trips) - 1)] if self.trips else 1
@@ -182,36 +204,47 @@ class _Module:
             return sum((self.cost(n, depth) for n in called.get("calls", called.get("to_apply", []))), Cost())
         return None
 
-    def _trip_count(self, name: str, loop: _Instruction, condition: str) -> float | None:
-        """How often a loop runs that counts up to a constant; None if that depends on data."""
+    def _trip_count(self, name: str, loop: _Instruction, condition: str, body: str) -> int | None:
+        """How often a loop runs that counts from a constant to a constant; None if that depends on data."""
         if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
             return int(known[1])
-        instructions = self.computations[condition]
-        root = next(i for i in instructions.values() if i.root)
-        if root.opcode == "fusion":  # the comparison, wrapped
-            wrapped = self.computations[self._called(root)["calls"][0]]
-            inner = next(i for i in wrapped.values() if i.root)
-            numbers = {i.name: _parameter_number(i) for i in wrapped.values() if i.opcode == "parameter"}
-            operands = [instructions[root.operands[numbers[o]]] if o in numbers else wrapped[o]
-                        for o in inner.operands]  # fmt: skip
-        else:
-            inner, operands = root, [instructions[o] for o in root.operands]
-        limit = operands[1] if inner.opcode == "compare" and "direction=LT" in inner.rest else None
-        if limit is None or limit.opcode != "constant" or operands[0].opcode != "get-tuple-element":
+        less = self._source(condition, self._root(condition).name)
+        if less.made_by.opcode != "compare" or "direction=LT" not in less.made_by.rest:
             return None
-        start = self._initial(name, loop, int(re.search(r"index=(\d+)", operands[0].rest)[1]))
-        return int(re.match(r"\((-?\d+)\)", limit.rest)[1]) - start
+        counter, limit = (self._source(less.computation, operand, less.outer) for operand in less.made_by.operands)
+        index = re.search(r"index=(\d+)", counter.made_by.rest)
+        if counter.made_by.opcode != "get-tuple-element" or index is None:
+            return None
+        begin = self._source(name, loop.operands[0], index=int(index[1]))
+        after = self._source(body, self._root(body).name, index=int(index[1]))
+        if after.made_by.opcode != "add":
+            return None
+        added = (_constant(self._source(after.computation, o, after.outer)) for o in after.made_by.operands)
+        step = next((value for value in added if value is not None), None)
+        first, last = _constant(begin), _constant(limit)
+        return None if None in (first, last, step) else -(-(last - first) // step)
 
-    def _initial(self, name: str, loop: _Instruction, index: int) -> int:
-        """The counter's value before the loop: that of a constant, else 0."""
-        here = self.computations[name]
-        start = here[loop.operands[0]]
-        if start.opcode == "tuple":
-            start = here[start.operands[index]]
-        while start.opcode in ("copy", "bitcast"):
-            start = here[start.operands[0]]
-        value = re.match(r"\((-?\d+)\)", start.rest) if start.opcode == "constant" else None
-        return int(value[1]) if value else 0
+    def _root(self, computation: str) -> _Instruction:
+        return next(i for i in self.computations[computation].values() if i.root)
+
+    def _source(self, computation: str, name: str, outer: _Call | None = None, index: int | None = None) -> _Value:
+        """Where a value, or part `index` of a tuple, is computed: behind copies, tuples, and the walls of fusions."""
+        made_by = self.computations[computation][name]
+        if made_by.opcode in ("copy", "bitcast", "copy-done", "copy-start"):
+            return self._source(computation, made_by.operands[0], outer, index)
+        if made_by.opcode == "tuple" and index is not None:
+            return self._source(computation, made_by.operands[index], outer)
+        if made_by.opcode == "fusion":
+            (fused,) = self._inside(made_by)
+            call = _Call(computation, made_by.operands, outer)
+            return self._source(fused, self._root(fused).name, call, index)
+        if made_by.opcode == "parameter" and outer is not None:
+            return self._source(outer.computation, outer.operands[_parameter_number(made_by)], outer.outer, index)
+        if made_by.opcode == "get-tuple-element" and index is None:
+            part = int(re.search(r"index=(\d+)", made_by.rest)[1])
+            found = self._source(computation, made_by.operands[0], outer, part)
+            return _Value(computation, made_by, outer) if found.made_by.opcode == "parameter" else found
+        return _Value(computation, made_by, outer)
 
     def _plain(self, name: str, instruction: _Instruction, seen: set) -> Cost:
         """The cost of one instruction that runs as a whole; `seen` holds the channels that were counted before."""
@@ -239,7 +272,7 @@ class _Module:
         return _convolution_flops(instruction.rest, left, right, out)
 
     def _traffic(self, name: str, instruction: _Instruction) -> float:
-        """Bytes of HBM that an instruction reads and writes; slices count what they take, not what they are of."""
+        """Bytes of HBM that an instruction reads and writes; slices and scatters count what they move."""
         here = self.computations[name]
         kinds = [here[o].type for o in instruction.operands]
         if instruction.opcode == "copy-start":
@@ -248,6 +281,8 @@ class _Module:
             return _bytes(instruction.type) + min(_bytes(kinds[0]), _bytes(instruction.type, False))
         if instruction.opcode == "dynamic-update-slice":
             return 2 * _bytes(kinds[1], False) if _bytes(kinds[0]) else _bytes(kinds[1])
+        if instruction.opcode == "scatter":
+            return 2 * sum(map(_bytes, _scattered(kinds)))
         for fused in self._inside(instruction):
             return self._fused_reads(fused, kinds) + self._fused_writes(fused, instruction)
         return sum(map(_bytes, kinds)) + _bytes(instruction.type)
@@ -283,7 +318,7 @@ class _Module:
 
     def _fused_writes(self, fused: str, instruction: _Instruction) -> float:
         inside = self.computations[fused]
-        root = next(i for i in inside.values() if i.root)
+        root = self._root(fused)
         parts = [inside[o] for o in root.operands] if root.opcode == "tuple" else [root]
         outer = [instruction.type] if root.opcode != "tuple" else [m[0] for m in _ARRAY.finditer(instruction.type)]
         total = 0.0
@@ -292,6 +327,8 @@ class _Module:
                 part = inside[part.operands[0]]
             if part.opcode == "dynamic-update-slice" and _bytes(kind):
                 total += _bytes(inside[part.operands[1]].type, False)
+            elif part.opcode == "scatter" and _bytes(kind):
+                total += sum(_bytes(k, False) for k in _scattered([inside[o].type for o in part.operands]))
             elif part.opcode != "parameter" and not (part.opcode in COLLECTIVES and _continues(fused)):
                 # one that is passed through is not written
                 total += _bytes(kind)
@@ -340,9 +377,15 @@ def _slice_bytes(inside: Mapping[str, _Instruction], user: _Instruction, name: s
     """Bytes of a value that one user inside a fusion touches; None: all of it."""
     if user.opcode in ("dynamic-slice", "gather", "slice") and user.operands[0] == name:
         return _bytes(user.type, False)
-    if user.opcode == "dynamic-update-slice" and user.operands[0] == name:
+    written = {"dynamic-update-slice": 1, "scatter": len(user.operands) // 2}.get(user.opcode, 0)
+    if name in user.operands[:written]:
         return 0.0  # written in place; the fusion's output counts it
     return None
+
+
+def _scattered(kinds: Sequence[str]) -> Sequence[str]:
+    """Types of a scatter's updates, from those of its operands: arrays, one set of indices, as many updates."""
+    return kinds[len(kinds) // 2 + 1 :]
 
 
 def _group_size(attributes: str) -> int:
