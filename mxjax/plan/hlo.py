@@ -18,7 +18,7 @@ COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "coll
 _BITS = {"pred": 8, "bf16": 16, "token": 0, "opaque": 0}  # others carry their width in their name
 _FREE = {  # neither computes nor touches memory by itself
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
-    "copy-done", "async-done", "async-update", "opt-barrier", "iota",
+    "copy-done", "slice-done", "async-done", "async-update", "opt-barrier", "iota",
 }  # fmt: skip
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,<=]*)\](?:\{([^{}]*)\})?")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
@@ -230,7 +230,7 @@ class _Module:
     def _source(self, computation: str, name: str, outer: _Call | None = None, index: int | None = None) -> _Value:
         """Where a value, or part `index` of a tuple, is computed: behind copies, tuples, and the walls of fusions."""
         made_by = self.computations[computation][name]
-        if made_by.opcode in ("copy", "bitcast", "copy-done", "copy-start"):
+        if made_by.opcode in ("copy", "bitcast", "copy-start", "copy-done"):
             return self._source(computation, made_by.operands[0], outer, index)
         if made_by.opcode == "tuple" and index is not None:
             return self._source(computation, made_by.operands[index], outer)
@@ -276,7 +276,10 @@ class _Module:
         here = self.computations[name]
         kinds = [here[o].type for o in instruction.operands]
         if instruction.opcode == "copy-start":
-            return _bytes(kinds[0]) + _bytes(_first_array(instruction.type))
+            return _bytes(kinds[0]) + _bytes(_nth_array(instruction.type, 0))
+        if instruction.opcode == "slice-start":
+            taken = _nth_array(instruction.type, 1)
+            return min(_bytes(kinds[0]), _bytes(taken, False)) + _bytes(taken)
         if instruction.opcode in ("dynamic-slice", "gather", "slice"):
             return _bytes(instruction.type) + min(_bytes(kinds[0]), _bytes(instruction.type, False))
         if instruction.opcode == "dynamic-update-slice":
@@ -303,10 +306,14 @@ class _Module:
             if user.opcode == "bitcast":
                 taken = self._taken(computation, user.name)
             elif user.opcode == "fusion":  # a fusion within one
-                inner = {_parameter_number(i): i.name for i in self.computations[self._inside(user)[0]].values()
+                (fused,) = self._inside(user)
+                inner = {_parameter_number(i): i.name for i in self.computations[fused].values()
                          if i.opcode == "parameter"}  # fmt: skip
-                parts = [self._taken(self._inside(user)[0], inner[index])
-                         for index, operand in enumerate(user.operands) if operand == name]  # fmt: skip
+                places = [inner[index] for index, operand in enumerate(user.operands) if operand == name]
+                parts = [
+                    self._taken(computation, user.name) if self._passes(fused, place) else self._taken(fused, place)
+                    for place in places
+                ]
                 taken = None if None in parts else sum(parts)
             else:
                 continued = user.opcode in COLLECTIVES and _continues(computation)
@@ -315,6 +322,13 @@ class _Module:
                 return None
             total += taken
         return total
+
+    def _passes(self, computation: str, name: str) -> bool:
+        """Whether what a computation gives back is one of its values, but for the shape."""
+        given = self._root(computation)
+        while given.opcode == "bitcast":
+            given = self.computations[computation][given.operands[0]]
+        return given.name == name
 
     def _fused_writes(self, fused: str, instruction: _Instruction) -> float:
         inside = self.computations[fused]
@@ -369,8 +383,8 @@ def _parameter_number(parameter: _Instruction) -> int:
     return int(re.match(r"\((\d+)\)", parameter.rest)[1])
 
 
-def _first_array(kind: str) -> str:
-    return next(_ARRAY.finditer(kind))[0]
+def _nth_array(kind: str, n: int) -> str:
+    return list(_ARRAY.finditer(kind))[n][0]
 
 
 def _slice_bytes(inside: Mapping[str, _Instruction], user: _Instruction, name: str) -> float | None:

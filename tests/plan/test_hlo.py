@@ -181,6 +181,87 @@ def test_the_notation_of_a_tpus_compiler():
     assert found.bytes == pytest.approx(10 * (sum(in_hbm.values()) + scalars), abs=100)
 
 
+WINDOWED = """HloModule jit_windowed, is_scheduled=true
+
+%limit (s: (f32[8,8], u32[])) -> pred[] {
+  %n = u32[]{:T(128)} constant(7)
+  %s.1 = (f32[8,8]{1,0:T(8,128)}, u32[]{:T(128)}) parameter(0)
+  %i.1 = u32[]{:T(128)} get-tuple-element(%s.1), index=1
+  ROOT %less = pred[] compare(%i.1, %n), direction=LT
+}
+
+%two_more (i: u32[], by: u32[]) -> u32[] {
+  %i.2 = u32[]{:T(128)} parameter(0)
+  %by.2 = u32[]{:T(128)} parameter(1)
+  ROOT %sum = u32[]{:T(128)} add(%by.2, %i.2)
+}
+
+%body (s: (f32[8,8], u32[])) -> (f32[8,8], u32[]) {
+  %s.3 = (f32[8,8]{1,0:T(8,128)}, u32[]{:T(128)}) parameter(0)
+  %x.3 = f32[8,8]{1,0:T(8,128)} get-tuple-element(%s.3), index=0
+  %i.3 = u32[]{:T(128)} get-tuple-element(%s.3), index=1
+  %by = u32[]{:T(128)} constant(2)
+  %y.3 = f32[8,8]{1,0:T(8,128)} dot(%x.3, %x.3), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %next = u32[]{:T(128)} fusion(%i.3, %by), kind=kLoop, calls=%two_more
+  ROOT %t.3 = (f32[8,8]{1,0:T(8,128)}, u32[]{:T(128)}) tuple(%y.3, %next)
+}
+
+ENTRY %main (x: f32[8,8], first: u32[]) -> (f32[8,8], u32[]) {
+  %x = f32[8,8]{1,0:T(8,128)} parameter(0)
+  %first = u32[]{:T(128)} parameter(1)
+  %zero = u32[]{:T(128)} constant(0)
+  %begin = u32[]{:T(128)} copy(START)
+  %start = (f32[8,8]{1,0:T(8,128)}, u32[]{:T(128)}) tuple(%x, %begin)
+  ROOT %loop = (f32[8,8]{1,0:T(8,128)}, u32[]{:T(128)}) while(%start), condition=%limit, body=%body
+}
+"""
+
+
+def test_a_loop_that_counts_by_two_runs_half_as_often():
+    """0, 2, 4 and 6 are below 7; one whose start is data runs as often as is said."""
+    assert program_cost(WINDOWED.replace("START", "%zero"), (3,)).flops == 4 * 2 * 8**3
+    assert program_cost(WINDOWED.replace("START", "%first"), (3,)).flops == 3 * 2 * 8**3
+
+
+MOVED = """HloModule jit_moved, is_scheduled=true
+
+%write (p: bf16[100,64], at: s32[4,1], new: bf16[4,64]) -> bf16[100,64] {
+  %p.1 = bf16[100,64]{1,0:T(8,128)(2,1)} parameter(0)
+  %at.1 = s32[4,1]{1,0:T(4,128)S(1)} parameter(1)
+  %new.1 = bf16[4,64]{1,0:T(4,128)(2,1)S(1)} parameter(2)
+  ROOT %scatter.1 = bf16[100,64]{1,0:T(8,128)(2,1)} scatter(%p.1, %at.1, %new.1), to_apply=%last
+}
+
+%reshaped (w: bf16[64,32]) -> bf16[64,32] {
+  %w.2 = bf16[64,32]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %b.2 = bf16[64,32]{1,0:T(8,128)(2,1)} bitcast(%w.2)
+}
+
+%product (w: bf16[64,32], x: bf16[4,64]) -> bf16[4,32] {
+  %w.3 = bf16[64,32]{1,0:T(8,128)(2,1)} parameter(0)
+  %x.3 = bf16[4,64]{1,0:T(4,128)(2,1)S(1)} parameter(1)
+  %r.3 = bf16[64,32]{1,0:T(8,128)(2,1)} fusion(%w.3), kind=kLoop, calls=%reshaped
+  ROOT %y.3 = bf16[4,32]{1,0:T(4,128)(2,1)S(1)} dot(%x.3, %r.3), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main (pool: bf16[100,64], w: bf16[64,32], at: s32[4,1], x: bf16[4,64]) -> bf16[100,64] {
+  %pool = bf16[100,64]{1,0:T(8,128)(2,1)} parameter(0)
+  %w = bf16[64,32]{1,0:T(8,128)(2,1)} parameter(1)
+  %at = s32[4,1]{1,0:T(4,128)S(1)} parameter(2)
+  %x = bf16[4,64]{1,0:T(4,128)(2,1)S(1)} parameter(3)
+  %y = bf16[4,32]{1,0:T(4,128)(2,1)S(1)} fusion(%w, %x), kind=kOutput, calls=%product
+  %taken = ((bf16[64,32]{1,0}), bf16[8,32]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%w), slice={[0:8], [0:32]}
+  %here = bf16[8,32]{1,0:S(1)} slice-done(%taken)
+  ROOT %written = bf16[100,64]{1,0:T(8,128)(2,1)} fusion(%pool, %at, %x), kind=kCustom, calls=%write
+}
+"""
+
+
+def test_what_is_moved_counts_and_not_what_it_is_moved_from():
+    """A weight read through a change of shape, a part of it fetched ahead, and four rows scattered into a pool."""
+    assert program_cost(MOVED).bytes == 2 * (64 * 32 + 8 * 32 + 4 * 64)
+
+
 def test_costs_add_and_multiply():
     one = program_cost(TPU, rates=Rates(1.0, 1.0, 1.0))
     both = one + one * 2
