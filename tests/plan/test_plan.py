@@ -13,6 +13,7 @@ from mxjax.config import UserError, default_config
 from mxjax.models import preset, save_hf
 from mxjax.models.attention import BLOCK
 from mxjax.models.io import load
+from mxjax.models.params import num_params
 from mxjax.plan.hlo import Cost, Traffic, program_cost
 from mxjax.plan.plan import Plan, Program, _bytes_needed, _resident, forward_flops, make_plan, model_config
 from mxjax.plan.text import advice, table
@@ -143,12 +144,21 @@ def test_mistakes_are_one_sentence(arguments, sentence, capsys):
     assert sentence in printed and printed.count("\n") == 1
 
 
+SIMULATED = ("plan", "--config=configs/tiny.py", "--topology=v5litepod-4", "--cpu", "--config.rl.row_length=256",
+             "--config.engine.slots=4")  # fmt: skip
+
+
 def test_simulated_devices_give_the_same_table():
-    """Every program of the tiny run, for four chips, through the command line; then one that cannot fit."""
-    arguments = ("plan", "--config=configs/tiny.py", "--topology=v5litepod-4", "--cpu", "--config.rl.row_length=256")
-    done = mxjax(*arguments, "--config.engine.slots=4")
+    """Every program of the tiny run, for four chips, through the command line."""
+    done = mxjax(*SIMULATED)
     assert "fits: at most" in done.stdout and "v5e:2x2: 4 chips" in done.stdout and "MFU" in done.stdout
     assert all(f"compiling {name}" in done.stderr for name in ("accumulate", "apply", "score", "prefill", "decode"))
+
+
+@pytest.mark.slow
+def test_a_run_that_does_not_fit_is_told_so_and_exits_with_1():
+    done = mxjax(*SIMULATED, "--config.engine.pages=4_000_000", check=False)
+    assert done.returncode == 1 and "does not fit: " in done.stdout, done.stdout + done.stderr
 
 
 # With the TPU's compiler.
@@ -191,7 +201,7 @@ def test_the_compilers_refusal_is_read(libtpu):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLICES)
 def test_a_whole_plan_for_every_kind_of_chip(libtpu, name):
-    """Several hosts for v5e: arguments are what the shapes say, and an engine too large is told so."""
+    """Arguments are what the shapes say. The v5e slice has two hosts, each with an engine over its own four chips."""
     where = parse_slice("v5e:2x4" if name == "v5e:2x2" else name)
     config = tiny_config(row_length=256)
     with config.unlocked():  # a shard of every parameter is as wide as a tile
@@ -201,6 +211,25 @@ def test_a_whole_plan_for_every_kind_of_chip(libtpu, name):
     arguments = plan.parts["params"] + plan.parts["gradients"]
     assert plan.programs["accumulate"].arguments == pytest.approx(arguments, rel=0.15)  # tiles are padded
     assert 0 < plan.mfu < 1 and plan.step_s > 0
+    copy = jax.numpy.dtype(plan.cfg.dtype).itemsize * num_params(plan.cfg)  # two kv heads are on each chip
+    assert where.hosts == (2 if where.kind == "v5e" else 1)
+    assert copy / 4 <= plan.parts["engine's copy"] <= 1.5 * copy / 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("program", "passes"), [("score", 1), ("accumulate", 4)])
+def test_products_that_overlap_with_communication_count_once(libtpu, program, passes):
+    """Qwen3-8B's widths over fsdp and tensor, where products become loops over windows that count by two.
+
+    The gradient takes a forward pass, one more to recompute, and a backward pass of twice its FLOPs.
+    """
+    where = parse_slice("v5e:4x8")
+    cfg = preset("qwen3-8b").replace(num_hidden_layers=1, vocab_size=16_384)
+    rows, T = 8, 8 * BLOCK
+    programs = Programs(cfg, make_optimizer(), make_policy_loss(), ROLES, (rows, T),
+                        make_mesh({"fsdp": 8, "tensor": 4}, where.devices()))  # fmt: skip
+    cost = program_cost(programs.lower(program).compile().as_text(), (4.5,), where.chip.rates)
+    assert cost.flops == pytest.approx(passes * forward_flops(cfg, rows, T) / where.chips, rel=0.05)
 
 
 @pytest.mark.slow
