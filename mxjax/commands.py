@@ -208,7 +208,7 @@ def _describe_model(path: str) -> int:
         "dtype": ", ".join(f"{dtype} ({count / found.count:.0%})" for dtype, count in found.parameters.items()),
         "tokenizer": f"{tokenizer.vocab_size:,} ids, stops at {stops}",
         "template": f"yes, {turns}" if tokenizer.template else "none",
-        "trains on": f"{', '.join(slices)} chips at least (weights and optimisers alone)",
+        "trains on": f"{', '.join(slices)} chips at least (weights, optimisers and the engine's copy alone)",
         "attention": "; ".join(f"on {kind} {name}, {why}" for kind, (name, why) in kernels.items()),
         "tensors": found.fault or "all there",
     }

@@ -16,8 +16,9 @@ from mxjax.models.tokenizer import Tokenizer
 from mxjax.models.weights import check_tensors
 from mxjax.plan.tpu import CHIPS
 
-# Bytes per parameter while training in stages: float32 weights and gradients, AdamW of both roles, the engine's copy.
-TRAINING_BYTES = 4 + 4 + 2 * 8 + 2
+# Bytes per parameter while training in stages: float32 weights and gradients and AdamW of both roles, spread over all
+# chips, and the engine's copy, of which each host has one.
+TRAINING_BYTES, COPY_BYTES = 4 + 4 + 2 * 8, 2
 HEADROOM = 0.75  # of the memory; activations and the cache take the rest
 
 
@@ -68,8 +69,9 @@ def smallest_slices(parameters: int) -> dict[str, int | None]:
 
     A bound from the weights alone, for stagewise training of a shared policy: rows and cache come on top.
     """
-    needed = parameters * TRAINING_BYTES / HEADROOM
-    return {
-        kind: next((chips for chips in chip.sizes if chips * chip.hbm_bytes >= needed), None)
-        for kind, chip in CHIPS.items()
-    }
+
+    def fits(chips, chip):
+        each = parameters * (TRAINING_BYTES / chips + COPY_BYTES / min(chips, math.prod(chip.host)))
+        return each <= HEADROOM * chip.hbm_bytes
+
+    return {kind: next((n for n in chip.sizes if fits(n, chip)), None) for kind, chip in CHIPS.items()}
