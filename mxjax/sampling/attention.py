@@ -168,8 +168,11 @@ class TpuAttention(XlaAttention):
         return by_device(layer[0], q_BTNH, positions_BT, of_group)
 
     def _kernel(self, kv_PCMH, q_BTNH, positions_BT, table_BB, window):
+        from jax.experimental.pallas import tpu as pltpu
         from jax.experimental.pallas.ops.tpu.ragged_paged_attention import ragged_paged_attention
 
+        # else a chip with room for all pages of a layer in VMEM moves them there and back at every step
+        kv_PCMH = pltpu.with_memory_space_constraint(kv_PCMH, pltpu.HBM)
         B, T, N, H = q_BTNH.shape
         out = ragged_paged_attention(
             q_BTNH.reshape(B * T, N, H), kv_PCMH, positions_BT[:, -1] + 1, table_BB,
