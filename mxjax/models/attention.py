@@ -16,6 +16,12 @@ from mxjax.sharding import on_shards
 
 MASKED = -1e30  # finite, so that a query without a visible key stays a number
 BLOCK = 128
+LONG_ROW, LONG_BLOCK = 4096, 512  # from this length on, larger blocks pass less through memory for the same scores
+
+
+def block_size(T: int) -> int:
+    """Tokens of a block for rows of T tokens."""
+    return min(T, BLOCK if T < LONG_ROW else LONG_BLOCK)
 
 
 def segment_starts(segment_ids_BT: jax.Array) -> jax.Array:
@@ -52,7 +58,7 @@ def _packed(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window=None) -> jax.Array:
     """`packed_attention` on one device."""
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
-    size = min(BLOCK, T)
+    size = block_size(T)
     pad = -T % size
     padded = lambda a: jnp.pad(a, ((0, 0), (0, pad), (0, 0), (0, 0)))
     starts_BT = segment_starts(jnp.pad(segment_ids_BT, ((0, 0), (0, pad))))

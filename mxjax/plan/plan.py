@@ -19,7 +19,7 @@ from mxjax import models
 from mxjax.config import user_errors
 from mxjax.files import read_json
 from mxjax.models import ModelConfig, huggingface, preset
-from mxjax.models.attention import BLOCK
+from mxjax.models.attention import block_size
 from mxjax.models.config import PRESETS, SLIDING
 from mxjax.models.gguf_file import GgufFile
 from mxjax.models.params import abstract_params
@@ -194,7 +194,7 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
         "KV pages": len(names) * bytes_per_device(memory),  # and the little that penalties need
     }
     rows = learner.programs.abstract_rows["tokens_BT"].shape
-    score_trips = ((-(-rows[1] // min(BLOCK, rows[1])) + 1) / 2,)
+    score_trips = ((-(-rows[1] // block_size(rows[1])) + 1) / 2,)
     trips = {
         "accumulate": score_trips, "score": score_trips, "apply": (),
         "prefill": ((blocks + 1) / 2,), "decode": (engine.decode_steps, blocks),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mxjax.models import ModelConfig, forward, token_logprobs
-from mxjax.models.attention import BLOCK, packed_attention
+from mxjax.models.attention import BLOCK, LONG_BLOCK, packed_attention
 from mxjax.models.params import abstract_params
 from mxjax.models.transformer import LOGIT_BLOCK, hidden_states, token_stats
 
@@ -169,8 +169,9 @@ def dense_attention(q, k, v, segment_ids):
     return jnp.einsum("bnts,bsnh->btnh", weights, v)
 
 
-@pytest.mark.parametrize("T", [9, BLOCK, BLOCK + 1, 3 * BLOCK + 77])
-def test_attention_in_blocks_equals_dense_with_its_gradients(T):
+@pytest.mark.parametrize("T", [9, BLOCK, BLOCK + 1, 3 * BLOCK + 77, 2 * LONG_BLOCK + 5])
+def test_attention_in_blocks_equals_dense_with_its_gradients(T, monkeypatch):
+    monkeypatch.setattr("mxjax.models.attention.LONG_ROW", 2 * LONG_BLOCK)  # what is dense takes memory
     rng = np.random.default_rng(T)
     q, k, v, grad = (rng.normal(size=(2, T, n, 4)).astype(np.float32) for n in (4, 2, 2, 4))
     ids = np.sort(rng.integers(1, 5, (2, T)).astype(np.int32), axis=1)
