@@ -28,13 +28,15 @@ SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 
 
 def init_agent(
-    m, self, name="agent", system_prompt="", tool_registry=None, ai_client=None, max_turns=10,
-    enable_conversation_logging=True, **config,
+    m, self, name="agent", system_prompt="", tool_registry=None, max_turns=10, enable_conversation_logging=True,
+    ai_client=None, **config,
 ):  # fmt: skip
     init_node(m, self, name, **config)
     self.fields["system_prompt"] = system_prompt
     self.fields["tool_registry"] = tool_registry
     self.fields["max_turns"] = max_turns
+    if enable_conversation_logging is not True:
+        self.fields["enable_conversation_logging"] = enable_conversation_logging
 
 
 def max_turns(m, node: Instance) -> int:
