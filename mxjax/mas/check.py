@@ -40,6 +40,11 @@ class CheckedDesign:
     tree: ast.Module = dataclasses.field(repr=False)
     limits: Limits = dataclasses.field(repr=False)
 
+    @property
+    def doc(self) -> str | None:
+        """The script's own description, its `__doc__`."""
+        return ast.get_docstring(self.tree, clean=False)
+
 
 def check(source: str, limits: Limits | None = None) -> CheckedDesign:
     """Compiles a script. Raises DesignError, and nothing else, for every text that cannot be run."""

@@ -26,6 +26,7 @@ from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall, well_for
 from mxjax.mas.toolbox import Toolbox
 
 NAMES = {**BUILTINS, **BUDGET}  # what a script can use without importing it
+PATH = "/designs/design.py"  # what a script reads as its own path; there is no such file
 INTERNAL = "internal error of the interpreter"
 
 
@@ -180,7 +181,8 @@ def start(
     disagrees on are compared by what they do on them, else by their text.
     """
     limits = limits or checked.limits
-    machine = Machine(checked.code, limits, NAMES, ALL_MODULES, {"__name__": "__main__", "question": question})
+    given = {"__name__": "__main__", "__file__": PATH, "__doc__": checked.doc, "question": question}
+    machine = Machine(checked.code, limits, NAMES, ALL_MODULES, given)
     machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}), examples=tuple(map(dict, examples)))
     digest = hashlib.sha256(f"{seed}\n{question}\n{checked.source}".encode("utf-8", "surrogatepass")).digest()
     machine.seed = int.from_bytes(digest[:8], "big")

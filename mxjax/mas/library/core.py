@@ -12,10 +12,11 @@ from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.attributes import PROPERTIES
 from mxjax.mas.interpreter.containers import append
 from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Later, Place
+from mxjax.mas.interpreter.modules import dataclasses_
 from mxjax.mas.interpreter.modules.inert import LOGGER
 from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.subscripts import grow
-from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Native, Raised, Wrapper, type_name
+from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Native, Raised, Wrapper, brief, type_name
 from mxjax.mas.prompts import Prompts
 from mxjax.mas.records import AgentCall, ToolCall, well_formed
 
@@ -50,13 +51,40 @@ class MessageKind:
 PROPERTIES[MessageKind] = {"name": lambda m, owner: owner.name, "value": lambda m, owner: owner.value}
 _KINDS = ("USER_INPUT", "AGENT_RESPONSE", "TOOL_CALL", "TOOL_RESULT", "INTERMEDIATE", "FINAL_RESULT", "ERROR")
 KINDS = {name: MessageKind(name) for name in _KINDS}
+_BY_VALUE = {kind.value: kind for kind in KINDS.values()}
 USER_INPUT, AGENT_RESPONSE, ERROR = KINDS["USER_INPUT"], KINDS["AGENT_RESPONSE"], KINDS["ERROR"]
-MESSAGE_TYPE = Class("MessageType", (), {**KINDS, "__members__": KINDS}, shared=True)
+
+
+def kind_by_value(m, cls: Class, value) -> MessageKind:
+    """`MessageType("error")`."""
+    found = value if type(value) is MessageKind else _BY_VALUE.get(value) if type(value) is str else None
+    if found is None:
+        raise ValueError(f"{brief(value)} is no MessageType; the values are {', '.join(_BY_VALUE)}")
+    return found
+
+
+MESSAGE_TYPE = Class(
+    "MessageType",
+    (),
+    {**KINDS, "__members__": KINDS, "__class_call__": Native("MessageType", kind_by_value)},
+    shared=True,
+)
 
 
 def native_class(name: str, base: Class | None, methods: dict) -> Class:
     """A class of ours; its methods are functions `fn(machine, self, ...)`."""
     return Class(name, (base,) if base else (), {key: Native(key, fn) for key, fn in methods.items()}, shared=True)
+
+
+def _enter(m, self):
+    return self
+
+
+def _leave(m, self, *error):
+    return None
+
+
+MANAGED = {"__enter__": _enter, "__exit__": _leave}  # what `with` needs; nothing has to be closed
 
 
 def kind_of(value) -> MessageKind:
@@ -89,7 +117,7 @@ def message_to_dict(m, self):
 
 
 def message_from_dict(m, data):
-    fields = {key: data[key] for key in ("content", "message_type", "metadata", "sender", "recipient") if key in data}
+    fields = {key: data[key] for key in _FIELDS if key in data}
     made = Instance(MESSAGE, {})
     init_message(m, made, **fields)
     return made
@@ -101,10 +129,18 @@ def show_message(m, self):
     return f"Message(content={content}, message_type={kind})"
 
 
+_FIELDS = ("content", "message_type", "metadata", "sender", "recipient")
 MESSAGE = native_class(
     "Message", None, {"__init__": init_message, "to_dict": message_to_dict, "__repr__": show_message}
 )
 MESSAGE.members["from_dict"] = Native("from_dict", message_from_dict)
+MESSAGE.members.update(
+    dict.fromkeys(_FIELDS), __annotations__=dict.fromkeys(_FIELDS, "Any"), message_type=AGENT_RESPONSE,
+    metadata=dataclasses_.Field(default_factory=Native("dict", lambda m: {})),
+)  # fmt: skip
+MESSAGE.shared = False
+dataclasses_.make(MESSAGE, {})  # adds what is missing: `==`, and what `replace` and `asdict` look at
+MESSAGE.shared = True
 
 
 def message(m, content, kind: MessageKind, metadata: dict | None = None) -> Instance:
@@ -155,11 +191,12 @@ def messages_of(context) -> list:
     return messages
 
 
-def add_message(m, self, added):
-    append(m, messages_of(self), added)
+def add_message(m, self, message):
+    append(m, messages_of(self), message)
 
 
-def get_latest_message(m, self, message_type=None):
+def get_latest_message(m, self, message_type=None, *, type=None):
+    message_type = type if message_type is None else message_type
     for item in reversed(messages_of(self)):
         m.charge(1)
         if is_message(item) and (message_type is None or item.fields.get("message_type") is kind_of(message_type)):
@@ -167,8 +204,8 @@ def get_latest_message(m, self, message_type=None):
     return None
 
 
-def get_messages_by_type(m, self, message_type):
-    wanted = kind_of(message_type)
+def get_messages_by_type(m, self, message_type=None, *, type=None):
+    wanted = kind_of(type if message_type is None else message_type)
     m.need_items(len(messages_of(self)))
     return [item for item in messages_of(self) if is_message(item) and item.fields.get("message_type") is wanted]
 

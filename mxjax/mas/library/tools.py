@@ -9,7 +9,7 @@ from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.modules.json_ import dumps
 from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.values import Instance, Module, Native, Raised, brief
-from mxjax.mas.library.core import native_class, tool_request
+from mxjax.mas.library.core import MANAGED, native_class, tool_request
 from mxjax.mas.prompts import fill
 
 PYTHON = "python_execute"
@@ -95,7 +95,7 @@ REGISTRY = native_class(
     None,
     {
         "__init__": init_registry, "register": register, "register_tool": register, "get_tool": get_tool,
-        "list_tools": list_tools, "get_tool_schemas": get_tool_schemas, "call_tool": call_tool,
+        "list_tools": list_tools, "get_tool_schemas": get_tool_schemas, "call_tool": call_tool, **MANAGED,
     },
 )  # fmt: skip
 
@@ -171,7 +171,7 @@ def _environment(name: str, methods: tuple[str, ...]):
     def init(m, self, *args, **kwargs):
         return None
 
-    return native_class(name, None, {"__init__": init, **{method: _execute for method in methods}})
+    return native_class(name, None, {"__init__": init, **{method: _execute for method in methods}, **MANAGED})
 
 
 def _execute(m, self, code="", timeout=None):

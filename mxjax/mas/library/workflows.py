@@ -8,6 +8,7 @@ from mxjax.mas.interpreter.frames import MEMBER_BYTES, Invoke
 from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.values import Instance, Native, brief
 from mxjax.mas.library.core import (
+    MANAGED,
     USER_INPUT,
     add_message,
     content_text,
@@ -79,8 +80,11 @@ def execute_all(m, self, context):
 WORKFLOW = native_class(
     "Workflow",
     None,
-    {"__init__": init_workflow, "add_node": add_node, "add_nodes": add_nodes, "run": run, "__execute__": execute_all},
-)
+    {
+        "__init__": init_workflow, "add_node": add_node, "add_nodes": add_nodes, "run": run, "__execute__": execute_all,
+        **MANAGED,
+    },
+)  # fmt: skip
 
 # Conditions
 
@@ -109,7 +113,13 @@ CONDITIONAL = native_class(
 # Loops
 
 
-def init_loop(m, self, name="loop_workflow", max_iterations=10, **config):
+def init_loop(m, self, *limit, name="loop_workflow", max_iterations=10, **config):
+    """By position come `max_iterations`, or a name and `max_iterations`."""
+    if limit and type(limit[0]) is str:
+        name, *limit = limit
+    if len(limit) > 1:
+        raise TypeError("LoopWorkflow() takes max_iterations, or a name and max_iterations")
+    max_iterations = limit[0] if limit else max_iterations
     init_workflow(m, self, name, **config)
     self.fields.update(max_iterations=max_iterations, loop_condition=None)
 
