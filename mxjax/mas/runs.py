@@ -20,6 +20,7 @@ from mxjax.mas.interpreter.machine import Machine
 from mxjax.mas.library import texts
 from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.core import Host
+from mxjax.mas.library.groups import share_out
 from mxjax.mas.limits import Limits
 from mxjax.mas.prompts import NAMED, Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall, well_formed
@@ -104,6 +105,8 @@ class ScriptRun:
         machine.asked = []
         try:
             machine.settle()
+            while not machine.pending and share_out(machine):
+                machine.settle()
         except LimitExceeded as error:
             self._end("limit", reason=error.name)
             return

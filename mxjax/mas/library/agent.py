@@ -12,7 +12,6 @@ from mxjax.mas.library.core import (
     agent_request,
     content_text,
     error_message,
-    free_call,
     init_node,
     is_message,
     message,
@@ -22,6 +21,7 @@ from mxjax.mas.library.core import (
     question_message,
     tool_request,
 )
+from mxjax.mas.library.groups import free_call
 from mxjax.mas.prompts import fill
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")

@@ -11,7 +11,7 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, text
 from mxjax.mas.interpreter.attributes import PROPERTIES
 from mxjax.mas.interpreter.containers import append
-from mxjax.mas.interpreter.frames import Ask, Gather, Invoke, Later, Place
+from mxjax.mas.interpreter.frames import Ask, Invoke, Place
 from mxjax.mas.interpreter.modules import dataclasses_
 from mxjax.mas.interpreter.modules.inert import LOGGER
 from mxjax.mas.interpreter.operators import hashable
@@ -334,45 +334,9 @@ def node_result(made) -> Instance:
     return made
 
 
-def gathered(m, jobs: list[tuple[Instance, Instance]], bound):
-    """The messages of (node, context) pairs that do not depend on each other; the contexts hold the same messages.
-
-    `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded
-    and fit in what is left, these calls are reserved for them, and each goes on by itself as replies come in; otherwise
-    they go on in rounds, which is as deterministic.
-    """
-    yield from free_call(m)
-    place, left = m.task.frame.place, m.meter.calls_left
-    bounds = [bound(m, node) for node, _ in jobs]
-    fits = None not in bounds and sum(bounds) <= left and _holds_text(m, jobs[0][1])
-    if m.task.private and not fits:  # a script changed a node while it ran
-        raise LimitExceeded("agent_calls")
-    places = [place.child(node_name(node)) for node, _ in jobs]
-    members = [(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)]
-    outcomes = yield Gather(members, fits, bounds if fits else None)
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise Raised(outcome.error)
-    return [outcome.value for outcome in outcomes]
-
-
-def _holds_text(m, context) -> bool:
-    """Whether reading the messages of a context runs no code of the script."""
-    messages = messages_of(context)
-    m.charge(len(messages) >> 4)
-    return all(is_message(item) and (type(item.fields.get("content")) is str or is_error(item)) for item in messages)
-
-
 # Calls
 
 NOTHING_GIVEN: Mapping[str, Any] = {}
-
-
-def free_call(m):
-    """Waits while groups that run beside this one have reserved all the calls that are left."""
-    while m.meter.reserved and m.meter.calls_left <= 0:
-        m.charge(1)
-        yield Later()
 
 
 def agent_request(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None) -> Ask:

@@ -15,7 +15,6 @@ from mxjax.mas.library.core import (
     copy_context,
     error_message,
     error_text,
-    gathered,
     get_latest_message,
     init_node,
     is_error,
@@ -27,6 +26,7 @@ from mxjax.mas.library.core import (
     node_result,
     question_message,
 )
+from mxjax.mas.library.groups import gathered
 from mxjax.mas.prompts import fill
 
 VOTE_EXAMPLES = 3  # public examples that programs are compared on
@@ -47,27 +47,29 @@ def _number(value, default: int) -> int:
 
 
 def calls_bound(m, node, depth: int = 0) -> int | None:
-    """The most agent calls that `node` can make, if it is certain to run no code of the script; else None."""
+    """The most agent calls that `node` can make, if it is certain to run no code of the script; else None.
+
+    A class of the script counts as the library's whose `process` and `__call__` it inherits: no other method runs.
+    """
     m.charge(1)
-    cls = node.cls if type(node) is Instance else None
-    fields = node.fields if cls is not None else {}
-    if depth > 8:
+    if depth > 8 or type(node) is not Instance or node.cls.lookup("__call__") is not WORKFLOW_NODE.members["__call__"]:
         return None
-    if cls is AGENT:
+    process, fields = node.cls.lookup("process"), node.fields
+    if process is AGENT.members["process"]:
         usable = tools.usable(m, fields.get("tool_registry"))
         if any(tools.is_script_tool(m, name, tool) for name, tool in usable.items()):
             return None
         return max_turns(m, node) + 1 if usable else 1
-    if cls is ENSEMBLE:
+    if process is ENSEMBLE.members["process"]:
         judge = fields.get("consensus_agent")
         return _sum(m, [*_maybe(fields.get("agents")), *([] if judge is None else [judge])], depth)
-    if cls is REFLECTION:
+    if process is REFLECTION.members["process"]:
         agent = calls_bound(m, fields.get("agent"), depth + 1)
         critic = agent if fields.get("critic_agent") is None else calls_bound(m, fields["critic_agent"], depth + 1)
         if agent is None or critic is None:
             return None
         return agent + _number(fields.get("num_iterations"), 2) * (agent + critic)
-    if cls is DEBATE:
+    if process is DEBATE.members["process"]:
         debaters = _maybe(fields.get("debaters"))
         judge = fields.get("judge") or (debaters[0] if debaters else None)
         rounds = _sum(m, debaters, depth)

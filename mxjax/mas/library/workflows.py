@@ -14,7 +14,6 @@ from mxjax.mas.library.core import (
     content_text,
     copy_context,
     error_text,
-    gathered,
     get_latest_message,
     is_error,
     message,
@@ -24,6 +23,7 @@ from mxjax.mas.library.core import (
     node_request,
     node_result,
 )
+from mxjax.mas.library.groups import gathered
 from mxjax.mas.library.nodes import calls_bound
 
 
@@ -198,10 +198,11 @@ def set_finish_point(m, self, name):
 def execute_graph(m, self, context):
     """Walks from the entry, along the first edge that holds, and along all edges without a condition at once.
 
-    Branches that so arise step together: their nodes see the messages so far, not each other's, and share the state. A
-    node that another branch can still lead to waits for it, so that branches meet where their edges do. A branch ends
-    at a finish point or where no edge leads on, the walk at an error, after `max_steps` nodes, or with its last branch;
-    it returns the last message of a finish point, else the last of all.
+    Branches that so arise step together: their nodes see the messages so far, not each other's, and share the state;
+    the next step begins when all nodes of this one have answered. A node that another branch can still lead to waits
+    for it, so that branches meet where their edges do. A branch ends at a finish point or where no edge leads on, the
+    walk at an error, after `max_steps` nodes, or with its last branch; it returns the last message of a finish point,
+    else the last of all.
     """
     nodes = self.fields.get("nodes")
     if not isinstance(nodes, dict) or not nodes:

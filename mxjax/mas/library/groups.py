@@ -1,0 +1,98 @@
+"""Groups of nodes that do not depend on each other, and how the calls that are left are shared among them."""
+
+from __future__ import annotations
+
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter.frames import Gather, Group, Later, Task
+from mxjax.mas.interpreter.values import Instance, Raised
+from mxjax.mas.library.core import is_error, is_message, messages_of, node_name, run_node
+
+
+def gathered(m, jobs: list[tuple[Instance, Instance]], bound):
+    """The messages of (node, context) pairs that do not depend on each other; the contexts hold the same messages.
+
+    `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded,
+    calls are reserved for each, and each goes on by itself as replies come in. Where what is left does not suffice for
+    all that they could make, each gets a share, and one that has used its share waits (see `share_out`).
+
+    Nodes that run script code go on in rounds. So do nodes whose calls do not fit where sharing them would be unfair to
+    others (beside the group, in `asyncio.gather`) or in vain (more nodes than calls).
+    """
+    yield from free_call(m)
+    task, place, left = m.task, m.task.frame.place, m.meter.calls_left
+    bounds = [bound(m, node) for node, _ in jobs]
+    private = None not in bounds and _holds_text(m, jobs[0][1])
+    shared = task.private or (task.group is None and len(jobs) <= left)
+    private = private and (shared or sum(bounds) <= left)
+    if task.private and (not private or left <= 0):  # a script changed a node while it ran, or no call is left
+        raise LimitExceeded("agent_calls")
+    places = [place.child(node_name(node)) for node, _ in jobs]
+    members = [(run_node(m, *job, inner), inner) for job, inner in zip(jobs, places)]
+    outcomes = yield Gather(members, private, shares(bounds, max(0, left)) if private else None)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise Raised(outcome.error)
+    return [outcome.value for outcome in outcomes]
+
+
+def _holds_text(m, context) -> bool:
+    """Whether reading the messages of a context runs no code of the script."""
+    messages = messages_of(context)
+    m.charge(len(messages) >> 4)
+    return all(is_message(item) and (type(item.fields.get("content")) is str or is_error(item)) for item in messages)
+
+
+def shares(bounds: list[int], left: int) -> list[int]:
+    """The bounds if they fit in `left`; else equal shares of it, and what a smaller bound leaves goes to the others."""
+    given = [0] * len(bounds)
+    for done, index in enumerate(sorted(range(len(bounds)), key=bounds.__getitem__)):
+        given[index] = min(bounds[index], left // (len(bounds) - done))
+        left -= given[index]
+    return given
+
+
+def free_call(m):
+    """Waits while there is no call: groups beside this node have reserved them, or a member has used its share."""
+    while m.meter.reserved and m.meter.calls_left <= 0:
+        m.charge(1)
+        yield Later()
+    if m.task.private and m.meter.calls_left <= 0:
+        yield Later()
+
+
+def share_out(m) -> bool:
+    """Shares out the calls that members of groups did not use among those that wait for one; whether any waited.
+
+    To be called when no reply is awaited: all members have then ended or wait, whatever the order of replies was. The
+    calls of each outermost group go to its waiting members in equal parts, or one to each of the first in structural
+    order. With none left, the members go on without, and meet the limit.
+    """
+    around = {task: _groups_around(task) for task in sorted(task for task in m.arrived if task.private)}
+    m.arrived = [task for task in m.arrived if not task.private]
+    for outermost in dict.fromkeys(groups[-1] for groups in around.values()):
+        tasks = [task for task, groups in around.items() if groups[-1] is outermost]
+        inner = dict.fromkeys(group for task in tasks for group in around[task])
+        left = max(0, outermost.reserved - sum(map(_used, inner)))
+        for group in inner:
+            if group is not outermost:
+                group.parent.meter.most_calls = 0  # what it had left is given out with the rest
+        going = tasks[: left or len(tasks)]
+        for task in going:
+            task.meter.most_calls = task.meter.agent_calls + left // len(going)
+        m.free.extend(going)
+        m.arrived.extend(tasks[len(going) :])
+    return bool(around)
+
+
+def _groups_around(task: Task) -> list[Group]:
+    """The groups of private members that a task is in, innermost first."""
+    found = []
+    while task.private:
+        found.append(task.group)
+        task = task.group.parent
+    return found
+
+
+def _used(group: Group) -> int:
+    """The calls that the members of a group made, without those of groups in it that have not ended."""
+    return sum(task.meter.agent_calls - group.start.agent_calls for task in group.tasks)
