@@ -12,6 +12,15 @@ _FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _VERDICT = re.compile(r"\bVERDICT\b[^A-Za-z\n]{0,20}((?:NOT|IN)?[ _-]{0,3}CORRECT)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(not|never|no|cannot|nor|hardly|partially|partly|whether|if|un\w+|\w+n['’]t|incorrect)\b")
 _BRACES = re.compile(r"\\boxed\{|[{}]")
+# String literals and comments of a program; one that is not closed reaches to the end, so that nothing is read twice.
+_TOKENS = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?'
+    r"|'''(?:[^'\\]|\\.|'(?!''))*+(?:''')?"
+    r'|"(?:[^"\\\n]|\\.)*+"?'
+    r"|'(?:[^'\\\n]|\\.)*+'?"
+    r"|#[^\n]*",
+    re.DOTALL,
+)
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
 
 UNCHANGED_CHARS = 10_000
@@ -137,9 +146,9 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
 def vote_key(text: str, task_type: str) -> str | None:
     """What replies are compared by in a vote: normalised answer, or program without comments and blank lines."""
     if task_type == "code":
-        source = program(text)
-        lines = [line.split("#")[0].rstrip() for line in (source or "").splitlines()]
-        return "\n".join(line for line in lines if line.strip()) or None
+        source = _TOKENS.sub(_kept, program(text) or "")
+        lines = [line.rstrip() for line in source.split("\n")]
+        return "\n".join(line for line in lines if line) or None
     found = boxed(text)
     if found:
         return normalise(found[0])
@@ -147,6 +156,11 @@ def vote_key(text: str, task_type: str) -> str | None:
     if answers and answers[-1].strip():
         return normalise(answers[-1])
     return " ".join(text.casefold().split()) or None if task_type == "text" else None
+
+
+def _kept(token: re.Match) -> str:
+    """What a vote sees of a literal or comment: its line breaks stand for themselves, a comment for nothing."""
+    return "" if token[0].startswith("#") else token[0].replace("\n", "\0")
 
 
 def program(text: str) -> str | None:
