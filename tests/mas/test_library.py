@@ -161,6 +161,33 @@ print(tools.list_tools(), tools.call_tool("add", {"a": 1, "b": 2}), tools.get_to
     assert run.printed == "['add'] {'sum': 3} add\n"
 
 
+def test_an_agent_calls_a_host_tool_by_name():
+    source = agent_script(
+        """
+tools = ToolRegistry()
+tools.register("search", None, "", {})
+Workflow().add_node(AgentNode("A", "x", tools, 3)).run(question)
+"""
+    )
+    asked, queries = [], []
+
+    def search(query, limit=1):
+        queries.append((query, limit))
+        return f"{limit} results"
+
+    def chat(messages):
+        asked.append(messages)
+        call = '<tool_call>{"name": "search", "arguments": {"query": "primes", "limit": %s}}</tool_call>'
+        return [call % 5, '<tool_call>{"name": "search", "arguments": {"q": 1}}</tool_call>', boxed(7)][len(asked) - 1]
+
+    tool = mas.Tool(search, "finds pages", {"type": "object"})
+    result = mas.run(source, "q", chat, tools={"search": tool})
+    assert (result.status, result.content, queries) == ("ok", boxed(7), [("primes", 5)])
+    assert "finds pages" in asked[0][0]["content"], "the agent is told what the host says of the tool"
+    assert asked[1][-1]["content"] == PROMPTS.tool_result.replace("{name}", "search").replace("{output}", "5 results")
+    assert "TypeError" in asked[2][-1]["content"] and "'q'" in asked[2][-1]["content"]
+
+
 def test_failing_tool_is_told_to_the_agent():
     def broken(code):
         raise OSError("no worker")
@@ -185,6 +212,46 @@ def test_reply_error_becomes_an_error_of_the_node_and_stops_the_workflow():
     assert len(batches) == 1
     assert (run.result.status, run.result.content, run.result.reason) == ("error", "", "prompt_too_long")
     assert run.printed == "MessageType.ERROR {'error': 'prompt_too_long'} A\n"
+
+
+RETURNED = """
+from workflow import *
+class N(WorkflowNode):
+    def process(self, context):
+        return VALUE
+Workflow().add_node(N("n")).run(question)
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [
+        ("Message({'answer': 42})", "{'answer': 42}"),
+        ("Message(None)", "None"),
+        ("Message(42)", "42"),
+        ("Message([1.0, 'a'])", "[1.0, 'a']"),
+        ("'text'", "text"),
+        ("Message('x' * 900_000)", "x" * 900_000),
+    ],
+)
+def test_what_a_workflow_returns_is_the_text_of_its_message(value, content):
+    run, _ = drive(RETURNED.replace("VALUE", value), lambda call: "r")
+    assert (run.result.status, run.result.content, run.result.origin_call) == ("ok", content, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "reason"),
+    [
+        ("None", "error", "must return a Message, not NoneType"),
+        ("{'answer': 42}", "error", "must return a Message, not dict"),
+        ("[Message('a')]", "error", "must return a Message, not list"),
+        ("Message('x' * 2_000_000)", "limit", "string_chars"),
+        ("Message(['x' * 900_000] * 30)", "limit", "string_chars"),
+    ],
+)
+def test_what_is_no_message_or_too_large_is_not_returned(value, status, reason):
+    run, _ = drive(RETURNED.replace("VALUE", value), lambda call: "r")
+    assert (run.result.status, run.result.content) == (status, "") and reason in run.result.reason
 
 
 def test_only_the_last_run_counts_and_composed_answers_have_no_origin():
@@ -778,6 +845,18 @@ def test_no_call_is_given_out_once_the_tokens_are_spent():
     source = HEAD + "a = AgentNode('A', 'x')\nwhile True: a(Context())"
     run, batches = drive(source, lambda call: mas.Reply("r", tokens=30), limits=mas.Limits(reply_tokens=60))
     assert (run.result.status, run.result.reason, run.result.calls, len(batches)) == ("limit", "reply_tokens", 2, 2)
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_no_tool_call_is_given_out_beyond_their_limit(most):
+    source = HEAD + "t = ToolRegistry()\nt.register('search')\nwhile True: t.call_tool('search', {'q': 'x'})"
+    tools = {"search": mas.Tool()}
+    run, batches = drive(source, lambda call: "r", tools=tools, limits=mas.Limits(tool_calls=most))
+    assert (run.result.status, run.result.reason, len(batches)) == ("limit", "tool_calls", most)
+    agent = PYTHON_AGENT.replace("TURNS", "9")
+    tools = {"python_execute": mas.Tool()}
+    run, _ = drive(agent, lambda call: CODE, tools=tools, limits=mas.Limits(tool_calls=most))
+    assert (run.result.status, run.result.reason, run.result.calls) == ("limit", "tool_calls", most + 1)
 
 
 @pytest.mark.parametrize(("limits", "turns"), [({}, 6), ({"agent_turns": 3}, 4), ({"agent_tokens": 40}, 3)])
