@@ -143,6 +143,7 @@ METHODS = {  # object: calls by position, each beside the same by keyword, and w
     ],
     "Message('C', MessageType.ERROR)": [
         ("Message.from_dict(x.to_dict()) == x", "Message.from_dict(data=x.to_dict()) == x", "True"),
+        ("x.from_dict(x.to_dict()) == x", "Message.from_dict({'content': 'C'}).content == 'C'", "True"),
     ],
 }
 
@@ -153,6 +154,18 @@ def test_methods_take_the_documented_parameters(made, calls):
         for call in (by_position, by_keyword):
             shown = machine(f"{PREPARE}x = {made}\nprint({call})")
             assert shown.startswith(expected + "\n"), (call, shown)
+
+
+def test_a_subclass_of_message_is_rebuilt_as_itself():
+    source = f"{PREPARE}class Own(Message):\n    pass\nx = Own('C', MessageType.ERROR)\n"
+    assert machine(f"{source}y = Own.from_dict(x.to_dict())\nprint(type(y).__name__, y == x)") == "Own True\n"
+
+
+def test_arguments_of_a_tool_are_not_dropped():
+    call = "tools.register('add', add)\nprint(tools.call_tool('add', {'a': 1}, b=2))\ntools.call_tool('add', 'a')"
+    assert machine(PREPARE + call) == (
+        "3\nTypeError: call_tool() takes the arguments of a tool by name, or all of them as one dict\n"
+    )
 
 
 DATACLASS = """
@@ -218,6 +231,18 @@ def test_every_module_of_the_library_has_every_name(module, form):
     source = f"{form.format(module)}\n{prefix}Workflow().add_node({prefix}AgentNode('A', 'x')).run(question)"
     run, _ = drive(source, lambda call: "r")
     assert (run.result.status, run.result.content) == ("ok", "r")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from utils.environments.math_env import MathEnvironment, python_execute",
+        "from utils.environments.code_env import CodeEnvironment, python_execute",
+        "import utils.environments.code_env",
+    ],
+)
+def test_the_modules_of_the_environments_can_be_imported(line):
+    assert machine(f"{line}\nprint('imported')") == "imported\n"
 
 
 @pytest.mark.parametrize(

@@ -116,11 +116,10 @@ def message_to_dict(m, self):
     return {**self.fields, "message_type": kind_of(self.fields.get("message_type")).value}
 
 
-def message_from_dict(m, data):
-    fields = {key: data[key] for key in _FIELDS if key in data}
-    made = Instance(MESSAGE, {})
-    init_message(m, made, **fields)
-    return made
+def message_from_dict(m, cls, data):
+    if not isinstance(data, dict):
+        raise TypeError(f"from_dict() takes what to_dict() gives, not {type_name(data)}")
+    return (yield Invoke(cls, (), {key: data[key] for key in _FIELDS if key in data}))
 
 
 def show_message(m, self):
@@ -133,7 +132,7 @@ _FIELDS = ("content", "message_type", "metadata", "sender", "recipient")
 MESSAGE = native_class(
     "Message", None, {"__init__": init_message, "to_dict": message_to_dict, "__repr__": show_message}
 )
-MESSAGE.members["from_dict"] = Native("from_dict", message_from_dict)
+MESSAGE.members["from_dict"] = Wrapper("classmethod", Native("from_dict", message_from_dict))
 MESSAGE.members.update(
     dict.fromkeys(_FIELDS), __annotations__=dict.fromkeys(_FIELDS, "Any"), message_type=AGENT_RESPONSE,
     metadata=dataclasses_.Field(default_factory=Native("dict", lambda m: {})),

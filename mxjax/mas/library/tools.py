@@ -69,7 +69,9 @@ def call_tool(m, self, name, arguments=None, **kwargs):
     tool = tools_of(self).get(name)
     if type(name) is not str or not isinstance(tool, dict):
         raise ValueError(f"Tool '{brief(name)}' not found")
-    arguments = {**(arguments if isinstance(arguments, dict) else {}), **kwargs}
+    if arguments is not None and not isinstance(arguments, dict):
+        raise TypeError("call_tool() takes the arguments of a tool by name, or all of them as one dict")
+    arguments = {**(arguments or {}), **kwargs}
     if is_host_tool(m, name):
         return (yield from host_tool(m, name, arguments, _next_turn(m)))
     return (yield Invoke(tool.get("func"), (), arguments))
