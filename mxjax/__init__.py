@@ -5,8 +5,8 @@ import importlib
 __version__ = "0.1.0"
 
 _PARTS = (
-    "checkpoint", "config", "data", "evaluate", "mas", "models", "report", "rewards", "rl", "rollout", "sampling",
-    "sft", "sharding", "telemetry", "train",
+    "checkpoint", "config", "data", "evaluation", "mas", "models", "plan", "report", "rewards", "rl", "rollout",
+    "sampling", "sandbox", "sft", "sharding", "telemetry", "train",
 )  # fmt: skip
 
 
