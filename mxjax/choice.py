@@ -12,11 +12,12 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax.data.catalogue import SETS, TEST
+from mxjax.data.catalogue import SAMPLE, SETS, TEST
 from mxjax.files import read_json
 
 HELD_OUT = "held_out"
 ON_TEST = "chosen on test"
+ON_THESE = "chosen on these questions"
 VALIDATION = ("validation", "valid")
 
 
@@ -32,8 +33,7 @@ def check_choice(config: ConfigDict) -> None:
             f"eval.choose_on={settings.choose_on} would choose the checkpoint on a benchmark: use {HELD_OUT} or the "
             f"validation split of a public set, {way_out}."
         )
-    name, _, split = source.partition("/")
-    if name in SETS and split == TEST:
+    if is_test(source, "train"):
         raise ValueError(f"data.validation is the test split of {source}: name another split, {way_out}.")
 
 
@@ -42,10 +42,22 @@ def when(config: ConfigDict, step: int) -> str:
     return f"step {step}, {ON_TEST}" if config.eval.choose_on_test else f"step {step}"
 
 
-def warning(config: ConfigDict) -> dict[str, str]:
-    """What the rows of an evaluation of the run's chosen checkpoint say beside their settings: {} unless it was chosen
-    on a test set."""
-    return {"when": ON_TEST} if config.eval.choose_on_test else {}
+def remark(config: ConfigDict, benchmark: str) -> str:
+    """What a row of the run's chosen checkpoint on a benchmark says of the choice; "" where it was made on others."""
+    if config.eval.choose_on_test:
+        return ON_TEST
+    return ON_THESE if _bare(benchmark) == _bare(config.eval.choose_on) else ""
+
+
+def is_test(name: str, default: str = TEST) -> bool:
+    """Whether "NAME" (its split `default`) or "NAME/SPLIT" is the test split of a public set."""
+    name, _, split = name.partition("/")
+    return name in SETS and (split or default) == TEST
+
+
+def _bare(benchmark: str) -> str:
+    """A benchmark's name, one for all that its rows may have: the test split, its shipped sample."""
+    return benchmark.removesuffix(SAMPLE).removesuffix(f"/{TEST}")
 
 
 def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collection[int]) -> dict[str, Any] | None:
@@ -63,7 +75,7 @@ def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collect
     mine = [
         row for row in rows
         if row["phase"] == "eval" and row["step"] in saved
-        and (row["benchmark"], row["system"]) == (settings.choose_on, settings.choose_by)
+        and (_bare(row["benchmark"]), row["system"]) == (_bare(settings.choose_on), settings.choose_by)
     ]  # fmt: skip
     if not mine:
         return None

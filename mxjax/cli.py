@@ -130,6 +130,8 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--executor", default="", help="the checkpoint that answers the calls of frozen_executor")
         add("--validation", default="", help="where best_fixed is chosen; default held_out, of a workdir")
         add("--validation_limit", type=int, default=64, help="questions of it")
+        add("--choose_on_test", action="store_true", help="allow a test split there; the row then says so")
+        add("--allow_overlap", action="store_true", help="allow questions of the training; the rows then say so")
         add("--samples", type=int, default=1)
         add("--limit", type=int, help="questions per benchmark")
         add("--output", default="", help="where results.json goes; default beside the checkpoint")

@@ -116,6 +116,7 @@ def convert(args: argparse.Namespace) -> int:
         if form == "hf":
             models.save_hf(policy, target)
         else:
+            config.init = args.source
             write_workdir(policy, target, config)
     says = {"hf": "config.json, model.safetensors and tokenizer files, for transformers",
             "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip

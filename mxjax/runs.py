@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +23,8 @@ from mxjax.checkpoint import Checkpointer
 from mxjax.choice import HELD_OUT, check_choice, chosen
 from mxjax.config import UserError, from_json, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
-from mxjax.data.overlap import benchmark_keys, check_apart, left_out
+from mxjax.data.identity import IDENTITY
+from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out
 from mxjax.data.sources import is_task
 from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
@@ -30,11 +33,13 @@ from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_w
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, Role
 from mxjax.sampling import Engine, SamplingParams
-from mxjax.sandbox import Sandbox, SandboxUnavailable
+from mxjax.sandbox import LEVELS, Sandbox, SandboxUnavailable
 from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
 from mxjax.telemetry import Workdir
 
+_log = logging.getLogger(__name__)
+TRAINED_ON = "trained_on.json"
 MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps")  # in a run that continues
 TOOLS = {"python_execute": python_tool}  # host tools that rollout.tools may name
 PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
@@ -147,7 +152,8 @@ def describe_run(
     tokenizer: models.Tokenizer,
     pools: Pools | None = None,
 ) -> None:
-    """Writes config.json, tokenizer and prompt files: all that serving a checkpoint needs, and which pools were drawn.
+    """Writes config.json, tokenizer, prompt files and trained_on.json: all that serving a checkpoint needs, which pools
+    were drawn, and what benchmarks are compared with.
 
     Once there is a checkpoint nothing is written: what it was made with stays. Raises UserError where that run had
     other questions, which the config alone cannot tell.
@@ -165,7 +171,25 @@ def describe_run(
             (workdir.path / "prompts").mkdir(exist_ok=True)
             (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
     record = run_record(config, kind, dataclasses.asdict(model))
+    own = frozenset() if pools is None else keys_of(pools.train)
+    trained = {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))}
+    workdir.write_json(TRAINED_ON, trained)
     workdir.write_json("config.json", record if pools is None else {**record, "questions": pools.digest})
+
+
+def trained_on(source: str) -> frozenset[str]:
+    """The `statement_key` of every question that a policy was trained on, by its run and by those it began from.
+
+    None for a source that is no workdir, and none for a workdir that does not have them, which a logged sentence says.
+    """
+    if not models.is_workdir(source):
+        return frozenset()
+    path = absolute(source) / TRAINED_ON
+    kept = read_json(path) if path.exists() else {}
+    if kept.get("identity") != IDENTITY:
+        _log.warning("%s is not there or of another version: no benchmark is compared with its training", path)
+        return frozenset()
+    return frozenset(kept["texts"])
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:
@@ -303,7 +327,8 @@ class Grading:
 def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[Grading]:
     """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
 
-    The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it. Raises UserError,
+    The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it; below level A a line
+    says how to get a stronger one. Raises UserError,
     in one sentence, for an unknown tool or where no sandbox passes its self-test.
     """
     if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
@@ -316,6 +341,8 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
         with user_errors(SandboxUnavailable):
             workers = max(2, os.cpu_count() or 2)
             sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
+            if sandbox is not None and sandbox.level != LEVELS[0]:
+                print(sandbox.advice, file=sys.stderr)
             tools = {name: TOOLS[name](sandbox) for name in config.rollout.tools}
             if sandbox is not None:
                 tools["run_program"] = program_tool(sandbox)

@@ -123,7 +123,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
 
             metrics |= rollout_metrics(trees, rl.executor_group) | design_error_counts(trees) | engine_metrics(engines)
             seconds = {"rollout_s": collected - started, "step_s": time.monotonic() - started}
-            workdir.log(step, stage, "rl", {**metrics, **seconds})
+            workdir.log(step, stage, "rl", {**metrics, **seconds, "sandbox_level": grading.level})
             if config.telemetry.episodes_every and step % config.telemetry.episodes_every == 0:
                 workdir.save_episodes(step, trees, roles["executor"].engine.tokenizer.decode)
             if state.step % config.checkpoint.every == 0 or state.step == rl.steps:
@@ -165,14 +165,13 @@ def use(engines: dict[str, Any], state: TrainState) -> None:
 def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Question]]:
     """Questions of each of `eval.benchmarks`, by the name that rows have.
 
-    "held_out" are those kept out of the run's own training source. A shipped sample is named so, unless it is what
-    `eval.choose_on` names, which is compared with that name.
+    "held_out" are those kept out of the run's own training source.
     """
     found = {}
     with user_errors():
         for name in config.eval.benchmarks:
             questions = pools.held_out if name == HELD_OUT else distinct(name, load_benchmark(name))
-            found[name if name == config.eval.choose_on else shown_name(name, questions)] = questions
+            found[shown_name(name, questions)] = questions
     return found
 
 
@@ -198,7 +197,7 @@ def validate(config, step: int, benchmarks, roles, grading: Grading, limits, wor
                 benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
                 settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
             )  # fmt: skip
-        rows.append({**outcome.row, "when": when(config, step)})
+        rows.append({**outcome.row, "when": when(config, step), "sandbox_level": grading.level})
         workdir.log(step, "", "eval", rows[-1])
         suffix = "" if name == HELD_OUT else f"_{file_name(name)}"
         workdir.save_episodes(f"eval_{step}_{system}{suffix}", outcome.trees[:EPISODES_KEPT], decode)

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import pytest
 from runs import mxjax, tiny, tiny_run
 
-from mxjax import checkpoint
-from mxjax.choice import check_choice, chosen, when
+from mxjax import checkpoint, cli
+from mxjax.choice import check_choice, chosen, remark, when
 from mxjax.config import UserError, default_config, run_record
 from mxjax.runs import chosen_step
 from mxjax.telemetry import Workdir
@@ -106,6 +106,37 @@ def test_a_run_names_its_chosen_checkpoint():
     assert chosen_step(str(workdir)) == best["step"] and best["step"] in checkpoint.steps(workdir / "checkpoints")
     with pytest.raises(UserError, match="--step=chosen is for the workdir of a run"):
         chosen_step("random:tiny")
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "gsm8k/test", "gsm8k:sample"])
+def test_rows_on_a_shipped_sample_are_of_its_set(name):
+    for choose_on in ("gsm8k", "gsm8k/test"):
+        config = config_with(choose_on=choose_on)
+        assert chosen(config, rows(0.1, 0.2, 0.5, benchmark=name), (1, 2))["step"] == 2
+        assert remark(config, name) == "chosen on these questions" and remark(config, "gsm8k/train") == ""
+
+
+def test_rows_on_what_the_step_was_chosen_by_say_so(tmp_path):
+    workdir = tiny_run()
+    common = ("evaluate", "--checkpoint", str(workdir), "--system", "single", "--limit", "2", "--quiet")
+    asked = (*common, "--max_tokens", "4", "--output", str(tmp_path), "--benchmark", "held_out,gsm8k", "--resume")
+    said = lambda: [row.get("when", "") for row in json.loads((tmp_path / "results.json").read_text())["rows"]]
+    assert cli.main([*asked, "--step", str(chosen_step(str(workdir)))]) == 0 and said() == ["", ""]
+    assert cli.main([*asked, "--step", "chosen"]) == 0 and said() == ["chosen on these questions", ""]
+    assert "| chosen on these questions | single |" in (tmp_path / "results.md").read_text()
+
+
+def test_the_best_design_is_not_chosen_on_test_unless_its_row_says_so(tmp_path, capsys):
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"question": "1000 + 1", "answer": 1001}\n')
+    flags = ("--benchmark", f"jsonl:{own}", "--system", "single,best_fixed", "--max_tokens", "4", "--quiet")
+    asked = ["evaluate", "--checkpoint", str(tiny_run()), "--output", str(tmp_path), *flags]
+    for name in ("gsm8k", "gsm8k/test"):
+        assert cli.main([*asked, "--validation", name]) == 2
+        assert f"--validation {name} would choose the design on a test split" in capsys.readouterr().err
+    assert cli.main([*asked, "--validation", "gsm8k", "--validation_limit", "1", "--choose_on_test"]) == 0
+    found = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row.get("when") for row in found] == [None, "chosen on test"]
 
 
 def test_a_run_that_would_choose_on_test_is_refused(tmp_path):

@@ -71,6 +71,9 @@ def test_it_trains_and_is_evaluated(task, tmp_path):
     mxjax(*tiny("train", run, *flags))
     results = json.loads((run / "results.json").read_text())
     assert {row["benchmark"] for row in results["rows"]} == {"held_out"}
-    mxjax("evaluate", "--checkpoint", run, "--benchmark", task, "--system", "single", "--limit", "6", "--quiet")
+    asked = ("evaluate", "--checkpoint", run, "--benchmark", task, "--system", "single", "--limit", "6", "--quiet")
+    refused = mxjax(*asked, check=False)
+    assert refused.returncode == 2 and "was trained on" in refused.stderr
+    mxjax(*asked, "--allow_overlap")
     (row,) = json.loads((run / "evaluation" / "results.json").read_text())["rows"]
     assert (row["benchmark"], row["n"]) == (task, 6)

@@ -109,8 +109,16 @@ def test_validations_on_a_shipped_sample_say_so(tmp_path, monkeypatch):
     config.eval.benchmarks = ("held_out", "gsm8k", "svamp")
     found = load_benchmarks(config, Pools([], QUESTIONS))
     assert list(found) == ["held_out", "gsm8k:sample", "svamp:sample"] and found["held_out"] == QUESTIONS
-    config.eval.choose_on = "gsm8k"  # the rows that a checkpoint is chosen by are found under that name
-    assert list(load_benchmarks(config, Pools([], QUESTIONS))) == ["held_out", "gsm8k", "svamp:sample"]
+
+
+def test_rows_name_the_level_of_the_sandbox(tmp_path):
+    assert all(row["sandbox_level"] is None for row in metrics(tiny_run()))
+    config, workdir = default_config(), Workdir(tmp_path)
+    config.eval.systems = ("single",)
+    roles = {"executor": Role(ScriptedEngine(lambda prompt, request: GOOD))}
+    grading = Grading(make_reward(), {}, "B")
+    validate(config, 0, {"own": QUESTIONS}, roles, grading, None, workdir, progress_bar(quiet=True))
+    assert [row["sandbox_level"] for row in workdir.metrics()] == ["B"]
 
 
 def test_a_wrong_verifier_of_a_task_is_one_sentence(tmp_path):

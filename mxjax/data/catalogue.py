@@ -13,6 +13,7 @@ from mxjax.data.readers import Reader
 from mxjax.data.rows import Row
 
 TEST = "test"
+SAMPLE = ":sample"  # ends the source of questions that are shipped with the package
 
 
 @dataclasses.dataclass(frozen=True)

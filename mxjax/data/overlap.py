@@ -38,15 +38,27 @@ def check_apart(questions: Sequence[Question], keys: Mapping[str, frozenset[str]
         questions: what is trained on or chosen by; `what` is its name in messages.
         keys: benchmark → identities of its statements.
     """
-    everywhere = frozenset().union(*keys.values())
-    found = ((statement_key(question.text), question) for question in questions)
-    shared = [(key, question) for key, question in found if key in everywhere]
+    shared = shared_with(questions, frozenset().union(*keys.values()))
     if not shared:
         return
-    counts = {name: sum(key in own for key, _ in shared) for name, own in keys.items()}
-    name = max(counts, key=counts.__getitem__)
-    example = " ".join(next(question.text for key, question in shared if key in keys[name]).split())[:80]
+    found = {name: shared_with(shared, own) for name, own in keys.items()}
+    name = max(found, key=lambda name: len(found[name]))
     raise ValueError(
-        f"{counts[name]} of {len(questions)} {what} questions are also in the benchmark {name}, such as "
-        f"{example!r}: take another source, or leave them out with data.overlap=drop."
+        f"{len(found[name])} of {len(questions)} {what} questions are also in the benchmark {name}, such as "
+        f"{quoted(found[name][0])}: take another source, or leave them out with data.overlap=drop."
     )
+
+
+def keys_of(questions: Iterable[Question]) -> frozenset[str]:
+    """The `statement_key` of every question."""
+    return frozenset(statement_key(question.text) for question in questions)
+
+
+def shared_with(questions: Iterable[Question], keys: frozenset[str]) -> list[Question]:
+    """Those of `questions` whose statement is among `keys`."""
+    return [question for question in questions if statement_key(question.text) in keys] if keys else []
+
+
+def quoted(question: Question) -> str:
+    """The beginning of a question's text, for messages."""
+    return repr(" ".join(question.text.split())[:80])

@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from mxjax.data import catalogue, rows
-from mxjax.data.catalogue import SETS, TEST, DataSet
+from mxjax.data.catalogue import SAMPLE, SETS, TEST, DataSet
 from mxjax.data.readers import Item, NoTests
 from mxjax.files import read_json
 from mxjax.rollout.records import Question
@@ -127,7 +127,7 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
     if full.exists():
         return full, source
     if split == TEST and SETS[name].sampled:
-        return _SAMPLES / f"{name}.jsonl", f"{name}:sample"
+        return _SAMPLES / f"{name}.jsonl", f"{name}{SAMPLE}"
     command = f"mxjax data prepare {source if len(splits) > 1 else name}"
     command += "" if SETS[name].home else " --from PATH"
     raise ValueError(f"{source} is not here: run `{command}`, or put its rows in {full} (--data_dir, {DATA_ENV}).")

@@ -14,11 +14,12 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import models
-from mxjax.choice import HELD_OUT, warning
+from mxjax.choice import HELD_OUT, ON_TEST, is_test, remark
 from mxjax.commands import check_counts, checkpoint_config, load_roles
 from mxjax.config import to_json, user_errors
 from mxjax.data import Pools, load_benchmark
 from mxjax.data.identity import texts_of
+from mxjax.data.overlap import quoted, shared_with
 from mxjax.evaluation.questions import distinct, shown_name
 from mxjax.evaluation.stamps import digest, questions_digest, settings_of, settled_step
 from mxjax.evaluation.suite import Suite
@@ -28,7 +29,7 @@ from mxjax.files import read_json
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
-from mxjax.runs import open_grading, question_pools
+from mxjax.runs import open_grading, question_pools, trained_on
 from mxjax.telemetry import Workdir, progress_bar, progress_of
 
 Row = dict[str, Any]
@@ -50,6 +51,8 @@ def evaluate(args: argparse.Namespace) -> int:
             raise ValueError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
         workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
         benchmarks = sources.benchmarks()
+        trained = {source: trained_on(source) for source in (args.checkpoint, args.executor) if source}
+        remarks = {name: _remarks(config, args, trained, name, benchmarks[name]) for name in benchmarks}
         validations = {name: sources.validation(name, benchmarks[name]) for name in benchmarks if BEST_FIXED in names}
         args.step = settled_step(args.checkpoint, args.step)
     roles = load_roles(args, config)
@@ -59,8 +62,8 @@ def evaluate(args: argparse.Namespace) -> int:
         roles[FROZEN_EXECUTOR] = role
         policies.append((args.executor, *policy))
     settings = settings_of(policies, roles, args.seed)
-    made_with = {**_made_with(args, policies, roles["executor"]), **(warning(config) if args.chosen else {})}
-    settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit})
+    made_with = _made_with(args, policies, roles["executor"])
+    settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit, "chosen": args.chosen})
     asked = {(name, ""): questions_digest(questions) for name, questions in benchmarks.items()}
     asked |= {(name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
               for name, (validation, questions) in validations.items()}  # fmt: skip
@@ -90,7 +93,11 @@ def evaluate(args: argparse.Namespace) -> int:
             episodes = suite.file_name(system, name, chosen.get("script", ""))
             write_episodes(workdir.path / f"{episodes}.jsonl", f"{system} on {name}")
             stamps = {"settings": settings_digest, "questions": _asked(asked, system, name)}
-            rows.append({**row, **made_with, **stamps, "episodes": episodes, **({"chosen": chosen} if chosen else {})})
+            own = [ON_TEST] if chosen and is_test(chosen["validation"]) else []
+            said = ", ".join(dict.fromkeys([*remarks[name], *own]))
+            stamps["sandbox_level"] = grading.level
+            more = {**({"when": said} if said else {}), **({"chosen": chosen} if chosen else {})}
+            rows.append({**row, **made_with, **stamps, "episodes": episodes, **more})
             phases_s = {"evaluation": time.monotonic() - started}
             workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.level)
             write_pages(workdir.path, read_json(workdir.path / "results.json"), args.command)
@@ -98,6 +105,27 @@ def evaluate(args: argparse.Namespace) -> int:
     for name, change in comparisons(rows):
         print(f"{name}: {change}")
     return 0
+
+
+def _remarks(
+    config: ConfigDict, args: argparse.Namespace, trained: Mapping[str, frozenset[str]], name: str,
+    questions: Sequence[Question],
+) -> list[str]:  # fmt: skip
+    """What every row on a benchmark says: that the step was chosen on it, that the policy was trained on some of it.
+
+    Raises ValueError for questions that were trained on, unless `--allow_overlap` says that this is meant.
+    """
+    said = [remark(config, name)] if args.chosen else []
+    for source, keys in trained.items():
+        if shared := shared_with(questions, keys):
+            count = f"{len(shared)} of {len(questions)}"
+            if not args.allow_overlap:
+                raise ValueError(
+                    f"{count} questions of {name} are among those that {source} was trained on, such as "
+                    f"{quoted(shared[0])}: take another benchmark, or say so in its rows with --allow_overlap"
+                )
+            said.append(f"{count} trained on")
+    return [text for text in said if text]
 
 
 def _made_with(
@@ -172,6 +200,11 @@ class _Sources:
         """
         args, limit = self.args, self.args.validation_limit
         if args.validation and args.validation != HELD_OUT:
+            if is_test(args.validation) and not args.choose_on_test:
+                raise ValueError(
+                    f"--validation {args.validation} would choose the design on a test split: name another split or "
+                    f"set, or say with --choose_on_test that its row is {ON_TEST}"
+                )
             loaded = load_benchmark(args.validation, limit, args.seed, args.data_dir)
             own = args.validation, distinct(args.validation, loaded)
         elif args.validation:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mxjax.data.catalogue import SAMPLE
 from mxjax.rollout import Question
-
-SAMPLE = ":sample"  # ends the source of questions that are shipped with the package
 
 
 def distinct(name: str, questions: Iterable[Question]) -> list[Question]:

@@ -30,7 +30,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The same as a markdown table, then pass@k and majority@k where there are samples, and what went wrong."""
-    parts = [_markdown_table(HEAD[1:], [cells(row)[1:] for row in rows])]
+    first = 0 if any(row.get("when") for row in rows) else 1
+    parts = [_markdown_table(HEAD[first:], [cells(row)[first:] for row in rows])]
     sampled = [row for row in rows if "pass_at" in row]
     if sampled:
         ks = sorted({int(k) for row in sampled for k in row["pass_at"]})

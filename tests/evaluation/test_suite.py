@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import runs
 from rollout.scripted import TOKENIZER, ScriptedEngine
 
 from mxjax import cli
+from mxjax.commands import checkpoint_config
+from mxjax.data.identity import statement_key
 from mxjax.evaluation import fixed_script
 from mxjax.evaluation.suite import Suite
 from mxjax.evaluation.systems import SOLVER_TEXT
@@ -20,6 +23,7 @@ from mxjax.files import read_rows
 from mxjax.mas import check
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Reward, Role
+from mxjax.runs import question_pools
 from mxjax.telemetry import Workdir
 
 COMMON = ("--benchmark", "held_out", "--limit", "4", "--quiet")  # as many as the tiny run holds out
@@ -172,7 +176,7 @@ def test_other_questions_are_other_rows(workdir, tmp_path):
     line = lambda *numbers: "".join(f'{{"question": "{n} + 1", "answer": {n + 1}}}\n' for n in numbers)
     asked = ("--benchmark", f"jsonl:{file}", "--system", "single", "--resume")
     kept = []
-    for text in (line(1, 2), line(1, 2), line(1, 3)):
+    for text in (line(1001, 1002), line(1001, 1002), line(1001, 1003)):  # larger than what was trained on
         file.write_text(text)
         evaluate(workdir, tmp_path / "out", *asked)
         (row,) = rows_of(tmp_path / "out")
@@ -183,13 +187,31 @@ def test_other_questions_are_other_rows(workdir, tmp_path):
 def test_the_best_design_is_chosen_once_on_held_out_questions(workdir, tmp_path, monkeypatch):
     files, asked, choose = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], [], Suite.choose_fixed
     for file in files:
-        file.write_text('{"question": "What is 2 + 2?", "answer": 4, "id": "a"}\n' * 2)
+        file.write_text('{"question": "What is 2000 + 2?", "answer": 2002, "id": "a"}\n' * 2)
     monkeypatch.setattr(Suite, "choose_fixed", lambda self, *given: asked.append(given[0]) or choose(self, *given))
     flags = ("--benchmark", ",".join(f"jsonl:{file}" for file in files), "--system", "best_fixed")
     evaluate(workdir, tmp_path / "out", *flags, "--validation", "held_out", "--validation_limit", "1")
     rows = rows_of(tmp_path / "out")
     assert asked == ["held_out"] and [row["chosen"]["validation"] for row in rows] == ["held_out"] * 2
     assert all(row["n"] == 1 and row["step"] == 2 for row in rows)
+
+
+def test_questions_that_were_trained_on_are_refused_or_marked(workdir, tmp_path, capsys):
+    """Also those of the cold start, and those of the other executor."""
+    first = lambda source: json.loads((pathlib.Path(source) / "trained_on.json").read_text())["texts"]
+    own, cold_start = question_pools(checkpoint_config(workdir)), f"{workdir}/cold_start"
+    assert set(first(workdir)) == {statement_key(question.text) for question in own.train} == set(first(cold_start))
+    file = tmp_path / "own.jsonl"
+    rows = [(own.train[7].text.upper(), own.train[7].gold), (own.held_out[0].text, own.held_out[0].gold)]
+    file.write_text("".join(json.dumps({"question": text, "answer": gold}) + "\n" for text, gold in rows))
+    for checkpoint, others in ((workdir, ()), ("random:tiny", ("--executor", workdir))):
+        asked = ["evaluate", "--checkpoint", checkpoint, "--output", str(tmp_path), "--benchmark", f"jsonl:{file}"]
+        asked += ["--system", "single", "--max_tokens", "4", "--quiet", *others]
+        assert cli.main(asked) == 2
+        assert f"1 of 2 questions of jsonl:{file} are among those that {workdir} was" in capsys.readouterr().err
+        assert cli.main([*asked, "--allow_overlap"]) == 0
+        (row,) = rows_of(tmp_path)
+        assert row["when"] == "1 of 2 trained on" and "1 of 2 trained on" in capsys.readouterr().out
 
 
 def test_mistakes_are_one_sentence(workdir, tmp_path, capsys):
