@@ -68,7 +68,7 @@ def main():
     args = parser.parse_args()
     config = runpy.run_path(args.config)["get_config"]()
     policy, pools, clock = load(args.init), question_pools(config), Clock()
-    examples = [sft.segment(policy.tokenizer, c) for c in sft.load_examples(config, pools.train[:2000])]
+    examples = [sft.segment(policy.tokenizer, c) for c in sft.load_examples(config, pools.train[:2000])[0]]
     settings = config.sft
     student = Learner(
         policy.config, make_optimizer(), loss=sft_loss, roles=("sft",), row_length=settings.row_length,

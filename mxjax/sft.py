@@ -64,7 +64,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
         return {}
     pools = question_pools(config)
     questions = pools.train[: settings.questions]
-    conversations = [] if sampled else load_examples(config, questions)
+    conversations, level = ([], None) if sampled else load_examples(config, questions)
     saved = saved_model(config.workdir)
     if saved:
         cfg, tokenizer = saved
@@ -81,7 +81,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
         )  # fmt: skip
         segments = [made for conversation in conversations for made in segments_of(tokenizer, conversation)]
     if sampled:
-        segments = sampled_segments(config, questions, mesh, quiet)
+        segments, level = sampled_segments(config, questions, mesh, quiet)
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
@@ -103,15 +103,18 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
                 save_state(checkpointer, state, config, "sft")
             bar.update(task, completed=state.step, note=f"loss {metrics.get('sft/loss', math.nan):.3f}")
     phases_s = {"cold_start_data": data_s, "cold_start": sum(row["step_s"] for row in workdir.metrics())}
-    workdir.write_results("sft", to_json(config), [], phases_s, config.seed)
+    workdir.write_results("sft", to_json(config), [], phases_s, config.seed, level)
     return metrics
 
 
-def sampled_segments(config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool) -> list[TrainingSegment]:
+def sampled_segments(
+    config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool
+) -> tuple[list[TrainingSegment], str | None]:
     """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
 
     Of every execution that is right, its design and all its calls are examples, token for token as they were sampled.
-    Raises UserError when `init` has not learnt anything yet, or nothing is right.
+    Returns them, and the level of the sandbox that took part, None without one. Raises UserError when `init` has not
+    learnt anything yet, or nothing is right.
     """
     if config.init.startswith("random:"):
         raise UserError(f"sft.examples={SAMPLED} samples from a trained policy; name one with --config.init")
@@ -133,11 +136,14 @@ def sampled_segments(config: ConfigDict, questions: Sequence[Question], mesh, qu
             bar.update(task, completed=start + len(trees), note=f"{len(segments)} examples kept")
     if not segments:
         raise UserError(f"no sampled answer of {config.init} was right; train it longer, or raise sft.questions")
-    return segments
+    return segments, grading.level
 
 
-def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Conversation]:
-    """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's."""
+def load_examples(config: ConfigDict, questions: Sequence[Question]) -> tuple[list[Conversation], str | None]:
+    """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's.
+
+    And the level of the sandbox in which the teacher computed, None without one.
+    """
     name = config.sft.examples
     if name == TEACHER:
         prompts = (config.roles.designer.prompt, config.roles.executor.prompt)
@@ -145,10 +151,11 @@ def load_examples(config: ConfigDict, questions: Sequence[Question]) -> list[Con
         if share > 0 and PYTHON not in tools:
             raise UserError(f"sft.tool_share={share} needs rollout.tools=('{PYTHON}',), the tool that is shown")
         with contextlib.ExitStack() as stack, user_errors():
-            host = stack.enter_context(open_grading(config, ())).tools if share > 0 else None
-            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host)
+            grading = stack.enter_context(open_grading(config, ())) if share > 0 else None
+            host, level = (grading.tools, grading.level) if grading else (None, None)
+            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host), level
     if name.startswith(FILE):
-        return read_conversations(name.removeprefix(FILE))
+        return read_conversations(name.removeprefix(FILE)), None
     raise UserError(f"sft.examples must be {TEACHER}, {FILE}PATH or {SAMPLED}, got {name!r}")
 
 

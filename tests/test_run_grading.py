@@ -37,6 +37,16 @@ def test_code_is_graded_and_tools_run_in_one():
         assert grading.tools["run_program"].func(code="print(int(input()) + 1)", stdin="1").text == "2"
 
 
+@pytest.mark.parametrize(("level", "says"), [("A", ""), ("B", "install bubblewrap for level A (make system-deps)")])
+def test_a_weaker_sandbox_says_how_to_get_a_stronger_one(level, says, capfd):
+    sandbox(level).close()
+    config = default_config()
+    config.reward.sandbox = level
+    with open_grading(config, [CODE, SUM, CODE]) as grading:
+        assert grading.level == level
+    assert capfd.readouterr().err.strip() == (f"sandbox level {level}; {says}" if says else "")
+
+
 def test_mistakes_are_one_sentence():
     config = default_config()
     config.rollout.tools = ("browser",)

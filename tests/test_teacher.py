@@ -160,6 +160,9 @@ def test_a_tiny_run_learns_and_rolls_out_with_the_tool(tmp_path):
              "--config.sft.row_length=384", "--config.rl.row_length=384")  # fmt: skip
     mxjax(*tiny("sft", tmp_path / "cold", *flags))
     mxjax(*tiny("train", tmp_path / "run", *flags, f"--config.init={tmp_path / 'cold'}"))
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["sandbox_level"] in ("A", "B")
+    for run in (tmp_path / "cold", tmp_path / "run"):
+        assert json.loads((run / "results.json").read_text())["sandbox_level"] in ("A", "B")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {row["sandbox_level"] in ("A", "B") for row in rows} == {True}
     refused = mxjax(*tiny("sft", tmp_path / "none", "--config.sft.tool_share=0.6"), check=False)
     assert refused.returncode == 2 and "rollout.tools" in refused.stderr
