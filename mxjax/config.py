@@ -60,7 +60,15 @@ def default_config() -> ConfigDict:
                 "prefix_cache": "prompts",  # prompts | all (also responses, equal within rounding) | off
                 "attention": "auto",  # auto | xla | tpu | gpu
             },
-            "reward": {"answer_from": "agent", "format_weight": 0.4, "sandbox": "auto"},  # auto | A | B | C
+            "reward": {
+                "answer_from": "agent",  # agent | any
+                "format_weight": 0.4,
+                "sandbox": "auto",  # auto | A | B | C
+                # Of training; an evaluation runs all tests of a program, and all must pass.
+                "tests": 0,  # of a code question that a step runs, drawn by question and step; 0: all
+                "all_pass": True,  # False: a program's correctness is the share of tests that it passes
+                "limits": {},  # of each test, names of mxjax.sandbox.SandboxLimits, such as {"cpu_s": 10.0}
+            },
             "rl": {
                 "steps": 400,
                 "mode": "stagewise",  # stagewise | coupled | designer_only | executor_only

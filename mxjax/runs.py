@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,8 +32,9 @@ from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, Role
+from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Engine, SamplingParams
-from mxjax.sandbox import LEVELS, Sandbox, SandboxUnavailable
+from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
 from mxjax.telemetry import Workdir
@@ -70,6 +71,10 @@ def check_config(config: ConfigDict) -> None:
         for name, value in counts.items():
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if type(config.reward.tests) is not int or config.reward.tests < 0:
+            raise ValueError(f"reward.tests must be a whole number, 0 for all, got {config.reward.tests!r}")
+        limits_of_tests(config)
+        make_reward(config.reward.answer_from)
         check_run_systems(config.eval.systems)
         if config.eval.temperature < 0:
             raise ValueError(f"eval.temperature must be 0 (greedy) or more, got {config.eval.temperature}")
@@ -315,12 +320,14 @@ def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
 class Grading:
     """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
 
-    `level` is None where nothing needs a sandbox.
+    `level` is None where nothing needs a sandbox. `training` gives the reward function of an RL step, which may run
+    some of a program's tests (`reward.tests`); `reward`, that of evaluations, runs all.
     """
 
     reward: RewardFunction
     tools: dict[str, mas.Tool]
     level: str | None
+    training: Callable[[int], RewardFunction] | None = None
 
 
 @contextlib.contextmanager
@@ -344,11 +351,27 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             if sandbox is not None and sandbox.level != LEVELS[0]:
                 print(sandbox.advice, file=sys.stderr)
             tools = {name: TOOLS[name](sandbox) for name in config.rollout.tools}
+            limits = limits_of_tests(config)
             if sandbox is not None:
-                tools["run_program"] = program_tool(sandbox)
-            reward = make_reward(config.reward.answer_from, None, sandbox)
-        if any(tasks.values()):
-            other = reward.verify
-            by_task = lambda question, answer: (tasks.get(question.source) or other)(question, answer)
-            reward = dataclasses.replace(reward, verify=by_task)
-        yield Grading(reward, tools, sandbox.level if sandbox else None)
+                tools["run_program"] = program_tool(sandbox, limits)
+
+        def reward(**choice) -> RewardFunction:
+            made = make_reward(config.reward.answer_from, None, sandbox, limits, **choice)
+            by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
+            return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made
+
+        def training(step: int) -> RewardFunction:
+            seed = derive_seed(config.seed, step)
+            return reward(all_pass=config.reward.all_pass, tests=config.reward.tests, seed=seed)
+
+        with user_errors():
+            whole = reward()
+        yield Grading(whole, tools, sandbox.level if sandbox else None, training)
+
+
+def limits_of_tests(config: ConfigDict) -> SandboxLimits:
+    """The limits of one test of a program, `reward.limits`. Raises ValueError for an unknown name or a wrong value."""
+    known = [field.name for field in dataclasses.fields(SandboxLimits)]
+    if unknown := sorted(set(config.reward.limits) - set(known)):
+        raise ValueError(f"reward.limits knows {', '.join(known)}, not {unknown[0]!r}")
+    return SandboxLimits(**config.reward.limits)

@@ -27,6 +27,7 @@ from mxjax.evaluation.questions import distinct, shown_name
 from mxjax.files import file_name, read_json
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
+from mxjax.rewards.code import IN_PROCESS
 from mxjax.rl import (
     Learner,
     TrainState,
@@ -111,7 +112,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             stage = "+".join(role for role in ROLES if weights[role])
 
             trees = collect(
-                stream.batch(step), roles, grading.reward, grading.tools, limits, seed=config.seed, step=step,
+                stream.batch(step), roles, grading.training(step), grading.tools, limits, seed=config.seed, step=step,
                 designs=config.rollout.designs, executions=config.rollout.executions,
                 format_weight=config.reward.format_weight, deterministic=config.engine.prefix_cache == "all",
             )  # fmt: skip
@@ -249,6 +250,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "designer_zero_spread": mean([not designer.any() for designer, _ in credits]),
         "executor_zero_spread": mean([not executor.any() for _, executor in credits]),
         "not_from_agent": mean([execution.reason == "not_from_agent" for execution in executions]),
+        "in_process": mean([execution.reason == IN_PROCESS for execution in executions]),
         "gold_in_design": mean([gold_in_prompts(tree.question, design) for tree in trees for design in tree.designs]),
     }
 

@@ -1,5 +1,6 @@
 """What a run is graded with: the sandbox is there exactly when something needs it."""
 
+import dataclasses
 import types
 
 import pytest
@@ -7,7 +8,7 @@ from support import sandbox
 
 from mxjax.config import UserError, default_config
 from mxjax.rollout import Question
-from mxjax.runs import open_grading
+from mxjax.runs import check_config, open_grading
 
 SUM = Question("sum", "1 + 1", gold="2")
 CODE = Question("code", "Write f(x) = x + 1.", "code", gold="f", tests=[{"args": [1], "expected": 2}])
@@ -45,6 +46,49 @@ def test_a_weaker_sandbox_says_how_to_get_a_stronger_one(level, says, capfd):
     with open_grading(config, [CODE, SUM, CODE]) as grading:
         assert grading.level == level
     assert capfd.readouterr().err.strip() == (f"sandbox level {level}; {says}" if says else "")
+
+
+def test_training_may_run_some_tests_and_pay_their_share():
+    sandbox("auto").close()
+    config, tests = default_config(), [{"args": [i], "expected": i} for i in range(8)]
+    question = Question("q", "Write f(x) = x.", "code", gold="f", tests=tests)
+    third = returned("<solution>\ndef f(x):\n    return x if x == 3 else None\n</solution>")
+    config.reward.tests = 1
+    with open_grading(config, [question]) as grading:
+        paid = [grading.training(step)(question, third).correct for step in range(24)]
+        assert set(paid) == {0.0, 1.0} and paid[5] == grading.training(5)(question, third).correct
+        assert grading.reward(question, third).correct == 0.0  # of an evaluation, which runs all
+        others = [grading.training(0)(dataclasses.replace(question, id=f"q{i}"), third).correct for i in range(24)]
+        assert set(others) == {0.0, 1.0}
+    config.reward.tests, config.reward.all_pass = 0, False
+    with open_grading(config, [question]) as grading:
+        paid = grading.training(0)(question, third)
+        assert (paid.correct, paid.how) == (1 / 8, "wrong_answer") and grading.reward(question, third).correct == 0.0
+
+
+def test_limits_of_a_test_come_from_the_config():
+    sandbox("auto").close()
+    config = default_config()
+    slow = returned("<solution>\nimport time\ntime.sleep(60)\ndef f(x):\n    return x + 1\n</solution>")
+    config.reward.limits = {"wall_s": 0.5}
+    with open_grading(config, [CODE]) as grading:
+        assert grading.reward(CODE, slow).how == grading.training(0)(CODE, slow).how == "time"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"tests": -1}, "reward.tests must be a whole number, 0 for all, got -1"),
+        ({"limits": {"seconds": 3}}, "reward.limits knows cpu_s, wall_s, .*, not 'seconds'"),
+        ({"limits": {"cpu_s": 0}}, "SandboxLimits.cpu_s must be a positive number, got 0"),
+        ({"answer_from": "me"}, "reward.answer_from must be 'agent' or 'any', got 'me'"),
+    ],
+)
+def test_wrong_settings_of_the_reward_are_one_sentence(settings, says):
+    config = default_config()
+    config.reward.update(settings)
+    with pytest.raises(UserError, match=says):
+        check_config(config)
 
 
 def test_mistakes_are_one_sentence():

@@ -100,7 +100,7 @@ def test_a_step_reports_what_its_rollouts_did():
     assert found["valid_designs"] == 0.75 and found["patterns"] == {"single": 0.75, "invalid": 0.25}
     assert found["correct"] == 5 / 8 and found["executor_reward"] == pytest.approx((5 * 1.4 + 0.4) / 6)
     assert found["calls"] == 1 and found["designer_zero_spread"] == 0.5 and found["executor_zero_spread"] == 0.5
-    assert found["gold_in_design"] == 0
+    assert found["gold_in_design"] == 0 and found["in_process"] == 0
 
 
 def test_validations_on_a_shipped_sample_say_so(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from mxjax import mas
 from mxjax.evaluation import statistics
 from mxjax.mas.library.texts import normalise, vote_key
 from mxjax.rewards import extract_answer
+from mxjax.rewards.code import IN_PROCESS
 from mxjax.rollout import Execution, QuestionTree
 
 _WITHOUT_VOTE = ("no_answer", "not_from_agent")  # verdicts on messages that need no answer to be found in them
@@ -35,7 +36,8 @@ class Answered:
     A vote is what a majority counts: the normalised answer, or the program without comments, as in a vote of agents;
     the whole message where a verifier takes what has no answer in it; None if there is none. `designs` are
     the patterns of the designs, "invalid" for one that cannot run; `failures` counts executions by status, `reasons`
-    what went wrong in those that are not right; `seconds` passed since the question before was finished.
+    what went wrong in those that are not right; `in_process` those whose program passed a test beside which it ran;
+    `seconds` passed since the question before was finished.
     """
 
     correct: tuple[float, ...]
@@ -47,6 +49,7 @@ class Answered:
     failures: Mapping[str, int]
     reasons: Mapping[str, int]
     seconds: float = 0.0
+    in_process: int = 0
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Answered:
@@ -75,6 +78,7 @@ def answered(tree: QuestionTree, size: int = 1, seconds: float = 0.0) -> Answere
         failures=dict(collections.Counter(e.status for e in executions if e.status != "ok")),
         reasons=dict(collections.Counter(reasons)),
         seconds=seconds,
+        in_process=sum(e.reason == IN_PROCESS for e in executions),
     )
 
 
@@ -147,6 +151,7 @@ def make_row(records: Sequence[Answered], system: str, benchmark: str, seed: int
         "patterns": shares(patterns),
         "calls": mean("calls"), "prompt_tokens": mean("prompt_tokens"), "response_tokens": mean("response_tokens"),
         "failures": dict(failures), "reasons": dict(reasons.most_common(REASONS)),
+        "in_process": sum(record.in_process for record in records),
         "seconds": round(seconds, 2), "seconds_per_question": round(seconds / n, 3),
         "correct": means_Q.tolist(),
     }  # fmt: skip

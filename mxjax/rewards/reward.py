@@ -19,6 +19,7 @@ from mxjax.rewards.math import grade_math
 from mxjax.rewards.text import grade_text
 from mxjax.rewards.verdict import InfrastructureError, Verdict
 from mxjax.rollout.records import Question, Reward
+from mxjax.rollout.tree import derive_seed
 from mxjax.sandbox import Sandbox, SandboxLimits
 
 Verify = Callable[[Question, str], Verdict | bool | float]
@@ -31,6 +32,7 @@ class RewardFunction:
     answer_from: str
     verify: Verify
     sandbox: Sandbox | None = None
+    all_pass: bool = True
 
     def submitter(self, question: Question) -> Callable[..., Future[Reward]] | None:
         """What grades this question in a worker, as `submit(reward, ...)`; None where it is done in place."""
@@ -48,7 +50,7 @@ class RewardFunction:
         if self.answer_from == "agent" and result.origin_call is None:
             return Reward(0.0, 0.0, True, how="not_from_agent")
         try:
-            correct, how = _graded(self.verify(question, result.content))
+            correct, how = _graded(self.verify(question, result.content), self.all_pass)
         except (InfrastructureError, OSError, MemoryError) as error:
             return Reward(0.0, 0.0, False, how=f"infrastructure: {type(error).__name__}: {error}")
         judge = format_code if question.task_type == "code" else format_math
@@ -62,6 +64,8 @@ def make_reward(
     sandbox: Sandbox | None = None,
     limits: SandboxLimits | None = None,
     all_pass: bool = True,
+    tests: int = 0,
+    seed: int = 0,
 ) -> RewardFunction:
     """The reward function of a run.
 
@@ -71,6 +75,7 @@ def make_reward(
             "text" questions are compared with their gold answer, and "code" questions run on their tests.
         sandbox, limits: where the programs of code questions run, and the limits of each test.
         all_pass: a program is correct (1) or not (0); False: its correctness is the share of tests that it passes.
+        tests: run so many of a question's tests, drawn by `seed` and its id, the same ones for every program; 0: all.
 
     Raises:
         ValueError: an unknown `answer_from`.
@@ -79,12 +84,19 @@ def make_reward(
         raise ValueError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
     if verify is not None:
         return RewardFunction(answer_from, verify)
-    return RewardFunction(answer_from, functools.partial(_by_kind, sandbox, limits, all_pass), sandbox)
+    by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed)
+    return RewardFunction(answer_from, by_kind, sandbox, all_pass)
 
 
 def _by_kind(
-    sandbox: Sandbox | None, limits: SandboxLimits | None, all_pass: bool, question: Question, answer: str
-) -> Verdict | float:
+    sandbox: Sandbox | None,
+    limits: SandboxLimits | None,
+    all_pass: bool,
+    tests: int,
+    seed: int,
+    question: Question,
+    answer: str,
+) -> Verdict:
     if question.task_type == "math":
         return grade_math(question.gold, answer)
     if question.task_type == "text":
@@ -99,14 +111,15 @@ def _by_kind(
     program = extract_program(answer)
     if program is None:
         return Verdict(False, "no_program")
-    verdict = grade_code(program, question.tests, sandbox, question.gold, all_pass, limits)
-    return verdict if all_pass else verdict.passed / verdict.total
+    drawn = derive_seed(seed, question.id, "tests")
+    return grade_code(program, question.tests, sandbox, question.gold, all_pass, limits, tests or None, drawn)
 
 
-def _graded(verdict: Verdict | bool | float) -> tuple[float, str]:
+def _graded(verdict: Verdict | bool | float, all_pass: bool) -> tuple[float, str]:
     """(correctness in [0, 1], the rule that decided) of whatever a verifier returned."""
     if isinstance(verdict, Verdict):
-        return float(verdict.correct), verdict.how
+        whole = all_pass or not verdict.total
+        return float(verdict.correct) if whole else verdict.passed / verdict.total, verdict.how
     correct = float(verdict)
     if not 0.0 <= correct <= 1.0:
         raise ValueError(f"verify must return a Verdict, a bool or a number in [0, 1], got {verdict!r}.")

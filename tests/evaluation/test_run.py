@@ -5,8 +5,9 @@ import itertools
 
 import pytest
 from rollout.scripted import ScriptedEngine
+from support import sandbox
 
-from mxjax.evaluation import FIXED, MATCHED, check_run_systems, evaluate, fixed_script, match_budget, table
+from mxjax.evaluation import FIXED, MATCHED, check_run_systems, evaluate, fixed_script, markdown, match_budget, table
 from mxjax.evaluation.systems import check_systems, expand, random_script
 from mxjax.mas import check, parse_design, pattern
 from mxjax.rewards import make_reward
@@ -212,6 +213,18 @@ def test_all_is_every_baseline_in_an_order_that_can_be_matched():
     assert names[-1] == MATCHED and "designed" in names and "frozen_executor" not in names
     assert "frozen_executor" in expand(["all"], has_executor=True)
     assert expand(["designed", "single", "designed"], False) == ["designed", "single"]
+
+
+def test_programs_that_passed_beside_their_tests_are_counted():
+    """A check whose argument is no plain value runs in one process with the program."""
+    check = "class Box:\n    n = 1\nassert f(Box()) == 2"
+    tests = {"a": [{"check": check}], "b": [{"check": "assert f(None) == 2"}]}
+    questions = [Question(name, "Write f.", "code", tests=own) for name, own in tests.items()]
+    engine = ScriptedEngine(lambda prompt, request: "<solution>\ndef f(box):\n    return 2\n</solution>")
+    with sandbox("auto") as box:
+        row = evaluate(questions, "single", {"executor": Role(engine)}, make_reward(sandbox=box), samples=2).row
+    assert row["accuracy"] == 1.0 and row["in_process"] == 2 and row["reasons"] == {}
+    assert "2 passed in one process with their tests" in markdown([row])
 
 
 def test_reasons_name_what_went_wrong():
