@@ -50,7 +50,10 @@ def default_config() -> ConfigDict:
             },
             "roles": {"designer": _role(), "executor": _role()},
             # tools: host tools that agents may be given, such as "python_execute", which runs in the sandbox
-            "rollout": {"questions": 8, "designs": 4, "executions": 4, "limits": {}, "tools": ()},
+            # stateful_tools: variables stay from one piece of an agent's code to its next
+            "rollout": {
+                "questions": 8, "designs": 4, "executions": 4, "limits": {}, "tools": (), "stateful_tools": False,
+            },
             "engine": {
                 "slots": 64,
                 "page_size": 64,

@@ -343,6 +343,7 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
     with user_errors():
         asked = {(question.source, question.task_type) for question in questions}
         tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
+    stateful = config.rollout.stateful_tools
     needs_sandbox = config.rollout.tools or any(kind == "code" and not tasks.get(source) for source, kind in asked)
     with contextlib.ExitStack() as stack:
         with user_errors(SandboxUnavailable):
@@ -350,7 +351,7 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
             if sandbox is not None and sandbox.level != LEVELS[0]:
                 print(sandbox.advice, file=sys.stderr)
-            tools = {name: TOOLS[name](sandbox) for name in config.rollout.tools}
+            tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
             limits = limits_of_tests(config)
             if sandbox is not None:
                 tools["run_program"] = program_tool(sandbox, limits)

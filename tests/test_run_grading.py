@@ -1,5 +1,6 @@
 """What a run is graded with: the sandbox is there exactly when something needs it."""
 
+import contextlib
 import dataclasses
 import types
 
@@ -7,6 +8,8 @@ import pytest
 from support import sandbox
 
 from mxjax.config import UserError, default_config
+from mxjax.mas.records import ToolCall
+from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout import Question
 from mxjax.runs import check_config, open_grading
 
@@ -64,6 +67,16 @@ def test_training_may_run_some_tests_and_pay_their_share():
     with open_grading(config, [question]) as grading:
         paid = grading.training(0)(question, third)
         assert (paid.correct, paid.how) == (1 / 8, "wrong_answer") and grading.reward(question, third).correct == 0.0
+
+
+@pytest.mark.parametrize(("stateful", "then"), [(False, "NameError"), (True, "8")])
+def test_a_config_says_whether_variables_stay(stateful, then):
+    sandbox("auto").close()
+    config = default_config()
+    config.rollout.tools, config.rollout.stateful_tools = ("python_execute",), stateful
+    with open_grading(config, []) as grading, contextlib.closing(Toolbox(grading.tools)) as toolbox:
+        use = lambda code: toolbox.use(ToolCall("a", "python_execute", {"code": code}, "agent")).text
+        assert use("x = 7") == "(no output)" and then in use("x + 1")
 
 
 def test_limits_of_a_test_come_from_the_config():

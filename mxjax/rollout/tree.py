@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
@@ -53,6 +52,12 @@ class _Run:
     segments: list[Segment] = dataclasses.field(default_factory=list)
     calls: dict[str, tuple[Any, np.ndarray]] = dataclasses.field(default_factory=dict)
     lost: str = ""  # why the machine failed this execution
+    at_work: int = 0  # tool calls that workers have not answered yet
+
+    def close_tools(self) -> None:
+        """Ends the sessions of tools once the script has ended and no worker is in one."""
+        if self.script.result is not None and not self.at_work:
+            self.toolbox.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +175,13 @@ class _Rollout:
         submit = run.toolbox.submitter(call)
         if submit is None:
             return _tool_reply(run, call)
-        resume = functools.partial(self._resume, q, run, call.id)
+
+        def resume(reply: mas.Reply) -> None:
+            run.at_work -= 1
+            self._resume(q, run, call.id, reply)
+            run.close_tools()
+
+        run.at_work += 1
         self.jobs.append(_Job(submit(_tool_reply, run, call), resume, self.turn))
         return None
 
@@ -206,7 +217,7 @@ class _Rollout:
         result = run.script.result
         order = {call.id: place for place, (call, _) in enumerate(run.script.answered)}
         segments = tuple(sorted(run.segments, key=lambda segment: order[segment.call_id]))
-        run.toolbox.close()
+        run.close_tools()
 
         def graded(verdict: Reward) -> None:
             self._record(q, run.design, Execution(

@@ -10,7 +10,7 @@ from rollout.scripted import ScriptedEngine
 
 from mxjax import mas
 from mxjax.rewards import make_reward, program_tool
-from mxjax.rollout import Question, Role, collect
+from mxjax.rollout import Question, Reward, Role, collect
 from mxjax.sampling import SamplingParams
 from mxjax.sandbox.tool import python_tool
 
@@ -119,6 +119,45 @@ def test_an_engine_goes_on_while_a_tool_is_slow(pool):
     )  # fmt: skip
     assert answers == [False, False, False, True]
     assert [tree.rewards_MN[0, 0] for tree in trees] == [1.4] * 4
+
+
+class EndsEarly:
+    """A script that has two tools at work, and ends with the reply of the quick one."""
+
+    result = None
+    pending = tuple(mas.ToolCall(name, "python_execute", {"code": name}, name) for name in ("slow", "quick"))
+    answered = ()
+
+    def advance(self, replies):
+        if "quick" in replies:
+            self.result = mas.Result("ok", GOOD, "", 0, 0, None, None)
+        return ()
+
+
+def test_a_session_is_closed_when_no_worker_is_in_it(pool, monkeypatch):
+    seen, ended = [], threading.Event()
+
+    class Session:
+        def run(self, code):
+            self.code = code
+            assert code == "quick" or ended.wait(30), "the script waited for its tool"
+            seen.append(f"{code} done")
+            return "ran"
+
+        def close(self):
+            seen.append(f"{self.code} closed")
+
+    def reward(question, result, segments):
+        seen.append("graded")
+        ended.set()
+        return Reward(1.0)
+
+    monkeypatch.setattr(mas, "start", lambda *given, **options: EndsEarly())
+    tool = mas.Tool(lambda code: "", open=Session, submit=pool.submit)
+    role = {"executor": Role(ScriptedEngine(ask_python))}
+    (tree,) = collect(SUMS[:1], role, reward, {"python_execute": tool}, scripts=[AGENT_WITH_TOOL], executions=1)
+    assert tree.designs[0].executions[0].correct == 1.0
+    assert seen == ["quick done", "graded", "slow done", "slow closed", "quick closed"]
 
 
 def test_an_error_of_a_grader_in_a_worker_reaches_the_caller(box):
