@@ -1,14 +1,20 @@
 """Code benchmarks: every reference solution of the public files passes the grader as plain CPython passes it."""
 
+import base64
 import json
+import pickle
 import re
 import shutil
+import zlib
 
+import pyarrow
+import pyarrow.parquet
 import pytest
-from data_support import PUBLISHED
+from data_support import PUBLISHED, write_rows
 from support import sandbox
 
-from mxjax.data import load_benchmark
+from mxjax import cli
+from mxjax.data import load_benchmark, load_questions
 from mxjax.rewards import grade_code
 from mxjax.sandbox import SandboxLimits
 
@@ -38,6 +44,62 @@ def test_the_test_that_an_mbpp_question_shows_is_its_example(tmp_path):
     (example,) = question.examples
     assert "f(1) == 2" in example["check"] and "f(1) == 2" in question.text
     assert "f(8)" not in f"{example}{question.text}" and "f(8)" in question.tests[1]["check"]
+
+
+def prepared_questions(capsys, name, source, load=load_benchmark):
+    """The questions of a set that the command line took from a file with fewer rows than the published ones."""
+    assert cli.main(["data", "prepare", name, "--from", str(source), "--partial"]) == 0
+    assert f"{name if '/' in name else f'{name}/test'}: " in capsys.readouterr().out
+    return load(name)
+
+
+def graded(questions, *programs):
+    """Whether each program is right, each question with its own."""
+    with sandbox("auto") as box:
+        return [bool(grade_code(p, q.tests, box, q.gold)) for q, p in zip(questions, programs, strict=True)]
+
+
+def test_code_contests_from_its_parquet_files(tmp_path, data_directory, capsys):
+    """Rows with the columns that the set is published with."""
+    cases = lambda *numbers: {"input": [f"{n}\n" for n in numbers], "output": [f"{2 * n}\n" for n in numbers]}
+    row = {"name": "1_A. Doubling", "description": "Double it.\n\nExample\n\nInput\n\n1\n\nOutput\n\n2", "source": 2,
+           "public_tests": cases(1), "private_tests": cases(7), "generated_tests": cases(*range(100, 160)),
+           "solutions": {"language": [3], "solution": ["print(2 * int(input()))"]},
+           "time_limit": {"seconds": 2, "nanos": 0}, "memory_limit_bytes": 256_000_000}  # fmt: skip
+    rows = [row, {**row, "name": "1_B. Sum", "description": "Add it to itself."}]
+    source = tmp_path / "test-00000-of-00001.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), source)
+    questions = prepared_questions(capsys, "code_contests/test", source)
+    assert [question.text.splitlines()[0] for question in questions] == ["Double it.", "Add it to itself."]
+    assert questions[0].examples == ({"stdin": "1\n"},) and len(questions[0].tests) == 62
+    assert graded(questions, "print(2 * int(input()))", "print(2)") == [True, False]
+    assert "solution" not in (data_directory / "code_contests" / "test.jsonl").read_text()
+    (first, _) = prepared_questions(capsys, "code_contests/train", source, load_questions)
+    assert len(first.tests) == 50 and first.tests[0]["public"]
+
+
+def test_livecodebench_from_its_json_lines(tmp_path, capsys):
+    """Rows with the columns that the set is published with, hidden tests packed as there."""
+    packed = lambda tests: base64.b64encode(zlib.compress(pickle.dumps(json.dumps(tests)))).decode()
+    case = lambda given, wanted, kind: {"input": given, "output": wanted, "testtype": kind}
+    row = {"question_title": "Doubling", "platform": "atcoder", "contest_id": "abc1", "difficulty": "easy",
+           "contest_date": "2024-01-06T00:00:00"}  # fmt: skip
+    streams = {**row, "question_id": "abc1_a", "question_content": "Double it.", "starter_code": "",
+               "public_test_cases": json.dumps([case("1\n", "2\n", "stdin")]), "metadata": "{}",
+               "private_test_cases": packed([case("21\n", "42\n", "stdin")])}  # fmt: skip
+    calls = {**row, "question_id": "3001", "question_content": "Repeat it.",
+             "starter_code": "class Solution:\n    def rep(self, n: int, s: str) -> List[str]:\n        ",
+             "public_test_cases": json.dumps([case('2\n"a"', '["a", "a"]', "functional")]),
+             "private_test_cases": packed([case('1\n"b"', '["b"]', "functional")]),
+             "metadata": json.dumps({"func_name": "rep"})}  # fmt: skip
+    source = write_rows(tmp_path / "test.jsonl", streams, calls)
+    questions = prepared_questions(capsys, "livecodebench", source)
+    assert [question.gold for question in questions] == [None, "rep"]
+    assert questions[0].examples == ({"stdin": "1\n"},)
+    assert questions[1].examples == ({"args": [2, "a"], "entry_point": "rep"},)
+    method = "class Solution:\n    def rep(self, n, s):\n        return {}"
+    assert graded(questions, "print(2 * int(input()))", method.format("[s] * n")) == [True, True]
+    assert graded(questions, "print(2)", method.format("['a', 'a']")) == [False, False]  # right on what is shown
 
 
 @pytest.mark.slow
