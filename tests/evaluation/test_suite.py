@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import runs
+from models.test_io import LLAMA, make_policy, write_gguf
 from rollout.scripted import TOKENIZER, ScriptedEngine
 
 from mxjax import cli
@@ -21,6 +22,7 @@ from mxjax.evaluation.suite import Suite
 from mxjax.evaluation.systems import SOLVER_TEXT
 from mxjax.files import read_rows
 from mxjax.mas import check
+from mxjax.models import save_hf
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Reward, Role
 from mxjax.runs import question_pools
@@ -212,6 +214,28 @@ def test_questions_that_were_trained_on_are_refused_or_marked(workdir, tmp_path,
         assert cli.main([*asked, "--allow_overlap"]) == 0
         (row,) = rows_of(tmp_path)
         assert row["when"] == "1 of 2 trained on" and "1 of 2 trained on" in capsys.readouterr().out
+
+
+def test_every_form_of_checkpoint_gives_the_same_answers(tmp_path):
+    """One policy as a Hugging Face directory, as a GGUF file and as a workdir."""
+    policy = make_policy(LLAMA)
+    save_hf(policy, tmp_path / "hf")
+    write_gguf(tmp_path / "model.gguf", policy)
+    assert cli.main(["convert", str(tmp_path / "hf"), str(tmp_path / "orbax")]) == 0
+    flags = ["--benchmark", "svamp", "--limit", "2", "--system", "single,designed", "--greedy", "--quiet"]
+    flags += ["--prompt", "short", "--max_tokens", "6", "--max_len", "1024", "--slots", "4"]
+    answers = []
+    for source in ("hf", "model.gguf", "orbax"):
+        output = tmp_path / f"{source}_out"
+        assert cli.main(["evaluate", "--checkpoint", str(tmp_path / source), "--output", str(output), *flags]) == 0
+        rows = rows_of(output)
+        assert [(row["system"], row["n"], row["benchmark"]) for row in rows] == [
+            ("single", 2, "svamp:sample"), ("designed", 2, "svamp:sample"),
+        ]  # fmt: skip
+        lines = [line for row in rows for line in read_rows(output / f"{row['episodes']}.jsonl")]
+        calls = [design["call"] or design["executions"][0]["calls"][0] for line in lines for design in line["designs"]]
+        answers.append([call["token_ids"] for call in calls])
+    assert answers[0] == answers[1] == answers[2] and all(answers[0])
 
 
 def test_mistakes_are_one_sentence(workdir, tmp_path, capsys):
