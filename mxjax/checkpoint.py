@@ -154,7 +154,15 @@ def save(directory: str, state: State, step: int) -> None:
         checkpointer.save(state, step)
 
 
-def restore(directory: str, like: State, step: int | None = None) -> dict[str, Any]:
+def sound_step(directory: str, step: int | None = None) -> int:
+    """The step that `restore` reads, its files verified; for those who read it more than once (`verify=False`).
+
+    Raises as `restore` does where there is none.
+    """
+    return _agree_on_step(absolute(directory), step)
+
+
+def restore(directory: str, like: State, step: int | None = None, verify: bool = True) -> dict[str, Any]:
     """The items named by `like`, bit for bit as they were saved, on the shardings that `like` asks for.
 
     The files are verified first. Without `step`, the newest undamaged step is read: a damaged one is set aside
@@ -164,13 +172,14 @@ def restore(directory: str, like: State, step: int | None = None) -> dict[str, A
       like: item name → tree of `jax.ShapeDtypeStruct` (with sharding, else the first device) or arrays (their shape,
         dtype and sharding count, not their values; a NumPy leaf is read as NumPy). What it holds for `meta` does not
         matter. `params` may name only some of the saved policies.
+      verify: False for a `step` that `sound_step` has just given.
 
     Raises:
       FileNotFoundError: no such directory or step, or no undamaged step is left.
       ValueError: `step` is damaged; an item or leaf is missing; a leaf has another shape or dtype.
     """
     root = absolute(directory)
-    step = _agree_on_step(root, step)
+    step = _agree_on_step(root, step) if verify else _existing_step(root, step)
     manifest = _manifest(root / str(step))
     arguments = {}
     for item, tree in like.items():

@@ -49,10 +49,15 @@ def checkpoint_config(path: str) -> ConfigDict:
 
 
 def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None = None) -> dict[str, Role]:
-    """Roles of `--checkpoint`, with engines no larger than it allows. Raises UserError in one sentence."""
-    load = lambda role: models.load(args.checkpoint, step=args.step, role=role)
+    """Roles of `--checkpoint`, with engines no larger than it allows; `args.step` is then the step that was loaded.
+
+    Raises UserError in one sentence.
+    """
+    load = lambda role: models.load(args.checkpoint, step=args.step, role=role, verify=False)
     with user_errors():
         check_counts(args, "max_tokens", "max_len", "slots")
+        if models.is_workdir(args.checkpoint):
+            args.step = checkpoint.sound_step(epath.Path(args.checkpoint) / "checkpoints", args.step)
         config.rollout.tools = tuple(args.tools.split(",")) if args.tools else config.rollout.tools
         policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
         positions = min(policy.config.max_position_embeddings for policy in policies.values())

@@ -11,13 +11,14 @@ COMMIT = "c0ffee" * 6 + "c0ff"
 
 
 @contextlib.contextmanager
-def serve(kind, repositories, revisions=("main",)):
+def serve(kind, repositories, revisions=("main",), gated=()):
     """(endpoint, requests so far) of a hub.
 
     Args:
         kind: "models" or "datasets".
         repositories: name → {path of a file: its bytes}, all at COMMIT.
         revisions: other names of COMMIT.
+        gated: names of repositories that only some may read.
     """
     asked = []
     prefix = "" if kind == "models" else f"/{kind}"
@@ -36,6 +37,8 @@ def serve(kind, repositories, revisions=("main",)):
         def do_GET(self):
             path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
             asked.append((self.command, path))
+            if any(name in path for name in gated):
+                return self.reply(403, b"{}", X_Error_Code="GatedRepo", X_Error_Message="Access is restricted.")
             for name, files in repositories.items():
                 if path in (f"/api/{kind}/{name}/revision/{revision}" for revision in (*revisions, COMMIT)):
                     info = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]}

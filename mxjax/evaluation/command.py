@@ -21,7 +21,7 @@ from mxjax.data import Pools, load_benchmark
 from mxjax.data.identity import texts_of
 from mxjax.data.overlap import quoted, shared_with
 from mxjax.evaluation.questions import distinct, shown_name
-from mxjax.evaluation.stamps import digest, questions_digest, settings_of, settled_step
+from mxjax.evaluation.stamps import digest, questions_digest, settings_of
 from mxjax.evaluation.suite import Suite
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
@@ -54,7 +54,6 @@ def evaluate(args: argparse.Namespace) -> int:
         trained = {source: trained_on(source) for source in (args.checkpoint, args.executor) if source}
         remarks = {name: _remarks(config, args, trained, name, benchmarks[name]) for name in benchmarks}
         validations = {name: sources.validation(name, benchmarks[name]) for name in benchmarks if BEST_FIXED in names}
-        args.step = settled_step(args.checkpoint, args.step)
     roles = load_roles(args, config)
     policies = [(args.checkpoint, args.step, config)]
     if args.executor:
@@ -147,10 +146,8 @@ def _frozen_executor(args: argparse.Namespace) -> tuple[Role, int | None, Config
     With that checkpoint's own prompts and the flags of the command.
     """
     config = checkpoint_config(args.executor)
-    with user_errors():
-        step = settled_step(args.executor, None)
-    other = argparse.Namespace(**{**vars(args), "checkpoint": args.executor, "step": step})
-    return load_roles(other, config)["executor"], step, config
+    other = argparse.Namespace(**{**vars(args), "checkpoint": args.executor, "step": None})
+    return load_roles(other, config)["executor"], other.step, config
 
 
 def _earlier_rows(workdir: Workdir, settings: str, asked: Mapping[tuple[str, str], str]) -> list[Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,6 @@ from mxjax.telemetry import plain, question_record
 
 _CONFIG = ("reward", "rollout", "roles")  # parts of a config that answers and grades depend on
 _MODEL_FILES = (".safetensors", ".gguf", ".json", ".jinja", ".model")
-_log = logging.getLogger(__name__)
 
 
 def digest(value: Any) -> str:
@@ -31,22 +29,6 @@ def digest(value: Any) -> str:
 def questions_digest(questions: Sequence[Question], *others: Any) -> str:
     """That of questions in their order, and of what else a row's questions are."""
     return digest([[question_record(question) for question in questions], *others])
-
-
-def settled_step(source: str, step: int | None) -> int | None:
-    """The checkpoint step of `source` that is evaluated: `step`, else the newest sound one of a workdir.
-
-    None where there are no steps.
-    """
-    if step is not None or not models.is_workdir(source):
-        return step
-    root = absolute(source) / "checkpoints"
-    for newest in reversed(checkpoint.steps(root)):
-        fault = checkpoint.fault(root, newest)
-        if not fault:
-            return newest
-        _log.warning("checkpoint step %d in %s is damaged (%s); an older one is looked for", newest, root, fault)
-    return None
 
 
 def weights_stamp(source: str, step: int | None) -> Any:

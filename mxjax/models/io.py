@@ -53,6 +53,7 @@ def load(
     step: int | None = None,
     role: str | None = None,
     seed: int = 0,
+    verify: bool = True,
 ) -> Policy:
     """The policy that `source` names.
 
@@ -65,6 +66,7 @@ def load(
       step: of a workdir's checkpoint; None: the newest.
       role: "designer" or "executor" of a workdir with separate policies; no matter elsewhere.
       seed: of random parameters.
+      verify: compare a workdir's files with their digests; False for a `step` that `checkpoint.sound_step` has given.
 
     Raises:
       FileNotFoundError: nothing is there, or a needed file is missing.
@@ -80,7 +82,7 @@ def load(
     elif source.startswith("hf:"):
         policy = _from_huggingface(epath.Path(_download(source.removeprefix("hf:"))), mesh, dtype)
     elif is_workdir(source):
-        policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role)
+        policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role, verify)
     else:
         policy = _from_path(local_path(source), mesh, dtype)
     if policy.tokenizer.text_vocab_size > policy.config.vocab_size:
@@ -134,14 +136,13 @@ def _smollm2() -> pathlib.Path:
 
 def _download(name: str) -> str:
     import huggingface_hub
-    from huggingface_hub import errors
 
     name, _, revision = name.partition("@")
     wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
     try:
         return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
-        reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2])
+    except Exception as error:  # also those of the client's HTTP library, whichever it is
+        reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or type(error).__name__
         raise FileNotFoundError(
             f"hf:{name} cannot be fetched ({reason}); check the name and the connection, or give a local directory"
         ) from error
@@ -180,7 +181,7 @@ def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
     return Policy(params, cfg, Tokenizer.from_directory(str(path)))
 
 
-def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | None) -> Policy:
+def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | None, verify: bool) -> Policy:
     fields = read_json(path / "config.json")["model"]
     known = {field.name for field in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(fields) - known):
@@ -194,7 +195,7 @@ def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | N
         return jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(saved_dtype), sharding=leaf.sharding)
 
     like = jax.tree_util.tree_map_with_path(as_saved, abstract_params(cfg, mesh))
-    params = checkpoint.restore(path / "checkpoints", {"params": {name: like}}, step)["params"][name]
+    params = checkpoint.restore(path / "checkpoints", {"params": {name: like}}, step, verify)["params"][name]
     if dtype:
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     return Policy(params, cfg, Tokenizer.from_directory(str(path / "tokenizer")))

@@ -3,10 +3,8 @@
 import dataclasses
 import types
 
-import pytest
-
 from mxjax.config import default_config
-from mxjax.evaluation.stamps import digest, questions_digest, settings_of, settled_step, weights_stamp
+from mxjax.evaluation.stamps import digest, questions_digest, settings_of, weights_stamp
 from mxjax.rollout import Question, Role
 from mxjax.sampling import SamplingParams
 
@@ -53,12 +51,4 @@ def test_weights_that_were_exchanged_are_noticed(tmp_path):
     assert before == weights_stamp(str(tmp_path), None) and before[0][:2] == ("model.safetensors", 4)
     file.write_bytes(b"12345")
     assert weights_stamp(str(tmp_path), None) != before
-    assert weights_stamp("random:tiny", None) == [] and settled_step("random:tiny", None) is None
-
-
-@pytest.mark.parametrize("step", [3, None])
-def test_the_newest_sound_step_is_the_one_that_is_named(step, tmp_path, monkeypatch):
-    (tmp_path / "config.json").write_text('{"mxjax": "0"}')
-    monkeypatch.setattr("mxjax.checkpoint.steps", lambda root: [1, 2, 4])
-    monkeypatch.setattr("mxjax.checkpoint.fault", lambda root, step: "a bit" if step == 4 else "")
-    assert settled_step(str(tmp_path), step) == (step or 2)
+    assert weights_stamp("random:tiny", None) == []

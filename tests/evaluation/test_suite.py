@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import runs
 from models.test_io import LLAMA, make_policy, write_gguf
 from rollout.scripted import TOKENIZER, ScriptedEngine
 
-from mxjax import cli
+from mxjax import checkpoint, cli
 from mxjax.commands import checkpoint_config
 from mxjax.data.identity import statement_key
 from mxjax.evaluation import fixed_script
@@ -45,7 +46,7 @@ def workdir():
 
 
 def evaluate(workdir, output, *flags):
-    assert cli.main(["evaluate", "--checkpoint", workdir, "--output", str(output), *COMMON, *flags]) == 0
+    assert cli.main(["evaluate", "--checkpoint", str(workdir), "--output", str(output), *COMMON, *flags]) == 0
 
 
 @pytest.mark.slow
@@ -206,14 +207,30 @@ def test_questions_that_were_trained_on_are_refused_or_marked(workdir, tmp_path,
     file = tmp_path / "own.jsonl"
     rows = [(own.train[7].text.upper(), own.train[7].gold), (own.held_out[0].text, own.held_out[0].gold)]
     file.write_text("".join(json.dumps({"question": text, "answer": gold}) + "\n" for text, gold in rows))
-    for checkpoint, others in ((workdir, ()), ("random:tiny", ("--executor", workdir))):
-        asked = ["evaluate", "--checkpoint", checkpoint, "--output", str(tmp_path), "--benchmark", f"jsonl:{file}"]
+    for source, others in ((workdir, ()), ("random:tiny", ("--executor", workdir))):
+        asked = ["evaluate", "--checkpoint", source, "--output", str(tmp_path), "--benchmark", f"jsonl:{file}"]
         asked += ["--system", "single", "--max_tokens", "4", "--quiet", *others]
         assert cli.main(asked) == 2
         assert f"1 of 2 questions of jsonl:{file} are among those that {workdir} was" in capsys.readouterr().err
         assert cli.main([*asked, "--allow_overlap"]) == 0
         (row,) = rows_of(tmp_path)
         assert row["when"] == "1 of 2 trained on" and "1 of 2 trained on" in capsys.readouterr().out
+
+
+def test_the_newest_sound_step_is_evaluated_and_verified_once(workdir, tmp_path, monkeypatch, capsys):
+    digests, verified = checkpoint._digests, []
+    monkeypatch.setattr(checkpoint, "_digests", lambda path, items: verified.append(path.name) or digests(path, items))
+    copy = shutil.copytree(workdir, tmp_path / "run")
+    for step in (None, "1"):
+        evaluate(copy, tmp_path / "out", "--system", "single", "--max_tokens", "4", *(("--step", step) if step else ()))
+        assert rows_of(tmp_path / "out")[0]["step"] == int(step or 2)
+    assert verified == ["2", "1"]
+    largest = max((file for file in (copy / "checkpoints" / "2").rglob("*") if file.is_file()), key=os.path.getsize)
+    largest.write_bytes(largest.read_bytes()[:-1] + b"?")
+    evaluate(copy, tmp_path / "out", "--system", "single", "--max_tokens", "4")
+    assert rows_of(tmp_path / "out")[0]["step"] == 1 and verified[2:] == ["2", "1"]
+    asked = ["evaluate", "--checkpoint", str(copy), "--output", str(tmp_path), *COMMON, "--step", "2"]
+    assert cli.main(asked) == 2 and "has no step 2; finished steps: 1" in capsys.readouterr().err
 
 
 def test_every_form_of_checkpoint_gives_the_same_answers(tmp_path):

@@ -62,7 +62,25 @@ def test_a_model_is_fetched_once_from_the_hub(hub, tmp_path):
     assert not fetched(asked)
 
 
-def test_a_name_that_the_hub_lacks_is_one_sentence(hub, tmp_path):
-    out = load(hub[0], tmp_path / "cache", "hf:owner/absent")
+def fails(source, endpoint, cache):
+    """The last line of what is said, which is all that a command prints."""
+    out = load(endpoint, cache, source)
     assert out.returncode == 1
-    assert "FileNotFoundError: hf:owner/absent cannot be fetched" in out.stderr.splitlines()[-1]
+    return out.stderr.splitlines()[-1]
+
+
+def test_what_cannot_be_fetched_is_one_sentence(tmp_path):
+    with serve("models", {}, gated=("owner/gated",)) as (endpoint, _):
+        absent = fails("hf:owner/absent", endpoint, tmp_path)
+        gated = fails("hf:owner/gated", endpoint, tmp_path)
+        wrong = fails("hf:not a name", endpoint, tmp_path)
+    nobody = fails("hf:owner/name", endpoint, tmp_path)  # the server has gone
+    for source, said in (
+        ("owner/absent", absent),
+        ("owner/gated", gated),
+        ("not a name", wrong),
+        ("owner/name", nobody),
+    ):
+        assert said.startswith(f"FileNotFoundError: hf:{source} cannot be fetched (")
+        assert said.endswith("); check the name and the connection, or give a local directory")
+    assert "404" in absent and "403" in gated
