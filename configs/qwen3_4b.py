@@ -1,8 +1,9 @@
 """Qwen3-4B in the paper's setting.
 
-Command: mxjax plan --config=configs/qwen3_4b.py --topology=v5e:4x8, then on the slice
+Command: mxjax plan --config=configs/qwen3_4b.py --topology=v5e:4x8, then
   mxjax train --config configs/qwen3_4b.py --workdir gs://BUCKET/qwen3-4b --config.data.train.source=jsonl:FILE
-Hardware: a TPU slice on which it fits, see docs/pods.md. It has not been run to the end here.
+Hardware: a TPU slice on which it fits, see docs/pods.md. It has not been run to the end here: training runs on one host
+  so far, and is refused on a slice of several; the plan is for when it is not.
 """
 
 import pathlib

@@ -1,8 +1,9 @@
 """The paper's setting: Qwen3-8B learns to design and to execute by reinforcement learning, in stages of 30 steps.
 
-Command: mxjax plan --config=configs/qwen3_8b.py --topology=v5e:8x8, then on the slice
+Command: mxjax plan --config=configs/qwen3_8b.py --topology=v5e:8x8, then
   mxjax train --config configs/qwen3_8b.py --workdir gs://BUCKET/qwen3-8b --config.data.train.source=jsonl:FILE
-Hardware: a TPU slice on which it fits, see docs/pods.md; the paper has 8 H200. It has not been run to the end here.
+Hardware: a TPU slice on which it fits, see docs/pods.md; the paper has 8 H200. It has not been run to the end here:
+  training runs on one host so far, and is refused on a slice of several; the plan is for when it is not.
 Result in the paper: 38.3 on average over six benchmarks of mathematics and code, from 32.2 after its cold start.
 """
 
