@@ -67,10 +67,10 @@ def default_config() -> ConfigDict:
                 "answer_from": "agent",  # agent | any
                 "format_weight": 0.4,
                 "sandbox": "auto",  # auto | A | B | C
-                # Of training; an evaluation runs all tests of a program, and all must pass.
-                "tests": 0,  # of a code question that a step runs, drawn by question and step; 0: all
-                "all_pass": True,  # False: a program's correctness is the share of tests that it passes
                 "limits": {},  # of each test, names of mxjax.sandbox.SandboxLimits, such as {"cpu_s": 10.0}
+                # Of RL steps; elsewhere a program runs on all tests of its question, and all must pass.
+                "tests": 0,  # so many, drawn by question and step; 0: all
+                "all_pass": True,  # False: a program's correctness is the share of tests that it passes
             },
             "rl": {
                 "steps": 400,
