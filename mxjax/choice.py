@@ -12,6 +12,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
+from mxjax.data.array_records import PREFIX
 from mxjax.data.catalogue import SAMPLE, SETS, TEST
 from mxjax.files import read_json
 
@@ -50,7 +51,10 @@ def remark(config: ConfigDict, benchmark: str) -> str:
 
 
 def is_test(name: str, default: str = TEST) -> bool:
-    """Whether "NAME" (its split `default`) or "NAME/SPLIT" is the test split of a public set."""
+    """Whether "NAME" (its split `default`), "NAME/SPLIT" or "tfds:FOLDER@SPLIT" is a test split, the first two of a
+    public set."""
+    if name.startswith(PREFIX):
+        return name.endswith(f"@{TEST}")
     name, _, split = name.partition("/")
     return name in SETS and (split or default) == TEST
 

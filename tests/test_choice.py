@@ -48,6 +48,7 @@ def test_the_best_saved_step_is_chosen_the_earliest_of_equals():
         ("tfds:/x/validation@test", ""),
         ("gsm8k/train", ""),
         ("held_out", "gsm8k/test"),
+        ("held_out", "tfds:/x@test"),
     ],
 )
 def test_choosing_on_test_needs_the_flag(choose_on, validation):
