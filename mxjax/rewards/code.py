@@ -146,19 +146,69 @@ def _same_number(wanted: str, found: str, tolerance: float | None) -> bool:
 
 
 def same_value(wanted: Any, found: Any, tolerance: float | None = None) -> bool:
-    """Whether two JSON values agree; numbers by value, true and false only with themselves."""
+    """Whether two plain values agree; numbers by value, true and false only with themselves.
+
+    `found` comes from a hostile program: it may hold `wire.Unbuilt`, and whatever it is, this ends.
+    """
+    try:
+        return _same(wanted, found, tolerance)
+    except (ValueError, OverflowError, RecursionError):  # of numbers too long, too large, or nesting too deep
+        return False
+
+
+def _same(wanted: Any, found: Any, tolerance: float | None) -> bool:
     if isinstance(wanted, bool) or isinstance(found, bool):
         return wanted is found
     if isinstance(wanted, (int, float)) and isinstance(found, (int, float)):
-        if tolerance is not None:
-            return math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance)
-        return wanted == found
-    if isinstance(wanted, list) and isinstance(found, (list, tuple)):
-        return len(wanted) == len(found) and all(same_value(a, b, tolerance) for a, b in zip(wanted, found))
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        keyed = {str(key): value for key, value in found.items()}  # JSON has text keys only
-        return wanted.keys() == keyed.keys() and all(same_value(wanted[k], keyed[k], tolerance) for k in wanted)
+        within = tolerance is not None and wanted != found
+        return math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance) if within else wanted == found
+    if isinstance(wanted, (list, tuple)):
+        alike = isinstance(found, (list, tuple) if isinstance(wanted, list) else tuple)  # JSON has lists only
+        return alike and len(wanted) == len(found) and all(_same(a, b, tolerance) for a, b in zip(wanted, found))
+    if isinstance(wanted, dict):
+        pairs = _pairs(found)
+        keyed = {_key(key): value for key, value in pairs or ()}
+        given = {_key(key): value for key, value in wanted.items()}
+        alike = pairs is not None and given.keys() == keyed.keys()
+        return alike and all(_same(given[key], keyed[key], tolerance) for key in given)
+    if isinstance(wanted, (set, frozenset)):
+        return canonical(wanted) == canonical(found)
     return type(wanted) is type(found) and wanted == found
+
+
+def _pairs(value: Any) -> list | None:
+    """The pairs of a dict, built or not; None for anything else."""
+    if isinstance(value, wire.Unbuilt) and value.kind == "dict":
+        return value.items
+    return list(value.items()) if isinstance(value, dict) else None
+
+
+def _key(key: Any) -> str:
+    """The key of a dict as text, since JSON has text keys only."""
+    try:
+        return str(key) if key is None or isinstance(key, (str, int, float)) else canonical(key)
+    except ValueError:  # an integer of more digits than Python writes
+        return canonical(key)
+
+
+def canonical(value: Any) -> str:
+    """A plain value as text, the same for values that `same_value` takes for equal. Raises RecursionError.
+
+    The time is bounded by the size of the value, which may come from a hostile program and hold `wire.Unbuilt`.
+    """
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(canonical, value))}]"
+    pairs = _pairs(value)
+    if pairs is not None:
+        return f"{{{', '.join(sorted(f'{_key(key)!r}: {canonical(item)}' for key, item in pairs))}}}"
+    if isinstance(value, (set, frozenset, wire.Unbuilt)):
+        items = value.items if isinstance(value, wire.Unbuilt) else value
+        return f"set({', '.join(sorted(set(map(canonical, items))))})"
+    if type(value) in (int, float) and value - value == 0:
+        top, bottom = value.as_integer_ratio()
+        zeros = max((top & -top).bit_length() - 1, 0)
+        return f"{top >> zeros:x}p{zeros - bottom.bit_length() + 1}"
+    return repr(value)
 
 
 def known(outcome: Outcome) -> Outcome:
@@ -171,7 +221,10 @@ def known(outcome: Outcome) -> Outcome:
 def call_candidate(
     source: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits
 ) -> tuple[str, Any]:
-    """One call of the candidate's function: ("called", its value), or why there is none and None."""
+    """One call of the candidate's function: ("called", its value), or why there is none and None.
+
+    Sets and dicts of the value are `wire.Unbuilt`, as in all that is decoded here.
+    """
     if sandbox.level == "C":
         return _call_in_script(source, entry_point, args, sandbox, limits)
     request = wire.dumps([entry_point, [], args, {}])
@@ -186,9 +239,10 @@ def call_candidate(
         finally:
             job.close()
         try:
-            return CALLED, wire.loads(reply)["value"]
-        except (wire.NotPlain, KeyError, TypeError):
+            ((name, value),) = wire.loads(reply, hashed=False).items
+        except (wire.NotPlain, AttributeError, ValueError):
             return "runtime_error", None
+        return (CALLED, value) if name == "value" else ("runtime_error", None)
 
     return sandbox.attempt(attempt)
 

@@ -10,7 +10,7 @@ import hashlib
 from typing import Any
 
 from mxjax.mas.records import Reply, Tool
-from mxjax.rewards.code import CALLED, PASSED, call_candidate, known, run_check
+from mxjax.rewards.code import CALLED, PASSED, call_candidate, canonical, known, run_check
 from mxjax.sandbox import Sandbox, SandboxLimits
 
 SHOWN_CHARS = 2_000
@@ -30,7 +30,7 @@ def program_tool(sandbox: Sandbox, limits: SandboxLimits | None = None) -> Tool:
         if status not in ("ok", CALLED, PASSED):
             return Reply("", error=status)
         if len(output) > SHOWN_CHARS:
-            output = f"{output[:SHOWN_CHARS]} {hashlib.sha256(output.encode()).hexdigest()}"
+            output = f"{output[:SHOWN_CHARS]} {hashlib.sha256(output.encode(errors='backslashreplace')).hexdigest()}"
         return Reply(output)
 
     return Tool(run, "Runs a program on a public example.", submit=sandbox.call)
@@ -44,19 +44,9 @@ def _behaviour(program: str, example: dict[str, Any], sandbox: Sandbox, limits: 
         return status, PASSED
     if "args" in example:
         status, value = call_candidate(source, example["entry_point"], list(example["args"]), sandbox, limits)
-        return status, _canonical(value)
+        try:
+            return status, canonical(value)
+        except RecursionError:
+            return "runtime_error", ""
     outcome = known(sandbox.run(source, example["stdin"].encode(), limits))
     return outcome.status, "\n".join(line.rstrip() for line in outcome.stdout.decode(errors="replace").splitlines())
-
-
-def _canonical(value: Any) -> str:
-    """A plain value as text, the same for values that the grader takes for equal."""
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_canonical, value))}]"
-    if isinstance(value, (set, frozenset)):
-        return f"{{{', '.join(sorted(map(_canonical, value)))}}}"
-    if isinstance(value, dict):
-        return f"{{{', '.join(sorted(f'{key}: {_canonical(item)}' for key, item in value.items()))}}}"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return hex(value) if type(value) is int else repr(value)

@@ -1,10 +1,12 @@
 """The code grader: three shapes of test, honest programs, cheats, and what stays outside the candidate's process."""
 
+import time
+
 import pytest
 
 from mxjax.mas import Result
 from mxjax.rewards import InfrastructureError, extract_program, grade_code, make_reward
-from mxjax.rewards.code import same_output, same_value
+from mxjax.rewards.code import canonical, same_output, same_value
 from mxjax.rollout import Question
 from mxjax.sandbox import Outcome, SandboxLimits
 
@@ -55,6 +57,59 @@ def test_standard_input_to_standard_output(box, program, how):
 )
 def test_calls_of_a_function(box, program, correct):
     assert bool(grade_code(program, CALLS, box, entry_point="f", limits=LIMITS)) is correct
+
+
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        ("def f(x): return {10 ** 5000: 1}", {"args": [1], "expected": {"1": 1}}),
+        ("def f(x): return 10 ** 400", {"args": [1], "expected": 1.5, "tolerance": 1e-6}),
+        (
+            "def f(x):\n    d = 1\n    for _ in range(400): d = [d]\n    return d",
+            {"args": [1], "expected": eval("[" * 90 + "2" + "]" * 90)},
+        ),
+    ],
+)
+def test_numbers_that_cannot_be_written_or_converted_are_wrong_answers(box, program, test):
+    assert grade_code(program, [test], box, "f", limits=LIMITS).how in ("wrong_answer", "runtime_error")
+
+
+def test_items_that_all_hash_alike_cost_the_trainer_no_more_than_others(box):
+    """The reply is the same bytes with another factor; n items of one hash take n * n / 2 comparisons in a set."""
+    source = (
+        "def f(x):\n    import os\n"
+        "    items = b','.join(str(i * {factor}).encode() for i in range(30000))\n"
+        '    line = b\'{{"dict": [["value", {{"{kind}": [\' + items + b\']}}]]}}\\n\'\n'
+        "    while line: line = line[os.write(3, line):]\n"
+    )
+    for kind in ("set", "frozenset"):
+        started = time.process_time()
+        program = source.format(factor=2**61 - 1, kind=kind)
+        assert grade_code(program, [{"args": [1], "expected": [1]}], box, "f", limits=LIMITS).how == "wrong_answer"
+        assert grade_code(program, [{"args": [1], "expected": {1, 2}}], box, "f", limits=LIMITS).how == "wrong_answer"
+        assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "different"),
+    [
+        ("{1, 2, 3}", {3, 2, 1}, {1, 2}),
+        ("{1.0, 2}", {1, 2}, {1.5, 2}),
+        ("frozenset(['a', 'b'])", frozenset("ab"), ["a", "b"]),
+        ("{(1, 2), (3, 4)}", {(3, 4), (1, 2)}, {(1, 2), (4, 3)}),
+        ("{'a': {1, 2}}", {"a": {2, 1}}, {"a": [1, 2]}),
+        ("{1: 'x', (2, 3): 'y'}", {1: "x", (2, 3): "y"}, {1: "y", (2, 3): "x"}),
+        ("{1: [2]}", {"1": [2]}, {"1": [2], "3": 4}),
+        ("{}", {}, set()),
+        ("set()", set(), {}),
+        ("(1, {2})", [1, {2}], [1, {3}]),
+        ("10 ** 4100", 10**4100, 10**4100 + 1),
+    ],
+)
+def test_honest_sets_and_dicts_agree_with_themselves_alone(box, value, same, different):
+    program = f"def f(): return {value}"
+    assert grade_code(program, [{"args": [], "expected": same}], box, "f")
+    assert not grade_code(program, [{"args": [], "expected": different}], box, "f")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +229,14 @@ def test_a_tolerance_counts_only_where_the_problem_declares_it():
     assert same_output("0.333333", "0.3333334", tolerance=1e-5) and not same_output("0.3333", "0.34", tolerance=1e-5)
     assert same_value(0.1, 0.1000001, 1e-5) and not same_value(0.1, 0.1000001)
     assert not same_value(1, True) and not same_value(True, 1) and same_value({"a": [1]}, {"a": (1.0,)})
+
+
+def test_values_that_agree_have_one_text_and_others_have_another():
+    groups = [[0, 0.0, -0.0], [1, 1.0], [2**70, 2.0**70], [0.1], [True], [1e308], [{1, 2.0}, frozenset([2, 1.0])],
+              [{"1": 2}, {1: 2.0}], [[], ()], [set()], [{}], ["{}"], [float("inf")], [-3, -3.0], [10**5000],
+              [{"a: 1, 'b'": 1}], [{"a": 1, "b": 1}], [b"a"], ["a"], [None]]  # fmt: skip
+    texts = [{canonical(value) for value in group} for group in groups]
+    assert all(len(found) == 1 for found in texts) and len(set.union(*texts)) == len(groups)
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,23 @@ def dumps(value, handle=None) -> bytes:
         raise NotPlain("a value that is nested too deeply, or contains itself") from None
 
 
-def loads(line, handle=None):
-    """The value of a line made by `dumps`. Raises NotPlain for anything else, and for handles without `handle`."""
+class Unbuilt:
+    """A set or dict that was not built: hashing what a hostile sender has chosen may take quadratic time.
+
+    `kind` is "set", "frozenset" or "dict"; `items` are its items, or its pairs of key and value.
+    """
+
+    def __init__(self, kind, items):
+        self.kind, self.items = kind, items
+
+
+def loads(line, handle=None, hashed=True):
+    """The value of a line made by `dumps`; with `hashed` False, sets and dicts in it are `Unbuilt`.
+
+    Raises NotPlain for anything else, and for handles without `handle`.
+    """
     try:
-        return _unpack(json.loads(line), handle)
+        return _unpack(json.loads(line), handle, hashed)
     except NotPlain:
         raise
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
@@ -61,7 +74,7 @@ def _pack(value, handle):
     return {"handle": handle(value)}
 
 
-def _unpack(data, handle):
+def _unpack(data, handle, hashed):
     if data is None or type(data) in (bool, int, float, str):
         return data
     if type(data) is not dict or len(data) != 1:
@@ -70,16 +83,18 @@ def _unpack(data, handle):
     if kind == "handle" and handle is not None and type(content) is int:
         return handle(content)
     if kind == "dict":
-        return {_unpack(key, handle): _unpack(item, handle) for key, item in content}
+        pairs = [(_unpack(key, handle, hashed), _unpack(item, handle, hashed)) for key, item in content]
+        return dict(pairs) if hashed else Unbuilt(kind, pairs)
     for sequence in _SEQUENCES:
         if kind == sequence.__name__:
-            return sequence(_unpack(item, handle) for item in content)
+            items = [_unpack(item, handle, hashed) for item in content]
+            return sequence(items) if hashed or sequence in (list, tuple) else Unbuilt(kind, items)
     if kind == "int":
         return int(content, 16)
     if kind == "float":
         return float(content)
     if kind == "complex":
-        return complex(*(_unpack(part, None) for part in content))
+        return complex(*(_unpack(part, None, hashed) for part in content))
     if kind == "bytes":
         return base64.b64decode(content, validate=True)
     if kind == "range":
