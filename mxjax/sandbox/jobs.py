@@ -16,6 +16,7 @@ from mxjax.sandbox.inside.wire import MAX_LINE
 from mxjax.sandbox.records import Outcome, SandboxLimits
 from mxjax.sandbox.zygotes import Zygote, ZygoteLost
 
+_LONGEST_WAIT_S = 60.0
 _GRACE_S = 10.0
 """A job whose end is not reported within its wall limit and this is lost."""
 
@@ -25,7 +26,7 @@ class Job:
 
     def __init__(self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, limits: SandboxLimits, channel=False):
         """Starts it. Raises ZygoteLost if there is nothing to fork it from."""
-        self.limits = limits
+        self.limits, self._zygote = limits, zygote
         self.report: dict[str, Any] | None = None
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self._received = bytearray()
@@ -143,23 +144,28 @@ class Job:
 
     def _pump(self, deadline: float, sending: bool = False) -> None:
         """Waits until something happens or `deadline`, and takes in what there is."""
-        channel = [] if self._channel is None else [self._channel]
-        readers = [self._status, *self._pipes, *channel]
-        ready, _, _ = select.select(readers, channel if sending else [], [], max(0.0, deadline - time.monotonic()))
+        poll = select.poll()
+        for end in (self._status, *self._pipes):
+            poll.register(end, select.POLLIN)
+        if self._channel is not None:
+            poll.register(self._channel, select.POLLIN | (select.POLLOUT if sending else 0))
+        left_s = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
+        ready = [fd for fd, _ in poll.poll(1e3 * left_s)]
         if time.monotonic() >= self._deadline and not ready:
-            raise ZygoteLost("the warm process does not answer")
-        for end in ready:
-            if end is self._status:
+            self._zygote.kill()
+            raise self._zygote.lost("the warm process does not answer")
+        for fd in ready:
+            if fd == self._status.fileno():
                 self._end()
-            elif end is self._channel:
-                self._take_line()
+            elif fd in self._pipes:
+                self._take(fd)
             else:
-                self._take(end)
+                self._take_line()
 
     def _end(self) -> None:
         message = self._status.recv(1 << 12)
         if not message:
-            raise ZygoteLost("the warm process is lost")
+            raise self._zygote.lost("the warm process is lost")
         self.report = json.loads(message)
 
     def _take_line(self) -> None:
@@ -215,7 +221,7 @@ def _status(report: dict[str, Any], limits: SandboxLimits, over: bool, stderr: b
         raise ZygoteLost(why)
     if why in ("wall", "cpu") or report["cpu_s"] >= limits.cpu_s:
         return "time"
-    if code == -signal.SIGKILL and not why:
+    if code == -signal.SIGKILL and why in ("", "compile"):
         raise ZygoteLost("something outside killed the job, most likely for want of memory")
     if code == 0 and not why:
         return "ok"

@@ -19,7 +19,7 @@ UNSAFE = "none"
 STRONGER = {
     "A": "",
     "B": "install bubblewrap for level A (make system-deps)",
-    "C": "install pyseccomp for level B, bubblewrap for level A (make system-deps)",
+    "C": "agents have no Python tool there; install pyseccomp for level B, bubblewrap for level A (make system-deps)",
     UNSAFE: "install mxjax[code] for level B, mxjax[wasm] for level C, bubblewrap for level A (make system-deps)",
 }
 """By level, how to get a stronger one."""

@@ -13,7 +13,7 @@ from mxjax.sandbox.records import Outcome, SandboxLimits
 
 _LIMITS = SandboxLimits(cpu_s=10, wall_s=60)
 _PROGRAM = r"""
-import ctypes, json, os, resource, socket, sys
+import ctypes, fcntl, json, os, resource, socket, sys
 asked = json.loads(sys.stdin.readline())
 libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -49,6 +49,7 @@ ATTEMPTS = {
     "run another program": lambda: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0),
     "signal a process": lambda: os.kill(asked["pid"], 0),
     "signal its group": lambda: os.killpg(0, 0),
+    "have signals sent": lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getpid()),
     "raise a limit": lambda: resource.setrlimit(resource.RLIMIT_AS, (-1, -1)),
     "change its user": lambda: must(libc.setuid(0)) if os.getuid() else None,
     "make a namespace": lambda: must(libc.unshare(0x10000000)),

@@ -1,12 +1,14 @@
 """The system calls that a job may make: an allow-list, compiled to a seccomp program by libseccomp.
 
-There is no way to start a process, to signal one, to open a socket, or to change mounts, namespaces, users or limits.
+There is no way to start a process, to signal one, to open a socket, or to change mounts, namespaces, users or limits;
+`fcntl` is allowed by command, since some of its commands make the kernel send signals to any process of the same user.
 Calls that are not listed fail with EPERM; the few that libraries fall back from when a kernel lacks them, with ENOSYS.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import tempfile
 
@@ -15,7 +17,7 @@ _FILES = (
     "stat fstat lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getdents64 "
     "getdents getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir unlink unlinkat link linkat symlink "
     "symlinkat chmod fchmod fchmodat umask truncate ftruncate fallocate fsync fdatasync flock utimensat fadvise64 "
-    "dup dup2 dup3 pipe pipe2 fcntl sendfile copy_file_range splice tee"
+    "dup dup2 dup3 pipe pipe2 sendfile copy_file_range splice tee"
 )
 _WAITING = (
     "select pselect6 poll ppoll epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 "
@@ -31,6 +33,10 @@ _SELF = (
     "rt_sigtimedwait rt_sigsuspend sigaltstack"
 )
 _ABSENT = "clone3 io_uring_setup io_uring_enter io_uring_register memfd_create openat2"
+_FCNTL = (
+    "F_DUPFD F_DUPFD_CLOEXEC F_GETFD F_SETFD F_GETFL F_GETLK F_SETLK F_SETLKW F_OFD_GETLK F_OFD_SETLK F_OFD_SETLKW "
+    "F_GETPIPE_SZ"
+)
 _CLONE_THREAD = 0x00010000
 _TERMINAL_QUERY, _BYTES_WAITING = 0x5401, 0x541B  # TCGETS, FIONREAD
 
@@ -53,6 +59,10 @@ def compiled_filter() -> bytes:
     _add(made, pyseccomp.ALLOW, "clone", thread)
     for request in (_TERMINAL_QUERY, _BYTES_WAITING):
         _add(made, pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
+    for command in _FCNTL.split():
+        _add(made, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, getattr(fcntl, command)))
+    without_signals = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, fcntl.FASYNC, 0)
+    _add(made, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, fcntl.F_SETFL), without_signals)
     own_limits = (pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(2, pyseccomp.EQ, 0))
     _add(made, pyseccomp.ALLOW, "prlimit64", *own_limits)  # reading them
     with tempfile.TemporaryFile() as file:

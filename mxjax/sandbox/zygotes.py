@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -36,8 +37,10 @@ _PRELOAD = (
 _ENVIRONMENT = {
     "HOME": "/tmp", "PATH": "/usr/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
     "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",  # another arena for each thread would take 64 MiB of a job's address space
 }  # fmt: skip
 _START_S = 120
+_DESCRIPTORS = 1 << 16
 _FLAGS = ("-s", "-S", "-B", "-P")
 _MOUNTED, _SITE = "/inside", "/site"
 
@@ -53,6 +56,7 @@ class Zygote:
         """Starts it and waits until it is warm. Raises ZygoteLost with the reason."""
         if sys.platform != "linux":
             raise ZygoteLost("it needs Linux")
+        _raise_descriptor_limit()
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -77,13 +81,18 @@ class Zygote:
         except OSError:
             warm = False
         if not warm:
-            raise ZygoteLost(self._last_words())
+            error = self.lost("it did not start")
+            self.close()
+            raise error
 
-    def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        self.close()
-        return lines[-1] if lines else "it ended without a word"
+    def lost(self, what: str) -> ZygoteLost:
+        """The error `what`, with the last line that the process wrote to its standard error."""
+        try:
+            size = os.fstat(self._errors.fileno()).st_size
+            text = os.pread(self._errors.fileno(), 4096, max(0, size - 4096)).decode(errors="replace").strip()
+        except ValueError:  # closed, since another thread found it lost
+            text = ""
+        return ZygoteLost(f"{what}: {text.splitlines()[-1]}" if text else what)
 
     def fork(self, limits: dict, fds: Sequence[int]) -> None:
         """Starts a job over these descriptors. Raises ZygoteLost if the process is gone."""
@@ -91,7 +100,7 @@ class Zygote:
             with self._lock:
                 socket.send_fds(self._control, [json.dumps(limits).encode()], list(fds))
         except OSError as error:
-            raise ZygoteLost(f"the warm process is gone ({error})") from error
+            raise self.lost(f"the warm process is gone ({error})") from error
 
     def alive(self, patience_s: float = 0.0) -> bool:
         """Whether the process is still there; one that is just ending is given `patience_s` to do so."""
@@ -101,13 +110,26 @@ class Zygote:
             return True
         return False
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """Ends the process and every job: none of them can leave its process group."""
+        with self._lock:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Ends the process and every job, and gives up the descriptors."""
+        self.kill()
         self._control.close()
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._errors.close()
+
+
+def _raise_descriptor_limit() -> None:
+    """A job takes five descriptors here and as many in the warm process, which inherits this limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def _python() -> str:

@@ -2,13 +2,17 @@
 
 import concurrent.futures
 import os
+import pathlib
+import resource
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 from support import sandbox
 
-from mxjax.sandbox import Outcome, Sandbox, SandboxLimits, SandboxUnavailable, pool, probe, syscalls
+from mxjax.sandbox import Outcome, Sandbox, SandboxLimits, SandboxUnavailable, jobs, pool, probe, syscalls
 from mxjax.sandbox.records import InfrastructureError
 
 LIMITS = SandboxLimits(cpu_s=0.5, wall_s=5, memory_mb=256)
@@ -56,6 +60,9 @@ def test_outcomes_are_told_apart(box, source, status):
         "import dataclasses, typing, collections, heapq, bisect, itertools, functools, decimal, fractions, statistics\n"
         "@dataclasses.dataclass\nclass P:\n    x: int\nprint(P(6).x)",
         "import sys\nprint(6)\nsys.exit(0)",
+        "import fcntl, os\nfd = os.dup(1)\nflags = fcntl.fcntl(fd, fcntl.F_GETFL)\n"
+        "fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)\nfcntl.fcntl(fd, fcntl.F_SETFL, flags)\n"
+        "fcntl.fcntl(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 9), fcntl.F_SETFD, 0)\nos.write(fd, b'6')",
         "from typing import *\nfrom collections import *\nprint(Counter(open(0).read())['\\n'] * 2)",
     ],
 )
@@ -107,6 +114,59 @@ def test_a_machine_that_fails_twice_is_infrastructure_and_never_a_verdict(box, m
         box.attempt(fails)
     monkeypatch.setattr(pool, "Job", lambda *arguments, **options: fails(None))
     assert box.run("print(1)").status == "infrastructure"
+
+
+def test_a_job_that_something_outside_killed_while_it_compiled_is_no_verdict():
+    report = {"why": "compile", "code": -signal.SIGKILL, "cpu_s": 0.1, "wall_s": 0.1}
+    with pytest.raises(InfrastructureError, match="outside"):
+        jobs._status(report, SandboxLimits(), False, b"")
+
+
+def test_huge_limits_cost_nothing(box):
+    zygote = box._zygote
+    assert box.run("print(1)", limits=SandboxLimits(cpu_s=3e6)).ok and box._zygote is zygote
+
+
+def test_a_process_with_many_open_files_runs_programs(box):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 1_200:
+        pytest.skip("this machine allows fewer than 1,200 open files")
+    kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(1_030)]
+    try:
+        assert box.run("print(1)").ok
+        with box.session() as session:
+            assert session.run("6 * 7") == "42\n"
+    finally:
+        for fd in kept:
+            os.close(fd)
+
+
+def test_sixteen_threads_run_within_the_ordinary_limits(box):
+    source = "import threading, time\nts = [threading.Thread(target=time.sleep, args=(0.2,)) for _ in range(16)]\n"
+    outcome = box.run(source + "for t in ts: t.start()\nfor t in ts: t.join()\nprint('done')")
+    assert outcome.stdout == b"done\n", outcome
+
+
+def test_sandboxes_do_not_share_the_users_of_their_jobs():
+    if os.geteuid() != 0:
+        pytest.skip("only root gives each job a user of its own")
+    with sandbox("auto") as one, sandbox("auto") as other:
+        users = [int(box.run("import os\nprint(os.getuid())").stdout) for box in (one, other) for _ in range(3)]
+    assert len(set(users)) == 6 and min(users) >= 60_000
+
+
+def test_the_last_words_of_a_warm_process_are_in_the_error(box):
+    zygote = box._zygote
+    zygote._control.send(b"not a job")
+    zygote.process.wait()
+    assert "IndexError" in str(zygote.lost("gone")) and box.run("print(1)").ok
+
+
+def test_a_job_whose_warm_process_has_ended_does_not_begin():
+    inside = pathlib.Path(jobs.__file__).parent / "inside"
+    source = f"import os, sys\nsys.path.insert(0, {str(inside)!r})\nimport jail\njail.die_with(os.getppid())\n"
+    started = subprocess.run([sys.executable, "-c", f"{source}jail.die_with(os.getpid())"], capture_output=True)
+    assert b"warm process has ended" in started.stderr
 
 
 def test_a_session_keeps_its_variables_and_reports_errors_as_text(box):

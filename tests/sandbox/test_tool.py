@@ -8,6 +8,7 @@ from mxjax import mas
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Role, collect
 from mxjax.sandbox import SandboxLimits
+from mxjax.sandbox.pool import STRONGER
 from mxjax.sandbox.records import InfrastructureError
 from mxjax.sandbox.tool import MAX_CHARS, python_tool
 
@@ -54,6 +55,10 @@ def test_an_agent_runs_python_and_answers_with_what_it_printed(box, stateful):
 def test_variables_stay_only_in_a_stateful_tool(box, stateful, expected):
     _, told = converse(python_tool(box, stateful=stateful), [block("x = 7"), block("x + 1"), ANSWER % 8])
     assert "(no output)" in told[0] and expected in told[1]
+
+
+def test_who_has_level_c_alone_is_told_that_the_tool_needs_more():
+    assert "no Python tool" in STRONGER["C"]
 
 
 def test_conversations_do_not_share_variables(box):

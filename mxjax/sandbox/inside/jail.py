@@ -33,19 +33,20 @@ def _prctl(option: int, *values: int) -> None:
     _check(_libc.prctl(option, *map(ctypes.c_ulong, (*values, 0, 0, 0, 0)[:4])), f"prctl {option}")
 
 
-def fork(own_pids: bool) -> int:
-    """`os.fork`; with `own_pids` the child is the first process of a pid namespace of its own.
+def fork(pids: int | None) -> int:
+    """`os.fork`; with `pids`, a descriptor of this process's pid namespace, the child is the first of a new one.
 
     The namespace of this process's own children is put back, since the kernel lets each be left once only.
     """
-    if not own_pids:
+    if pids is None:
         return os.fork()
     _check(_libc.unshare(CLONE_NEWPID), "unshare")
-    child = os.fork()
-    if child:
-        own = os.open("/proc/self/ns/pid", os.O_RDONLY)
-        _check(_libc.setns(own, CLONE_NEWPID), "setns")
-        os.close(own)
+    child = None
+    try:
+        child = os.fork()
+    finally:
+        if child != 0:
+            _check(_libc.setns(pids, CLONE_NEWPID), "setns")
     return child
 
 
@@ -107,9 +108,19 @@ def drop_privileges(uid: int | None, keep_reading: bool) -> None:
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
     data = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable: low and high words
     _check(_libc.capset(header, data), "capset")
-    _prctl(_PR_SET_PDEATHSIG, 9)  # after the change of user, which clears it
     _prctl(_PR_SET_DUMPABLE, 1)  # so that /proc/self, and with it /dev/stdin, is the job's own
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def die_with(parent: int) -> None:
+    """Ends this process when `parent` ends; to be called after a change of user, which would undo it.
+
+    Raises OSError if it has ended already. A parent outside a pid namespace has the number 0 in it, and takes the
+    namespace along.
+    """
+    _prctl(_PR_SET_PDEATHSIG, 9)
+    if os.getppid() not in (0, parent):
+        raise OSError("the warm process has ended")
 
 
 def _read(path: str) -> str:

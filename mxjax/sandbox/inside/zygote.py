@@ -7,6 +7,8 @@ another's in memory that it inherited.
 Descriptors of a job, in the order in which they arrive: status socket, payload, stdin, stdout, stderr[, channel].
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import gc
@@ -19,14 +21,14 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import jail
 import runner
 
-_FIRST_UID, _UIDS = 60_000, 4_096
-_TICK_S, _ENDING_S = 0.005, 60.0
+_TICK_S, _WAIT_S = 0.005, 60.0
 _CPUCLOCK_SCHED = 2  # the kernel's clock of a process's run time, to be combined with its id
 _HUGE = 2 << 20
 _SPARE = 64  # descriptors are moved beyond this one before they are put in place
@@ -45,9 +47,12 @@ def main() -> None:
     del sys.path[-len(policy["paths"]) :]  # jobs have what is loaded by now
     policy["seccomp"] = bytes.fromhex(policy["seccomp"])
     by_landlock = policy["level"] == "B"
+    policy["pids"] = os.open("/proc/self/ns/pid", os.O_RDONLY) if policy["level"] == "A" else None
     policy["ruleset"] = jail.landlock_ruleset(policy["readable"], policy["listable"]) if by_landlock else None
     if policy["level"] != "none":
         jail.bound_capabilities()
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # where memory runs out, it is a job that the kernel ends and not the trainer
     _seed()
     gc.collect()
     gc.freeze()
@@ -61,20 +66,24 @@ def _serve(control: socket.socket, policy: dict) -> None:
     poll = select.poll()
     poll.register(control, select.POLLIN)
     running, listening = {}, {}  # jobs by the descriptor that tells their end, and by the one that brings orders
-    uids = itertools.cycle(range(_FIRST_UID, _FIRST_UID + _UIDS))
-    spare = Job(policy, next(uids))
+    uids = _uids()
+    spare = _ahead(policy, uids, running)
     while True:
-        wait_s = min((job.patience_s() for job in running.values()), default=None)
-        for fd, _ in poll.poll(None if wait_s is None else 1e3 * wait_s):
+        wait_s = min((job.patience_s() for job in running.values()), default=_WAIT_S)
+        for fd, _ in poll.poll(1e3 * min(wait_s, _WAIT_S)):
             if fd == control.fileno():
-                message, fds, _, _ = socket.recv_fds(control, 1 << 16, 8)
+                message, fds, flags, _ = socket.recv_fds(control, 1 << 16, 8)
                 if not message:
                     return
+                spare = spare or _ahead(policy, uids, running)
+                if spare is None or flags & socket.MSG_CTRUNC:
+                    _refuse(fds)
+                    continue
                 spare.begin(message, fds)
                 running[spare.ended], listening[spare.status.fileno()] = spare, spare
                 poll.register(spare.ended, select.POLLIN)
                 poll.register(spare.status, select.POLLIN)
-                spare = Job(policy, next(uids))
+                spare = _ahead(policy, uids, running)
             elif fd in running:
                 job = running.pop(fd)
                 poll.unregister(fd)
@@ -86,21 +95,58 @@ def _serve(control: socket.socket, policy: dict) -> None:
                 poll.unregister(fd)
 
 
+def _uids() -> Iterator[int]:
+    """User ids for jobs, over and over: far from everybody else's, or the last ones of a container that has few.
+
+    The kernel counts a user's threads over all sandboxes, so each begins somewhere else.
+    """
+    with open("/proc/self/uid_map") as file:
+        end = max(int(first) + int(count) for first, _, count in map(str.split, file))
+    free = range(1 << 30, 1 << 31) if end > 1 << 31 else range(60_000, min(end, 65_534))
+    first = int.from_bytes(os.urandom(6), "little")
+    return (free[number % len(free)] for number in itertools.count(first))
+
+
+def _ahead(policy: dict, uids: Iterator[int], running: dict) -> Job | None:
+    """A process for the next job; None when the machine has no room for one now."""
+    busy = {job.uid for job in running.values()}
+    uid = next(uid for uid in uids if uid not in busy) if policy["own_uid"] else None
+    try:
+        return Job(policy, uid)
+    except OSError:
+        return None
+
+
+def _refuse(fds: list[int]) -> None:
+    """Reports a job that cannot be started: a fault of the machine."""
+    ended = {"why": "setup: the machine has no room for a job", "code": -1, "cpu_s": 0.0, "wall_s": 0.0}
+    with contextlib.suppress(OSError, IndexError):
+        os.write(fds[0], json.dumps(ended).encode())
+    for fd in fds:
+        os.close(fd)
+
+
 class Job:
     """A process behind the walls, seen from outside: `ended` becomes readable at its end, `status` at an order."""
 
-    def __init__(self, policy: dict, uid: int):
+    def __init__(self, policy: dict, uid: int | None):
         """Forks a process that waits for its job. Raises OSError when the machine does not let it."""
-        self._why = ""
-        self._told, tells = os.pipe()
-        self._hands, takes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._pid = jail.fork(own_pids=policy["level"] == "A")
-        if self._pid == 0:
-            self._hands.close()
-            _become_job(policy, takes, tells, uid if policy["own_uid"] else None)
-        takes.close()
-        os.close(tells)
-        self.ended = os.pidfd_open(self._pid)
+        self._why, self.uid, parent = "", uid, os.getpid()
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            self._told, tells = os.pipe()
+            theirs.callback(os.close, tells)
+            ours.callback(os.close, self._told)
+            self._hands, takes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.callback(takes.close)
+            ours.callback(self._hands.close)
+            self._pid = jail.fork(policy["pids"])
+            if self._pid == 0:
+                self._hands.close()
+                _become_job(policy, takes, tells, uid, parent)
+            ours.callback(os.waitpid, self._pid, 0)
+            ours.callback(os.kill, self._pid, signal.SIGKILL)
+            self.ended = os.pidfd_open(self._pid)
+            ours.pop_all()
 
     def begin(self, message: bytes, fds: list[int]) -> None:
         """Hands it its limits and descriptors; one that is dead by now is reported as one that did not start."""
@@ -121,7 +167,7 @@ class Job:
             if min(wall_left, cpu_left) > 0:
                 return min(wall_left, max(cpu_left, _TICK_S))
             self._end("cpu" if cpu_left <= 0 else "wall")
-        return _ENDING_S
+        return _WAIT_S
 
     def obey(self) -> bool:
         """Stops it at b"T", lets it go on at b"C" (stopped time counts as wall time); False if the trainer hung up."""
@@ -141,10 +187,13 @@ class Job:
 
     def report(self) -> None:
         """Tells how it ended, once `ended` says so, and gives up every descriptor."""
-        _, code, usage = os.wait4(self._pid, 0)
+        _, status, usage = os.wait4(self._pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code != -signal.SIGKILL:
+            self._why = ""  # it had ended by itself before the clock was looked at
         ended = {
             "why": self._fault() or self._why,
-            "code": os.waitstatus_to_exitcode(code),
+            "code": code,
             "cpu_s": usage.ru_utime + usage.ru_stime,
             "wall_s": time.monotonic() - self._started,
         }
@@ -170,13 +219,15 @@ def _cpu_s(job: int) -> float:
         return 0.0
 
 
-def _become_job(policy: dict, takes: socket.socket, report: int, uid: int | None) -> None:
+def _become_job(policy: dict, takes: socket.socket, report: int, uid: int | None, parent: int) -> None:
     """Waits for the job, raises the walls and runs the payload; never returns."""
     ruleset = policy["ruleset"]
     try:
-        message, fds, _, _ = socket.recv_fds(takes, 1 << 16, 8)
+        message, fds, flags, _ = socket.recv_fds(takes, 1 << 16, 8)
         if not message:
             os._exit(0)
+        if flags & socket.MSG_CTRUNC:
+            raise OSError("descriptors were lost")
         limits = json.loads(message)
         if policy["level"] == "A":
             jail.mount_private(limits["disk_mb"], os.getuid() if uid is None else uid)
@@ -186,6 +237,8 @@ def _become_job(policy: dict, takes: socket.socket, report: int, uid: int | None
         random.seed(0)  # forking has stirred it
         if policy["level"] != "none":
             jail.drop_privileges(uid, policy["keep_reading"])
+        jail.die_with(parent)
+        if policy["level"] != "none":
             os.chdir(jail.SCRATCH if policy["level"] == "A" else "/")
             if ruleset is not None:
                 jail.restrict_files(rest[0])
@@ -202,7 +255,10 @@ def _place(fds: list[int], first: int) -> list[int]:
     spare = [fcntl.fcntl(fd, fcntl.F_DUPFD, _SPARE) for fd in fds]
     for place, fd in enumerate(spare):
         os.dup2(fd, place, inheritable=True)
-    os.closerange(len(fds), 4096)
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd >= len(fds):
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                os.close(fd)
     return list(range(first, len(fds)))
 
 
