@@ -14,6 +14,7 @@ import json
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from mxjax.sandbox.records import InfrastructureError
 
 CPU_S, WALL_S, START_S, MEMORY_BYTES = 2.0, 60.0, 60.0, 1 << 30
 MAX_CHARS = 160
+_ENDING_S = 0.5  # a child whose output has ended is given this long to end itself
 _WORDS = "frac|dfrac|tfrac|sqrt|pi|cdot|times|left|right|ln|log|sin|cos|tan|theta|alpha|beta|circ"
 _SHAPE = re.compile(rf"(?:\\(?:{_WORDS})(?![A-Za-z])|[0-9 {{}}()+*/^.-]|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+")
 _TOWER = re.compile(  # powers of powers, large exponents and numbers, and `x^10`, which is x^1 times 0 in LaTeX
@@ -52,6 +54,8 @@ for line in sys.stdin:
     signal.setitimer(signal.ITIMER_PROF, {cpu})  # of processor time, after which the process is ended
     try:
         found = bool(verify(read(gold), read(answer), timeout_seconds=None))
+    except MemoryError:
+        os._exit(1)  # a new process, with all of the memory that there may be, is asked again
     except Exception:
         found = False
     signal.setitimer(signal.ITIMER_PROF, 0)
@@ -74,22 +78,39 @@ class Comparer:
         self._child: subprocess.Popen | None = None
 
     def same(self, gold: str, answer: str) -> bool | None:
-        """Whether both are the same; None when the child took too long or died of it.
+        """Whether both are the same; None when the child took too much processor time or twice died of it.
 
-        Raises InfrastructureError when no child can be started.
+        A child that is killed from outside or does not answer in time is the machine's fault, and a new one is asked.
+        Raises InfrastructureError when that one fails likewise, or none can be started.
         """
         with self._lock:
-            self._start()
-            try:
-                self._child.stdin.write((json.dumps([gold, answer]) + "\n").encode())
-                self._child.stdin.flush()
-                line = self._line(self._limit_s)
-            except OSError:
-                line = b""
-            if not line:
-                self.close()
-                return None
-            return json.loads(line)
+            for _ in range(2):
+                line, code = self._ask(gold, answer)
+                if line:
+                    return json.loads(line)
+                if code == -signal.SIGPROF:  # its own limit
+                    return None
+        if code in (None, -signal.SIGKILL):
+            raise InfrastructureError("the process for symbolic comparison was killed, or did not answer, twice")
+        return None
+
+    def _ask(self, gold: str, answer: str) -> tuple[bytes, int | None]:
+        """The child's line; without one it is replaced, and its exit status returned, None if it was still running."""
+        self._start()
+        try:
+            self._child.stdin.write((json.dumps([gold, answer]) + "\n").encode())
+            self._child.stdin.flush()
+            line = self._line(self._limit_s)
+        except OSError:
+            line = b""
+        if line:
+            return line, None
+        try:
+            code = self._child.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.close()
+        return b"", code
 
     def close(self) -> None:
         """Ends the child, whatever it is doing."""
@@ -119,8 +140,10 @@ class Comparer:
     def _line(self, limit_s: float) -> bytes:
         """The child's next line; b"" if it does not come in time."""
         line, deadline = b"", time.monotonic() + limit_s
+        poll = select.poll()
+        poll.register(self._child.stdout, select.POLLIN)
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([self._child.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
             piece = os.read(self._child.stdout.fileno(), 4096) if ready else b""
             if not piece:
                 return b""
@@ -154,7 +177,7 @@ def _decimals(text: str) -> set[Fraction]:
 
 @functools.lru_cache(maxsize=65_536)
 def _compared(gold: str, answer: str) -> bool:
-    """Raises TimeoutError without a verdict, which is not remembered: the next time there may be one."""
+    """Raises TimeoutError at the limit, which is not remembered."""
     found = COMPARER.same(gold, answer)
     if found is None:
         raise TimeoutError

@@ -1,6 +1,8 @@
 """The process that compares formulas: it can be killed, hang, die or be asked by many threads."""
 
 import concurrent.futures
+import os
+import resource
 import signal
 import time
 
@@ -14,21 +16,71 @@ from mxjax.rewards.symbolic import Comparer, comparable
 
 HANGS = "import sys, time\nprint('ready', flush=True)\nfor line in sys.stdin:\n    time.sleep(600)"
 DIES = "import os, sys\nprint('ready', flush=True)\nfor line in sys.stdin:\n    os._exit(1)"
+KILLED = DIES.replace("os._exit(1)", "os.kill(os.getpid(), 9)")
+LIMITED = DIES.replace("import os,", "import os, signal,").replace(
+    "os._exit(1)", "os.kill(os.getpid(), signal.SIGPROF)"
+)
 PICKY = """import json, sys, time
 print('ready', flush=True)
 for line in sys.stdin:
     gold, answer = json.loads(line)
     if answer == 'hang':
         time.sleep(600)
+    if answer == 'die':
+        sys.exit(1)
     print(json.dumps(gold == answer), flush=True)
 """
 
 
-@pytest.mark.parametrize("program", [HANGS, DIES])
-def test_a_child_that_hangs_or_dies_is_no_verdict_and_is_replaced(program):
+@pytest.mark.parametrize("program", [HANGS, KILLED])
+def test_a_child_that_hangs_or_is_killed_twice_is_the_machines_fault(program):
     comparer = Comparer(limit_s=0.3, program=program)
+    for _ in range(2):
+        with pytest.raises(InfrastructureError, match="twice"):
+            comparer.same("x", "x")
+    comparer.close()
+
+
+@pytest.mark.parametrize("program", [DIES, LIMITED])
+def test_a_child_that_dies_of_the_formulas_is_no_verdict_and_is_replaced(program):
+    comparer = Comparer(program=program)
     assert comparer.same("x", "x") is None and comparer.same("x", "x") is None
     comparer.close()
+
+
+@pytest.mark.parametrize("fault", ["os.kill(os.getpid(), 9)", "time.sleep(600)", "os._exit(1)"])
+def test_a_child_that_fails_once_is_asked_again(fault, tmp_path):
+    """The first child fails and leaves a mark, the second answers."""
+    mark = str(tmp_path / "mark")
+    once = f"    if not os.path.exists({mark!r}):\n        open({mark!r}, 'w').close()\n        {fault}\n"
+    program = PICKY.replace("import json", "import os, json").replace("    gold,", f"{once}    gold,")
+    comparer = Comparer(limit_s=1.0, program=program)
+    assert comparer.same("x", "x") is True
+    comparer.close()
+
+
+def test_want_of_memory_in_the_child_is_no_verdict():
+    optional("math_verify")
+    program = symbolic._CHILD.format(memory=symbolic.MEMORY_BYTES, cpu=symbolic.CPU_S)
+    comparer = Comparer(program=program.replace("found = bool(", "bytearray(1 << 40); found = bool("))
+    assert comparer.same("x+1", "1+x") is None
+    comparer.close()
+
+
+def test_a_process_with_many_open_files_compares_formulas():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 1_200:
+        pytest.skip("this machine allows fewer than 1,200 open files")
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1_200), hard))
+    kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(1_030)]
+    comparer = Comparer(program=PICKY)
+    try:
+        assert comparer.same("x", "x") is True
+    finally:
+        comparer.close()
+        for fd in kept:
+            os.close(fd)
 
 
 def test_a_child_that_cannot_start_is_the_machines_fault():
@@ -38,16 +90,23 @@ def test_a_child_that_cannot_start_is_the_machines_fault():
 
 def test_many_threads_get_their_own_answers_while_some_hang():
     comparer = Comparer(limit_s=0.5, program=PICKY)
-    pairs = [("1", "1"), ("1", "2"), ("1", "hang"), ("3", "3")] * 3
+    pairs = [("1", "1"), ("1", "2"), ("1", "hang"), ("1", "die"), ("3", "3")] * 2
+
+    def ask(pair):
+        try:
+            return comparer.same(*pair)
+        except InfrastructureError:
+            return "machine"
+
     with concurrent.futures.ThreadPoolExecutor(6) as threads:
-        found = list(threads.map(lambda pair: comparer.same(*pair), pairs))
+        found = list(threads.map(ask, pairs))
     comparer.close()
-    assert found == [True, False, None, True] * 3
+    assert found == [True, False, "machine", None, True] * 2
 
 
 def test_a_verdict_of_the_limit_is_wrong_and_says_so(monkeypatch):
     optional("math_verify")
-    comparer = Comparer(limit_s=0.3, program=HANGS)
+    comparer = Comparer(program=LIMITED)
     monkeypatch.setattr(symbolic, "COMPARER", comparer)
     verdict = grade_math(r"\sqrt{7}+19", r"19+\sqrt{7}")
     assert not verdict and verdict.how == "symbolic_limit"
