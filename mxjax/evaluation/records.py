@@ -24,20 +24,10 @@ from mxjax.rollout import Execution, QuestionTree
 _WITHOUT_VOTE = ("no_answer", "not_from_agent")  # verdicts on messages that need no answer to be found in them
 LONG_VOTE = 64  # characters; a longer vote is kept as its digest
 REASONS = 12  # most that a row lists
-_OUTCOMES = frozenset(
-    (
-        "no_answer",
-        "too_long",
-        "symbolic_limit",
-        "not_from_agent",
-        "no_program",
-        "runtime_error",
-        "time",
-        "memory",
-        "output",
-        "compile",
-    )
-)
+_OUTCOMES = frozenset((
+    "no_answer", "too_long", "symbolic_limit", "not_from_agent", "no_program", "runtime_error", "time", "memory",
+    "output", "compile",
+))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

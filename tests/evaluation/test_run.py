@@ -10,7 +10,7 @@ from support import sandbox
 from mxjax.evaluation import FIXED, MATCHED, check_run_systems, evaluate, fixed_script, markdown, match_budget, table
 from mxjax.evaluation.systems import check_systems, expand, random_script
 from mxjax.mas import check, parse_design, pattern
-from mxjax.rewards import make_reward
+from mxjax.rewards import Verdict, make_reward
 from mxjax.rollout import Question, Role
 
 QUESTIONS = [Question(f"q{i}", f"{i} + {i}", gold=str(2 * i)) for i in range(6)]
@@ -132,6 +132,13 @@ def test_samples_give_pass_and_majority_at_k():
     assert row["accuracy"] == 0.5
     assert row["pass_at"]["2"]["value"] == pytest.approx(5 / 6) and row["pass_at"]["4"]["value"] == 1
     assert row["majority_at"]["4"]["value"] == 1 and row["reasons"] == {"wrong answer": 2}
+
+
+def test_a_formula_that_took_too_long_is_a_reason_of_its_own():
+    engine = ScriptedEngine(lambda prompt, request: boxed(1))
+    reward = make_reward(verify=lambda question, answer: Verdict(False, "symbolic_limit"))
+    row = evaluate([Question("q", "1 + 1", gold="2")], "single", {"executor": Role(engine)}, reward).row
+    assert row["reasons"] == {"symbolic limit": 1}
 
 
 def test_a_majority_over_programs_counts_them_without_comments():
