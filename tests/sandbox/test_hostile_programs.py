@@ -84,6 +84,11 @@ def test_the_table_is_large():
     assert len(TABLE) >= 80 and len({name for name, _, _ in TABLE}) == len(TABLE)
 
 
+def test_the_published_table_has_every_program():
+    page = pathlib.Path(__file__).parents[2].joinpath("docs", "hostile_programs.md").read_text()
+    assert re.findall(r"^\| (.*?) \| \w+ \| \w+ \|$", page, re.MULTILINE) == [name for name, _, _ in TABLE]
+
+
 def test_hostile_programs_reach_nothing_and_change_no_verdict(box):
     mounts, before = pathlib.Path("/proc/mounts").read_text(), len(processes_of(box.mark))
     assert before >= 2  # the warm process and one ahead of need
