@@ -32,29 +32,35 @@ class Job:
         self._received = bytearray()
         self._over = self._late = False
         self._deadline = time.monotonic() + limits.wall + 2 * _GRACE_S
+        self._status = self._channel = None
+        self._pipes: dict[int, str] = {}
+        try:
+            self._begin(zygote, payload, stdin, channel)
+        except OSError as error:
+            self.close()
+            raise ZygoteLost(f"this process has no room for a job ({error})") from error
+        except ZygoteLost:
+            self.close()
+            raise
+
+    def _begin(self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, channel: bool) -> None:
         with contextlib.ExitStack() as theirs:
             self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(status.close)
             fds = [status.fileno(), _memory_file(json.dumps(payload).encode(), theirs), _memory_file(stdin, theirs)]
-            self._pipes = {}
             for name in self.output:
                 reader, writer = os.pipe()
                 theirs.callback(os.close, writer)
                 os.set_blocking(reader, False)
                 self._pipes[reader] = name
                 fds.append(writer)
-            self._channel = None
             if channel:
                 self._channel, end = socket.socketpair()
                 theirs.callback(end.close)
                 self._channel.setblocking(False)
                 fds.append(end.fileno())
-            caps = {name: getattr(limits, name) for name in ("cpu_s", "memory_mb", "processes", "disk_mb")}
-            try:
-                zygote.fork({**caps, "wall_s": limits.wall}, fds)
-            except ZygoteLost:
-                self.close()
-                raise
+            caps = {name: getattr(self.limits, name) for name in ("cpu_s", "memory_mb", "processes", "disk_mb")}
+            zygote.fork({**caps, "wall_s": self.limits.wall}, fds)
 
     def wait(self) -> Outcome:
         """Waits for the end of the job. Raises ZygoteLost if the warm process is lost."""
@@ -89,8 +95,10 @@ class Job:
 
     def receive(self, deadline: float) -> bytes | None:
         """The next line from the job; None when it has ended. At `deadline` (monotonic) it is ended."""
+        searched = 0
         while True:
-            end = self._received.find(b"\n")
+            end = self._received.find(b"\n", searched)
+            searched = len(self._received)
             if end >= 0:
                 line = bytes(self._received[: end + 1])
                 del self._received[: end + 1]

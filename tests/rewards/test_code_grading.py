@@ -7,6 +7,7 @@ import pytest
 from mxjax.mas import Result
 from mxjax.rewards import InfrastructureError, extract_program, grade_code, make_reward
 from mxjax.rewards.code import canonical, same_output, same_value
+from mxjax.rewards.examples import program_tool
 from mxjax.rollout import Question
 from mxjax.sandbox import Outcome, SandboxLimits
 
@@ -72,6 +73,13 @@ def test_calls_of_a_function(box, program, correct):
 )
 def test_numbers_that_cannot_be_written_or_converted_are_wrong_answers(box, program, test):
     assert grade_code(program, [test], box, "f", limits=LIMITS).how in ("wrong_answer", "runtime_error")
+
+
+def test_a_vote_takes_no_harm_from_what_a_program_returns(box):
+    tool = program_tool(box, LIMITS)
+    run = lambda value: tool.func(f"def f(): return {value}", args=[], entry_point="f")
+    assert run("{10 ** 5000: {2, 1.0}}") == run("{10 ** 5000: {1, 2}}") != run("{10 ** 5000: {1, 3}}")
+    assert run("10 ** 400 + 0.5").error and not run("'\\ud800' * 3000").error
 
 
 def test_items_that_all_hash_alike_cost_the_trainer_no_more_than_others(box):

@@ -141,6 +141,18 @@ def test_a_process_with_many_open_files_runs_programs(box):
             os.close(fd)
 
 
+def test_a_process_that_can_open_no_more_files_reports_the_machine(box):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert box.run("print(1)").ok
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 2, hard))
+    try:
+        outcome = box.run("print(1)")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert outcome.status == "infrastructure" and b"no room" in outcome.stderr
+    assert box.run("print(1)").ok
+
+
 def test_sixteen_threads_run_within_the_ordinary_limits(box):
     source = "import threading, time\nts = [threading.Thread(target=time.sleep, args=(0.2,)) for _ in range(16)]\n"
     outcome = box.run(source + "for t in ts: t.start()\nfor t in ts: t.join()\nprint('done')")
