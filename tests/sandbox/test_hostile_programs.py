@@ -76,7 +76,7 @@ def soon(condition):
 
 def left_behind():
     folders = ("/tmp", "/var/tmp", "/dev/shm", "/", "/root", "/usr/lib")
-    names = {f"{folder}/{name}" for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)}
+    names = {f"{folder}/{name}" for folder in folders if os.access(folder, os.R_OK) for name in os.listdir(folder)}
     return {name for name in names if "mxjax-hostile" in name or "left-behind" in name}
 
 
