@@ -174,11 +174,24 @@ def test_the_last_words_of_a_warm_process_are_in_the_error(box):
     assert "IndexError" in str(zygote.lost("gone")) and box.run("print(1)").ok
 
 
+def run_inside(source):
+    """Runs source in a process that can import what the warm process imports."""
+    inside = str(pathlib.Path(jobs.__file__).parent / "inside")
+    command = [sys.executable, "-c", f"import os, sys\nsys.path.insert(0, {inside!r})\n{source}"]
+    return subprocess.run(command, capture_output=True)
+
+
 def test_a_job_whose_warm_process_has_ended_does_not_begin():
-    inside = pathlib.Path(jobs.__file__).parent / "inside"
-    source = f"import os, sys\nsys.path.insert(0, {str(inside)!r})\nimport jail\njail.die_with(os.getppid())\n"
-    started = subprocess.run([sys.executable, "-c", f"{source}jail.die_with(os.getpid())"], capture_output=True)
+    started = run_inside("import jail\njail.die_with(os.getppid())\njail.die_with(os.getpid())")
     assert b"warm process has ended" in started.stderr
+
+
+def test_a_job_that_fails_before_its_program_never_goes_on_as_the_warm_process():
+    started = run_inside(
+        "import zygote\ndef fails(*given): raise OSError\nzygote._become_job = fails\n"
+        "zygote._ahead({'pids': None, 'own_uid': False}, iter(()), {})\nos.write(1, b'warm')"
+    )
+    assert started.stdout == b"warm", started.stderr
 
 
 def test_a_session_keeps_its_variables_and_reports_errors_as_text(box):

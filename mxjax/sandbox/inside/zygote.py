@@ -141,8 +141,11 @@ class Job:
             ours.callback(self._hands.close)
             self._pid = jail.fork(policy["pids"])
             if self._pid == 0:
-                self._hands.close()
-                _become_job(policy, takes, tells, uid, parent)
+                try:
+                    self._hands.close()
+                    _become_job(policy, takes, tells, uid, parent)
+                finally:
+                    os._exit(1)  # whatever fails in it, a job never goes on as the warm process
             ours.callback(os.waitpid, self._pid, 0)
             ours.callback(os.kill, self._pid, signal.SIGKILL)
             self.ended = os.pidfd_open(self._pid)
