@@ -19,6 +19,7 @@ from mxjax.mas.interpreter.values import (
     Module,
     Native,
     Super,
+    Union,
     Wrapper,
     type_name,
 )
@@ -290,12 +291,17 @@ def _run_body(m, body: Frame):
 
 
 def any_class(m, wanted, test) -> bool:
-    """Whether `test` holds for a class, or for one in a tuple, which may hold tuples in turn."""
+    """Whether `test(class, in_union)` holds for a class, or for one in a union or a tuple of classes and tuples."""
     stack = [(wanted, 0)]
     while stack:
         option, depth = stack.pop()
+        if type(option) is Union:
+            m.charge(len(option.options))
+            if any(test(inner, True) for inner in option.options):
+                return True
+            continue
         if type(option) is not tuple:
-            if test(option):
+            if test(option, False):
                 return True
             continue
         if depth >= m.limits.nesting:
@@ -307,16 +313,19 @@ def any_class(m, wanted, test) -> bool:
 
 def is_instance(m, value, wanted) -> bool:
     """`isinstance(value, wanted)`; TypeError when `wanted` is no class or tuple of classes."""
-    return any_class(m, wanted, lambda option: _is_instance(value, option))
+    return any_class(m, wanted, lambda option, in_union: _is_instance(value, option, in_union))
 
 
-def _is_instance(value, wanted) -> bool:
+def _is_instance(value, wanted, in_union: bool) -> bool:
     if type(wanted) is Class:
         return (wanted.name == "object" and wanted.shared) or (type(value) is Instance and wanted in value.cls.mro)
     if type(wanted) is BuiltinType:
         if wanted.name in ("set", "frozenset"):
             return type_name(value) == wanted.name
         return isinstance(value, wanted.hosts)
-    if getattr(wanted, "matches_anything", False):
-        return True
+    if wanted is None and in_union:
+        return value is None
+    admits = getattr(wanted, "admits", None)
+    if admits is not None:
+        return admits(value)
     raise TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union")

@@ -371,10 +371,15 @@ def isinstance_(m, value, wanted):
 def issubclass_(m, cls, wanted):
     if type(cls) not in (Class, BuiltinType):
         raise TypeError("issubclass() arg 1 must be a class")
-    return attributes.any_class(m, wanted, lambda option: _derives(cls, option))
+    return attributes.any_class(m, wanted, lambda option, in_union: _derives(cls, option, in_union))
 
 
-def _derives(cls, wanted) -> bool:
+def _derives(cls, wanted, in_union: bool) -> bool:
+    if wanted is None and in_union:
+        return cls is TYPES["NoneType"]
+    covers = getattr(wanted, "covers", None)
+    if covers is not None:
+        return covers(cls)
     if type(wanted) not in (Class, BuiltinType):
         raise TypeError("issubclass() arg 2 must be a class or a tuple of classes")
     if wanted is cls or wanted is TYPES["object"]:

@@ -17,14 +17,16 @@ from mxjax.mas.interpreter.values import (
     NOT_IMPLEMENTED,
     SCALARS,
     UNBOUND,
-    BuiltinType,
+    Class,
     CounterDict,
     DefaultDict,
     Generator,
     Instance,
     Set,
     Slice,
+    Union,
     View,
+    is_type,
     type_name,
 )
 
@@ -201,8 +203,10 @@ def or_(m, a, b):
     if type(a) in DICTS and type(b) in DICTS:
         m.need_entries(len(a) + len(b))
         return {**a, **b}
-    if type(a) is BuiltinType or type(b) is BuiltinType:
-        return a
+    if (a is None or is_type(a)) and (b is None or is_type(b)) and a is not b:
+        options = [option for side in (a, b) for option in (side.options if type(side) is Union else (side,))]
+        m.need_items(len(options))
+        return Union(tuple(options))
     return _dispatch(m, "|", a, b)
 
 
@@ -493,7 +497,7 @@ def _contains(m, item, container):
             return True
 
 
-_UNHASHABLE = frozenset({list, dict, deque, DefaultDict, CounterDict, View, Slice})
+UNHASHABLE = frozenset({list, dict, deque, DefaultDict, CounterDict, View, Slice})
 
 
 def hashable(m, key):
@@ -504,7 +508,7 @@ def hashable(m, key):
     kind = type(key)
     if kind is str:
         m.charge(len(key) >> 6)
-    elif kind is tuple or kind is Set or kind in _UNHASHABLE or kind is Instance:
+    elif kind is tuple or kind is Set or kind in UNHASHABLE or kind is Instance:
         stack = [(key, 0)]
         while stack:
             value, depth = stack.pop()
@@ -516,7 +520,7 @@ def hashable(m, key):
                     raise LimitExceeded("nesting")
                 m.charge(len(value) + 1)
                 stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
-            elif kind in _UNHASHABLE or kind is Set or (kind is Instance and not _has_identity(value)):
+            elif kind in UNHASHABLE or kind is Set or (kind is Instance and not has_identity(value.cls)):
                 raise TypeError(f"unhashable type: '{type_name(value)}'")
 
 
@@ -527,6 +531,6 @@ def hash_again(m, mapping):
             hashable(m, key)
 
 
-def _has_identity(value: Instance) -> bool:
-    """Whether an object can be a key: its class does not say what is equal, or also how to hash."""
-    return value.cls.lookup("__eq__") is UNBOUND or value.cls.lookup("__hash__") not in (UNBOUND, None)
+def has_identity(cls: Class) -> bool:
+    """Whether objects of a class can be keys: it does not say what is equal, or also how to hash."""
+    return cls.lookup("__eq__") is UNBOUND or cls.lookup("__hash__") not in (UNBOUND, None)

@@ -45,7 +45,7 @@ def get_item(m, owner, key):
     if kind is Class and "__members__" in owner.members:
         hashable(m, key)
         return owner.members["__members__"][key]
-    if kind is Class or getattr(owner, "subscriptable", False):
+    if kind is Class:
         return owner
     getter = getattr(owner, "get_item", None)
     if getter is not None:

@@ -173,6 +173,24 @@ class Super:
         self.owner = owner
 
 
+class Union:
+    """`X | Y` of types: `isinstance` holds for any of them. A None among them stands for its type."""
+
+    __slots__ = ("options",)
+    type_name = "UnionType"
+
+    def __init__(self, options: tuple):
+        self.options = options
+
+    def shown(self) -> str:
+        return " | ".join("None" if option is None else getattr(option, "name", "...") for option in self.options)
+
+
+def is_type(value) -> bool:
+    """Whether `value` may stand in a union."""
+    return type(value) in (BuiltinType, Class, Union) or getattr(value, "ignored_base", False)
+
+
 class Module:
     """An importable module: a name and its members."""
 

@@ -8,23 +8,9 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import exceptions
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
-from mxjax.mas.interpreter.values import Module, Native, Raised
-
-
-class Annotation:
-    """A name of `typing`: any subscript of it is itself, and as a base class it is ignored."""
-
-    __slots__ = ("name",)
-    type_name = "type"
-    subscriptable = True
-    ignored_base = True
-    matches_anything = True
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def shown(self) -> str:
-        return f"typing.{self.name}"
+from mxjax.mas.interpreter.modules.abstract import ABSTRACT, NUMBERS, TYPING, Annotation
+from mxjax.mas.interpreter.types import make_dict
+from mxjax.mas.interpreter.values import Class, Module, Native, Raised
 
 
 class Handle:
@@ -44,11 +30,6 @@ def nothing(m, *args, **kwargs):
     return None
 
 
-_TYPING = """
-    Annotated Any AsyncIterator Awaitable Callable ClassVar Collection Coroutine Counter DefaultDict Deque Dict Final
-    FrozenSet Generator Generic Hashable Iterable Iterator List Literal Mapping Match MutableMapping NoReturn Optional
-    Pattern Protocol Self Sequence Set Sized SupportsFloat SupportsInt Text Tuple Type TypedDict Union
-"""
 _LOG = "debug info warning warn error critical exception log setLevel addHandler removeHandler setFormatter"
 LOGGER = Handle("Logger")
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "WARN": 30, "ERROR": 40, "CRITICAL": 50}
@@ -69,13 +50,20 @@ def _natives(table: dict) -> dict:
     return {name: Native(name, fn) for name, fn in table.items()}
 
 
-_ANNOTATIONS = {name: Annotation(name) for name in _TYPING.split()}
+def typed_dict(m, cls, *args, **fields):
+    """A class derived from `TypedDict` makes plain dicts."""
+    return make_dict(m, *args, **fields)
+
+
+_MARKS = ["overload", "runtime_checkable", "final", "override", "no_type_check", "reveal_type", "assert_type"]
 _TYPING_FUNCTIONS = {
-    **{name: (lambda m, value, *rest: value) for name in ("overload", "runtime_checkable", "final")},
+    **{name: (lambda m, value, *rest: value) for name in _MARKS},
+    **{name: (lambda m, name, *args, **kwargs: Annotation(name)) for name in ("TypeVar", "TypeVarTuple", "ParamSpec")},
     "cast": lambda m, kind, value: value,
-    "TypeVar": lambda m, name, *args, **kwargs: Annotation(name),
+    "get_type_hints": lambda m, value, *rest, **kwargs: {},
     "NewType": lambda m, name, kind: kind,
 }
+TYPED_DICT = Class("TypedDict", (), {"__class_call__": Native("TypedDict", typed_dict)}, shared=True)
 _PATH = Module(
     "os.path",
     _natives(
@@ -117,7 +105,7 @@ def _fresh(name: str, members: dict):
 
 
 MODULES = {
-    "typing": Module("typing", _ANNOTATIONS | {"TYPE_CHECKING": False} | _natives(_TYPING_FUNCTIONS)),
+    "typing": Module("typing", TYPING | _natives(_TYPING_FUNCTIONS) | {"TYPE_CHECKING": False, "TypedDict": TYPED_DICT}),
     "logging": Module("logging", _LOGGING),
     "warnings": Module("warnings", _natives({"warn": nothing, "filterwarnings": nothing, "simplefilter": nothing})),
     "traceback": Module("traceback", _natives({"print_exc": nothing, "format_exc": lambda m: ""})),
@@ -127,5 +115,6 @@ MODULES = {
     "os.path": _PATH,
     "abc": Module("abc", {"ABC": Annotation("ABC"), "ABCMeta": Annotation("ABCMeta")} | _natives(
         {"abstractmethod": lambda m, function: function})),
-    "collections.abc": Module("collections.abc", _ANNOTATIONS),
+    "collections.abc": Module("collections.abc", ABSTRACT),
+    "numbers": Module("numbers", NUMBERS),
 }  # fmt: skip
