@@ -134,10 +134,15 @@ def yield_from(m, frame, argument):
 
 
 def await_(m, frame, argument):
-    """Runs a coroutine in place; a value that is none (an agent's reply, a gathered list) is already there."""
+    """Runs a coroutine in place, or waits for a task; a value that is neither (an agent's reply) is already there."""
     value = frame.stack[-1]
     if type(value) is not Generator or not value.awaitable:
-        return None
+        task = getattr(value, "awaited", None)
+        if task is None:
+            return None
+        frame.stack.pop()
+        m.start(task(m))
+        return True
     frame.stack.pop()
     inner, value.frame = value.frame, None
     if inner is None:

@@ -56,11 +56,11 @@ def typed_dict(m, cls, *args, **fields):
 
 
 _MARKS = ["overload", "runtime_checkable", "final", "override", "no_type_check", "reveal_type", "assert_type"]
-_TYPING_FUNCTIONS = {
+_FUNCTIONS = {
     **{name: (lambda m, value, *rest: value) for name in _MARKS},
     **{name: (lambda m, name, *args, **kwargs: Annotation(name)) for name in ("TypeVar", "TypeVarTuple", "ParamSpec")},
     "cast": lambda m, kind, value: value,
-    "get_type_hints": lambda m, value, *rest, **kwargs: {},
+    "get_type_hints": lambda m, *args, **kwargs: {},
     "NewType": lambda m, name, kind: kind,
 }
 TYPED_DICT = Class("TypedDict", (), {"__class_call__": Native("TypedDict", typed_dict)}, shared=True)
@@ -105,7 +105,7 @@ def _fresh(name: str, members: dict):
 
 
 MODULES = {
-    "typing": Module("typing", TYPING | _natives(_TYPING_FUNCTIONS) | {"TYPE_CHECKING": False, "TypedDict": TYPED_DICT}),
+    "typing": Module("typing", TYPING | _natives(_FUNCTIONS) | {"TYPE_CHECKING": False, "TypedDict": TYPED_DICT}),
     "logging": Module("logging", _LOGGING),
     "warnings": Module("warnings", _natives({"warn": nothing, "filterwarnings": nothing, "simplefilter": nothing})),
     "traceback": Module("traceback", _natives({"print_exc": nothing, "format_exc": lambda m: ""})),
