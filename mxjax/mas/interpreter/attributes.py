@@ -21,6 +21,7 @@ from mxjax.mas.interpreter.values import (
     Super,
     Union,
     Wrapper,
+    plain,
     type_name,
 )
 
@@ -142,6 +143,12 @@ def _instance(m, owner: Instance, name: str):
         return (args[0] if args else None), False
     if name == "__dict__":
         return owner.fields, False
+    if name == "__cause__" and exceptions.is_exception(owner):
+        return None, False
+    if owner.cls.plain is not None:
+        found = METHODS.get(type(plain(owner)), {}).get(name)
+        if found is not None:
+            return BoundMethod(found, plain(owner)), False
     hook = owner.cls.lookup("__getattr__")
     if hook is not UNBOUND:
         return Invoke(hook, (owner, name)), False
@@ -180,6 +187,8 @@ def _class(owner: Class, name: str):
             return None
         if name == "__init__":
             return Native("__init__", lambda m, *args, **kwargs: None)
+        if name == "__setattr__":
+            return Native("__setattr__", _set_plain)
         raise missing(owner, name)
     if type(value) is Wrapper:
         if value.kind == "classmethod":
@@ -247,12 +256,21 @@ def store_plain(m, owner: Instance, name: str, value):
     owner.fields[name] = value
 
 
+def _set_plain(m, owner, name, value):
+    """`object.__setattr__`, with which frozen classes set their own fields."""
+    if type(owner) is not Instance:
+        raise TypeError(f"can't set an attribute of a '{type_name(owner)}' object")
+    store_plain(m, owner, dynamic_name(m, name), value)
+
+
 def _invoke(function, *args):
     yield Invoke(function, args)
 
 
 def delete(m, owner, name: str):
     """`del owner.name`."""
+    if type(owner) is Instance and (hook := owner.cls.lookup("__delattr__")) is not UNBOUND:
+        hook.fn(m, owner, name)
     if type(owner) is not Instance or name not in owner.fields:
         raise missing(owner, name)
     del owner.fields[name]
@@ -271,6 +289,8 @@ def make_class(m, name: str, parents: list, body: Frame, keywords: dict):
     orders = sum(len(base.mro) for base in bases)
     m.charge(len(bases) ** 2 * orders >> 2)
     cls = Class(name, bases, members)
+    if any(type(parent) is BuiltinType for parent in parents):
+        cls.plain = cls.key = "value"
     if len(cls.mro) > m.limits.nesting:
         raise LimitExceeded("nesting")
     m.allocate(400 + 8 * len(cls.mro) + 100 * len(members))
@@ -322,7 +342,7 @@ def _is_instance(value, wanted, in_union: bool) -> bool:
     if type(wanted) is BuiltinType:
         if wanted.name in ("set", "frozenset"):
             return type_name(value) == wanted.name
-        return isinstance(value, wanted.hosts)
+        return isinstance(plain(value), wanted.hosts)
     if wanted is None and in_union:
         return value is None
     admits = getattr(wanted, "admits", None)

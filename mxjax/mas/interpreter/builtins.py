@@ -56,6 +56,8 @@ def len_(m, value):
         method = value.cls.lookup("__len__")
         if method is not UNBOUND:
             return _invoke(method, value)
+        if type(operators.plain(value)) is str:
+            return len(operators.plain(value))
     if kind is Class and "__members__" in value.members:
         return len(value.members["__members__"])
     raise TypeError(f"object of type '{type_name(value)}' has no len()")
@@ -185,7 +187,7 @@ def truth(m, value):
             method = value.cls.lookup(name)
             if method is not UNBOUND:
                 return bool((yield Invoke(method, (value,))))
-    return bool(value)
+    return bool(operators.plain(value))
 
 
 def enumerate_(m, iterable, start=0):
@@ -415,6 +417,10 @@ def setattr_(m, owner, name, value):
         yield from running
 
 
+def delattr_(m, owner, name):
+    attributes.delete(m, owner, attributes.dynamic_name(m, name))
+
+
 def vars_(m, owner):
     if type(owner) is not Instance:
         raise TypeError("vars() argument must have __dict__ attribute")
@@ -459,6 +465,7 @@ FUNCTIONS = {
     "filter": filter_, "reversed": reversed_, "iter": iter_, "next": next_, "repr": repr_, "ascii": ascii_,
     "format": format_, "ord": ord_, "chr": chr_, "bin": bin_, "oct": oct_, "hex": hex_, "isinstance": isinstance_,
     "issubclass": issubclass_, "callable": callable_, "getattr": getattr_, "hasattr": hasattr_, "setattr": setattr_,
+    "delattr": delattr_,
     "vars": vars_, "super": super_, "property": property_, "staticmethod": staticmethod_, "classmethod": classmethod_,
     "exit": exit_, "quit": exit_,
 }  # fmt: skip

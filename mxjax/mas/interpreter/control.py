@@ -20,6 +20,7 @@ from mxjax.mas.interpreter.values import (
     Generator,
     Instance,
     Raised,
+    plain,
     type_name,
 )
 
@@ -40,6 +41,8 @@ def _truth(m, frame):
             if result is not PENDING:
                 frame.stack.append(result)
             return True
+    if value.cls.plain is not None:
+        frame.stack[-1] = bool(plain(value))
     return False
 
 
@@ -401,7 +404,7 @@ def _handled(frame):
 
 def match_sequence(m, frame, shape):
     before, starred, after = shape
-    value = frame.stack.pop()
+    value = plain(frame.stack.pop())
     count = len(value) if type(value) in (list, tuple) else -1
     if count < before + after or (count > before + after and not starred):
         frame.stack.append(False)

@@ -22,6 +22,7 @@ from mxjax.mas.interpreter.values import (
     Raised,
     Set,
     View,
+    plain,
     type_name,
 )
 
@@ -63,6 +64,9 @@ def iterate(m, value):
             return (yield from iterate(m, inner))
         if value.cls.lookup("__getitem__") is not UNBOUND:
             return lazy(m, _by_index(value), "iterator")
+        iterator = host_iterator(plain(value))
+        if iterator is not None:
+            return iterator
     if type(value) is Class and "__members__" in value.members:
         return iter(list(value.members["__members__"].values()))
     raise TypeError(f"'{type_name(value)}' object is not iterable")

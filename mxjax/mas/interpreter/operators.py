@@ -8,6 +8,7 @@ requests.
 from __future__ import annotations
 
 from collections import deque
+from types import GeneratorType
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter.frames import Invoke
@@ -27,6 +28,7 @@ from mxjax.mas.interpreter.values import (
     Union,
     View,
     is_type,
+    plain,
     type_name,
 )
 
@@ -53,7 +55,7 @@ def _unsupported(symbol: str, a, b) -> TypeError:
 def _dispatch(m, symbol: str, a, b):
     """An operator that script classes may define, or TypeError."""
     if type(a) is Instance or type(b) is Instance:
-        return _dunder(symbol, a, b)
+        return _dunder(m, symbol, a, b)
     raise _unsupported(symbol, a, b)
 
 
@@ -63,7 +65,7 @@ _DUNDER = {
 }  # fmt: skip
 
 
-def _dunder(symbol: str, a, b):
+def _dunder(m, symbol: str, a, b):
     name = _DUNDER[symbol]
     for owner, other, method in ((a, b, f"__{name}__"), (b, a, f"__r{name}__")):
         function = owner.cls.lookup(method) if type(owner) is Instance else UNBOUND
@@ -71,7 +73,11 @@ def _dunder(symbol: str, a, b):
             result = yield Invoke(function, (owner, other))
             if result is not NOT_IMPLEMENTED:
                 return result
-    raise _unsupported(symbol, a, b)
+    left, right = plain(a), plain(b)
+    if left is a and right is b:
+        raise _unsupported(symbol, a, b)
+    result = _OPERATORS[symbol](m, left, right)
+    return (yield from result) if type(result) is GeneratorType else result
 
 
 def add(m, a, b):
@@ -250,6 +256,12 @@ def _counter(m, a: dict, b: dict, combine) -> CounterDict:
     return CounterDict((key, count) for key, count in counts.items() if count > 0)
 
 
+_OPERATORS = {
+    "+": add, "-": subtract, "*": multiply, "/": divide, "//": floor_divide, "%": modulo, "** or pow()": power,
+    "@": matrix_multiply, "&": and_, "|": or_, "^": xor, "<<": left_shift, ">>": right_shift,
+}  # fmt: skip
+
+
 # In place
 
 
@@ -302,7 +314,7 @@ def negative(m, a):
         m.need_entries(len(a))
         hash_again(m, a)
         return CounterDict((key, -count) for key, count in a.items() if count < 0)
-    return _unary("-", "__neg__", a)
+    return _unary(m, "-", "__neg__", a)
 
 
 def positive(m, a):
@@ -312,18 +324,20 @@ def positive(m, a):
         m.need_entries(len(a))
         hash_again(m, a)
         return CounterDict((key, count) for key, count in a.items() if count > 0)
-    return _unary("+", "__pos__", a)
+    return _unary(m, "+", "__pos__", a)
 
 
 def invert(m, a):
     if type(a) is int or type(a) is bool:
         return _checked(m, ~int(a))
-    return _unary("~", "__invert__", a)
+    return _unary(m, "~", "__invert__", a)
 
 
-def _unary(symbol: str, method: str, a):
+def _unary(m, symbol: str, method: str, a):
     function = a.cls.lookup(method) if type(a) is Instance else UNBOUND
     if function is UNBOUND:
+        if plain(a) is not a:
+            return {"-": negative, "+": positive, "~": invert}[symbol](m, plain(a))
         raise TypeError(f"bad operand type for unary {symbol}: '{type_name(a)}'")
     return _invoke(function, a)
 
@@ -359,14 +373,17 @@ def _differs(m, a, b):
     return not (yield from equal(m, a, b))
 
 
-def _equal_instances(m, a, b):
+def _equal_instances(m, a, b, depth: int = 0):
     for owner, other in ((a, b), (b, a)):
         function = owner.cls.lookup("__eq__") if type(owner) is Instance else UNBOUND
         if function is not UNBOUND:
             result = yield Invoke(function, (owner, other))
             if result is not NOT_IMPLEMENTED:
                 return result
-    return a is b
+    left, right = plain(a), plain(b)
+    if left is a and right is b:
+        return a is b
+    return (yield from equal(m, left, right, depth))
 
 
 def equal(m, a, b, depth: int = 0):
@@ -380,7 +397,7 @@ def equal(m, a, b, depth: int = 0):
             m.charge(len(a) >> 6)
         return a == b
     if left is Instance or right is Instance:
-        return bool((yield from _equal_instances(m, a, b)))
+        return bool((yield from _equal_instances(m, a, b, depth + 1)))
     if depth >= m.limits.nesting:
         raise LimitExceeded("nesting")
     if left in DICTS and right in DICTS:
@@ -450,12 +467,18 @@ def ordered(m, symbol: str, a, b, depth: int = 0):
         return host(len(a), len(b))
     if _both_sets(a, b):
         return host(_keys(m, a).keys(), _keys(m, b).keys())
+    left, right = plain(a), plain(b)
+    if left is not a or right is not b:
+        if depth >= m.limits.nesting:
+            raise LimitExceeded("nesting")
+        return (yield from ordered(m, symbol, left, right, depth + 1))
     raise TypeError(f"'{symbol}' not supported between instances of '{type_name(a)}' and '{type_name(b)}'")
 
 
 def contains(m, item, container):
     kind = type(container)
     if kind is str:
+        item = plain(item)
         if type(item) is not str:
             raise TypeError(f"'in <string>' requires string as left operand, not {type_name(item)}")
         m.charge(len(container) >> 4)
@@ -482,6 +505,10 @@ def _contains(m, item, container):
         function = container.cls.lookup("__contains__")
         if function is not UNBOUND:
             return bool((yield Invoke(function, (container, item))))
+        if type(plain(container)) is str:
+            return contains(m, item, plain(container))
+    if type(container) is Class and "__members__" in container.members:
+        container = list(container.members["__members__"].values())
     if (
         type(container) not in SIZED
         and type(container) not in (Generator, Instance)
@@ -522,12 +549,16 @@ def hashable(m, key):
                 stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
             elif kind in UNHASHABLE or kind is Set or (kind is Instance and not has_identity(value.cls)):
                 raise TypeError(f"unhashable type: '{type_name(value)}'")
+            elif kind is Instance and value.cls.key is not None:
+                if depth >= m.limits.nesting:
+                    raise LimitExceeded("nesting")
+                stack.append((value.part(value.cls.key), depth + 1))
 
 
 def hash_again(m, mapping):
     """Accounts for hashing keys that are in a dict already."""
     for key in mapping:
-        if type(key) is tuple or type(key) is Set:
+        if type(key) is tuple or type(key) is Set or type(key) is Instance:
             hashable(m, key)
 
 

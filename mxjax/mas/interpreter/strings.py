@@ -6,7 +6,7 @@ from mxjax.mas.interpreter import text
 from mxjax.mas.interpreter.attributes import methods
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import DICTS
-from mxjax.mas.interpreter.values import type_name
+from mxjax.mas.interpreter.values import plain, type_name
 
 
 def _host(name: str):
@@ -14,6 +14,7 @@ def _host(name: str):
     function = getattr(str, name)
 
     def method(m, owner, *args):
+        args = tuple(map(plain, args))
         for argument in args:
             if type(argument) not in (str, int, bool, tuple, type(None)):
                 raise TypeError(f"{name}() argument must be str, not {type_name(argument)}")
@@ -67,6 +68,8 @@ def _join(m, owner: str, items) -> str:
     total = len(owner) * max(0, len(items) - 1)
     ascii = owner.isascii()
     m.charge(len(items) >> 2)
+    if not all(type(item) is str for item in items):
+        items = list(map(plain, items))
     for index, item in enumerate(items):
         if type(item) is not str:
             raise TypeError(f"sequence item {index}: expected str instance, {type_name(item)} found")
@@ -77,6 +80,7 @@ def _join(m, owner: str, items) -> str:
 
 
 def replace(m, owner, old, new, count=-1):
+    old, new = plain(old), plain(new)
     if type(old) is not str or type(new) is not str:
         wrong = type_name(new if type(old) is str else old)
         raise TypeError(f"replace() argument {1 if type(old) is not str else 2} must be str, not {wrong}")

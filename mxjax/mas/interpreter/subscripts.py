@@ -15,6 +15,7 @@ from mxjax.mas.interpreter.values import (
     DefaultDict,
     Instance,
     Slice,
+    plain,
     type_name,
 )
 
@@ -39,6 +40,8 @@ def get_item(m, owner, key):
             return _slice(m, owner, host_slice(key))
         return owner[_index(key, kind)]
     if kind is Instance:
+        if owner.cls.plain is not None and owner.cls.lookup("__getitem__") is UNBOUND:
+            return get_item(m, plain(owner), key)
         return _dunder(owner, "__getitem__", f"'{owner.cls.name}' object is not subscriptable", key)
     if kind is BuiltinType:
         return owner
@@ -54,6 +57,7 @@ def get_item(m, owner, key):
 
 
 def _index(key, kind) -> int:
+    key = plain(key)
     if type(key) is int or type(key) is bool:
         if not -(1 << 62) < key < 1 << 62:
             raise IndexError("cannot fit 'int' into an index-sized integer")

@@ -27,6 +27,7 @@ from mxjax.mas.interpreter.values import (
     Set,
     Slice,
     View,
+    plain,
     type_name,
 )
 
@@ -221,6 +222,8 @@ def formatted(m, value, spec: str):
             return _text((yield Invoke(method, (value, spec))), "__format__")
     if not spec:
         return (yield from to_str(m, value))
+    if kind is Instance and value.cls.plain is not None and type(plain(value)) is not tuple:
+        return format_spec(m, (yield from to_str(m, value)), spec)
     if kind in (int, float, bool, str):
         return format_spec(m, value, spec)
     raise TypeError(f"unsupported format string passed to {type_name(value)}.__format__")
@@ -318,6 +321,7 @@ def _argument(name: str, args: tuple, kwargs: dict, counter: list[int]):
 
 def percent(m, template: str, values):
     """`template % values`."""
+    values = plain(values) if type(plain(values)) is tuple else values
     named = values if isinstance(values, dict) else None
     queue = list(values) if type(values) is tuple else [values]
     out: list[str] = []
@@ -365,6 +369,7 @@ def _percent_field(m, value, kind: str, flags: str, width, precision):
         value = yield from (to_str(m, value) if kind == "s" else to_repr(m, value))
         kind = "s"
     elif kind in "diouxXeEfFgGc":
+        value = plain(value)
         if type(value) not in (int, float, bool) and not (kind == "c" and type(value) is str):
             wanted = "a real number" if kind in "diueEfFgG" else "an integer"
             raise TypeError(f"%{kind} format: {wanted} is required, not {type_name(value)}")

@@ -22,6 +22,7 @@ from mxjax.mas.interpreter.values import (
     Set,
     Slice,
     View,
+    plain,
     type_name,
 )
 
@@ -42,6 +43,8 @@ def make_int(m, value=0, base=UNBOUND):
         m.need_int(digits * 5 if digits > 12 else 64)
         return int(value, base)
     if kind is Instance:
+        if plain(value) is not value:
+            return make_int(m, plain(value), base)
         return _converted(value, ("__int__", "__index__"), "int() argument must be a string or a real number")
     raise TypeError(f"int() argument must be a string, a bytes-like object or a real number, not '{type_name(value)}'")
 
@@ -62,6 +65,8 @@ def make_float(m, value=0.0):
         m.charge(len(value) >> 4)
         return float(value)
     if kind is Instance:
+        if plain(value) is not value:
+            return make_float(m, plain(value))
         return _converted(value, ("__float__",), "float() argument must be a string or a real number")
     raise TypeError(f"float() argument must be a string or a real number, not '{type_name(value)}'")
 
@@ -81,7 +86,7 @@ def _truth(value: Instance):
         method = value.cls.lookup(name)
         if method is not UNBOUND:
             return bool((yield Invoke(method, (value,))))
-    return True
+    return bool(plain(value))
 
 
 def make_list(m, iterable=()):

@@ -104,10 +104,12 @@ class BuiltinType:
 class Class:
     """A class of the script or of ours; `members` are its own attributes, `mro` the classes looked through.
 
-    A `shared` class serves every execution and can therefore not be changed by a script.
+    A `shared` class serves every execution and can therefore not be changed by a script. `plain` says what its objects
+    stand for where a plain value is needed: the field of that name (members of an enum of text or numbers), or a tuple
+    of the fields of these names (named tuples). Objects are keys by the fields named in `key`, or by identity.
     """
 
-    __slots__ = ("bases", "members", "mro", "name", "shared")
+    __slots__ = ("bases", "key", "members", "mro", "name", "plain", "shared")
 
     def __init__(self, name: str, bases: tuple[Class, ...], members: dict[str, Any], shared: bool = False):
         self.name = name
@@ -115,6 +117,11 @@ class Class:
         self.members = members
         self.mro = _linearise(self)
         self.shared = shared
+        self.plain: str | tuple[str, ...] | None = next((c.plain for c in self.mro[1:] if c.plain is not None), None)
+        own = "__eq__" in members or "__hash__" in members
+        self.key: str | tuple[str, ...] | None = (
+            None if own else next((c.key for c in self.mro[1:] if c.key is not None), None)
+        )
 
     def lookup(self, name: str):
         """The attribute `name` along the method resolution order, or UNBOUND."""
@@ -149,6 +156,27 @@ class Instance:
     def __init__(self, cls: Class, fields: dict[str, Any]):
         self.cls = cls
         self.fields = fields
+
+    def __hash__(self) -> int:
+        return object.__hash__(self) if self.cls.key is None else hash(self.part(self.cls.key))
+
+    def __eq__(self, other) -> bool:
+        """Equality of keys, which runs no code of the script; what `==` means is for `operators.equal`."""
+        cls = self.cls
+        if self is other or cls.key is None:
+            return self is other
+        if cls.plain is not None:
+            return self.part(cls.plain) == plain(other)
+        return type(other) is Instance and other.cls is cls and self.part(cls.key) == other.part(cls.key)
+
+    def part(self, names: str | tuple[str, ...]):
+        """One field, or a tuple of some."""
+        return self.fields.get(names) if type(names) is str else tuple(map(self.fields.get, names))
+
+
+def plain(value):
+    """The plain value that an object stands for (see `Class`), or the value itself."""
+    return value.part(value.cls.plain) if type(value) is Instance and value.cls.plain is not None else value
 
 
 class Wrapper:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 
+from mxjax.mas.interpreter.attributes import store_plain
 from mxjax.mas.interpreter.containers import make_counter, make_default_dict
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
-from mxjax.mas.interpreter.operators import equal
 from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import TYPES as BUILTIN
-from mxjax.mas.interpreter.values import BuiltinType, Class, CounterDict, DefaultDict, Instance, Native, brief
+from mxjax.mas.interpreter.values import BuiltinType, Class, CounterDict, DefaultDict, Native, Wrapper, brief
 
 
 def make_deque(m, iterable=(), maxlen=None):
@@ -51,37 +51,44 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
         if values:
             raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(values))}'")
 
-    def values_of(owner):
-        return tuple(owner.fields[field] for field in names)
-
     def show(m, owner):
         parts = []
         for field in names:
             parts.append(f"{field}={(yield from to_repr(m, owner.fields[field]))}")
-        return f"{name}({', '.join(parts)})"
+        return f"{owner.cls.name}({', '.join(parts)})"
 
     def replaced(m, owner, **kwargs):
-        return (yield Invoke(cls, (), dict(zip(names, values_of(owner))) | kwargs))
+        return (yield Invoke(owner.cls, (), {**dict(zip(names, owner.part(names))), **kwargs}))
 
-    def same(m, owner, other):
-        if type(other) is Instance and other.cls is cls:
-            other = values_of(other)
-        return (yield from equal(m, values_of(owner), other))
+    def of_iterable(m, owner, iterable):
+        return (yield Invoke(owner, tuple((yield from take_all(m, iterable)))))
+
+    def store(m, owner, field, value):
+        if field in names:
+            raise AttributeError("can't set attribute")
+        store_plain(m, owner, field, value)
 
     methods = {
         "__init__": init,
-        "__iter__": lambda m, owner: BUILTIN["tuple"].make(m, values_of(owner)),
-        "__getitem__": lambda m, owner, index: values_of(owner)[index],
+        "__setattr__": store,
+        "__iter__": lambda m, owner: BUILTIN["tuple"].make(m, owner.part(names)),
         "__len__": lambda m, owner: len(names),
         "__repr__": show,
-        "__eq__": same,
-        "__hash__": lambda m, owner: 0,
-        "_asdict": lambda m, owner: dict(zip(names, values_of(owner))),
+        "_asdict": lambda m, owner: dict(zip(names, owner.part(names))),
         "_replace": replaced,
     }
     cls = Class(
-        name, (), {key: Native(key, fn) for key, fn in methods.items()} | {"_fields": names, "__match_args__": names}
+        name,
+        (),
+        {
+            **{key: Native(key, fn) for key, fn in methods.items()},
+            "_fields": names,
+            "_field_defaults": spare,
+            "_make": Wrapper("classmethod", Native("_make", of_iterable)),
+            "__match_args__": names,
+        },
     )
+    cls.plain = cls.key = names
     return cls
 
 

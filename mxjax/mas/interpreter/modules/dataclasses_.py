@@ -70,8 +70,11 @@ def make(cls, options: dict) -> Class:
     if options.get("order"):
         methods.update({f"__{name}__": _ordered(cls, compared, symbol) for name, symbol in _ORDER.items()})
     if options.get("frozen"):
-        methods["__setattr__"] = _refuse
+        methods.update(__setattr__=_refuse, __delattr__=_refuse)
+    own = "__hash__" in cls.members or "__eq__" in cls.members
+    if options.get("unsafe_hash") or (options.get("frozen") and options.get("eq", True)):
         cls.members.setdefault("__hash__", Native("__hash__", lambda m, self: 0))
+        cls.key = None if own else tuple(compared)
     for name, function in methods.items():
         cls.members.setdefault(name, Native(name, function))
     return cls
@@ -80,8 +83,9 @@ def make(cls, options: dict) -> Class:
 _ORDER = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
-def _refuse(m, self, name, value):
-    raise Raised(Instance(FROZEN, {"args": (f"cannot assign to field '{name}'",)}))
+def _refuse(m, self, name, *value):
+    verb = "assign to" if value else "delete"
+    raise Raised(Instance(FROZEN, {"args": (f"cannot {verb} field '{name}'",)}))
 
 
 def _init(cls: Class, fields: dict[str, Field]):

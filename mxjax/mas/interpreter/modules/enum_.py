@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mxjax.mas.interpreter import operators, text
+from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.modules.collections_ import record_class
 from mxjax.mas.interpreter.values import (
-    NOT_IMPLEMENTED,
     UNBOUND,
     Class,
     Function,
@@ -42,6 +42,8 @@ def made(m, cls: Class):
             if (yield from operators.equal(m, other.fields["value"], value)):
                 same = other
         member = same or Instance(cls, {"name": name, "value": value})
+        if same is None and cls.lookup("__init__") is not UNBOUND:
+            yield Invoke(cls.lookup("__init__"), (member, *value) if type(value) is tuple else (member, value))
         members[name] = cls.members[name] = member
     if members:
         cls.members["__members__"] = members
@@ -69,29 +71,6 @@ def value_text(m, self):
     return text.to_str(m, self.fields.get("value"))
 
 
-def _value(other):
-    return other.fields.get("value") if type(other) is Instance and ENUM in other.cls.mro else other
-
-
-def equal(m, self, other):
-    return (yield from operators.equal(m, self.fields["value"], _value(other)))
-
-
-def _compared(symbol: str):
-    def compare(m, self, other):
-        return (yield from operators.ordered(m, symbol, self.fields["value"], _value(other)))
-
-    return compare
-
-
-def _computed(operator):
-    def compute(m, self, other):
-        result = operator(m, self.fields["value"], _value(other))
-        return (yield from result) if hasattr(result, "send") else result
-
-    return compute
-
-
 def _class(name: str, base: Class | None, methods: dict) -> Class:
     return Class(name, (base,) if base else (), {key: Native(key, fn) for key, fn in methods.items()}, shared=True)
 
@@ -104,19 +83,16 @@ ENUM = _class(
         "__class_call__": by_value,
         "__repr__": show,
         "__str__": label,
-        "__eq__": lambda m, self, other: self is other or NOT_IMPLEMENTED,
-        "__hash__": lambda m, self: 0,
     },
 )
 _AS_VALUE = {
-    "__eq__": equal,
-    **{f"__{name}__": _compared(symbol) for name, symbol in {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items()},
-    "__add__": _computed(operators.add),
     "__str__": value_text,
     "__format__": lambda m, self, spec: text.formatted(m, self.fields["value"], spec),
 }
-INT_ENUM = _class("IntEnum", ENUM, {**_AS_VALUE, "__int__": lambda m, self: self.fields["value"]})
+INT_ENUM = _class("IntEnum", ENUM, _AS_VALUE)
 STR_ENUM = _class("StrEnum", ENUM, _AS_VALUE)
+for _mixed in (INT_ENUM, STR_ENUM):
+    _mixed.plain = _mixed.key = "value"
 
 
 def unique(m, cls):

@@ -9,7 +9,7 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.text import int_text
-from mxjax.mas.interpreter.values import UNBOUND, Raised, type_name
+from mxjax.mas.interpreter.values import UNBOUND, Raised, plain, type_name
 
 
 def loads(m, text, **kwargs):
@@ -91,6 +91,8 @@ class _Writer:
             self.put(int_text(self.m, value))
         elif kind is float:
             self.put(repr(value) if math.isfinite(value) else json.dumps(value))
+        elif plain(value) is not value:
+            yield from self.write(plain(value), depth + 1)
         elif self.default is not None:
             yield from self.write((yield Invoke(self.default, (value,))), depth + 1)
         else:
@@ -124,6 +126,7 @@ class _Writer:
         self.put(self.line(depth) + "}")
 
     def key(self, key) -> str:
+        key = plain(key)
         if type(key) is str:
             return key
         if key is None or type(key) is bool:
