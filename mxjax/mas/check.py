@@ -137,6 +137,17 @@ class _Hoisted(ast.NodeTransformer):
                 inner.lineno, inner.col_offset = node.lineno, node.col_offset
         return self.visit(literal) if isinstance(literal, ast.JoinedStr) else literal
 
+    def visit_JoinedStr(self, node: ast.JoinedStr):
+        """Also puts them back in what `{x=}` prints of its source."""
+        for part, field in zip(node.values, node.values[1:]):
+            if isinstance(part, ast.Constant) and isinstance(field, ast.FormattedValue):
+                part.value = lexer.HOISTED.sub(self.written, part.value)
+        return self.generic_visit(node)
+
+    def written(self, match) -> str:
+        index = int(match[1])
+        return self.lexed.written[index] if index < len(self.lexed.written) else match[0]
+
 
 def _warnings(tree: ast.Module) -> tuple[str, ...]:
     called, names = set(), set()

@@ -114,13 +114,13 @@ def _unbound(owner: BuiltinType, function: Native) -> Native:
 
 
 def _function(owner, name: str):
+    fields = None if type(owner) is BoundMethod else owner.fields
+    if fields and name in fields:
+        return fields[name]
     if name in ("__name__", "__qualname__"):
         return owner.name
-    if type(owner) is Function:
-        if owner.fields and name in owner.fields:
-            return owner.fields[name]
-        if name == "__doc__":
-            return None
+    if name == "__doc__":
+        return owner.code.doc if type(owner) is Function else None
     raise missing(owner, name)
 
 

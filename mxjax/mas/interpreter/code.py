@@ -32,6 +32,7 @@ class Code:
       ops: (handler, argument) pairs, see `ops`; `lines` the source line of each.
       slots: size of a frame; `cells` those slots that start as a cell of this frame, `frees` those filled from the
         closure.
+      doc: the text that a function's body begins with.
       kind: "plain", "generator", "coroutine" or "class".
     """
 
@@ -45,3 +46,4 @@ class Code:
     kind: str = "plain"
     slot_names: tuple[str, ...] = ()
     qualname: str = ""
+    doc: str | None = None

@@ -338,6 +338,7 @@ class Compiler(Expressions, Patterns):
         self.exprs(node.decorator_list)
 
         def body():
+            self.unit.doc = ast.get_docstring(node, clean=False)
             self.body(node.body)
             self.unit.emit(ops.load_const, None)
             self.unit.emit(control.return_)

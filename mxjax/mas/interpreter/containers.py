@@ -173,13 +173,36 @@ def copy_dict(m, owner):
     return result
 
 
+def pop_pair(m, owner, last=True):
+    if last or not owner:
+        return owner.popitem()
+    m.charge(len(owner) >> 4)
+    key = next(iter(owner))
+    return key, owner.pop(key)
+
+
+def move_to_end(m, owner, key, last=True):
+    """Of `OrderedDict`, which is a dict here."""
+    operators.hashable(m, key)
+    value = owner.pop(key)
+    if last:
+        owner[key] = value
+        return
+    m.need_entries(len(owner))
+    operators.hash_again(m, owner)
+    rest = dict(owner)
+    owner.clear()
+    owner[key] = value
+    owner.update(rest)
+
+
 _DICT = {
     "get": get, "setdefault": set_default, "pop": pop_key, "update": update, "copy": copy_dict,
     "keys": lambda m, owner: View("keys", owner),
     "values": lambda m, owner: View("values", owner),
     "items": lambda m, owner: View("items", owner),
     "clear": lambda m, owner: owner.clear(),
-    "popitem": lambda m, owner: owner.popitem(),
+    "popitem": pop_pair, "move_to_end": move_to_end,
 }  # fmt: skip
 methods(dict, _DICT)
 methods(DefaultDict, _DICT)

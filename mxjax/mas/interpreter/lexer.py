@@ -43,6 +43,7 @@ class Lexed:
 
     text: str
     hoisted: list[str]
+    written: list[str]  # the same literals as they stand in the source
     added: dict[int, list[tuple[int, int]]]
 
     def column(self, line: int, column: int) -> int:
@@ -63,6 +64,7 @@ class _Lexer:
         self.line = 1
         self.width = 0
         self.hoisted: list[str] = []
+        self.written: list[str] = []
         self.added: dict[int, list[tuple[int, int]]] = {}
 
     def run(self) -> Lexed:
@@ -76,7 +78,7 @@ class _Lexer:
                 self.copy(len(self.source) if end < 0 else end)
             else:
                 self.copy(_CODE.match(self.source, self.at).end())
-        return Lexed("".join(self.out), self.hoisted, self.added)
+        return Lexed("".join(self.out), self.hoisted, self.written, self.added)
 
     def copy(self, end: int):
         self.emit(self.source[self.at : end])
@@ -180,9 +182,10 @@ class _Lexer:
         """Leaves a name where a literal stood inside a field."""
         start = self.at
         inner = _Lexer(self.source)
-        inner.at, inner.hoisted = start, self.hoisted
+        inner.at, inner.hoisted, inner.written = start, self.hoisted, self.written
         inner.string(prefix)
         name = f"__s{len(self.hoisted)}__"
         self.hoisted.append("".join(inner.out))
         self.at = inner.at
+        self.written.append(self.source[start : self.at])
         self.emit(name, replaces=self.at - start)

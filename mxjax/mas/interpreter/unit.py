@@ -59,6 +59,7 @@ class Unit:
         self.kind = kind
         self.signature = signature or Signature()
         self.qualname = qualname or name
+        self.doc: str | None = None
         self.code: list[tuple] = []
         self.lines: list[int] = []
         self.line = 1
@@ -110,6 +111,7 @@ class Unit:
             kind=self.kind,
             slot_names=tuple(scope.slots),
             qualname=self.qualname,
+            doc=self.doc,
         )
 
 

@@ -68,11 +68,12 @@ class Native:
     What it keeps alive of the script it holds in its closure, where it is counted.
     """
 
-    __slots__ = ("fn", "name")
+    __slots__ = ("fields", "fn", "name")
 
-    def __init__(self, name: str, fn):
+    def __init__(self, name: str, fn, fields: dict[str, Any] | None = None):
         self.name = name
         self.fn = fn
+        self.fields = fields
 
 
 class BoundMethod:

@@ -6,6 +6,7 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.exceptions import EXCEPTIONS
 from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.modules.abstract import Annotation
 from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.values import NOT_IMPLEMENTED, UNBOUND, Class, Instance, Native, Raised, type_name
 
@@ -16,11 +17,12 @@ _FIELDS = "__dataclass_fields__"
 class Field:
     """What `field(...)` says of one field."""
 
-    __slots__ = ("compare", "default", "factory", "init", "kw_only", "name", "repr")
+    __slots__ = ("compare", "default", "factory", "init", "init_only", "kw_only", "name", "repr")
     type_name = "Field"
 
     def __init__(self, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=False):
         self.name = ""
+        self.init_only = False
         self.default = default
         self.factory = default_factory
         self.init = init
@@ -54,6 +56,7 @@ def make(cls, options: dict) -> Class:
             raise ValueError(f"mutable default {type(value)} for field {name} is not allowed: use default_factory")
         made = value if type(value) is Field else Field(value, kw_only=bool(options.get("kw_only")))
         made.name = name
+        made.init_only = annotation.startswith(("InitVar", "dataclasses.InitVar"))
         fields[name] = made
         if made.default is UNBOUND:
             cls.members.pop(name, None)
@@ -61,7 +64,7 @@ def make(cls, options: dict) -> Class:
             cls.members[name] = made.default
     cls.members[_FIELDS] = fields
     cls.members.setdefault("__match_args__", tuple(f.name for f in fields.values() if f.init))
-    compared = [f.name for f in fields.values() if f.compare]
+    compared = [f.name for f in fields.values() if f.compare and not f.init_only]
     methods = {"__repr__": _show(fields)}
     if options.get("init", True):
         methods["__init__"] = _init(cls, fields)
@@ -108,8 +111,11 @@ def _init(cls: Class, fields: dict[str, Field]):
             listed = ", ".join(f"'{name}'" for name in missing)
             raise TypeError(f"{cls.name}.__init__() missing {len(missing)} required arguments: {listed}")
         m.allocate(100 * len(fields))
+        passed = []
         for name, made in fields.items():
-            if name in given:
+            if made.init_only:
+                passed.append(given.get(name, made.default))
+            elif name in given:
                 self.fields[name] = given[name]
             elif made.factory is not UNBOUND:
                 self.fields[name] = yield Invoke(made.factory)
@@ -117,7 +123,7 @@ def _init(cls: Class, fields: dict[str, Field]):
                 self.fields[name] = made.default
         after = cls.lookup("__post_init__")
         if after is not UNBOUND:
-            yield Invoke(after, (self,))
+            yield Invoke(after, (self, *passed))
 
     return init
 
@@ -126,7 +132,7 @@ def _show(fields: dict[str, Field]):
     def show(m, self):
         parts = []
         for name, made in fields.items():
-            if made.repr:
+            if made.repr and not made.init_only:
                 parts.append(f"{name}={(yield from to_repr(m, self.fields.get(name)))}")
         m.need_string(sum(map(len, parts)))
         return f"{self.cls.name}({', '.join(parts)})"
@@ -164,6 +170,11 @@ def _fields_of(value) -> dict[str, Field]:
     return found
 
 
+def _stored(value) -> list[str]:
+    """The names of the fields that an object has."""
+    return [name for name, made in _fields_of(value).items() if not made.init_only]
+
+
 def asdict(m, value):
     return _plain(m, value, dict, 0)
 
@@ -177,7 +188,7 @@ def _plain(m, value, kind, depth: int):
         raise LimitExceeded("nesting")
     m.charge(1)
     if type(value) is Instance and value.cls.lookup(_FIELDS) is not UNBOUND:
-        names = list(_fields_of(value))
+        names = _stored(value)
         m.need_items(len(names))
         items = [_plain(m, value.fields.get(name), kind, depth + 1) for name in names]
         return dict(zip(names, items)) if kind is dict else tuple(items)
@@ -203,11 +214,11 @@ def is_dataclass(m, value):
 
 def fields(m, value):
     cls = Class("Field", (), {})
-    return tuple(Instance(cls, {"name": name}) for name in _fields_of(value))
+    return tuple(Instance(cls, {"name": name}) for name in _stored(value))
 
 
 FUNCTIONS = {
     "dataclass": dataclass, "field": field, "asdict": asdict, "astuple": astuple, "replace": replace,
     "is_dataclass": is_dataclass, "fields": fields,
 }  # fmt: skip
-CONSTANTS = {"FrozenInstanceError": FROZEN}
+CONSTANTS = {"FrozenInstanceError": FROZEN, "InitVar": Annotation("InitVar")}

@@ -9,17 +9,22 @@ from mxjax.mas.interpreter import attributes, operators, subscripts
 from mxjax.mas.interpreter.containers import copy_set
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import iterate, pull
+from mxjax.mas.interpreter.modules.collections_ import record_class
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
+    NOT_IMPLEMENTED,
     UNBOUND,
     Class,
     CounterDict,
     DefaultDict,
+    Function,
     Instance,
     Native,
     Set,
     Wrapper,
 )
+
+CACHE_INFO = record_class("CacheInfo", ("hits", "misses", "maxsize", "currsize"), ())
 
 
 def partial(m, function, *args, **kwargs):
@@ -44,22 +49,26 @@ def reduce(m, function, iterable, initial=UNBOUND):
 def lru_cache(m, maxsize=128, typed=False):
     """Remembers results by arguments; used with and without parentheses."""
     if maxsize is None or type(maxsize) is int:
-        return Native("lru_cache", lambda m, function: _cached(m, function))
-    return _cached(m, maxsize)
+        return Native("lru_cache", lambda m, function: _cached(m, function, maxsize))
+    return _cached(m, maxsize, 128)
 
 
 def cache(m, function):
-    return _cached(m, function)
+    return _cached(m, function, None)
 
 
-def _cached(m, function) -> Native:
+def _cached(m, function, maxsize) -> Native:
     m.allocate(500)
     results: dict = {}
+    hits = misses = 0
 
     def call(m, *args, **kwargs):
         key = (args, tuple(kwargs.items()))
         operators.hashable(m, key)
+        nonlocal hits, misses
+        hits += key in results
         if key not in results:
+            misses += 1
             value = yield Invoke(function, args, kwargs)
             m.allocate(300)
             if len(results) >= m.limits.items:
@@ -67,11 +76,71 @@ def _cached(m, function) -> Native:
             results[key] = value
         return results[key]
 
-    return Native(getattr(function, "name", "cached"), call)
+    def info(m):
+        return Instance(CACHE_INFO, dict(zip(CACHE_INFO.plain, (hits, misses, maxsize, len(results)))))
+
+    def clear(m):
+        nonlocal hits, misses
+        hits = misses = 0
+        results.clear()
+
+    methods = {"cache_info": Native("cache_info", info), "cache_clear": Native("cache_clear", clear)}
+    return Native(getattr(function, "name", "cached"), call, {**methods, **_identity(function)})
 
 
-def wraps(m, wrapped, **kwargs):
-    return Native("wraps", lambda m, function: function)
+def _identity(function) -> dict:
+    """What a wrapper takes over of the function that it wraps."""
+    if type(function) is not Function:
+        return {"__name__": function.name} if type(function) is Native else {}
+    names = {"__name__": function.name, "__qualname__": function.code.qualname, "__doc__": function.code.doc}
+    return {**names, **(function.fields or {})}
+
+
+def wraps(m, wrapped, *args, **kwargs):
+    def wrap(m, function):
+        if type(function) is Function:
+            m.allocate(500)
+            function.fields = {**(function.fields or {}), **_identity(wrapped)}
+        return function
+
+    return Native("wraps", wrap)
+
+
+def update_wrapper(m, wrapper, wrapped, *args, **kwargs):
+    return wraps(m, wrapped).fn(m, wrapper)
+
+
+def total_ordering(m, cls):
+    """Adds the comparisons that a class does not define, from the one that it does."""
+    if type(cls) is not Class or cls.shared:
+        raise TypeError("total_ordering() is for classes of the script")
+    root = next((name for name in ("__lt__", "__gt__", "__le__", "__ge__") if cls.lookup(name) is not UNBOUND), None)
+    if root is None:
+        raise ValueError("must define at least one ordering operation: < > <= >=")
+    for name in ("__lt__", "__gt__", "__le__", "__ge__"):
+        if cls.lookup(name) is UNBOUND:
+            m.allocate(500)
+            cls.members[name] = Native(name, _from_root(root, name))
+    return cls
+
+
+def _from_root(root: str, name: str):
+    """`name` by `root` and equality: the strict ones are of one side, or of the other and not equal."""
+    same_side = root[2] == name[2]
+
+    def compare(m, self, other):
+        found = yield Invoke(self.cls.lookup(root), (self, other))
+        if found is NOT_IMPLEMENTED:
+            return found
+        if same_side:  # one is strict and the other is not
+            equal = yield from operators.equal(m, self, other)
+            return bool(found) and not equal if name[3] == "t" else bool(found) or equal
+        if root[3] != name[3]:  # the exact opposite
+            return not found
+        equal = yield from operators.equal(m, self, other)
+        return not found and not equal if name[3] == "t" else not found or equal
+
+    return compare
 
 
 def cached_property(m, function):
@@ -89,6 +158,7 @@ def cmp_to_key(m, function):
 FUNCTIONS = {
     "partial": partial, "reduce": reduce, "lru_cache": lru_cache, "cache": cache, "wraps": wraps,
     "cached_property": cached_property, "cmp_to_key": cmp_to_key,
+    "update_wrapper": update_wrapper, "total_ordering": total_ordering,
 }  # fmt: skip
 
 

@@ -126,6 +126,32 @@ def zip_longest(m, *iterables, fillvalue=None):
         yield Emit(tuple(fillvalue if value is EXHAUSTED else value for value in row))
 
 
+def compress(m, data, selectors):
+    items = yield from iterate(m, data)
+    chosen = yield from iterate(m, selectors)
+    while (value := (yield from pull(m, items))) is not EXHAUSTED:
+        selected = yield from pull(m, chosen)
+        if selected is EXHAUSTED:
+            return
+        if (yield from truth(m, selected)):
+            yield Emit(value)
+
+
+def batched(m, iterable, n):
+    if type(n) is not int or n < 1:
+        raise ValueError("n must be at least one")
+    iterator = yield from iterate(m, iterable)
+    batch: list = []
+    while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
+        m.allocate(50)
+        batch.append(value)
+        if len(batch) == n:
+            yield Emit(tuple(batch))
+            batch = []
+    if batch:
+        yield Emit(tuple(batch))
+
+
 def pairwise(m, iterable):
     iterator = yield from iterate(m, iterable)
     before = yield from pull(m, iterator)
@@ -223,7 +249,8 @@ def tee(m, iterable, n=2):
 _LAZY = {
     "count": count, "cycle": cycle, "repeat": repeat, "islice": islice, "takewhile": takewhile,
     "dropwhile": dropwhile, "filterfalse": filterfalse, "starmap": starmap, "accumulate": accumulate,
-    "zip_longest": zip_longest, "pairwise": pairwise, "groupby": groupby, "product": product,
+    "zip_longest": zip_longest, "pairwise": pairwise, "groupby": groupby, "compress": compress,
+    "batched": batched, "product": product,
     "permutations": permutations, "combinations": combinations,
     "combinations_with_replacement": combinations_with_replacement,
 }  # fmt: skip

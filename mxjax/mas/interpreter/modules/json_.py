@@ -7,6 +7,7 @@ import math
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions
+from mxjax.mas.interpreter.attributes import methods
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.text import int_text
 from mxjax.mas.interpreter.values import UNBOUND, Raised, plain, type_name
@@ -15,10 +16,42 @@ from mxjax.mas.interpreter.values import UNBOUND, Raised, plain, type_name
 def loads(m, text, **kwargs):
     if type(text) is not str:
         raise TypeError(f"the JSON object must be str, bytes or bytearray, not {type_name(text)}")
-    return parse(m, text)
+    return parse(m, text, json.JSONDecoder(strict=kwargs.get("strict", True) is not False).decode)
 
 
-def parse(m, text: str):
+def decoder(m, **kwargs):
+    return Decoder(kwargs.get("strict", True) is not False)
+
+
+class Decoder:
+    """`json.JSONDecoder`, of which a script can only choose whether it is strict."""
+
+    __slots__ = ("strict",)
+    type_name = "JSONDecoder"
+
+    def __init__(self, strict: bool):
+        self.strict = strict
+
+
+def raw_decode(m, owner, s, idx=0):
+    """The value that begins at `idx`, and where it ends."""
+    if type(idx) is not int or idx < 0 or type(s) is not str:
+        raise TypeError("raw_decode() needs a text and where to begin")
+    m.allocate(len(s) if s.isascii() else 4 * len(s))
+    made = json.JSONDecoder(strict=owner.strict)
+    return parse(m, s[idx:], lambda text: (lambda found: (found[0], found[1] + idx))(made.raw_decode(text)))
+
+
+methods(
+    Decoder,
+    {
+        "decode": lambda m, owner, s: loads(m, s, strict=owner.strict),
+        "raw_decode": raw_decode,
+    },
+)
+
+
+def parse(m, text: str, decode=json.loads):
     """The value of a JSON text; raises the script's JSONDecodeError."""
     m.charge(len(text) >> 2)
     m.allocate(32 * len(text) if text.isascii() else 100 * len(text))
@@ -37,7 +70,7 @@ def parse(m, text: str):
     if text.count(",") >= m.limits.items:
         raise LimitExceeded("items")
     try:
-        return json.loads(text)
+        return decode(text)
     except json.JSONDecodeError as error:
         made = exceptions.make("JSONDecodeError", str(error))
         made.fields.update(msg=error.msg, pos=error.pos, lineno=error.lineno, colno=error.colno, doc=text)
@@ -136,5 +169,5 @@ class _Writer:
         raise TypeError(f"keys must be str, int, float, bool or None, not {type_name(key)}")
 
 
-FUNCTIONS = {"loads": loads, "dumps": dumps}
+FUNCTIONS = {"loads": loads, "dumps": dumps, "JSONDecoder": decoder}
 CONSTANTS = {"JSONDecodeError": exceptions.EXCEPTIONS["JSONDecodeError"]}

@@ -6,9 +6,10 @@ import math
 from types import GeneratorType
 
 from mxjax.mas.interpreter import operators
+from mxjax.mas.interpreter.exceptions import EXCEPTIONS
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.sorting import sort
-from mxjax.mas.interpreter.values import type_name
+from mxjax.mas.interpreter.values import Class, Instance, Raised, type_name
 
 
 def _number(value):
@@ -109,10 +110,17 @@ CONSTANTS = {name: getattr(math, name) for name in ("pi", "e", "tau", "inf", "na
 # statistics
 
 
+STATISTICS_ERROR = Class("StatisticsError", (EXCEPTIONS["ValueError"],), {}, shared=True)
+
+
+def failed(reason: str) -> Raised:
+    return Raised(Instance(STATISTICS_ERROR, {"args": (reason,)}))
+
+
 def _numbers(m, data, name: str, least: int = 1):
     items = [_number(item) for item in (yield from take_all(m, data))]
     if len(items) < least:
-        raise ValueError(f"{name} requires at least {least} data point{'s' * (least > 1)}")
+        raise failed(f"{name} requires at least {least} data point{'s' * (least > 1)}")
     return items
 
 
@@ -138,10 +146,51 @@ def median(m, data):
     return items[half] if len(items) % 2 else (items[half - 1] + items[half]) / 2
 
 
+def _middle(low: bool):
+    def call(m, data):
+        items = yield from _numbers(m, data, "median")
+        items = yield from sort(m, items, None, False)
+        return items[(len(items) - low) // 2]
+
+    return call
+
+
+def harmonic_mean(m, data):
+    items = yield from _numbers(m, data, "harmonic_mean")
+    if min(items) < 0:
+        raise failed("harmonic mean does not support negative values")
+    return 0 if 0 in items else len(items) / math.fsum(1 / item for item in items)
+
+
+def geometric_mean(m, data):
+    items = yield from _numbers(m, data, "geometric_mean")
+    if min(items) <= 0:
+        raise failed("geometric mean requires a non-empty dataset containing positive numbers")
+    return math.exp(math.fsum(map(math.log, items)) / len(items))
+
+
+def quantiles(m, data, *, n=4, method="exclusive"):
+    if type(n) is not int or n < 1:
+        raise failed("n must be at least 1")
+    items = yield from _numbers(m, data, "quantiles", 2)
+    items = yield from sort(m, items, None, False)
+    m.need_items(n)
+    inner = method == "inclusive"
+    size, found = len(items), []
+    for i in range(1, n):
+        if inner:
+            at, rest = divmod(i * (size - 1), n)
+        else:
+            at = min(max(i * (size + 1) // n, 1), size - 1)
+            rest, at = i * (size + 1) - at * n, at - 1
+        found.append((items[at] * (n - rest) + items[at + 1] * rest) / n)
+    return found
+
+
 def mode(m, data):
     ranked = yield from multimode(m, data)
     if not ranked:
-        raise ValueError("no mode for empty data")
+        raise failed("no mode for empty data")
     return ranked[0]
 
 
@@ -165,7 +214,9 @@ def _spread(name: str, sample: bool, root: bool):
 
 
 STATISTICS = {
-    "mean": mean, "fmean": fmean, "median": median, "mode": mode, "multimode": multimode,
+    "mean": mean, "fmean": fmean, "median": median, "median_low": _middle(True),
+    "median_high": _middle(False), "harmonic_mean": harmonic_mean, "geometric_mean": geometric_mean,
+    "quantiles": quantiles, "mode": mode, "multimode": multimode,
     "variance": _spread("variance", True, False), "pvariance": _spread("pvariance", False, False),
     "stdev": _spread("stdev", True, True), "pstdev": _spread("pstdev", False, True),
 }  # fmt: skip

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import string
 import textwrap
+
+from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter.text import to_str
+from mxjax.mas.interpreter.values import Class, Native, type_name
 
 _NAMES = """
     ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable whitespace
@@ -21,22 +26,91 @@ def indent(m, text, prefix):
     return textwrap.indent(text, prefix)
 
 
-def wrap(m, text, width=70):
-    m.need_string(2 * len(text))
-    m.allocate(30 * len(text))
-    m.charge(len(text))
-    return textwrap.wrap(text, width)
+def wrap(m, text, width=70, **options):
+    return _wrapper(m, text, width, options).wrap(text)
 
 
-def fill(m, text, width=70):
-    return "\n".join(wrap(m, text, width))
+def fill(m, text, width=70, **options):
+    return _wrapper(m, text, width, options).fill(text)
 
 
-def shorten(m, text, width, placeholder=" [...]"):
-    m.need_string(2 * len(text))
-    m.allocate(30 * len(text))
-    m.charge(len(text))
-    return textwrap.shorten(text, width, placeholder=placeholder)
+def shorten(m, text, width, **options):
+    return _wrapper(m, text, width, {**options, "max_lines": 1}).fill(" ".join(text.strip().split()))
+
+
+_OPTIONS = {
+    "initial_indent": str, "subsequent_indent": str, "placeholder": str, "max_lines": int, "tabsize": int,
+    **dict.fromkeys(
+        ("expand_tabs", "replace_whitespace", "fix_sentence_endings", "drop_whitespace", "break_long_words",
+         "break_on_hyphens"), bool),
+}  # fmt: skip
+
+
+def _wrapper(m, text, width, options: dict) -> textwrap.TextWrapper:
+    """The host's wrapper, with all that it may write accounted for."""
+    if type(text) is not str or type(width) not in (int, bool):
+        raise TypeError("wrap() needs a text and a width")
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            raise TypeError(f"TextWrapper.__init__() got an unexpected keyword argument '{name}'")
+        if type(value) not in (_OPTIONS[name], bool) and not (name == "max_lines" and value is None):
+            raise TypeError(f"{name} must be of type {_OPTIONS[name].__name__}, not {type_name(value)}")
+    length = len(text) + text.count("\t") * max(0, options.get("tabsize", 8))
+    added = sum(len(value) for value in options.values() if type(value) is str)
+    m.need_string(2 * length + (length + 1) * added)
+    m.allocate(30 * length)
+    m.charge(length)
+    return textwrap.TextWrapper(width=width, **options)
+
+
+_FIELD = re.compile(r"\$(?:(\$)|([_a-zA-Z][_a-zA-Z0-9]*)|\{([_a-zA-Z][_a-zA-Z0-9]*)\})?")
+
+
+def _substitute(safe: bool):
+    def substitute(m, self, mapping=None, **names):
+        template = self.fields["template"]
+        m.charge(len(template) >> 3)
+        values = {**(mapping or {}), **names}
+        m.need_entries(len(values))
+        out, at, total = [], 0, 0
+        for found in _FIELD.finditer(template):
+            escaped, *named = found.groups()
+            name = named[0] or named[1]
+            if escaped:
+                new = "$"
+            elif name is None or (safe and name not in values):
+                if not safe:
+                    raise ValueError("Invalid placeholder in string")
+                new = found.group()
+            else:
+                new = yield from to_str(m, values[name])
+            total += len(new)
+            if total > m.limits.string_chars:
+                raise LimitExceeded("string_chars")
+            m.allocate(60)
+            out += (template[at : found.start()], new)
+            at = found.end()
+        out.append(template[at:])
+        m.need_string(sum(map(len, out)), all(map(str.isascii, out)))
+        return "".join(out)
+
+    return substitute
+
+
+def _template(m, self, template):
+    if type(template) is not str:
+        raise TypeError(f"Template() needs a str, not {type_name(template)}")
+    self.fields["template"] = template
+
+
+_METHODS = {"__init__": _template, "substitute": _substitute(False), "safe_substitute": _substitute(True)}
+STRING["Template"] = Class("Template", (), {name: Native(name, fn) for name, fn in _METHODS.items()}, shared=True)
+
+
+def capwords(m, text, sep=None):
+    m.need_string(2 * len(text), text.isascii())
+    m.allocate(60 * len(text))
+    return string.capwords(text, sep)
 
 
 TEXTWRAP = {"dedent": dedent, "indent": indent, "wrap": wrap, "fill": fill, "shorten": shorten}
