@@ -1,26 +1,52 @@
 """Helpers for the tests of `mxjax.mas`: run a snippet in CPython and in the machine, answer calls, build scripts."""
 
+import collections
 import contextlib
 import io
 
 from mxjax import mas
+from mxjax.mas.interpreter.values import Set
 
 HEAD = "from workflow import *\n"
 
 
-def cpython(source):
-    """What CPython prints for a snippet; an uncaught exception is its last line."""
+def shown(value, depth=0):
+    """The text of a value of plain types, the same for both languages; None for any other value."""
+    if value is None or type(value) in (bool, int, float, str):
+        return repr(value)
+    if depth > 20:
+        return None
+    if type(value) is Set or isinstance(value, set | frozenset):
+        parts = sorted(shown(item, depth + 1) or "" for item in getattr(value, "items", value))
+    elif isinstance(value, dict):
+        parts = [shown(part, depth + 1) for pair in value.items() for part in pair]
+    elif type(value) in (list, tuple, collections.deque):
+        parts = [shown(item, depth + 1) for item in value]
+    else:
+        return None
+    return None if None in parts or "" in parts else f"{len(parts)}({', '.join(parts)})"
+
+
+def values(names, apart=()):
+    """The plain global variables of a program that has ended, as lines, `apart` from some."""
+    plain = {name: shown(value) for name, value in names.items() if name[:2] != "__"}
+    return "".join(f"{name} = {plain[name]}\n" for name in sorted(plain) if plain[name] and name not in apart)
+
+
+def cpython(source, final=False, apart=()):
+    """What CPython prints for a snippet; an uncaught exception is its last line, before the `final` values."""
     out = io.StringIO()
+    names = {"__name__": "__main__"}
     with contextlib.redirect_stdout(out):
         try:
-            exec(compile(source, "<snippet>", "exec"), {"__name__": "__main__"})
+            exec(compile(source, "<snippet>", "exec"), names)
         except Exception as error:
             print(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-    return out.getvalue()
+    return out.getvalue() + (values(names, apart) if final else "")
 
 
-def machine(source, limits=None, seed=0):
-    """What the machine prints for a snippet; an uncaught exception is its last line."""
+def machine(source, limits=None, seed=0, final=False, apart=()):
+    """What the machine prints for a snippet; an uncaught exception is its last line, before the `final` values."""
     run = mas.start(mas.check(source, limits), "q", seed=seed)
     assert run.result is not None
     text = run.printed
@@ -28,7 +54,7 @@ def machine(source, limits=None, seed=0):
         return text + f"limit: {run.result.reason}\n"
     if run.result.status == "error" and run.result.reason.startswith("line "):
         text += run.result.reason.split(": ", 1)[1] + "\n"
-    return text
+    return text + (values(run._machine.globals, ("question", *apart)) if final else "")
 
 
 def boxed(value):

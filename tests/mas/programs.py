@@ -89,6 +89,8 @@ SIMPLE = """
     assert <bool>, <str>                    <.int>, <.int> = <int>, <int>   <.int>, *<.list> = <list>
     *<.list>, <.int> = <list>               <.int>, <.int> = <list>         (<.int>, <.int>), <.str> = (<int>, 2), 'z'
     print(<str>, <bool>)                    <.int> = <.int> = <int>         print(*<list>)
+    <.str> = '\\boxed{<0..9>} \\neq \\n\\theta'            <.str> += "\\alpha\\times\\x4\\u00e9\\"q\\N"
+    print(f'\\boxed{{<.int>}} \\frac{<.int>}\\t{<.str>!r}')  print('\\b', '\\bar', '\\x41', '\\uZ', r'\\no\\a', <str>)
 """
 # Statements with blocks. `<block>` stands for a few statements, `<new>` for a name of this one statement alone.
 COMPOUND = """\
