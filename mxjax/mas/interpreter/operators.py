@@ -209,10 +209,11 @@ def or_(m, a, b):
     if type(a) in DICTS and type(b) in DICTS:
         m.need_entries(len(a) + len(b))
         return {**a, **b}
-    if (a is None or is_type(a)) and (b is None or is_type(b)) and a is not b:
+    if (a is None or is_type(a)) and (b is None or is_type(b)) and not a is b is None:
         options = [option for side in (a, b) for option in (side.options if type(side) is Union else (side,))]
         m.need_items(len(options))
-        return Union(tuple(options))
+        options = list(dict.fromkeys(options))
+        return Union(tuple(options)) if len(options) > 1 else options[0]
     return _dispatch(m, "|", a, b)
 
 

@@ -99,7 +99,7 @@ def _identity(function) -> dict:
 def wraps(m, wrapped, *args, **kwargs):
     def wrap(m, function):
         if type(function) is Function:
-            m.allocate(500)
+            m.need_entries(8 + len(getattr(wrapped, "fields", None) or ()) + len(function.fields or ()))
             function.fields = {**(function.fields or {}), **_identity(wrapped)}
         return function
 
