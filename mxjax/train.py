@@ -259,7 +259,7 @@ def gold_in_prompts(question: Question, design: Design) -> bool:
     """Whether the designer tells an agent the gold answer, as a whole word."""
     if design.error or not question.gold:
         return False
-    word = re.compile(rf"(?<![\w.]){re.escape(question.gold)}(?![\w.])")
+    word = re.compile(rf"(?<![\w.]){re.escape(question.gold)}(?!\.?\w)")
     return any(word.search(node.prompt or "") for node in mas.graph(mas.check(design.source)).nodes)
 
 

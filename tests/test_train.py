@@ -1,5 +1,6 @@
 """The training loop: a killed or damaged run ends where an unbroken one does, bit for bit; what a step reports."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -19,10 +20,10 @@ from mxjax.config import UserError, default_config
 from mxjax.data import Pools
 from mxjax.models import load
 from mxjax.rewards import make_reward
-from mxjax.rollout import Role
+from mxjax.rollout import Design, Role, design_error_counts
 from mxjax.runs import Grading
 from mxjax.telemetry import Workdir, progress_bar
-from mxjax.train import load_benchmarks, rollout_metrics, validate
+from mxjax.train import gold_in_prompts, load_benchmarks, rollout_metrics, validate
 
 STEPS = ("--config.rl.steps=4", "--config.rl.stage_length=2", "--config.eval.systems=()", "--config.checkpoint.every=1")
 
@@ -101,6 +102,23 @@ def test_a_step_reports_what_its_rollouts_did():
     assert found["correct"] == 5 / 8 and found["executor_reward"] == pytest.approx((5 * 1.4 + 0.4) / 6)
     assert found["calls"] == 1 and found["designer_zero_spread"] == 0.5 and found["executor_zero_spread"] == 0.5
     assert found["gold_in_design"] == 0 and found["in_process"] == 0
+
+
+def test_designs_that_cannot_run_are_counted_by_kind():
+    replies = iter([SINGLE, "no code", "<code>import socket</code>", "<code>x = zebra</code>"])
+    trees, _ = rollout(lambda prompt, request: next(replies) if is_designer(prompt) else GOOD, questions=QUESTIONS)
+    expected = {"design_errors/import": 1, "design_errors/missing": 1, "design_errors/name": 1}
+    assert design_error_counts(trees) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "leaks"),
+    [("'The answer is 16'", True), ("P", True), ("P.strip()", True), ("f'{P} now'", True), ("'160, 1.16'", False)],
+)
+def test_the_gold_answer_in_a_prompt_is_found_however_the_prompt_is_written(prompt, leaks):
+    source = f"from workflow import *\nP = 'It is 16.\\n'\nWorkflow().add_node(AgentNode('A', {prompt})).run(question)"
+    question = dataclasses.replace(QUESTIONS[0], gold="16")
+    assert gold_in_prompts(question, Design(0, None, source, "", ())) == leaks
 
 
 def test_validations_on_a_shipped_sample_say_so(tmp_path, monkeypatch):

@@ -184,7 +184,7 @@ def test_graph_of_a_workflow():
     body = (
         "j = AgentNode('J', 'judge' + ' it')\n"
         "e = EnsembleNode('E', [a, b], 'majority_vote', consensus_agent=j)\n"
-        "Workflow().add_node(e).add_node(AgentNode('Z', f'end {1}')).run(question)"
+        "Workflow().add_node(e).add_node(AgentNode('Z', f'end {question}')).run(question)"
     )
     found = mas.graph(mas.check(PIECES + body))
     assert [(node.name, node.kind, node.prompt) for node in found.nodes] == [

@@ -1,0 +1,178 @@
+"""The static graph of a design: what each way of building nodes and flows shows, within bounds for any text."""
+
+import time
+
+import pytest
+from mas_support import HEAD
+
+from mxjax import mas
+from mxjax.mas.reading import MOST_EDGES, MOST_NODES
+
+TWO = HEAD + "a, b = AgentNode('A', 'first'), AgentNode('B', 'second')\n"
+CHAIN = [("A", "B", "certain")]
+# name: script, ids of nodes, edges, pattern
+SHAPES = {
+    "loop_over_range": (
+        HEAD + "w = Workflow()\nfor i in range(3):\n    w.add_node(AgentNode(f'S{i}', 'x'))\nw.run(question)",
+        "S0 S1 S2", [("S0", "S1", "certain"), ("S1", "S2", "certain")], "pipeline",
+    ),
+    "factory": (
+        HEAD + "def make(n, p='x'):\n    return AgentNode(n, p)\nw = Workflow()\nw.add_node(make('A'))\n"
+        "w.add_node(make('B', p='y'))\nw.run(question)",
+        "A B", CHAIN, "pipeline",
+    ),
+    "factory_of_agents_of_one_name": (
+        HEAD + "def make():\n    return AgentNode('A', 'x')\n"
+        "Workflow().add_nodes([make(), make(), make()]).run(question)",
+        "A A@3 A@3#2", [("A", "A@3", "certain"), ("A@3", "A@3#2", "certain")], "pipeline",
+    ),
+    "lambda": (
+        HEAD + "make = lambda n: AgentNode(n, 'x')\nWorkflow().add_nodes([make(n) for n in ('A', 'B')]).run(question)",
+        "A B", CHAIN, "pipeline",
+    ),
+    "map": (
+        HEAD + "Workflow().add_nodes(list(map(lambda n: AgentNode(n, 'x'), ['A', 'B']))).run(question)",
+        "A B", CHAIN, "pipeline",
+    ),
+    "loop_over_nodes": (
+        TWO + "w = Workflow()\nfor n in [a, b]:\n    w.add_node(n)\nw.run(question)", "A B", CHAIN, "pipeline",
+    ),
+    "loop_over_items": (
+        HEAD + "d = {'s': AgentNode('A', 'x'), 't': AgentNode('B', 'y')}\ng = AgentGraph('g')\n"
+        "for k, v in d.items():\n    g.add_node(k, v)\ng.add_edge('s', 't')\ng.run(question)",
+        "A B", CHAIN, "graph",
+    ),
+    "enumerate_and_zip": (
+        HEAD + "g = AgentGraph('g')\nfor i, (n, p) in enumerate(zip('AB', ['x', 'y']), 1):\n"
+        "    g.add_node(f's{i}', AgentNode(n, p))\n    if i > 1:\n        pass\ng.add_edge('s1', 's2')\n"
+        "g.run(question)",
+        "A B", CHAIN, "graph",
+    ),
+    "condition": (
+        TWO + "w = Workflow()\nw.add_node(a)\nif len(question) > 9:\n    w.add_node(b)\nw.run(question)",
+        "A B", [("A", "B", "conditional")], "pipeline",
+    ),
+    "condition_within": (
+        TWO + "c = AgentNode('C', 'z')\nw = Workflow()\nw.add_node(a)\nif len(question) > 9:\n    w.add_node(b)\n"
+        "w.add_node(c)\nw.run(question)",
+        "A B C", [("A", "B", "conditional"), ("A", "C", "conditional"), ("B", "C", "conditional")], "pipeline",
+    ),
+    "one_of_two_nodes": (
+        TWO + "if len(question) > 9:\n    n = a\nelse:\n    n = b\n"
+        "Workflow().add_node(EnsembleNode('E', [n])).run(question)",
+        "A B E", [("A", "E", "certain"), ("B", "E", "certain")], "vote",
+    ),
+    "main": (
+        TWO + "def main():\n    w = Workflow()\n    w.add_node(a)\n    w.add_node(b)\n    return w.run(question)\n"
+        "if __name__ == '__main__':\n    main()",
+        "A B", CHAIN, "pipeline",
+    ),
+    "nodes_added_by_a_function": (
+        TWO + "def build(g):\n    add = g.add_node\n    add('s', a)\n    add(name='t', node=b)\n"
+        "    g.add_edge(src='s', dst='t')\n"
+        "g = AgentGraph('g')\nbuild(g)\ng.run(question)",
+        "A B", CHAIN, "graph",
+    ),
+    "own_node_around_an_agent": (
+        HEAD + "class N(WorkflowNode):\n    def __init__(self, inner):\n        self.inner = inner\n"
+        "Workflow().add_node(N(AgentNode('A', 'x'))).run(question)",
+        "A N", [("N", "A", "conditional")], "custom",
+    ),
+    "own_class_that_builds": (
+        HEAD + "class Team:\n    def __init__(self, names):\n        self.flow = Workflow()\n        for n in names:\n"
+        "            self.flow.add_node(AgentNode(n, 'x'))\n    def solve(self):\n"
+        "        return self.flow.run(question)\n"
+        "Team(['A', 'B']).solve()",
+        "A B", CHAIN, "pipeline",
+    ),
+    "module": (
+        "import workflow as wf\nw = wf.Workflow()\nw.add_node(wf.AgentNode('A', 'x'))\n"
+        "w.add_node(wf.AgentNode('B', 'y'))\n"
+        "w.run(question)",
+        "A B", CHAIN, "pipeline",
+    ),
+    "appended": (
+        TWO + "nodes = []\nnodes.append(a)\nnodes += [b]\n"
+        "Workflow().add_nodes(nodes).run(question)", "A B", CHAIN, "pipeline",
+    ),
+    "loop_that_cannot_be_unrolled": (
+        HEAD + "w = Workflow()\nwhile len(question) > 3:\n    w.add_node(AgentNode('A', 'x'))\nw.run(question)",
+        "A", [], "pipeline",
+    ),
+    "one_agent_in_a_row": (
+        HEAD + "a = AgentNode('A', 'x')\nw = Workflow()\nfor _ in range(3):\n    w.add_node(a)\nw.run(question)",
+        "A", [("A", "A", "loop")], "pipeline",
+    ),
+    "many_items": (
+        HEAD + "e = EnsembleNode('E', [AgentNode('A', 'x') for _ in range(1000)])\n"
+        "Workflow().add_node(e).run(question)",
+        " ".join(["A", "A@2", *(f"A@2#{i}" for i in range(2, 32)), "E"]), None, "vote",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes(name):
+    source, ids, edges, pattern = SHAPES[name]
+    checked = mas.check(source)
+    found = mas.graph(checked)
+    assert [node.id for node in found.nodes] == ids.split()
+    assert edges is None or sorted((e.source, e.target, e.kind) for e in found.edges) == sorted(edges)
+    assert mas.pattern(checked) == pattern
+    assert not any("makes no agent" in warning for warning in checked.warnings)
+
+
+PROMPTS = {
+    "variable": "P = 'The answer is 16'\nAgentNode('A', P)",
+    "strip": "AgentNode('A', '''\nThe answer is 16\n'''.strip())",
+    "dedent": "import textwrap\nAgentNode('A', textwrap.dedent('The answer is 16'))",
+    "keyword": "AgentNode(name='A', system_prompt='The answer ' + 'is 16')",
+    "f_string": "n = 16\nAgentNode('A', f'The answer is {n} for {question}')",
+    "join": "AgentNode('A', ' '.join(['The', 'answer is', '16']))",
+    "format": "AgentNode('A', 'The answer is 16, {}'.format(question))",
+    "one_of_two": "AgentNode('A', 'x' if len(question) > 3 else 'The answer is 16')",
+    "dict": "P = {'a': 'The answer is 16'}\nAgentNode('A', P['a'])",
+    "loop": "for p in ['The answer is 16']:\n    AgentNode('A', p)",
+    "parameter": "def make(p):\n    return AgentNode('A', p)\nmake('The answer is 16')",
+    "own_class": "class N(AgentNode):\n    pass\nN('A', 'The answer is 16')",
+}
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_prompts_are_read_however_they_are_written(name):
+    (node,) = mas.graph(mas.check(HEAD + PROMPTS[name])).nodes
+    assert "The answer is 16" in node.prompt.strip()
+
+
+BOMBS = {
+    "extended_by_itself": "l = [AgentNode('A')]\nl.extend(l)\n" * 20,
+    "extended_by_a_generator_of_itself": "l = [AgentNode('A')]\nl.extend(x for x in l)\nl.append(l)\nl += l",
+    "doubled": "l = [AgentNode('A')]\n" + "l = l + l\n" * 200,
+    "doubled_in_loops": "l = [1]\ns = 'x' * 9\n" + "".join("  " * i + f"for a{i} in range(32):\n" for i in range(9))
+    + "  " * 9 + "l = l + l; s = s + s; t = f'{s}{s}'",
+    "debate_of_many": "l = [AgentNode('A') for i in range(32) for j in range(32)]\nd = [DebateNode('D', l) for _ in l]",
+    "calls_within_calls": "def f0(x): return [x, AgentNode('A')]\n"
+    + "".join(f"def f{i}(x): return f{i - 1}(f{i - 1}(x))\n" for i in range(1, 40)) + "f39(1)",
+    "recursion": "def f(x): return f([x, x])\nf(AgentNode('A'))\ng = lambda h: h(h)\ng(g)",
+    "many_choices": "x = AgentNode('A')\n" + "if x: x = [x, x]\nelse: x = {1: x}\n" * 300,
+    "long_choices": "x = 'a' * 3\n" + "x = x if x else x + 'abc'\n" * 500 + "AgentNode(x, x)\n" * 500,
+    "same_names": "AgentNode('A@3')\n" * 2000,
+    "links_to_all": "f = len\ng = AgentGraph('g')\n"
+    + "".join(f"g.add_node('{i}', AgentNode('x'))\ng.add_conditional_edges('{i}', f)\n" for i in range(900)),
+    "conditional_steps": "w = Workflow()\na = AgentNode('A')\n" + "if a: w.add_node(AgentNode('A'))\n" * 1200,
+    "many_generators": "x = [a " + "for a in 'ab' " * 900 + "]",
+    "nested_items": "x = [AgentNode('A')]\n" + "x = [x, list(x), {1: x}, x[:]]\n" * 500 + "Workflow().add_nodes(x)",
+    "texts": "s = '" + "ab " * 9000 + "'\n" + "s = s + s\n" * 60 + "l = s.split()\nl = s.strip(s)\nAgentNode(s, s)",
+    "closures": "f = lambda: 0\n" + "f = (lambda g: lambda: g())(f)\n" * 900 + "f()",
+    "big_integers": f"x = {9 ** 2000}\n" + "x = x * x\nf'{x:>999}'\n" * 40,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_reading_is_bounded_for_any_text(name):
+    checked = mas.check(HEAD + BOMBS[name])
+    began = time.process_time()
+    found = mas.graph(checked)
+    mas.pattern(checked)
+    assert time.process_time() - began < 5
+    assert len(found.nodes) <= MOST_NODES and len(found.edges) <= MOST_EDGES
