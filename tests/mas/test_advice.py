@@ -1,9 +1,12 @@
 """The static check: what fails in every run is an error, in some runs a warning; both say what to write instead."""
 
+import time
+
 import pytest
-from mas_support import HEAD
+from mas_support import HEAD, drive
 
 from mxjax import mas
+from mxjax.mas.advice import MOST_WARNINGS
 
 GRAPH = HEAD + "g = AgentGraph('g')\ng.add_node('solve', AgentNode('A', 'x'))\n"
 ERRORS = {
@@ -38,6 +41,22 @@ WARNINGS = {
     ),
     "undefined_edge": (GRAPH + "g.add_edge('solve', 'review')", "'review'"),
     "many_rounds": (HEAD + "d = DebateNode('D', [AgentNode('A'), AgentNode('B')], num_rounds=50)", "100 calls"),
+    "many_positional_rounds": (HEAD + "d = DebateNode('D', [AgentNode('A'), AgentNode('B')], None, 50)", "100 calls"),
+    "many_reflections": (HEAD + "r = ReflectionNode('R', AgentNode('A'), num_iterations=100)", "201 calls"),
+    "many_members": (HEAD + "e = EnsembleNode('E', [AgentNode(str(i)) for i in range(100)])", "100 calls"),
+    "many_members_by_name": (
+        HEAD + "N = 100\nx = [AgentNode(f'{i}') for i in range(N)]\ne = EnsembleNode('E', x)",
+        "100 calls",
+    ),
+    "many_copies": (HEAD + "e = EnsembleNode('E', agents=[AgentNode('A')] * 100)", "100 calls"),
+    "many_calls": (HEAD + "a = AgentNode('A')\nfor i in range(100):\n    x = a(Context())", "calls an agent 100 times"),
+    "many_calls_within": (
+        HEAD + "a = AgentNode('A')\nfor i in range(10):\n    for j in [1, 2, 3, 4, 5, 6, 7]:\n        x = a(Context())",
+        "calls an agent 70 times",
+    ),
+    "undefined_edge_by_keyword": (GRAPH + "g.add_edge(src='solve', dst='review')", "'review'"),
+    "name_in_a_default": ("def f(x=zebra):\n    zebra = 1", "zebra"),
+    "name_in_an_iterable": ("def f():\n    return [zebra for zebra in zebra]", "zebra"),
     "many_runs": (HEAD + "w = Workflow()\nfor i in range(500):\n    w.run(question)", "500 times"),
     "no_run": ("from workflow import AgentNode\na = AgentNode('A', 'x')", "never calls run()"),
     "no_agent": ("x = 1", "makes no agent"),
@@ -52,13 +71,39 @@ FINE = {
     "        self.n = n\ne = EnsembleNode(3)\nWorkflow().add_node(AgentNode('A', 'x')).run(question)",
     "computed_node_names": HEAD + "g = AgentGraph('g')\nfor n in ['a', 'b']:\n    g.add_node(n, AgentNode(n, 'x'))\n"
     "g.set_entry_point('a')\ng.run(question)",
+    "nodes_by_keyword": HEAD + "g = AgentGraph('g')\ng.add_node(name='a', node=AgentNode('A', 'x'))\n"
+    "g.add_node(node=AgentNode('B', 'x'), name='b')\ng.add_edge(src='a', dst='b')\ng.set_entry_point(name='a')\n"
+    "g.run(question)",
+    "nodes_from_a_function": HEAD + "def build(graph):\n    graph.add_node('a', AgentNode('A', 'x'))\n"
+    "g = AgentGraph('g')\nbuild(g)\ng.set_entry_point('a')\ng.run(question)",
+    "nodes_by_a_method_of_another_name": HEAD + "g = AgentGraph('g')\nadd = g.add_node\nadd('a', AgentNode('A', 'x'))\n"
+    "g.set_entry_point('a')\ng.run(question)",
+    "nodes_by_another_name": HEAD + "g = AgentGraph('g')\nh = g\nh.add_node('a', AgentNode('A', 'x'))\n"
+    "g.set_entry_point('a')\ng.run(question)",
+    "nodes_by_unpacking": HEAD + "g = AgentGraph('g')\nfor pair in [('a', AgentNode('A', 'x'))]:\n"
+    "    g.add_node(*pair)\n"
+    "g.set_entry_point('a')\ng.run(question)",
+    "graph_of_an_argument": HEAD + "g = AgentGraph('g')\ndef f(g):\n    g.add_node('a', AgentNode('A', 'x'))\nf(g)\n"
+    "g.set_entry_point('a')\ng.run(question)",
+    "iterated_local": HEAD + "def f(votes):\n    return [v for v in votes if len(votes) > 1]\n"
+    "Workflow().add_node(AgentNode(str(f([1, 2])), 'x')).run(question)",
+    "local_default": HEAD + "def f(n):\n    def g(k=n, *, m=n):\n        return k\n    h = lambda k=n: k\n"
+    "    return g() + h()\n"
+    "Workflow().add_node(AgentNode(str(f(1)), 'x')).run(question)",
+    "local_decorator": HEAD + "def f():\n    def twice(g):\n        return lambda: g() * 2\n    @twice\n    def h():\n"
+    "        return 'a'\n    class C(Exception):\n        pass\n    return h()\n"
+    "Workflow().add_node(AgentNode(f(), 'x')).run(question)",
+    "loop_that_is_left": HEAD + "a = AgentNode('A', 'x')\nfor i in range(100):\n    x = a(Context())\n    if i > 1:\n"
+    "        break\nWorkflow().add_node(a).run(question)",
+    "module_of_the_library": "import workflow as wf\nwf.Workflow().add_node(wf.AgentNode('A', 'x')).run(question)",
     "end_of_a_graph": GRAPH + "g.add_edge('solve', 'END')\ng.run(question)",
     "annotations": HEAD + "def f(x: 'Unknown', y: Missing = 1) -> Nothing:\n    z: Unheard = 1\n    return z\n"
     "Workflow().add_node(AgentNode('A', 'x')).run(question)",
     "comprehension_and_lambda": HEAD + "names = [n for n in 'ab']\nf = lambda k: k\n"
     "Workflow().add_nodes([AgentNode(f(n), 'x') for n in names]).run(question)",
     "walrus_and_with": HEAD + "if (n := 3) > 2:\n    m = n\nWorkflow().add_node(AgentNode(str(n), 'x')).run(question)",
-    "star_arguments": HEAD + "o = {'strategy': 'consensus'}\ne = EnsembleNode('E', [AgentNode('A')], **o)\n"
+    "star_arguments": HEAD + "o = {'strategy': 'consensus', 'consensus_agent': AgentNode('J')}\n"
+    "e = EnsembleNode('E', [AgentNode('A')], **o)\n"
     "Workflow().add_node(e).run(question)",
 }  # fmt: skip
 
@@ -93,6 +138,40 @@ def test_what_fails_in_some_runs_is_a_warning(name):
 @pytest.mark.parametrize("name", FINE)
 def test_nothing_is_said_about_a_sound_script(name):
     assert mas.check(FINE[name]).warnings == ()
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_a_sound_script_really_runs(name):
+    run, _ = drive(FINE[name], lambda call: "r", check_limits=mas.Limits(agent_calls=200))
+    assert run.result.status == "ok", run.result
+
+
+UNKNOWN = "".join(f"    missing_{i}, other_{i % 7}\n" for i in range(1400))
+LARGE = {
+    "many_unknown_names": "".join(f"known_{i} = 1\n" for i in range(1000)) + "def f():\n" + UNKNOWN,
+    "long_unknown_names": "def f():\n" + "".join(f"    {'ab' * 1500}{i}, {'ba' * 1500}{i}\n" for i in range(10)),
+    "many_nodes_of_a_graph": GRAPH + "".join(f"g.add_node('{i}', 1)\ng.add_edge('x{i}', 'y')\n" for i in range(900)),
+    "nested_loops": "".join("  " * i + "for i in range(70):\n"
+    "" for i in range(90)) + "  " * 90 + "; ".join(["f.run()"] * 3000)
+    + "\n" + "  " * 90 + "break",
+    "many_wrong_arguments": HEAD + "".join(f"AgentNode(sistem_prompt{i}=1)\n" for i in range(1500)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_script_is_checked_in_bounded_time(name):
+    began = time.process_time()
+    warnings = mas.check(LARGE[name]).warnings
+    assert time.process_time() - began < 8
+    assert len(warnings) <= MOST_WARNINGS + 2 and all(len(warning) < 2000 for warning in warnings)
+
+
+def test_each_unknown_name_is_reported_once_where_it_fails_for_certain():
+    with pytest.raises(mas.DesignError) as caught:
+        mas.check("def f():\n    return zebra\nprint(zebra)\nprint(zebra)")
+    assert caught.value.line == 3
+    found = [warning for warning in mas.check("def f():\n    return zebra + zebra").warnings if "zebra" in warning]
+    assert len(found) == 1
 
 
 def test_columns_are_those_of_the_original_script():

@@ -6,7 +6,8 @@ of a condition are read, and what cannot be told is `UNKNOWN`. Reading ends afte
 what has been found by then stands.
 """
 
+from mxjax.mas.reading.calls import parameters
 from mxjax.mas.reading.reader import Reader
 from mxjax.mas.reading.shape import MOST_EDGES, MOST_NODES, Edge, Node
 
-__all__ = ["MOST_EDGES", "MOST_NODES", "Edge", "Node", "Reader"]
+__all__ = ["MOST_EDGES", "MOST_NODES", "Edge", "Node", "Reader", "parameters"]
