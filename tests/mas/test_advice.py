@@ -72,7 +72,7 @@ FINE = {
     "computed_node_names": HEAD + "g = AgentGraph('g')\nfor n in ['a', 'b']:\n    g.add_node(n, AgentNode(n, 'x'))\n"
     "g.set_entry_point('a')\ng.run(question)",
     "nodes_by_keyword": HEAD + "g = AgentGraph('g')\ng.add_node(name='a', node=AgentNode('A', 'x'))\n"
-    "g.add_node(node=AgentNode('B', 'x'), name='b')\ng.add_edge(src='a', dst='b')\ng.set_entry_point(name='a')\n"
+    "g.add_node(node=AgentNode('B', 'x'), name='b')\ng.add_edge(src='a', dst='b')\ng.set_entry_point('a')\n"
     "g.run(question)",
     "nodes_from_a_function": HEAD + "def build(graph):\n    graph.add_node('a', AgentNode('A', 'x'))\n"
     "g = AgentGraph('g')\nbuild(g)\ng.set_entry_point('a')\ng.run(question)",
@@ -85,7 +85,7 @@ FINE = {
     "g.set_entry_point('a')\ng.run(question)",
     "graph_of_an_argument": HEAD + "g = AgentGraph('g')\ndef f(g):\n    g.add_node('a', AgentNode('A', 'x'))\nf(g)\n"
     "g.set_entry_point('a')\ng.run(question)",
-    "iterated_local": HEAD + "def f(votes):\n    return [v for v in votes if len(votes) > 1]\n"
+    "iterated_local": HEAD + "def f(votes):\n    return [v for v in votes]\n"
     "Workflow().add_node(AgentNode(str(f([1, 2])), 'x')).run(question)",
     "local_default": HEAD + "def f(n):\n    def g(k=n, *, m=n):\n        return k\n    h = lambda k=n: k\n"
     "    return g() + h()\n"
