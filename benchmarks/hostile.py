@@ -45,6 +45,9 @@ MODULES = (
     "string",
     "textwrap",
     "statistics",
+    "itertools",
+    "functools",
+    "collections",
     "dataclasses",
     "enum",
     "typing",
@@ -61,7 +64,9 @@ CONSTRUCTS = {
     "lambdas": lambda n: isinstance(n, ast.Lambda),
     "closures": lambda n: isinstance(n, ast.FunctionDef) and any(isinstance(b, ast.FunctionDef) for b in n.body),
     "inheritance": lambda n: isinstance(n, ast.ClassDef) and bool(n.bases),
-    "custom exceptions": lambda n: isinstance(n, ast.ClassDef) and any("E" in ast.unparse(b) for b in n.bases),
+    "custom exceptions": lambda n: (
+        isinstance(n, ast.ClassDef) and any(re.search("(Error|Exception)$", ast.unparse(base)) for base in n.bases)
+    ),
     "comprehensions": lambda n: isinstance(n, ast.ListComp | ast.SetComp | ast.DictComp),
     "generators": lambda n: isinstance(n, ast.Yield | ast.YieldFrom | ast.GeneratorExp),
     "f-strings": lambda n: isinstance(n, ast.JoinedStr),

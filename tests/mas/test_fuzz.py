@@ -2,6 +2,7 @@
 
 import gc
 import random
+import time
 import tracemalloc
 
 import pytest
@@ -85,30 +86,51 @@ REPLIES = ["\\boxed{1}", "VERDICT: CORRECT", "{0.__class__}", "", "```python\n1\
 
 
 def run_mutant(source, rng):
-    """Runs one script to its end, whatever it is; its outcome in a word."""
+    """Checks one script, shows its shape and runs it to its end, whatever it is; its outcome in a word."""
+    began = time.process_time()
+    fuel = 0
     try:
-        run = mas.start(mas.check(source, SMALL), "q", tools={"python_execute": mas.Tool()})
+        checked = mas.check(source, SMALL)
     except mas.DesignError as error:
         assert error.line >= 1 and error.column >= 1 and error.reason
-        return "design error"
-    for _ in range(200):
-        if run.result is not None:
-            break
-        run.advance({call.id: rng.choice(REPLIES) for call in run.pending})
-    assert run.result is not None and INTERNAL not in run.result.reason, run.result
-    assert (run.result.content == "") if run.result.status != "ok" else run.result.reason == ""
-    assert run.result.fuel <= SMALL.fuel or run.result.reason == "fuel"
-    return run.result.status
+        outcome = "design error"
+    else:
+        assert mas.describe(checked).startswith("pattern: ")
+        run = mas.start(checked, "q", tools={"python_execute": mas.Tool()})
+        for _ in range(200):
+            if run.result is not None:
+                break
+            run.advance({call.id: rng.choice(REPLIES) for call in run.pending})
+        assert run.result is not None and INTERNAL not in run.result.reason, run.result
+        assert (run.result.content == "") if run.result.status != "ok" else run.result.reason == ""
+        assert run.result.fuel <= SMALL.fuel or run.result.reason == "fuel"
+        fuel = min(run.result.fuel, SMALL.fuel)
+        outcome = run.result.status
+    assert time.process_time() - began < 3 + fuel * 1e-4
+    return outcome
+
+
+def run_measured(source, rng):
+    """`run_mutant`, with the bytes that Python holds at most; beside twice the limit, those of the compiled script."""
+    tracemalloc.start()
+    try:
+        outcome = run_mutant(source, rng)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= 2 * SMALL.live_bytes + 4_000_000, peak
+    return outcome
 
 
 def run_mutants(count, seed):
+    """Runs mutated scripts, every fourth with its memory measured; how many end in each way."""
     rng = random.Random(seed)
     others = CORPUS + FLOWS
     outcomes = {}
-    for _ in range(count):
+    for index in range(count):
         source = mutate(rng.choice(FLOWS if rng.random() < 0.3 else others), others, rng)
         try:
-            outcome = run_mutant(source, rng)
+            outcome = run_measured(source, rng) if index % 4 == 0 else run_mutant(source, rng)
         except BaseException as error:
             raise AssertionError(f"{type(error).__name__}: {error}\n{source!r}") from error
         outcomes[outcome] = outcomes.get(outcome, 0) + 1

@@ -181,22 +181,48 @@ def test_ends_at_a_limit(name):
     assert ended(checked).result == result
 
 
-def test_well_behaved_siblings_of_hostile_scripts_are_untouched():
+AFTER_A_REPLY = "import workflow\nworkflow.AgentNode('A', 'x')(workflow.Context())\n"
+
+
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_well_behaved_siblings_of_hostile_scripts_are_untouched(every):
+    """Every so many of the scripts have the default limits, and every second one strikes after a reply."""
     hostile = [source for source, _ in (*LIMITED.values(), *REFUSED.values())] + list(CAUGHT.values())
     assert len(hostile) > 200
     checked = mas.check(TREE)
     result, _, printed = finish(checked, lambda pending: pending)
-    siblings = [mas.start(checked, "What is 1+1?", tools=TOOLS) for _ in range(3)]
+    siblings, ends, waited = [], 0, 0
     for index, source in enumerate(hostile):
+        siblings += [mas.start(checked, "What is 1+1?", tools=TOOLS) for _ in range(3 - len(siblings))]
+        run = None
         with contextlib.suppress(mas.DesignError):
-            mas.start(mas.check(source), "q", limits=mas.Limits(fuel=20_000))
-        run = siblings[index % 3]
-        if run.result is None:
-            run.advance({run.pending[0].id: fixed_reply(run.pending[0])})
-    for run in siblings:
-        while run.result is None:
-            run.advance({call.id: fixed_reply(call) for call in run.pending})
-    assert [(run.result, run.printed) for run in siblings] == [(result, printed)] * 3
+            limits = None if index % every == 0 else mas.Limits(fuel=20_000)
+            run = mas.start(mas.check(source if index % 2 else AFTER_A_REPLY + source), "q", limits=limits)
+        waited += run is not None and run.result is None
+        while True:
+            sibling = siblings[index % 3]
+            if sibling.result is None:
+                sibling.advance({sibling.pending[0].id: fixed_reply(sibling.pending[0])})
+            if run is None or run.result is not None:
+                break
+            run.advance({call.id: "r" for call in run.pending})
+        for sibling in [sibling for sibling in siblings if sibling.result is not None]:
+            assert (sibling.result, sibling.printed) == (result, printed)
+            siblings.remove(sibling)
+            ends += 1
+    assert ends > 3 and waited > 50
+    for sibling in siblings:
+        while sibling.result is None:
+            sibling.advance({call.id: fixed_reply(call) for call in sibling.pending})
+        assert (sibling.result, sibling.printed) == (result, printed)
+
+
+def test_the_shape_of_a_hostile_script_is_read_in_bounded_time():
+    for source in [*(source for source, _ in LIMITED.values()), *CAUGHT.values()]:
+        checked = mas.check(source)
+        began = time.process_time()
+        assert f"pattern: {mas.pattern(checked)}\nnodes: {len(mas.graph(checked).nodes)}\n" in mas.describe(checked)
+        assert time.process_time() - began < 3
 
 
 def test_nothing_of_a_script_runs_after_a_limit():

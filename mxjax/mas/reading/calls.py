@@ -10,7 +10,7 @@ import itertools
 from mxjax.mas.interpreter.values import Class
 from mxjax.mas.library.modules import NAMES
 from mxjax.mas.reading.expressions import Expressions
-from mxjax.mas.reading.shape import FLOWS, MOST_DEPTH, MOST_ITEMS, MOST_NODES, PARTS, Flow, Node
+from mxjax.mas.reading.shape import FLOWS, MOST_DEPTH, MOST_ITEMS, MOST_NAME, MOST_NODES, PARTS, Flow, Node
 from mxjax.mas.reading.values import (
     UNKNOWN,
     Bound,
@@ -214,7 +214,7 @@ class Calls(Expressions):
         names = ("name",) if own and "__init__" in kind.methods else parameters(kind.base if own else kind)
         kind = kind.name if own else kind
         arguments = dict(zip(names, given)) | named
-        name = self._text(arguments.get("name")) or kind
+        name = self._text(arguments.get("name"))[:MOST_NAME] or kind
         if len(self.nodes) >= MOST_NODES:
             return self._held([*given, *named.values()])
         node = Node(self._identity(name, line), name, kind, self._text(arguments.get("system_prompt")), line)

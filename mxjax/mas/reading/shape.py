@@ -9,6 +9,7 @@ MOST_STEPS = 50_000  # statements, expressions, items of lists, edges, and each 
 MOST_DEPTH = 120  # of expressions, statements and calls within each other
 MOST_NODES = 512
 MOST_EDGES = 2048
+MOST_NAME = 80  # characters of the name of a node
 MOST_ITEMS = 32  # of a loop, read one by one
 
 PARTS = {
