@@ -330,6 +330,30 @@ def test_trace_tells_what_happened(tree):
     assert mas.trace(run)[0].prompt == "What is 1+1?"
 
 
+def test_trace_follows_a_tool_loop():
+    source = HEAD + (
+        "t = ToolRegistry()\nt.register('python_execute')\na = AgentNode('A', 'x', tool_registry=t)\n"
+        "Workflow().add_nodes([a, AgentNode('B', 'y')]).run(question)"
+    )
+    replies = {
+        "A": iter([mas.Reply("```python\n1 + 1\n```", 7), mas.Reply("two", 3)]),
+        "B": iter([mas.Reply("", 0, error="prompt_too_long")]),
+        "python_execute": iter([mas.Reply("2\n")]),
+    }
+    name = lambda call: call.node if isinstance(call, mas.AgentCall) else call.name
+    run, batches = drive(source, lambda call: next(replies[name(call)]), tools=TOOLS)
+    first, tool, again, last = mas.trace(run)
+    asked = [call for batch in batches for call in batch]
+    assert [step.id for step in (first, tool, again, last)] == [call.id for call in asked]
+    assert [(step.kind, step.node, step.tokens) for step in (first, tool, again, last)] == [
+        ("agent", "A", 7), ("tool", "python_execute", 0), ("agent", "A", 3), ("agent", "B", 0),
+    ]  # fmt: skip
+    assert [step.parent for step in (first, tool, again, last)] == [None, None, first.id, None]
+    assert (tool.prompt, tool.reply) == ("1 + 1", "2\n")
+    assert first.prompt == "What is 1+1?" and "2" in again.prompt and again.reply == "two"
+    assert (last.reply, last.error) == ("", "prompt_too_long") and first.error is None
+
+
 NOSY = (
     HEAD
     + """
