@@ -164,6 +164,16 @@ BOMBS = {
     "nested_items": "x = [AgentNode('A')]\n" + "x = [x, list(x), {1: x}, x[:]]\n" * 500 + "Workflow().add_nodes(x)",
     "texts": "s = '" + "ab " * 9000 + "'\n" + "s = s + s\n" * 60 + "l = s.split()\nl = s.strip(s)\nAgentNode(s, s)",
     "closures": "f = lambda: 0\n" + "f = (lambda g: lambda: g())(f)\n" * 900 + "f()",
+    "many_targets": "x = [1]\n" + "".join("  " * i + f"for a{i} in range(32):\n" for i in range(4)) + "        "
+    + ", ".join(f"b{i}" for i in range(4000)) + " = x",
+    "many_options": f"x = [{', '.join(map(str, range(5000)))}][question]\n" + "x.foo()\nAgentNode(x)\nx + 'a'\n" * 700,
+    "many_parts": f"x = [{', '.join(map(str, range(5000)))}]\n" + "''.join(x)\n{}.update({1: 2})\n" * 700,
+    "many_parameters": "for i in range(30):\n for j in range(30):\n  def f(*, "
+    + ", ".join(f"b{i}" for i in range(4000)) + "): pass\n",
+    "many_arguments": "def f(" + ", ".join(f"b{i}" for i in range(3000)) + "): pass\nf("
+    + ", ".join(f"b{i}=1" for i in range(3000)) + ")",
+    "many_debates": "l = [AgentNode('A') for i in range(8) for j in range(32)]\n"
+    "" + "d = [DebateNode('D', l) for i in range(32)]\n" * 8,
     "big_integers": f"x = {9 ** 2000}\n" + "x = x * x\nf'{x:>999}'\n" * 40,
 }  # fmt: skip
 

@@ -22,7 +22,6 @@ from mxjax.mas.reading.values import (
     Unnamed,
     key_of,
     put_in,
-    texts_in,
 )  # fmt: skip
 
 _COPIES = ("list", "tuple", "set", "frozenset", "sorted", "reversed", "iter")
@@ -95,6 +94,7 @@ class Calls(Expressions):
     def _function(self, node) -> Function:
         arguments = node.args
         positional = [*arguments.posonlyargs, *arguments.args]
+        self._charge(len(positional) + len(arguments.kwonlyargs))
         pairs = [
             *zip(reversed(positional), reversed(arguments.defaults)),
             *zip(arguments.kwonlyargs, arguments.kw_defaults),
@@ -109,10 +109,10 @@ class Calls(Expressions):
             return self._held([*given, *named.values()])
         arguments = node.args
         names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-        accepted = [*names, *(argument.arg for argument in arguments.kwonlyargs)]
+        accepted = dict.fromkeys([*names, *(argument.arg for argument in arguments.kwonlyargs)], UNKNOWN)
         self._charge(len(accepted) + len(given))
         env = function.env.inner()
-        env.names.update({**dict.fromkeys(accepted, UNKNOWN), **function.defaults, **dict(zip(names, given))})
+        env.names.update({**accepted, **function.defaults, **dict(zip(names, given))})
         env.names.update({name: value for name, value in named.items() if name in accepted})
         if arguments.vararg is not None:
             env.names[arguments.vararg.arg] = given[len(names) :]
@@ -145,6 +145,7 @@ class Calls(Expressions):
             self._charge(len(first))
             return list(reversed(first)) if name == "reversed" else list(first)
         if name == "dict":
+            self._charge(len(first) if isinstance(first, dict) else 0)
             return {**(first if isinstance(first, dict) else {}), **named}
         if name == "enumerate" and items is not None:
             start = [*given[1:], *named.values(), 0][0]
@@ -161,6 +162,7 @@ class Calls(Expressions):
 
     def _method(self, owner, name: str, given: list, named: dict):
         if isinstance(owner, Choice) and owner.options:
+            self._charge(len(owner.options))
             return self._choice([self._method(option, name, given, named) for option in owner.options])
         if isinstance(owner, Instance) and name in owner.cls.methods:
             return self._inline(owner.cls.methods[name], [owner, *given], named)
@@ -182,7 +184,7 @@ class Calls(Expressions):
                 self._charge(len(owner))
                 return list(owner)
         if isinstance(owner, dict):
-            self._charge(len(owner))
+            self._charge(len(owner) + (len(first) if isinstance(first, dict) else 0))
             if name == "items":
                 return [[key if not isinstance(key, Unnamed) else UNKNOWN, value] for key, value in owner.items()]
             if name in ("keys", "values", "copy"):
@@ -237,16 +239,16 @@ class Calls(Expressions):
             accepted = parameters(kind, name)
             arguments = dict(zip(accepted, given)) | named
             nodes = self._nodes_in(arguments.get("node"))
-            source, target = texts_in(arguments.get("src")), texts_in(arguments.get("dst"))
+            source, target = self._texts(arguments.get("src")), self._texts(arguments.get("dst"))
             condition = self._conditional or arguments.get("condition") is not None
             if name == "add_edge":
                 flow.links.append((source, target, "conditional" if condition else "certain"))
             elif name == "add_conditional_edges":
                 mapping = arguments.get("mapping")
-                targets = itertools.chain(*map(texts_in, mapping.values())) if isinstance(mapping, dict) else None
+                targets = itertools.chain(*map(self._texts, mapping.values())) if isinstance(mapping, dict) else None
                 flow.links.append((source, targets and list(targets), "conditional"))
             elif "name" in accepted:
-                flow.by_name.update(dict.fromkeys(texts_in(arguments.get("name")), nodes))
+                flow.by_name.update(dict.fromkeys(self._texts(arguments.get("name")), nodes))
             elif nodes:
                 flow.steps.append((nodes, condition))
                 self.repeated = self.repeated or self._loops > 0

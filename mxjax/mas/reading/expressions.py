@@ -9,7 +9,7 @@ import operator
 from mxjax.mas.interpreter.values import Module
 from mxjax.mas.library.modules import LIBRARY, NAMES
 from mxjax.mas.reading.shape import MOST_DEPTH, MOST_ITEMS, Flow, Node, Shape
-from mxjax.mas.reading.values import UNKNOWN, Bound, Choice, Env, Instance, Library, Unnamed, key_of, put_in, texts_in
+from mxjax.mas.reading.values import UNKNOWN, Bound, Choice, Env, Instance, Library, Unnamed, key_of, put_in
 
 _NUMBERS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
@@ -115,7 +115,7 @@ class Expressions(Shape):
 
     def _joined(self, separator: str, values: list) -> str:
         """The text that values make together, with `{...}` for those that are not known."""
-        self._charge(len(separator) * len(values) // 64)
+        self._charge(len(values) + len(separator) * len(values) // 64)
         return separator.join(
             str(value) if isinstance(value, int | float) else self._text(value) or ("" if value == "" else "{...}")
             for value in values
@@ -123,9 +123,15 @@ class Expressions(Shape):
 
     def _text(self, value) -> str:
         """The constant text of a value, or ""; one of several texts shows them all."""
-        found = " or ".join(texts_in(value))
+        found = " or ".join(self._texts(value))
         self._charge(1 + len(found) // 64)
         return found
+
+    def _texts(self, value) -> list[str]:
+        """The texts that a value may be."""
+        options = value.options if isinstance(value, Choice) else (value,)
+        self._charge(len(options))
+        return [option for option in options if isinstance(option, str)]
 
     def _value_BinOp(self, node):
         return self._operation(node.op, self.value(node.left), self.value(node.right))
@@ -140,7 +146,7 @@ class Expressions(Shape):
         if isinstance(op, ast.Mult) and isinstance(left, list) and type(right) is int:
             self._charge(len(left) * max(0, min(right, MOST_ITEMS)))
             return left * min(right, MOST_ITEMS)
-        if isinstance(op, ast.Add) and (texts_in(left) or texts_in(right)):
+        if isinstance(op, ast.Add) and (self._texts(left) or self._texts(right)):
             return self._joined("", [left, right])
         return left if isinstance(left, str) else self._held([left, right])
 
@@ -266,6 +272,7 @@ class Expressions(Shape):
             self._loops -= unread
 
     def _bind(self, target, value):
+        self._charge()
         if isinstance(target, ast.Name):
             self._env.shared.get(target.id, self._env).names[target.id] = value
         elif isinstance(target, ast.Attribute):

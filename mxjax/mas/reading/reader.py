@@ -121,18 +121,21 @@ class Reader(Calls):
         self._env.names[node.name] = OwnClass(node.name, base, methods)
 
     def _read_Import(self, node):
+        self._charge(len(node.names))
         for alias in node.names:
             module = LIBRARY.get(alias.name if alias.asname else alias.name.split(".")[0])
             if module is not None:
                 self._env.names[alias.asname or alias.name.split(".")[0]] = module
 
     def _read_ImportFrom(self, node):
+        self._charge(len(node.names))
         if node.module in LIBRARY:
             for alias in node.names:
                 found = {name: Library(name) for name in NAMES} if alias.name == "*" else {}
                 self._env.names.update(found or {alias.asname or alias.name: self._member(alias.name)})
 
     def _read_Global(self, node):
+        self._charge(len(node.names))
         for name in node.names:
             owner = self._env.outer
             while owner is not None and owner.outer is not None and name not in owner.names:

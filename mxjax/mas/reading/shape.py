@@ -106,6 +106,8 @@ class Shape:
             debaters = parts.get("debaters", [])
             judge = parts.get("judge") or debaters[:1]
             for debater in debaters:
+                if len(self.edges) >= MOST_EDGES:
+                    break
                 self._join([debater], [other for other in debaters if other is not debater], "loop")
             self._join(debaters, judge, "certain")
             self._join(judge, [node], "certain")

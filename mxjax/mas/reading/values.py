@@ -80,8 +80,3 @@ def key_of(value):
 def put_in(owner: dict, key, value):
     named = key_of(key)
     owner[Unnamed(value) if isinstance(named, Unnamed) else named] = value
-
-
-def texts_in(value) -> list[str]:
-    """The texts that a value may be."""
-    return [part for part in (value.options if isinstance(value, Choice) else (value,)) if isinstance(part, str)]
