@@ -62,6 +62,12 @@ SHAPES = {
         "Workflow().add_node(EnsembleNode('E', [n])).run(question)",
         "A B E", [("A", "E", "certain"), ("B", "E", "certain")], "vote",
     ),
+    "step_of_one_of_two_nodes": (
+        TWO + "c = AgentNode('C', 'z')\nw = LoopWorkflow()\nw.add_node(c)\n"
+        "w.add_node(a if len(question) > 9 else b)\nw.run(question)",
+        "A B C", [("A", "C", "loop"), ("B", "C", "loop"), ("C", "A", "conditional"), ("C", "B", "conditional")],
+        "custom",
+    ),
     "main": (
         TWO + "def main():\n    w = Workflow()\n    w.add_node(a)\n    w.add_node(b)\n    return w.run(question)\n"
         "if __name__ == '__main__':\n    main()",

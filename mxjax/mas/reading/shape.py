@@ -127,14 +127,15 @@ class Shape:
         before: dict[str, Node] = {}  # what work may come from: the last certain step, and the conditional ones since
         certain = True
         for nodes, conditional in flow.steps:
-            for source in before.values():
-                kind = "conditional" if conditional or not certain else "certain"
-                self._join([source], nodes[:1], "loop" if source is nodes[0] else kind)
+            conditional = conditional or len(nodes) > 1
+            for source, target in itertools.product(before.values(), nodes):
+                kind = "certain" if certain and not conditional else "conditional"
+                self._join([source], [target], "loop" if source is target else kind)
             certain = not conditional
-            before = {**(before if conditional else {}), nodes[-1].id: nodes[-1]}
+            before = {**({} if certain else before), **{node.id: node for node in nodes}}
             self._charge(len(before))
         if flow.kind == "LoopWorkflow" and flow.steps:
-            self._join(flow.steps[-1][0][-1:], flow.steps[0][0][:1], "loop")
+            self._join(flow.steps[-1][0], flow.steps[0][0], "loop")
         order = {label: index for index, label in enumerate(flow.by_name)}
         for sources, targets, kind in flow.links:
             for source, target in itertools.product(sources, order if targets is None else targets):
