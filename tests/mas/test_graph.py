@@ -6,6 +6,7 @@ import pytest
 from mas_support import HEAD
 
 from mxjax import mas
+from mxjax.mas.library.modules import NAMES
 from mxjax.mas.reading import MOST_EDGES, MOST_NODES
 
 TWO = HEAD + "a, b = AgentNode('A', 'first'), AgentNode('B', 'second')\n"
@@ -180,6 +181,12 @@ BOMBS = {
     + ", ".join(f"b{i}=1" for i in range(3000)) + ")",
     "many_debates": "l = [AgentNode('A') for i in range(8) for j in range(32)]\n"
     "" + "d = [DebateNode('D', l) for i in range(32)]\n" * 8,
+    "odd_bases": "".join(f"class C{i}({name}): pass\nC{i}('a', 'b').add_node(1)\n" for i, name in enumerate(NAMES)),
+    "odd_calls": "if question:\n" + "".join(
+        f" x = {name}({given})\n {name}.add_node(x)\n x.add_node(x)\n x[0] = {name}[0]\n"
+        for name in (*NAMES, "range", "zip", "map", "enumerate", "str", "dict", "len", "list", "question", "''")
+        for given in ("", "None", "*x", "**x", "x, x, x, x", "1.5", "name=x", "x=1, *[1, [2]]")
+    ),
     "big_integers": f"x = {9 ** 2000}\n" + "x = x * x\nf'{x:>999}'\n" * 40,
 }  # fmt: skip
 

@@ -80,8 +80,10 @@ class Calls(Expressions):
         if isinstance(called, OwnClass):
             if called.base in FLOWS:
                 made = self._flow(called.base, given)
+            elif called.base in ("WorkflowNode", *PARTS):
+                made = self._node(called, given, named, line)
             else:
-                made = self._node(called, given, named, line) if called.base else Instance(called)
+                made = Instance(called)
             if "__init__" in called.methods:
                 self._inline(called.methods["__init__"], [made, *given], named)
             return made
