@@ -111,14 +111,14 @@ def run_mutant(source, rng):
 
 
 def run_measured(source, rng):
-    """`run_mutant`, with the bytes that Python holds at most: beside twice the limit, the trees of the script."""
+    """`run_mutant`, with the bytes that Python holds at most: beside twice the limit, what its parser takes."""
     tracemalloc.start()
     try:
         outcome = run_mutant(source, rng)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak <= 2 * SMALL.live_bytes + 1_000_000 + 400 * len(source), peak
+    assert peak <= 2 * SMALL.live_bytes + 1_000_000 + 1000 * len(source), peak
     return outcome
 
 
