@@ -188,6 +188,7 @@ b = dataclasses.replace(a, content="z", sender="s")
 print(b.content, b.sender, b.metadata is a.metadata, a.content, b in [a, b], [a].index(a))
 print([f.name for f in dataclasses.fields(a)], dataclasses.is_dataclass(a), dataclasses.astuple(a)[2:])
 print(MessageType("user_input") is MessageType.USER_INPUT, MessageType(MessageType.ERROR).name)
+print(isinstance(a.message_type, MessageType), isinstance("error", MessageType), isinstance(a, MessageType))
 for fails in (lambda: MessageType("nope"), lambda: {a: 1}):
     try:
         fails()

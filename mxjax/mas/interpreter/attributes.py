@@ -338,7 +338,8 @@ def is_instance(m, value, wanted) -> bool:
 
 def _is_instance(value, wanted, in_union: bool) -> bool:
     if type(wanted) is Class:
-        return (wanted.name == "object" and wanted.shared) or (type(value) is Instance and wanted in value.cls.mro)
+        cls = getattr(value, "cls", None)  # of an instance, or of a member of one of our own enums
+        return (wanted.name == "object" and wanted.shared) or (cls is not None and wanted in cls.mro)
     if type(wanted) is BuiltinType:
         if wanted.name in ("set", "frozenset"):
             return type_name(value) == wanted.name

@@ -77,8 +77,8 @@ class Gather:
     """Run several generators concurrently; a list of `Outcome` comes back, in the same order.
 
     `private` members run no script code and share nothing: each goes on as soon as its own reply is in. Others go on in
-    rounds, in a fixed order, once every reply that the script waits for has arrived. `calls` are the most agent calls
-    that each private member makes, and are reserved for it; by default none.
+    rounds, in a fixed order, once every reply that the script waits for has arrived. `calls` are the agent calls
+    reserved for each private member: the most that it makes, or a share that is topped up; by default none.
     """
 
     __slots__ = ("calls", "members", "private")
@@ -90,7 +90,7 @@ class Gather:
 
 
 class Later:
-    """Go on in the next round; nothing comes back."""
+    """Go on in the next round, or once calls are shared out anew; nothing comes back."""
 
     __slots__ = ()
 

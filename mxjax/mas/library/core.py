@@ -69,6 +69,7 @@ MESSAGE_TYPE = Class(
     {**KINDS, "__members__": KINDS, "__class_call__": Native("MessageType", kind_by_value)},
     shared=True,
 )
+MessageKind.cls = MESSAGE_TYPE
 
 
 def native_class(name: str, base: Class | None, methods: dict) -> Class:
