@@ -29,7 +29,10 @@ class _Handle:
 
 
 class ScriptedEngine:
-    """Answers `reply(messages_text) -> str` for each request; `shuffle` seeds the order in which requests finish."""
+    """Answers each request with `reply(messages_text, request)`: a text, ids as if sampled, or (text, finish reason).
+
+    `shuffle` seeds the order in which requests finish.
+    """
 
     def __init__(self, reply, max_len=100_000, shuffle=None, tokenizer=TOKENIZER):
         self.reply, self.max_len, self.tokenizer = reply, max_len, tokenizer
@@ -60,6 +63,10 @@ class ScriptedEngine:
         prompt = self.tokenizer.decode(request.prompt_token_ids, skip_special=False)
         answered = self.reply(prompt, request)
         text, reason = answered if isinstance(answered, tuple) else (answered, "stop")
-        ids = [*self.tokenizer.encode(text), *([self.tokenizer.end_id] if reason == "stop" else [])]
+        if isinstance(text, list):
+            ids, text = text, self.tokenizer.decode(text)
+        else:
+            ids = self.tokenizer.encode(text)
+        ids = [*ids, *([self.tokenizer.end_id] if reason == "stop" else [])]
         logprobs = np.full(len(ids), -1.0, np.float32)
         return Completion(request_id, np.array(ids, np.int32), text, logprobs, logprobs, reason)

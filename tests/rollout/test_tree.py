@@ -7,8 +7,9 @@ import pytest
 from rollout.scripted import TOKENIZER, ScriptedEngine
 
 from mxjax import mas
+from mxjax.models import Tokenizer
 from mxjax.rewards import make_reward
-from mxjax.rl import credit
+from mxjax.rl import credit, merge_turns, pack
 from mxjax.rollout import Question, Reward, Role, collect
 from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Request, SamplingParams
@@ -150,40 +151,56 @@ w.run(question)
 """
 
 
-def use_a_tool(tokenizer=TOKENIZER, reason="stop"):
-    """(first segment, second segment, reward) of an agent that calls a tool and then answers."""
+ASK = '<tool_call>{"name": "double", "arguments": {"x": 8}}</tool_call>'
+
+
+def use_a_tool(tokenizer=TOKENIZER, reason="stop", asked=ASK):
+    """(tree, first segment, second segment) of an agent that calls a tool and then answers."""
 
     def reply(prompt, request):
         if "Result of double" in prompt:
             return GOOD
-        return '<tool_call>{"name": "double", "arguments": {"x": 8}}</tool_call>', reason
+        return asked, reason
 
     engine = ScriptedEngine(reply, tokenizer=tokenizer)
     (tree,) = collect(QUESTIONS[:1], {"executor": Role(engine)}, make_reward(), scripts=[TOOL], executions=1)
     first, second = sorted(tree.designs[0].executions[0].segments, key=lambda s: len(s.prompt_token_ids))
     assert second.parent == first.call_id
-    return first, second, tree.rewards_MN[0, 0]
+    return tree, first, second
 
 
 @pytest.mark.parametrize("reason", ["stop", "length"])
-def test_a_conversation_continues_from_the_exact_ids_that_were_sampled(reason):
-    """A reply cut at its limit gets the end token in the next prompt, where it is not trained on."""
-    first, second, reward = use_a_tool(reason=reason)
-    sampled = np.concatenate([first.prompt_token_ids, first.token_ids])
-    assert (first.token_ids[-1] == TOKENIZER.end_id) == (reason == "stop")
-    np.testing.assert_array_equal(second.prompt_token_ids[: len(sampled)], sampled)
-    glue = second.prompt_token_ids[len(sampled) - (reason == "stop") :]
-    assert glue[0] == TOKENIZER.end_id and "16" in TOKENIZER.decode(glue)
-    assert reward == 1.4
+def test_the_ids_that_were_sampled_are_prompted_again_and_trained_on(reason):
+    """Whatever they spell: letters that an encoder would merge, and a byte that is no UTF-8.
+
+    A reply cut at its limit gets the end token in the next prompt, where it is not trained on.
+    """
+    tokenizer = Tokenizer.train([ASK] * 9, vocab_size=400)
+    sampled = [i for letter in ASK for i in tokenizer.encode(letter)] + [tokenizer.backend.token_to_id("ÿ")]
+    text = tokenizer.decode(sampled)
+    assert text == ASK + "\ufffd" and len(tokenizer.encode(ASK)) < len(ASK) < len(sampled)
+    tree, first, second = use_a_tool(tokenizer, reason, sampled)
+    sampled += [tokenizer.end_id] * (reason == "stop")
+    assert first.token_ids.tolist() == sampled
+    before = [*first.prompt_token_ids, *sampled]
+    np.testing.assert_array_equal(second.prompt_token_ids[: len(before)], before)
+    glue = second.prompt_token_ids[len(before) - (reason == "stop") :]
+    assert glue[0] == tokenizer.end_id and "16" in tokenizer.decode(glue)
+    assert tree.rewards_MN[0, 0] == 1.4
+    for segments in (credit([tree]), merge_turns(credit([tree]))):
+        rows = pack(segments, row_length=2000)
+        ordered = rows.tokens_BT[rows.weights_BT > 0].tolist()
+        answer = second.token_ids.tolist()
+        assert ordered in ([*sampled, *answer], [*answer, *sampled])
 
 
 def test_a_template_that_rewrites_past_turns_gets_fresh_prompts():
     thinking = TOKENIZER.template.replace("{{ '<|assistant|>' }}", "{{ '<|assistant|><think></think>' }}")
     tokenizer = dataclasses.replace(TOKENIZER, template=thinking)
-    first, second, reward = use_a_tool(tokenizer)
+    tree, first, second = use_a_tool(tokenizer)
     text = tokenizer.decode(second.prompt_token_ids, skip_special=False)
     assert text.count("<think></think>") == 1 and text.endswith("<|assistant|><think></think>")
-    assert tokenizer.decode(first.token_ids) in text and reward == 1.4
+    assert tokenizer.decode(first.token_ids) in text and tree.rewards_MN[0, 0] == 1.4
 
 
 def test_a_script_that_writes_the_answer_itself_earns_nothing():
