@@ -1,5 +1,6 @@
 """Exact round trips, control tokens that no text can forge, conversations continued from exact ids."""
 
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -144,6 +145,25 @@ def test_templates_that_rewrite_past_turns_are_known(compact, chatml):
     assert Tokenizer(chatml.backend, one_turn).rewrites_history
     first_only = CHATML.replace("{% for message in messages %}", "{% for message in messages[-2:] %}")
     assert Tokenizer(chatml.backend, first_only).rewrites_history
+
+
+def test_thinking_is_switched_off_unless_asked_for(chatml, tmp_path):
+    """By the condition of Qwen3's own template: the empty block stands only where the option is given, and false."""
+    empty = "<think>\n\n</think>\n\n"
+    condition = "{% if enable_thinking is defined and enable_thinking is false %}"
+    switched = CHATML.replace(
+        "assistant\n' }}{% endif %}", f"assistant\n' }}}}{condition}{{{{ '{empty}' }}}}{{% endif %}}{{% endif %}}"
+    )
+    Tokenizer(chatml.backend, switched, (), chatml.config).save(tmp_path)
+    asked = [{"role": "user", "content": "x"}]
+    plain = chatml.chat_text(asked)
+    off = Tokenizer.from_directory(tmp_path)
+    assert off.chat_text(asked) == plain + empty
+    assert off.decode(off.chat_ids(asked), skip_special=False) == plain + empty
+    assert off.rewrites_history
+    on = dataclasses.replace(off, options={"enable_thinking": True})
+    assert on.chat_text(asked) == plain and on.chat_ids(asked) == chatml.chat_ids(asked)
+    assert not on.rewrites_history
 
 
 def test_templates_that_do_not_append_are_refused(chatml):
