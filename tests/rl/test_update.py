@@ -25,6 +25,7 @@ from mxjax import checkpoint, rl
 from mxjax.models.params import abstract_params
 from mxjax.rl.optimizer import apply_updates, init_optimizer, park, unpark, update_count
 from mxjax.rl.programs import Programs
+from mxjax.sharding import make_mesh
 
 BOTH = {"designer": 1.0, "executor": 1.0}
 DESIGNER = {"designer": 1.0, "executor": 0.0}
@@ -272,6 +273,17 @@ def test_few_programs_whatever_arrives(adamw, sgd):
     sgd.score(params(), segments(30))
     gradient_of(sgd, segments(30))
     assert sgd.compiles == 4, "zeros, accumulate, apply, score"
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_sums_and_states_are_updated_in_place(adamw, devices):
+    size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)) / devices
+    mesh = None if devices == 1 else make_mesh({"fsdp": devices})
+    programs = Programs(CFG, adamw.optimizer, rl.make_policy_loss(), ("designer",), (devices, 8), mesh)
+    weights, state = programs.abstract_params, programs.abstract_optimizer_state
+    in_place = {"accumulate": size(weights), "apply": size(weights) + size(state)}
+    for kind, least in in_place.items():
+        assert programs.lower(kind).compile().memory_analysis().alias_size_in_bytes >= least, kind
 
 
 # Old log-probabilities.

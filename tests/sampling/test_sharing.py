@@ -1,5 +1,6 @@
 """Pages in the engine: shared prompts, too little room, interrupted requests; never another bit, never a lost page."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -299,3 +300,10 @@ def test_memory_of_decode_does_not_grow_with_the_cache():
         compiled = programs.lowered(cfg, attention, 16, MAX_LEN // SIZE, layout)["decode"].compile()
         sizes[pages] = compiled.memory_analysis().temp_size_in_bytes
     assert sizes[800] - sizes[8] < 4096, "a step copies the cache"
+
+
+@pytest.mark.parametrize("name", ["prefill", "decode", "mark_seen", "copy_pages", "load_pages", "clear"])
+def test_programs_work_in_the_memory_that_they_are_given(engines, name):
+    device = engines["plain"]._device
+    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(device._memory))
+    assert device.programs[name].memory_analysis().alias_size_in_bytes >= whole, "a program makes a second cache"
