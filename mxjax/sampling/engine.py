@@ -451,6 +451,7 @@ class Engine:
     def _book(self, live: Live, reason: str, error: str | None = None) -> Completion:
         self._counters["requests"] += 1
         del self._lives[live.id]
+        live.saved = None  # whoever keeps the handle shall not keep the pages
         try:
             return live.complete(self.tokenizer.decode, reason, error)
         except BaseException as failure:
