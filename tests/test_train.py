@@ -34,11 +34,12 @@ def same_params(a, b):
     jax.tree.map(np.testing.assert_array_equal, load(str(a)).params, load(str(b)).params)
 
 
-def metrics(workdir):
+def metrics(workdir, timed=False):
+    """Its metrics lines, with what the clock says if `timed`."""
     path = workdir / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    timed = lambda key: key.endswith("_s") or key in ("seconds", "engine_host_share")
-    return [{key: value for key, value in row.items() if not timed(key)} for row in rows]
+    of_time = lambda key: key.endswith("_s") or key in ("seconds", "engine_host_share")
+    return [{key: value for key, value in row.items() if timed or not of_time(key)} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,20 @@ def test_the_stages_are_those_of_the_config():
     executor, designer = (row for row in rows if row["phase"] == "rl")
     assert "executor/segments" in executor and "designer/segments" not in executor
     assert "designer/segments" in designer and "executor/segments" not in designer
+
+
+def test_a_step_reports_how_its_engine_did():
+    for row in metrics(tiny_run(), timed=True):
+        if row["phase"] == "rl":
+            found = {key.removeprefix("engine_"): value for key, value in row.items() if key.startswith("engine_")}
+            assert found.keys() == {
+                "device_s", "compiles", "compile_s", "preemptions", "prefill_tokens_per_s", "decode_tokens_per_s",
+                "host_share", "occupancy", "prefix_hit_rate",
+            }  # fmt: skip
+            assert found["compiles"] == 7 and found["compile_s"] > 0 and 0 < found["device_s"] < row["rollout_s"]
+            assert found["prefill_tokens_per_s"] > 0 and found["decode_tokens_per_s"] > 0
+            assert all(0 <= found[share] <= 1 for share in ("host_share", "occupancy", "prefix_hit_rate"))
+            assert found["occupancy"] > 0 and found["prefix_hit_rate"] > 0
 
 
 def test_a_step_reports_what_its_rollouts_did():

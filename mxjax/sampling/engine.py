@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from mxjax.sampling.programs import IDLE, PREFILL_ROWS
 from mxjax.sampling.requests import Live, admissible
 
 PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall those who decode
+_log = logging.getLogger(__name__)
 PREFIX_CACHES = ("off", "prompts", "all")
 
 
@@ -162,7 +164,7 @@ class Engine:
     # Parameters and programs
 
     def warmup(self) -> dict[str, float]:
-        """Compiles every program by running it once on idle slots; returns compile seconds by program."""
+        """Compiles every program by running it once on idle slots; returns, and logs, compile seconds by program."""
         if self._lives:
             raise RuntimeError("warmup() with live requests; call it before submitting")
         with self._aborting():
@@ -174,7 +176,9 @@ class Engine:
             self._device.clear()
             self._reset()  # what the pages held is gone
         self.reset_stats()
-        return dict(self._device.compile_s)
+        seconds = dict(self._device.compile_s)
+        _log.info("compiled %s", ", ".join(f"{name} in {s:.1f} s" for name, s in seconds.items()))
+        return seconds
 
     def update_params(self, params: dict, abort: bool = False) -> None:
         """Samples from a copy of `params` from now on. `abort` cancels live requests; else they raise RuntimeError.

@@ -1,6 +1,8 @@
 """The engine's promises: what a request gets, whoever else is there, and what happens when things go wrong."""
 
+import collections
 import dataclasses
+import logging
 import types
 
 import jax
@@ -270,6 +272,60 @@ def test_stats_count_what_ran(engine):
     assert (gained["requests"], gained["prefill_tokens"], gained["decode_tokens"]) == (2, 16, 9)
     assert gained["device_s"] > 0 and after["decode_tokens_per_s"] > 0 and after["prefill_tokens_per_s"] > 0
     assert 0 < after["occupancy"] <= 1 and 0 <= after["host_share"] < 1
+
+
+def test_warming_up_lists_every_program_with_its_seconds(engine, caplog):
+    with caplog.at_level(logging.INFO, logger="mxjax.sampling.engine"):
+        seconds = engine.warmup()
+    assert set(seconds) == {"prefill", "decode", "mark_seen", "copy_pages", "save_pages", "load_pages", "clear"}
+    assert all(value > 0 for value in seconds.values()) and len(seconds) == toys.PROGRAMS
+    (message,) = caplog.messages
+    assert all(f"{name} in {value:.1f} s" in message for name, value in seconds.items())
+    engine.generate([request(17, max_tokens=5)])
+    assert engine.stats()["compile_s"] == pytest.approx(sum(seconds.values()))
+
+
+class Result:
+    """What a decode chunk leaves on the device, ready at a time on the test's clock."""
+
+    def __init__(self, clock, ready):
+        self.is_ready = lambda: clock[0] >= ready
+
+
+def test_the_share_in_which_the_device_waits_for_the_host(engine, monkeypatch):
+    """Three chunks of 10 s, each started while another runs: what passes after the last is the host's time.
+
+    That one is only collected when a fourth was started; it does not count from then back as time of the device.
+    """
+    device, clock = engine._device, [0.0]
+    monkeypatch.setattr("mxjax.sampling.device.time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    for name, value in (("seconds", collections.Counter()), ("_started", None), ("_seen", None)):
+        monkeypatch.setattr(device, name, value)
+    ends = iter([10.0, 20.0, 30.0, 60.0, 110.0])
+    run = lambda params, memory, *args: (memory, Result(clock, next(ends)))
+    monkeypatch.setitem(device.programs, "decode", run)
+
+    def start(now):
+        clock[0] = now
+        return device.decode(engine._state, 1)
+
+    def collect(now, chunk):
+        clock[0] = now
+        device.collect(*chunk)
+
+    first, second = start(0.0), start(4.0)
+    collect(10.0, first)
+    third = start(14.0)
+    collect(20.0, second)
+    assert (engine.stats()["decode_s"], engine.stats()["host_share"]) == (20, 0)
+    fourth = start(50.0)  # the host was busy elsewhere: the third chunk has ended long ago
+    collect(50.0, third)
+    collect(60.0, fourth)
+    stats = engine.stats()
+    assert (stats["decode_s"], stats["device_s"], stats["stood_s"], stats["host_share"]) == (30, 30, 30, 0.5)
+    device.idle()
+    start(100.0)  # without anything to do the device did not wait
+    assert engine.stats()["stood_s"] == 30
 
 
 # Ends
@@ -553,7 +609,8 @@ def test_an_interrupt_leaves_a_usable_engine(engine, monkeypatch):
     assert same_bits(healthy, engine.generate([asked])[0])
 
 
-def test_a_failing_tokenizer_reaches_the_caller(engine, monkeypatch):
+@pytest.mark.parametrize("call", ["result", "cancel"])
+def test_a_failing_tokenizer_reaches_the_caller(engine, monkeypatch, call):
     def fail(ids):
         raise LookupError("no such piece")
 
@@ -561,11 +618,5 @@ def test_a_failing_tokenizer_reaches_the_caller(engine, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(engine, "tokenizer", types.SimpleNamespace(decode=fail, stop_ids=()))
         with pytest.raises(LookupError):
-            handle.result()
-    assert handle.result().finish_reason == "error"
-    handle = engine.submit(request(3))
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "tokenizer", types.SimpleNamespace(decode=fail, stop_ids=()))
-        with pytest.raises(LookupError):
-            handle.cancel()
-    assert handle.result().error == "LookupError: no such piece"
+            getattr(handle, call)()
+    assert (handle.result().finish_reason, handle.result().error) == ("error", "LookupError: no such piece")
