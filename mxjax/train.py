@@ -114,7 +114,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             trees = collect(
                 stream.batch(step), roles, grading.training(step), grading.tools, limits, seed=config.seed, step=step,
                 designs=config.rollout.designs, executions=config.rollout.executions,
-                format_weight=config.reward.format_weight, deterministic=config.engine.prefix_cache == "all",
+                format_weight=config.reward.format_weight,
             )  # fmt: skip
             collected = time.monotonic()
             segments = credit(trees, rl.executor_group, rl.aggregation, rl.drop_zero_spread)

@@ -76,7 +76,7 @@ class _Rollout:
     """State of one `collect`: what each request in flight will resume."""
 
     def __init__(
-        self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic, finished
+        self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, in_order, finished
     ):  # fmt: skip
         self.questions, self.roles, self.reward = questions, roles, reward
         self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
@@ -84,7 +84,7 @@ class _Rollout:
         self.prompts = {name: mas.load_prompts(role.prompt) for name, role in roles.items()}
         self.in_flight: dict[tuple[int, int], tuple[Any, Callable[[Completion], None]]] = {}
         self.jobs: list[_Job] = []
-        self.turn, self.deterministic = 0, deterministic
+        self.turn, self.in_order = 0, in_order
         self.designs: dict[tuple[int, int], tuple[Segment | None, str, str, str]] = {}
         self.executions: dict[tuple[int, int, int], Execution] = {}
         self.finished = finished
@@ -260,7 +260,7 @@ class _Rollout:
     def _take_jobs(self) -> None:
         """Hands over the results of workers, in the order in which the jobs were given out.
 
-        Waits for one if nothing else is under way. When `deterministic`, replies of tools are handed over after the
+        Waits for one if nothing else is under way. When `in_order`, replies of tools are handed over after the
         first turn of the engines that begins once they were asked for, neither earlier nor later.
         """
         if not self.in_flight:
@@ -273,7 +273,7 @@ class _Rollout:
             job.resume(job.future.result())
 
     def _is_due(self, job: _Job) -> bool:
-        if self.deterministic and job.turn is not None:
+        if self.in_order and job.turn is not None:
             return job.turn < self.turn or not self.in_flight
         return job.future.done()
 
@@ -352,10 +352,13 @@ def collect(
       progress: called with the number of executions done.
       deterministic: the engines get the same requests in the same order at each turn, however long tools take: replies
         of tools are waited for after one turn. The trees are the same without it, since no request's output depends
-        on what else an engine does; but for an engine that shares the pages of responses (`prefix_cache="all"`).
+        on what else an engine does. With an engine that shares the pages of responses (`prefix_cache="all"`) outputs
+        do depend on it, within rounding: there the order is always this one, so that a run repeats, and
+        `deterministic` is refused.
       finished: called with each tree once all of its executions are done.
 
-    Raises ValueError for missing roles, repeated question ids, or counts below 1.
+    Raises ValueError for missing roles, repeated question ids, counts below 1, or `deterministic` with an engine whose
+    outputs depend on what it did before.
     """
     needed = {EXECUTOR} if scripts is not None else {DESIGNER, EXECUTOR}
     if missing := needed - set(roles):
@@ -365,10 +368,13 @@ def collect(
     designs = len(scripts) if isinstance(scripts, Sequence) else designs
     if designs < 1 or executions < 1:
         raise ValueError(f"designs and executions must be at least 1, got {designs} and {executions}")
-    shape = (designs, executions)
-    rollout = _Rollout(
-        questions, roles, reward, tools, limits, shape, seed, step, format_weight, deterministic, finished
-    )
+    shares_responses = any(role.engine.prefix_cache == "all" for role in roles.values())
+    if deterministic and shares_responses:
+        raise ValueError(
+            "deterministic=True needs engines that reuse no pages of responses; make them with prefix_cache='prompts'"
+        )
+    shape, in_order = (designs, executions), deterministic or shares_responses
+    rollout = _Rollout(questions, roles, reward, tools, limits, shape, seed, step, format_weight, in_order, finished)
     try:
         rollout.begin(scripts)
         rollout.drive(progress)

@@ -105,7 +105,7 @@ class Engine:
         self._groups = programs.slot_groups(slots, mesh)
         self._group_pages = programs.group_pages(pages, slots, self._blocks, self._groups)
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
-        self._size, self._steps, self._prefix_cache = page_size, decode_steps, prefix_cache
+        self._size, self._steps, self.prefix_cache = page_size, decode_steps, prefix_cache
         devices = len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
@@ -299,7 +299,7 @@ class Engine:
         """
         ids = live.prompt[:-1]
         full, tail = divmod(ids.size, self._size)
-        known = [] if self._prefix_cache == "off" else pages.match(ids)
+        known = [] if self.prefix_cache == "off" else pages.match(ids)
         pages.hold(known)
         fresh = pages.take(full + 1 - len(known[:full]))
         if fresh is None and len(known) > full:  # the page to copy from may be the one that is missing
@@ -314,7 +314,7 @@ class Engine:
             self._prompt_chunks.append(_PromptChunk(self._next_chunk, live, index))
             self._next_chunk += 1
         live.ready_after = self._next_chunk  # also after those whose pages it shares
-        if self._prefix_cache != "off":
+        if self.prefix_cache != "off":
             pages.publish(ids, live.table)
         self._counters["prompt_tokens"] += ids.size
         self._counters["prefix_tokens"] += min(len(known) * self._size, ids.size)
@@ -446,7 +446,7 @@ class Engine:
         """Ends a request wherever it is, with what was sampled so far."""
         if live.slot < 0:
             self._waiting.remove(live)
-        elif self._prefix_cache == "all" and live.decoding:
+        elif self.prefix_cache == "all" and live.decoding:
             whole = live.written.size // self._size * self._size
             self._pages[live.group].publish(live.written[:whole], live.table)
         self._leave(live)

@@ -34,6 +34,8 @@ class ScriptedEngine:
     `shuffle` seeds the order in which requests finish.
     """
 
+    prefix_cache = "off"
+
     def __init__(self, reply, max_len=100_000, shuffle=None, tokenizer=TOKENIZER):
         self.reply, self.max_len, self.tokenizer = reply, max_len, tokenizer
         self.requests, self._waiting = [], []

@@ -86,12 +86,18 @@ def test_tools_in_workers_give_the_trees_of_tools_in_place(pool, deterministic):
         assert counts["most"] > 1, "tools run side by side"
 
 
-def test_a_deterministic_rollout_asks_the_engine_in_one_order(pool):
+@pytest.mark.parametrize("prefix_cache", ["prompts", "all"])
+def test_the_engine_is_asked_in_one_order_where_that_matters_or_is_asked_for(pool, monkeypatch, prefix_cache):
+    """It matters to an engine that reuses the pages of responses, whose outputs so depend on what came before."""
+    monkeypatch.setattr(ScriptedEngine, "prefix_cache", prefix_cache)
     orders = []
     for seed in (1, 2, 3):
-        _, engine = rollout(slow_tool(pool, seed)[0], deterministic=True)
+        _, engine = rollout(slow_tool(pool, seed)[0], deterministic=prefix_cache == "prompts")
         orders.append([request.sampling.seed for request in engine.requests])
     assert orders[0] == orders[1] == orders[2]
+    if prefix_cache == "all":
+        with pytest.raises(ValueError, match="prefix_cache='prompts'"):
+            rollout(slow_tool(pool, 1)[0], deterministic=True)
 
 
 def test_an_engine_goes_on_while_a_tool_is_slow(pool):
