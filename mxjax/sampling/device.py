@@ -13,7 +13,6 @@ import jax
 import numpy as np
 
 from mxjax.models.config import ModelConfig
-from mxjax.models.params import abstract_params
 from mxjax.sampling import programs
 from mxjax.sampling.attention import XlaAttention
 
@@ -42,14 +41,21 @@ class Device:
         self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_s: dict[str, float] = {}
         self.seconds: collections.Counter[str] = collections.Counter()  # by program; "stood": work, but no program
-        self._params = programs.split_layers(params, cfg, mesh)
+        self._signature = _signature(params)
+        self._params: dict | None = programs.split_layers(params, cfg, mesh)
         self.reset()
 
     def set_params(self, params: dict) -> None:
-        """Computes with a copy of `params` from now on, on an empty memory. Raises ValueError for another model's."""
-        shapes = lambda tree: [(path, leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-        if shapes(params) != shapes(abstract_params(self._cfg)):
-            raise ValueError("the parameters are not those of the engine's model; make a new Engine for another one")
+        """Computes with a copy of `params` from now on, on an empty memory.
+
+        Raises ValueError for those of another model or dtype, which would be compiled for anew. If the copy fails, the
+        old parameters are gone and no program runs until another call succeeds.
+        """
+        if (given := _signature(params)) != self._signature:
+            wrong = next((path for path in given if given[path] != self._signature.get(path)), "a part is missing")
+            raise ValueError(
+                f"the parameters are not those of the engine's model, with their dtypes ({wrong}); make a new Engine"
+            )
         self._params = None  # room for the new before the old is gone would be twice the memory
         self._params = programs.split_layers(params, self._cfg, self._mesh)
         self.clear()
@@ -119,6 +125,8 @@ class Device:
 
     def _start(self, name: str, *args):
         """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
+        if self._params is None:
+            raise RuntimeError("the engine has no parameters, since update_params() failed; call it again")
         if name not in self.programs:
             start = time.perf_counter()
             self.programs[name] = self._jitted[name].lower(self._params, self._memory, *args).compile()
@@ -152,3 +160,9 @@ class Device:
     def idle(self) -> None:
         """Until a program is started, there is nothing that the devices could do."""
         self._seen = None
+
+
+def _signature(params: dict) -> dict[str, tuple]:
+    """Shape and dtype of each parameter."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path): (leaf.shape, jax.numpy.dtype(leaf.dtype)) for path, leaf in leaves}

@@ -184,6 +184,8 @@ class Engine:
         """Samples from a copy of `params` from now on. `abort` cancels live requests; else they raise RuntimeError.
 
         The cache starts anew: nothing that the old parameters computed, be it NaN, reaches the new ones' samples.
+        Raises ValueError for parameters of another shape or dtype; the old ones then stay. If the copy itself fails
+        these are gone, and requests fail in one sentence until another call succeeds.
         """
         if self._lives and not abort:
             raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")

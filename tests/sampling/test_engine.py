@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxjax.sampling import Engine, Request, SamplingParams
+from mxjax.sampling import Engine, Request, SamplingParams, programs
 from mxjax.sharding import make_mesh
 from sampling import toys
 from sampling.toys import CONFIG, make_policy, response_logits, response_logprobs, same_bits
@@ -514,6 +514,21 @@ def test_parameters_and_programs_wait_for_live_requests(policy, engine):
     engine.update_params(policy.params, abort=True)
     assert [handle.result().finish_reason for handle in (queued, *waiting)] == ["cancelled"] * 7
     assert len(queued.result().token_ids) == 8
+
+
+def test_parameters_that_cannot_be_copied_are_asked_for_again(policy, engine, monkeypatch):
+    asked = [request(9, max_tokens=12)]
+    before = engine.generate(asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "split_layers", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        with pytest.raises(MemoryError, match="no room"):
+            engine.update_params(policy.params)
+    handle = engine.submit(asked[0])
+    with pytest.raises(RuntimeError, match=r"no parameters.*update_params\(\) failed; call it again"):
+        handle.result()
+    assert handle.result().finish_reason == "error"
+    engine.update_params(policy.params)
+    assert same_bits(before[0], engine.generate(asked)[0])
 
 
 def test_nan_parameters_end_and_leave_nothing_behind(policy, engine):

@@ -243,10 +243,12 @@ def test_warming_up_again_forgets_what_the_pages_held(engines):
     assert same_bits(before, after) and engine.stats()["prefix_hit_rate"] == 0
 
 
-def test_parameters_of_another_model_are_refused_and_the_old_ones_stay(engines):
+def test_parameters_of_another_model_or_dtype_are_refused_and_the_old_ones_stay(engines):
     engine = engines["shared"]
     (before,) = engine.generate([ask(1, 30)])
-    for wrong in ({}, make_policy(CONFIG).params):
+    right = make_policy(CONFIG.replace(num_hidden_layers=1)).params
+    rough = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), right)  # would be compiled for anew
+    for wrong in ({}, make_policy(CONFIG).params, rough, {**right, "more": right["embed"]}):
         with pytest.raises(ValueError, match="new Engine"):
             engine.update_params(wrong)
     (after,) = engine.generate([ask(1, 30)])
