@@ -91,6 +91,13 @@ def test_one_table_for_shapes_layouts_and_values():
 
 
 @pytest.mark.parametrize(
+    ("name", "count"), [("qwen3-1.7b", 1_720_574_976), ("qwen3-4b", 4_022_468_096), ("qwen3-14b", 14_768_307_200)]
+)
+def test_presets_have_the_parameters_of_the_published_files(name, count):
+    assert num_params(preset(name)) == count
+
+
+@pytest.mark.parametrize(
     ("name", "billions"),
     [
         ("qwen3-0.6b", 0.596),

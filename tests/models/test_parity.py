@@ -46,6 +46,7 @@ CASES = {
     "qwen2, GQA, tied": ("Qwen2", ROPE | {"head_dim": 8}),
     "qwen2, MHA, untied": ("Qwen2", MHA | UNTIED | ROPE | {"head_dim": 8}),
     "qwen3, GQA, tied": ("Qwen3", ROPE),
+    "qwen3, MHA, untied": ("Qwen3", MHA | UNTIED | ROPE),
     "qwen3, one kv head, untied": ("Qwen3", UNTIED | ROPE | {"num_key_value_heads": 1}),
     "gemma3, GQA, window 8, linear scaling": (
         "Gemma3", WINDOW | {"rope_parameters": {FULL: LINEAR, SLIDING: LOCAL}},
@@ -132,7 +133,7 @@ def test_packed_segments_have_the_logits_of_torch(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CASES if "GQA" in name])
+@pytest.mark.parametrize("name", CASES)
 def test_greedy_decoding_is_that_of_torch(name):
     torch = optional("torch")
     model, policy, (ids, _) = both(name)

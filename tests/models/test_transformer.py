@@ -277,8 +277,8 @@ def test_logits_of_all_tokens_never_exist_at_once():
 
 def test_rematerialisation_takes_less_memory():
     deep = CFG.replace(num_hidden_layers=6)
-    none, full = (temporary_bytes(deep.replace(remat=remat), 1024) for remat in ("none", "full"))
-    assert full < 0.5 * none
+    none, dots, full = (temporary_bytes(deep.replace(remat=remat), 1024) for remat in ("none", "dots", "full"))
+    assert full < 0.8 * dots < 0.64 * none, (none, dots, full)
 
 
 def test_bfloat16_compute_keeps_float32_scores():

@@ -122,6 +122,32 @@ def test_samples_follow_the_penalised_model(policy, engine):
     toys.assert_drawn_from(drawn, toys.truncated_softmax(toys.penalised(logits, ids, [], 0.5), top_k=60))
 
 
+@pytest.mark.parametrize("name", ["presence", "frequency"])
+def test_samples_follow_what_was_sampled_before(policy, engine, name):
+    """The third token of those requests whose first two are one id, which a negative penalty makes likely."""
+    ids, chosen = prompt(5), {f"{name}_penalty": -2.0}
+    requests = [Request(ids, SamplingParams(max_tokens=3, top_k=8, seed=i, **chosen)) for i in range(1500)]
+    drawn = np.stack([c.token_ids for c in engine.generate(requests)])
+    twice = drawn[drawn[:, 0] == drawn[:, 1]]
+    token = int(np.bincount(twice[:, 0]).argmax())
+    third = twice[twice[:, 0] == token, 2]
+    assert len(third) > 100
+    logits = response_logits(policy, [(ids, [token, token, third[0]])])[0][2]
+    shaped = toys.penalised(logits, ids, [token, token], **{name: -2.0})
+    toys.assert_drawn_from(third, toys.truncated_softmax(shaped, top_k=8))
+
+
+def test_samples_follow_the_model_without_the_stops_that_are_held_back(policy, engine):
+    ids = prompt(5)
+    logits = response_logits(policy, [(ids, [0])])[0][0]
+    likely = np.argsort(logits)[-8:]
+    sampling = SamplingParams(max_tokens=1, min_tokens=1, top_k=60, stop_token_ids=likely.tolist())
+    requests = [Request(ids, sampling.replace(seed=i)) for i in range(2000)]
+    drawn = np.concatenate([c.token_ids for c in engine.generate(requests)])
+    left = np.where(np.isin(np.arange(logits.size), likely), -np.inf, logits)
+    toys.assert_drawn_from(drawn, toys.truncated_softmax(left, top_k=60))
+
+
 def test_samples_follow_the_model(policy, engine):
     ids = prompt(5)
     requests = [Request(ids, SamplingParams(max_tokens=1, top_k=60, seed=i)) for i in range(3000)]
