@@ -5,7 +5,9 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
+import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -110,6 +112,42 @@ def test_any_mesh_loads_the_same_values(tmp_path, shape):
     again = tmp_path / "again"
     io.save_hf(loaded, again)
     assert (again / "model.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+
+
+TWO_PROCESSES = """
+import sys
+import jax
+directory, port, process = sys.argv[1], sys.argv[2], int(sys.argv[3])
+jax.distributed.initialize("localhost:" + port, 2, process)
+from test_io import *
+loaded = io.load(directory, mesh=make_mesh({"fsdp": -1, "tensor": 2})).params
+pieces = 0
+for got, wanted in zip(jax.tree.leaves(loaded), jax.tree.leaves(make_policy(LLAMA).params), strict=True):
+    assert got.shape == wanted.shape and got.dtype == wanted.dtype
+    for shard in got.addressable_shards:
+        assert np.array_equal(shard.data, np.asarray(wanted)[shard.index])
+        pieces += shard.data.size < wanted.size
+print(jax.process_count(), len(jax.devices()), pieces > 0)
+"""
+
+
+def test_two_processes_load_their_shards_of_one_model(tmp_path):
+    io.save_hf(make_policy(LLAMA), tmp_path)
+    here = pathlib.Path(__file__).parent
+    paths = ":".join(map(str, (here, here.parent, here.parents[1])))
+    flags = {"PYTHONPATH": paths, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, tmp_path, port, str(process)],
+            env={**os.environ, **flags}, stdout=subprocess.PIPE, text=True,
+        )
+        for process in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [output.splitlines()[-1] for output in outputs if output] == ["2 4 True"] * 2
 
 
 def test_shards_are_read_alone_and_replicas_once(tmp_path, monkeypatch):

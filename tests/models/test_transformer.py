@@ -1,11 +1,15 @@
 """The transformer against a NumPy one written from the formulas, and the promises of its training forward pass."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import optional
 
 from mxjax.models import ModelConfig, forward, token_logprobs
 from mxjax.models.attention import BLOCK, LONG_BLOCK, packed_attention
@@ -279,6 +283,40 @@ def test_rematerialisation_takes_less_memory():
     deep = CFG.replace(num_hidden_layers=6)
     none, dots, full = (temporary_bytes(deep.replace(remat=remat), 1024) for remat in ("none", "dots", "full"))
     assert full < 0.8 * dots < 0.64 * none, (none, dots, full)
+
+
+OFFLOAD = """
+import jax
+from jax.experimental import topologies
+from mxjax.models import preset
+from mxjax.rl import make_optimizer, make_policy_loss
+from mxjax.rl.programs import Programs
+from mxjax.sharding import make_mesh
+mesh = make_mesh({"fsdp": 1}, topologies.get_topology_desc("v5e:2x2", "tpu").devices[:1])
+for remat in ("full", "offload"):
+    cfg = preset("tiny").replace(
+        num_hidden_layers=4, hidden_size=512, intermediate_size=1024, head_dim=128, dtype="bfloat16", remat=remat
+    )
+    programs = Programs(cfg, make_optimizer(), make_policy_loss(), ("designer",), (1, 1024), mesh)
+    memory = programs.lower("accumulate").compile().memory_analysis()
+    print("bytes", memory.host_temp_size_in_bytes, memory.peak_memory_in_bytes)
+"""
+
+
+@pytest.mark.slow
+def test_offload_keeps_the_inputs_of_layers_on_the_host():
+    """On TPUs alone: elsewhere the host's memory is the device's."""
+    optional("libtpu")
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLOAD], capture_output=True, text=True, timeout=600,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("bytes")]
+    (full_host, full_peak), (host, peak) = [map(int, line) for line in lines]
+    inputs = 4 * 1024 * 512 * 2  # layers, tokens, width, bytes of bfloat16
+    assert full_host == 0 and host >= inputs
+    assert peak <= full_peak - inputs / 2
 
 
 def test_bfloat16_compute_keeps_float32_scores():
