@@ -74,6 +74,23 @@ def _read(pool, page):
     return pool.at[page].get(mode="promise_in_bounds")
 
 
+def _write_token(pool, page_S, offset_S, new_S, axis: int):
+    """The pool with one token written to a page of every slot, whose tokens lie along `axis` of a page.
+
+    On TPUs the page is written as a whole: to scatter a token, XLA turns the layout of all pages there and back.
+    """
+
+    def scattered(pool, page_S, offset_S, new_S):
+        return pool.at[(page_S, *[slice(None)] * axis, offset_S)].set(new_S)
+
+    def in_whole_pages(pool, page_S, offset_S, new_S):
+        here = jnp.arange(pool.shape[axis + 1]) == offset_S[:, None]
+        here = here.reshape(-1, *[pool.shape[axis + 1] if i == axis else 1 for i in range(pool.ndim - 1)])
+        return pool.at[page_S].set(jnp.where(here, jnp.expand_dims(new_S, axis + 1), _read(pool, page_S)))
+
+    return jax.lax.platform_dependent(pool, page_S, offset_S, new_S, tpu=in_whole_pages, default=scattered)
+
+
 def _write_each(pool, page_R, new_R):
     for r in range(len(page_R)):
         pool = jax.lax.dynamic_update_slice_in_dim(pool, new_R[r : r + 1], page_R[r], 0)
@@ -97,8 +114,8 @@ class XlaAttention:
     def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
         """The layer with one token of every slot written to its page."""
         k_PKHC, v_PKCH = layer
-        write_k = lambda pool, page, offset, new: pool.at[page, :, :, offset].set(new)
-        write_v = lambda pool, page, offset, new: pool.at[page, :, offset].set(new)
+        write_k = functools.partial(_write_token, axis=2)
+        write_v = functools.partial(_write_token, axis=1)
         return (
             _by_group(write_k, self.groups, k_PKHC, page_S, offset_S, k_SKH),
             _by_group(write_v, self.groups, v_PKCH, page_S, offset_S, v_SKH),
