@@ -15,6 +15,7 @@ from mxjax.mas.library import texts
 ARGUMENTS = ", ".join(f"a{i}" for i in range(2000))
 LIMITED = {
     "endless_loop": ("while True: pass", "fuel"),
+    "fuel_by_a_negative_size": ("import random\nrandom.choices([1], k=-10 ** 15)\nwhile True: pass", "fuel"),
     "loop_in_except": ("while True:\n  try:\n    while True: x = 1\n  except: pass", "fuel"),
     "loop_in_finally": ("try:\n  while True: pass\nfinally:\n  while True: pass", "fuel"),
     "limit_not_caught": (

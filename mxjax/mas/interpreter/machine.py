@@ -86,7 +86,9 @@ class Machine:
     # Metering
 
     def charge(self, amount: int):
-        """Uses fuel."""
+        """Uses fuel; none is ever given back, whatever size a script names."""
+        if amount < 0:
+            return
         meter = self.meter
         meter.fuel += amount
         if meter.fuel > self.limits.fuel:
@@ -94,6 +96,8 @@ class Machine:
 
     def allocate(self, size: int):
         """Accounts for `size` bytes about to be allocated, with fuel in proportion."""
+        if size < 0:
+            return
         meter = self.meter
         meter.fuel = fuel = meter.fuel + (size >> 6)
         if fuel > self.limits.fuel:
