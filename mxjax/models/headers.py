@@ -71,7 +71,8 @@ def smallest_slices(parameters: int) -> dict[str, int | None]:
     """
 
     def fits(chips, chip):
-        each = parameters * (TRAINING_BYTES / chips + COPY_BYTES / min(chips, math.prod(chip.host)))
+        on_host = chips if chips <= chip.alone else math.prod(chip.host)
+        each = parameters * (TRAINING_BYTES / chips + COPY_BYTES / on_host)
         return each <= HEADROOM * chip.hbm_bytes
 
     return {kind: next((n for n in chip.sizes if fits(n, chip)), None) for kind, chip in CHIPS.items()}

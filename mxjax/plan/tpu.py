@@ -21,13 +21,15 @@ GIB = 2**30
 class Chip:
     """One kind of chip: usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
 
-    `host` is the shape of the chips of one host, `dimensions` how many the torus has, `cores` TensorCores of a chip,
-    `smallest` and `largest` the chips of the slices that are offered.
+    `host` is the shape of the chips of each host of several, `alone` the most chips that one host alone has,
+    `dimensions` how many the torus has, `cores` TensorCores of a chip, `smallest` and `largest` the chips of the slices
+    that are offered.
     """
 
     hbm_bytes: int
     rates: Rates
     host: tuple[int, ...]
+    alone: int
     smallest: int
     largest: int
     cores: int = 1
@@ -46,9 +48,9 @@ class Chip:
 
 
 CHIPS = {
-    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2), 1, 256),
-    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), 4, 6144, cores=2),
-    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2), 1, 256),
+    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2), 8, 1, 256),
+    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), 4, 4, 6144, cores=2),
+    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2), 8, 1, 256),
 }
 _ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 
@@ -73,7 +75,7 @@ class Slice:
     @property
     def hosts(self) -> int:
         """How many hosts it has; the smallest slices share one."""
-        return max(1, self.chips // math.prod(self.chip.host))
+        return 1 if self.chips <= self.chip.alone else self.chips // math.prod(self.chip.host)
 
     @property
     def host(self) -> Slice:

@@ -201,8 +201,8 @@ def test_the_compilers_refusal_is_read(libtpu):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLICES)
 def test_a_whole_plan_for_every_kind_of_chip(libtpu, name):
-    """Arguments are what the shapes say. The v5e slice has two hosts, each with an engine over its own four chips."""
-    where = parse_slice("v5e:2x4" if name == "v5e:2x2" else name)
+    """Arguments are what the shapes say. The v5e slice has four hosts, each with an engine over its own four chips."""
+    where = parse_slice("v5e:4x4" if name == "v5e:2x2" else name)
     config = tiny_config(row_length=256)
     with config.unlocked():  # a shard of every parameter is as wide as a tile
         config.model.update(hidden_size=1024, intermediate_size=2048, head_dim=128)
@@ -212,7 +212,7 @@ def test_a_whole_plan_for_every_kind_of_chip(libtpu, name):
     assert plan.programs["accumulate"].arguments == pytest.approx(arguments, rel=0.15)  # tiles are padded
     assert 0 < plan.mfu < 1 and plan.step_s > 0
     copy = jax.numpy.dtype(plan.cfg.dtype).itemsize * num_params(plan.cfg)  # two kv heads are on each chip
-    assert where.hosts == (2 if where.kind == "v5e" else 1)
+    assert where.hosts == (4 if where.kind == "v5e" else 1)
     assert copy / 4 <= plan.parts["engine's copy"] <= 1.5 * copy / 4
 
 
