@@ -71,8 +71,7 @@ def smallest_slices(parameters: int) -> dict[str, int | None]:
     """
 
     def fits(chips, chip):
-        on_host = chips if chips <= chip.alone else math.prod(chip.host)
-        each = parameters * (TRAINING_BYTES / chips + COPY_BYTES / on_host)
+        each = parameters * (TRAINING_BYTES / chips + COPY_BYTES / chip.on_host(chips))
         return each <= HEADROOM * chip.hbm_bytes
 
     return {kind: next((n for n in chip.sizes if fits(n, chip)), None) for kind, chip in CHIPS.items()}

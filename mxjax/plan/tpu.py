@@ -41,6 +41,10 @@ class Chip:
         doublings = (self.largest // host).bit_length()
         return sorted({self.smallest, *(host << doubling for doubling in range(doublings))})
 
+    def on_host(self, chips: int) -> int:
+        """Chips of each host of a slice of so many; a small slice has one host."""
+        return chips if chips <= self.alone else math.prod(self.host)
+
     @property
     def dimensions(self) -> int:
         """Dimensions of the torus that the chips form."""
@@ -75,7 +79,7 @@ class Slice:
     @property
     def hosts(self) -> int:
         """How many hosts it has; the smallest slices share one."""
-        return 1 if self.chips <= self.chip.alone else self.chips // math.prod(self.chip.host)
+        return self.chips // self.chip.on_host(self.chips)
 
     @property
     def host(self) -> Slice:
