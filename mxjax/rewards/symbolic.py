@@ -35,11 +35,16 @@ _TOWER = re.compile(  # powers of powers, large exponents and numbers, and `x^10
 _DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 
-_CHILD = """
-import json, os, resource, signal, sys
-resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whatever the parent does with it, and its threads block
+# What every child begins with: the paths of its parent, and the timer's signal, whatever the parent does with it
+_PREAMBLE = """
+import signal, sys
+sys.path += {path!r}
+signal.signal(signal.SIGPROF, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
+"""
+_CHILD = """
+import json, os, resource
+resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
 out = os.fdopen(os.dup(1), "w")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 import logging
@@ -126,7 +131,7 @@ class Comparer:
             return
         self.close()
         path = [entry for entry in sys.path if entry]  # -I leaves out PYTHONPATH and the user's own packages
-        command = [sys.executable, "-I", "-c", f"import sys\nsys.path += {path!r}\n{self._program}"]
+        command = [sys.executable, "-I", "-c", _PREAMBLE.format(path=path) + self._program]
         try:
             self._child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -104,6 +104,22 @@ def test_many_threads_get_their_own_answers_while_some_hang():
     assert found == [True, False, "machine", None, True] * 2
 
 
+@pytest.mark.parametrize("hide", ["ignored", "blocked"])
+def test_the_timers_signal_ends_a_child_whose_parent_does_not_want_it(hide):
+    before = signal.getsignal(signal.SIGPROF)
+    if hide == "ignored":
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPROF])
+    comparer = Comparer(limit_s=5, program=LIMITED)
+    try:
+        assert comparer.same("x", "x") is None
+    finally:
+        comparer.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
+        signal.signal(signal.SIGPROF, before)
+
+
 def test_a_verdict_of_the_limit_is_wrong_and_says_so(monkeypatch):
     optional("math_verify")
     comparer = Comparer(program=LIMITED)
@@ -116,9 +132,7 @@ def test_a_verdict_of_the_limit_is_wrong_and_says_so(monkeypatch):
 
 
 def test_work_is_bounded_by_processor_time():
-    """Also where the thread that starts the child blocks the timer's signal."""
     optional("math_verify")
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPROF])
     program = symbolic._CHILD.format(memory=symbolic.MEMORY_BYTES, cpu=0.3)
     endless = program.replace("found = bool(", "sum(range(10**12)); found = bool(")
     comparer, started = Comparer(program=endless), time.monotonic()
@@ -127,7 +141,6 @@ def test_work_is_bounded_by_processor_time():
     comparer = Comparer(program=program.replace("found = bool(", "import time; time.sleep(1); found = bool("))
     assert comparer.same("x+1", "1+x") is True
     comparer.close()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 
 
 def test_the_child_finds_what_its_parent_finds(tmp_path, monkeypatch):
