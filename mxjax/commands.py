@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 from mxjax import __version__, checkpoint, mas, models
 from mxjax.config import UserError, default_config, from_json, user_errors
 from mxjax.mas import Limits
-from mxjax.models.headers import read_headers, smallest_slices
+from mxjax.models.headers import read_headers
+from mxjax.plan.estimate import ROWS, smallest_slices
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.drawing import svg_file
 from mxjax.rewards import extract_answer, grade_math, make_reward
@@ -204,7 +205,7 @@ def _describe_model(path: str) -> int:
     cfg, tokenizer = found.config, found.tokenizer
     stops = ", ".join(str(tokenizer.backend.id_to_token(i)) for i in tokenizer.stop_ids) or "none"
     turns = "each turn anew" if tokenizer.template and tokenizer.rewrites_history else "turns appended"
-    slices = [f"{chip}: {chips or 'none'}" for chip, chips in smallest_slices(found.count).items()]
+    slices = [f"{chip}: {chips or 'none'}" for chip, chips in smallest_slices(cfg).items()]
     usual = cfg.replace(dtype="bfloat16"), default_config().engine.page_size
     kernels = {kind: choose("auto", *usual, platform=kind) for kind in ("tpu", "gpu")}
     rows = {
@@ -214,7 +215,7 @@ def _describe_model(path: str) -> int:
         "dtype": ", ".join(f"{dtype} ({count / found.count:.0%})" for dtype, count in found.parameters.items()),
         "tokenizer": f"{tokenizer.vocab_size:,} ids, stops at {stops}",
         "template": f"yes, {turns}" if tokenizer.template else "none",
-        "trains on": f"{', '.join(slices)} chips at least (weights, optimisers and the engine's copy alone)",
+        "trains on": f"{', '.join(slices)} chips at least, with rows of {ROWS:,} tokens (mxjax plan compiles it)",
         "attention": "; ".join(f"on {kind} {name}, {why}" for kind, (name, why) in kernels.items()),
         "tensors": found.fault or "all there",
     }

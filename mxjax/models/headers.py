@@ -14,12 +14,6 @@ from mxjax.models.gguf_file import GgufFile
 from mxjax.models.io import is_model, local_path
 from mxjax.models.tokenizer import Tokenizer
 from mxjax.models.weights import check_tensors
-from mxjax.plan.tpu import CHIPS
-
-# Bytes per parameter while training in stages: float32 weights and gradients and AdamW of both roles, spread over all
-# chips, and the engine's copy, of which each host has one.
-TRAINING_BYTES, COPY_BYTES = 4 + 4 + 2 * 8, 2
-HEADROOM = 0.75  # of the memory; activations and the cache take the rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +56,3 @@ def read_headers(source: str) -> Headers:
     except ValueError as error:
         fault = str(error)
     return Headers(cfg, dict(parameters), tokenizer, fault)
-
-
-def smallest_slices(parameters: int) -> dict[str, int | None]:
-    """Kind of chip → chips of the smallest slice whose memory holds training of so many parameters; None if none does.
-
-    A bound from the weights alone, for stagewise training of a shared policy: rows and cache come on top.
-    """
-
-    def fits(chips, chip):
-        each = parameters * (TRAINING_BYTES / chips + COPY_BYTES / chip.on_host(chips))
-        return each <= HEADROOM * chip.hbm_bytes
-
-    return {kind: next((n for n in chip.sizes if fits(n, chip)), None) for kind, chip in CHIPS.items()}

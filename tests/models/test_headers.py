@@ -7,7 +7,7 @@ import pytest
 from support import optional
 
 from mxjax import cli, models
-from mxjax.models import ModelConfig, Policy, Tokenizer, headers, huggingface, init_params, preset, save_hf
+from mxjax.models import ModelConfig, Policy, Tokenizer, huggingface, init_params, preset, save_hf
 from mxjax.models.params import num_params
 
 CFG = ModelConfig(
@@ -34,7 +34,7 @@ def test_doctor_describes_a_model_by_its_headers(model, capsys, monkeypatch):
     assert rows["parameters"] == f"{num_params(CFG):,}" and rows["dtype"] == "BF16 (100%)"
     assert rows["tokenizer"] == "300 ids, stops at <|end|>" and rows["template"] == "yes, turns appended"
     assert rows["tensors"] == "all there"
-    one = "v5e: 1, v5p: 4, v6e: 1 chips at least (weights, optimisers and the engine's copy alone)"
+    one = "v5e: 1, v5p: 4, v6e: 1 chips at least, with rows of 16,384 tokens (mxjax plan compiles it)"
     assert rows["trains"] == f"on          {one}"
     assert rows["attention"] == (
         "on tpu xla, not tpu: its kernel needs heads of a multiple of 128, not 8; "
@@ -67,14 +67,6 @@ def test_doctor_names_what_is_wrong_with_a_model(model, capsys):
     assert cli.main(["doctor", str(model)]) == 2
     assert "is not JSON" in capsys.readouterr().err
     assert not models.is_model(model / "nothing")
-
-
-def test_the_smallest_slice_grows_with_the_model():
-    small, large = (headers.smallest_slices(num_params(preset(name))) for name in ("qwen3-0.6b", "qwen3-8b"))
-    assert small["v6e"] == 1 and small["v5e"] == 4
-    assert all(large[chip] > small[chip] for chip in ("v5e", "v6e")) and large["v5e"] == 32
-    assert headers.smallest_slices(num_params(preset("qwen3-32b")))["v5e"] is None  # 16 GB of a copy on each of 4 chips
-    assert headers.smallest_slices(10**14) == {"v5e": None, "v5p": None, "v6e": None}
 
 
 @pytest.mark.parametrize(

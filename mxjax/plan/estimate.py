@@ -1,0 +1,50 @@
+"""How large a slice a model needs for training, estimated from its architecture in milliseconds."""
+
+from __future__ import annotations
+
+import jax
+
+from mxjax.config import default_config
+from mxjax.models import ModelConfig
+from mxjax.models.params import abstract_params
+from mxjax.plan.plan import bytes_per_device
+from mxjax.plan.tpu import CHIPS, Chip
+from mxjax.sampling.programs import params_layout
+
+ROWS = default_config().rl.row_length
+SLOTS, TENSOR = 4, 4  # of each host's engine, and chips that share each layer's heads, as in configs/qwen3_8b.py
+OPTIMIZERS = 2 * 8  # bytes per parameter: AdamW in float32 for both roles, of which one rests on the host
+SCAN_GRADIENT = 1.1  # the backward pass through the layers holds their gradient once more
+BLOCK_ARRAYS = 8  # bfloat16 arrays of a layer that are alive at once while it is differentiated
+
+
+def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
+    """Bytes of HBM that a chip of a slice of so many needs while a model trains, about.
+
+    In the paper's setting: stages, one policy, float32 weights and optimisers, bfloat16 computation, `remat` full, a
+    row of `ROWS` tokens for each group of `TENSOR` chips, an engine of `SLOTS` slots of as many tokens on each host. It
+    is the larger of what the gradient and the first rollout need.
+    """
+    cfg = cfg.replace(dtype="bfloat16", param_dtype="float32")
+    tensor, on_host = min(TENSOR, chips), chip.on_host(chips)
+    sizes = {"data": 1, "fsdp": chips // tensor, "tensor": tensor}
+    mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
+    own = mesh if on_host == chips else jax.sharding.AbstractMesh((1, 1, on_host), tuple(sizes))
+    params = bytes_per_device(abstract_params(cfg, mesh))
+    kv_heads, split = cfg.num_key_value_heads, own.shape["tensor"]
+    kv_heads = kv_heads if kv_heads % split else kv_heads // split
+    kv_bytes = 2 * 2 * cfg.num_hidden_layers * kv_heads * cfg.head_dim * SLOTS * ROWS
+    engine = bytes_per_device(params_layout(cfg, own)) + kv_bytes
+    D, wide = cfg.hidden_size, max(cfg.intermediate_size, cfg.num_attention_heads * cfg.head_dim) // tensor
+    activations = 2 * ROWS * (cfg.num_hidden_layers * D + BLOCK_ARRAYS * (D + wide)) + 4 * cfg.vocab_size * D // tensor
+    states = params * OPTIMIZERS // 4
+    gradient = params * (2 + SCAN_GRADIENT) + states // 2 + activations
+    return int(max(gradient, params + states) + engine)
+
+
+def smallest_slices(cfg: ModelConfig) -> dict[str, int | None]:
+    """Kind of chip → chips of the smallest slice on which a model trains, by `training_bytes`; None if on none."""
+    return {
+        kind: next((n for n in chip.sizes if training_bytes(cfg, chip, n) <= chip.hbm_bytes), None)
+        for kind, chip in CHIPS.items()
+    }
