@@ -25,7 +25,7 @@ from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
 from mxjax.runs import make_roles, open_grading, read_record, workdir_prompts, write_workdir
-from mxjax.sampling.attention import BACKENDS, choose
+from mxjax.sampling.attention import OF_PLATFORM, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 
 
@@ -180,8 +180,9 @@ def doctor(args: argparse.Namespace) -> int:
         print(f"{'devices':<18} none: {' '.join(str(error).split())}")
         return 1
     backend = jax.default_backend()
-    fits = f"{backend} where a model fits its kernel, else xla"
-    print(f"{'attention':<18} {fits if backend in BACKENDS else f'xla: there is no kernel for {backend}'}")
+    kernels = [*OF_PLATFORM.get(backend, ()), "xla"]
+    fits = f"the first of {', '.join(kernels)} that fits a model"
+    print(f"{'attention':<18} {fits if kernels[1:] else f'xla: there is no kernel for {backend}'}")
     parts = {"reasoning-gym": "data", "grain": "data", "math-verify": "code", "libtpu": "plan", "torch": "parity"}
     for name, extra in parts.items():
         try:

@@ -1,7 +1,8 @@
 """Attention over the paged cache: one interface, and a layout of pages of its own for each backend.
 
 `xla` runs everywhere and reads page after page, up to the longest live row. `tpu` and `gpu` are the Pallas kernels that
-come with JAX, where a model's shape fits them. A layer's cache is a tuple of arrays with pages in front, so that
+come with JAX, where a model's shape fits them; `tpu_packed` is our own for the heads that `tpu` has no tiles for. A
+layer's cache is a tuple of arrays with pages in front, so that
 whatever moves pages needs to know no layout. B rows, T tokens of a row, S slots, R prefill rows, C tokens of a page,
 P pages, K kv heads, N query heads, G = N/K, H head dim.
 """
@@ -142,7 +143,7 @@ class XlaAttention:
 class TpuAttention(XlaAttention):
     """JAX's ragged paged attention for TPUs. Pages hold keys and values of a head side by side: (kv_PCMH,), M = 2K."""
 
-    name = "tpu"
+    name, heads_axis = "tpu", 2
 
     def layout(self, cfg):
         """See `XlaAttention`."""
@@ -174,10 +175,12 @@ class TpuAttention(XlaAttention):
         if self.mesh is None:
             return kernel(layer[0], q_BTNH, positions_BT, table_BB)
         slots = partition_spec(self.mesh.shape, ("slots",), (self.groups,))[0]
-        heads = partition_spec(self.mesh.shape, ("kv_heads",), (layer[0].shape[2] // 2,))[0]
+        heads = partition_spec(self.mesh.shape, ("kv_heads",), (layer[0].shape[self.heads_axis],))[0]
         first_page = jnp.arange(self.groups, dtype=table_BB.dtype) * (layer[0].shape[0] // self.groups)
         of_group = table_BB - jnp.repeat(first_page, len(table_BB) // self.groups)[:, None]
-        pages, queries = PartitionSpec(slots, None, heads), PartitionSpec(slots, None, heads)
+        axes = [slots, None, None]
+        axes[self.heads_axis] = heads
+        pages, queries = PartitionSpec(*axes), PartitionSpec(slots, None, heads)
         by_device = jax.shard_map(
             kernel, mesh=self.mesh, in_specs=(pages, queries, PartitionSpec(slots), PartitionSpec(slots)),
             out_specs=queries, check_vma=False,
@@ -199,6 +202,36 @@ class TpuAttention(XlaAttention):
             num_queries_per_block=min(B * T, 32),
         )  # fmt: skip
         return out.reshape(B, T, N, H)
+
+
+class TpuPackedAttention(TpuAttention):
+    """Our kernel for TPUs. Pages hold each head's key and value side by side: (kv_PKCL,), L = 2H."""
+
+    name, heads_axis, interpret = "tpu_packed", 1, False
+
+    def layout(self, cfg):
+        """See `XlaAttention`."""
+        return [((cfg.num_key_value_heads, self.size, 2 * cfg.head_dim), ("kv_heads", None, None))]
+
+    def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
+        """See `XlaAttention`."""
+        write, new_SKL = functools.partial(_write_token, axis=1), jnp.concatenate([k_SKH, v_SKH], -1)
+        return (_by_group(write, self.groups, layer[0], page_S, offset_S, new_SKL),)
+
+    def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
+        """See `XlaAttention`."""
+        return (_write_each(layer[0], page_R, jnp.concatenate([k_RCKH, v_RCKH], -1).swapaxes(1, 2)),)
+
+    def read(self, layer, page_B, by_slot=False):
+        """See `XlaAttention`."""
+        (kv_BKCL,) = XlaAttention.read(self, layer, page_B, by_slot)
+        k_BKCH, v_BKCH = jnp.split(kv_BKCL, 2, axis=-1)
+        return k_BKCH.swapaxes(2, 3), v_BKCH
+
+    def _kernel(self, kv_PKCL, q_BTNH, positions_BT, table_BB, window):
+        from mxjax.sampling.packed_kernel import packed_attention
+
+        return packed_attention(q_BTNH, kv_PKCL, positions_BT[:, -1], table_BB, window, self.interpret)
 
 
 class GpuAttention(XlaAttention):
@@ -246,7 +279,8 @@ class GpuAttention(XlaAttention):
         return out.reshape(B, 1, N, H)
 
 
-BACKENDS = {backend.name: backend for backend in (XlaAttention, TpuAttention, GpuAttention)}
+BACKENDS = {backend.name: backend for backend in (XlaAttention, TpuAttention, TpuPackedAttention, GpuAttention)}
+OF_PLATFORM = {"tpu": ("tpu", "tpu_packed"), "gpu": ("gpu",)}
 
 
 def unfit(name: str, cfg: ModelConfig, size: int, mesh: jax.sharding.Mesh | None = None) -> str:
@@ -256,10 +290,14 @@ def unfit(name: str, cfg: ModelConfig, size: int, mesh: jax.sharding.Mesh | None
     ways = mesh.shape["tensor"] if mesh else 1
     if name == "xla":
         return ""
+    packing = 4 // jnp.dtype(cfg.dtype).itemsize
+    if name in OF_PLATFORM["tpu"] and K % ways:
+        return f"{K} kv heads do not divide over mesh.tensor={ways}"
+    if name == "tpu_packed":
+        if H % 64:
+            return f"its kernel needs heads of a multiple of 64, not {H}"
+        return f"its kernel needs pages of a multiple of {8 * packing}, not {size}" if size % (8 * packing) else ""
     if name == "tpu":
-        if K % ways:
-            return f"{K} kv heads do not divide over mesh.tensor={ways}"
-        packing = 4 // jnp.dtype(cfg.dtype).itemsize
         rows = 2 * K // ways / packing
         if rows not in (1, 2, 4, 8) and rows % 8:
             return f"its kernel cannot tile {K // ways} kv heads of {cfg.dtype}"
@@ -276,15 +314,18 @@ def unfit(name: str, cfg: ModelConfig, size: int, mesh: jax.sharding.Mesh | None
 def choose(name: str, cfg: ModelConfig, size: int, mesh=None, platform: str | None = None) -> tuple[str, str]:
     """(backend, why) for "auto" or a backend's name. Raises ValueError for a name that cannot be had."""
     platform = platform or jax.default_backend()
+    kernels = OF_PLATFORM.get(platform, ())
     if name == "auto":
-        if platform not in ("tpu", "gpu"):
-            return "xla", f"there is no kernel for {platform}"
-        reason = unfit(platform, cfg, size, mesh)
-        return ("xla", f"not {platform}: {reason}") if reason else (platform, "the model fits its kernel")
+        reasons = {kernel: unfit(kernel, cfg, size, mesh) for kernel in kernels}
+        refusals = "; ".join(f"not {kernel}: {reason}" for kernel, reason in reasons.items() if reason)
+        for kernel, reason in reasons.items():
+            if not reason:
+                return kernel, refusals or "the model fits its kernel"
+        return "xla", refusals or f"there is no kernel for {platform}"
     if name not in BACKENDS:
         raise ValueError(f"attention must be auto, {', '.join(BACKENDS)}; got {name!r}")
-    if name not in ("xla", platform):
-        raise ValueError(f"attention={name!r} needs a {name}, this is a {platform}; use 'auto'")
+    if name not in ("xla", *kernels):
+        raise ValueError(f"attention={name!r} needs a {name.split('_')[0]}, this is a {platform}; use 'auto'")
     if reason := unfit(name, cfg, size, mesh):
         raise ValueError(f"attention={name!r} cannot run this model: {reason}; use 'auto'")
     return name, "asked for"

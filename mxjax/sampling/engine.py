@@ -83,7 +83,8 @@ class Engine:
       decode_steps: most tokens per request between two looks of the host.
       prefix_cache: "prompts" shares the pages of prompts that begin with the same ids, which changes no bit of any
         output; "all" also those of responses, which decode computed: equal within rounding; "off" shares nothing.
-      attention: "xla", "tpu" or "gpu"; "auto" takes the kernel of this machine where the model fits it, else xla.
+      attention: "xla", "tpu", "tpu_packed" or "gpu"; "auto" takes the kernel of this machine that fits the model, else
+        xla.
     """
 
     def __init__(

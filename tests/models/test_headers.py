@@ -38,6 +38,7 @@ def test_doctor_describes_a_model_by_its_headers(model, capsys, monkeypatch):
     assert rows["trains"] == f"on          {one}"
     assert rows["attention"] == (
         "on tpu xla, not tpu: its kernel needs heads of a multiple of 128, not 8; "
+        "not tpu_packed: its kernel needs heads of a multiple of 64, not 8; "
         "on gpu xla, not gpu: its kernel needs heads and pages of a power of two from 16 on, not 8 and 64"
     )
 

@@ -13,7 +13,14 @@ from support import optional
 
 from mxjax.models import preset
 from mxjax.sampling import programs
-from mxjax.sampling.attention import BACKENDS, TpuAttention, XlaAttention, cached_attention, choose
+from mxjax.sampling.attention import (
+    BACKENDS,
+    TpuAttention,
+    TpuPackedAttention,
+    XlaAttention,
+    cached_attention,
+    choose,
+)
 from mxjax.sharding import make_mesh
 from sampling.toys import CONFIG
 
@@ -72,7 +79,9 @@ def test_backends_write_and_attend_alike(name, window, monkeypatch):
     reference_kernel(monkeypatch)
     backend, rng = BACKENDS[name](SIZE), np.random.default_rng(0)
     backend.interpret = True
-    cfg = CONFIG.replace(num_key_value_heads=2, num_attention_heads=4, head_dim=128 if name == "tpu" else 32)
+    cfg = CONFIG.replace(
+        num_key_value_heads=2, num_attention_heads=4, head_dim={"tpu": 128, "tpu_packed": 64}.get(name, 32)
+    )
     K, N, H, pages = cfg.num_key_value_heads, cfg.num_attention_heads, cfg.head_dim, SLOTS * BLOCKS + 1
     k, v = (rng.normal(size=(SLOTS, BLOCKS * SIZE, K, H)).astype(np.float32) for _ in range(2))
     table = 1 + rng.permutation(SLOTS * BLOCKS).reshape(SLOTS, BLOCKS).astype(np.int32)
@@ -110,15 +119,16 @@ def test_a_token_is_written_on_tpus_as_elsewhere(monkeypatch):
 
 @pytest.mark.parametrize("shape", [{"tensor": 2}, {"fsdp": 2}, {"data": 2, "fsdp": 2, "tensor": 2}])
 @pytest.mark.parametrize("queries", [1, 4])
-def test_the_kernel_of_tpus_reads_each_devices_own_pages_and_heads(shape, queries, monkeypatch):
+@pytest.mark.parametrize("backend", [TpuAttention, TpuPackedAttention])
+def test_the_kernels_of_tpus_read_each_devices_own_pages_and_heads(backend, shape, queries, monkeypatch):
     """Decode has its rows by slot; the rows of prompts are of any group, in any order."""
-    alone = TpuAttention(SIZE)
+    alone = backend(SIZE)
     by_pages = lambda self, kv, *args: XlaAttention.attend(alone, (kv,), *args[:-1], window=args[-1])
-    monkeypatch.setattr(TpuAttention, "_kernel", lambda self, *args, window: by_pages(self, *args, window))
+    monkeypatch.setattr(backend, "_kernel", lambda self, *args, window: by_pages(self, *args, window))
     mesh = make_mesh(shape, jax.devices()[: math.prod(shape.values())])
     cfg, slots = CONFIG.replace(num_key_value_heads=2, num_attention_heads=4, head_dim=128), 4
     groups, rng = programs.slot_groups(slots, mesh), np.random.default_rng(0)
-    sharded = TpuAttention(SIZE, mesh, groups)
+    sharded = backend(SIZE, mesh, groups)
     layout = programs.memory_layout(cfg, sharded, slots, slots * BLOCKS, mesh).cache[0]
     layer = tuple(jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in layout)
     total = len(layer[0]) // groups
@@ -147,15 +157,23 @@ def test_auto_takes_the_kernel_where_it_fits_and_says_why_not():
     assert choose("auto", big, 64, eight, platform="tpu")[0] == "tpu"
     assert "8" in choose("auto", big, 64, eight, platform="gpu")[1]
     assert "mesh.tensor=4" in choose("auto", big.replace(num_key_value_heads=2), 64, eight, platform="tpu")[1]
-    assert "3 kv heads" in choose("auto", small, 64, platform="tpu")[1]
-    assert "128" in choose("auto", preset("llama-3.2-1b"), 64, platform="tpu")[1]
+    assert choose("auto", small, 64, platform="tpu") == (
+        "tpu_packed",
+        "not tpu: its kernel cannot tile 3 kv heads of bfloat16",
+    )
+    for name in ("llama-3.2-1b", "qwen2.5-0.5b", "smollm2-360m"):
+        assert choose("auto", preset(name), 64, platform="tpu")[0] == "tpu_packed"
+    name, why = choose("auto", small.replace(head_dim=40), 64, platform="tpu")
+    assert name == "xla" and "not tpu: " in why and "not tpu_packed: its kernel needs heads of a multiple of 64" in why
+    assert "multiple of 16, not 24" in choose("auto", small.replace(dtype="bfloat16"), 24, platform="tpu")[1]
     assert choose("auto", small, 64, platform="gpu")[0] == "gpu"
     assert "window" in choose("auto", preset("gemma3-1b"), 64, platform="gpu")[1]
     assert "power of two" in choose("auto", big, 48, platform="gpu")[1]
 
 
 @pytest.mark.parametrize(
-    "name, platform, reason", [("mps", "cpu", "auto"), ("tpu", "cpu", "is a cpu"), ("tpu", "tpu", "3 kv heads")]
+    "name, platform, reason",
+    [("mps", "cpu", "auto"), ("tpu_packed", "cpu", "needs a tpu, this is a cpu"), ("tpu", "tpu", "3 kv heads")],
 )
 def test_a_backend_that_cannot_be_had_is_refused(name, platform, reason):
     with pytest.raises(ValueError, match=reason) as error:
@@ -178,7 +196,7 @@ cfg = preset("qwen3-0.6b").replace(
 )
 ways = int(sys.argv[5])
 mesh = make_mesh({"tensor": ways}, topologies.get_topology_desc(topology, "tpu").devices[:ways])
-size, count = (64, 512) if name == "tpu" else (128, 1024)  # a layer's pages fit into fast memory, or do not
+size, count = 128 if name == "xla" else 64, 1024  # a layer's pages would fit into the fast memory of v6e
 attention = BACKENDS[name](size, mesh, programs.slot_groups(16, mesh))
 layout = programs.memory_layout(cfg, attention, 16, count, mesh)
 cache = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(layout.cache)) // ways
@@ -194,10 +212,12 @@ for program in lowered.values():
 @pytest.mark.slow
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v6e:2x2"])
 @pytest.mark.parametrize(
-    "name, kv_heads, head_dim, ways", [("tpu", 8, 128, 1), ("tpu", 2, 128, 1), ("tpu", 8, 128, 4), ("xla", 3, 64, 1)]
-)
+    "name, kv_heads, head_dim, ways",
+    [("tpu", 8, 128, 1), ("tpu", 2, 128, 1), ("tpu", 8, 128, 4), ("tpu_packed", 3, 64, 1), ("tpu_packed", 8, 64, 4),
+     ("tpu_packed", 2, 64, 1), ("xla", 3, 64, 1)],
+)  # fmt: skip
 def test_programs_compile_for_tpus_and_copy_no_cache(topology, name, kv_heads, head_dim, ways):
-    """Heads of 64 have no kernel: `xla` copies nothing where a page of them is whole tiles, of 128 tokens."""
+    """`xla` copies nothing where a page of heads of 64 is whole tiles, of 128 tokens."""
     optional("libtpu")
     done = subprocess.run(
         [sys.executable, "-c", COMPILE_FOR_TPU, topology, name, str(kv_heads), str(head_dim), str(ways)],
@@ -208,5 +228,5 @@ def test_programs_compile_for_tpus_and_copy_no_cache(topology, name, kv_heads, h
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("temporaries")]
     assert len(lines) == 2
     assert all(int(temporaries) < int(cache) / 20 for _, temporaries, _, cache, *_ in lines), "the cache is copied"
-    if name == "tpu":
+    if name != "xla":
         assert all(line[-1] == "0" for line in lines), "pages are moved within a chip"
