@@ -9,8 +9,9 @@ Result: on 512 held-out questions designed systems go from 34 % to 77 %, the sin
 import os.path
 
 from mxjax.config import default_config
+from mxjax.sandbox.tool import python_level
 
-CONTROL_STEPS = {"continued": 640, "rejection": 360}  # at least the time that RL takes
+CONTROL_STEPS = {"continued": 840, "rejection": 420}  # at least the time that RL takes
 
 
 def get_config(control=""):
@@ -35,6 +36,10 @@ def get_config(control=""):
     config.roles.executor.max_tokens = 80
     config.engine.max_len = 256
     config.rollout.limits = {"agent_calls": 16, "fuel": 200_000}
+
+    if python_level():  # else the teacher goes without: nothing that a policy wrote runs outside a sandbox
+        config.rollout.tools = ("python_execute",)
+        config.sft.tool_share = 0.1
 
     config.sft.questions = 40_000
     config.sft.designer_share = 0.15
@@ -63,5 +68,5 @@ def get_config(control=""):
         config.sft.optimizer.learning_rate = 1e-3
     if control == "rejection":
         config.sft.examples = "rollouts"
-        config.sft.questions = 1_800
+        config.sft.questions = 2_200
     return config

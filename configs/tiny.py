@@ -15,6 +15,7 @@ def get_config():
     config.init = "random:tiny"
     config.data.train_size = 1200
     config.data.validation_size = 16
+    config.rollout.tools, config.sft.tool_share = (), 0.0
     config.sft.questions = 200
     config.sft.vocab_size = 400
     config.sft.steps = 20

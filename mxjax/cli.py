@@ -119,7 +119,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--seed", type=int, default=0)
         add("--greedy", action="store_true", help="temperature 0 for both roles")
         add("--prompt", default="", help="short, documented or a TOML file, for both roles; default that of the run")
-        add("--tools", default="", help="host tools that agents may have: python_execute; default as of the run")
+        add("--tools", default="", help="host tools of agents: python_execute, or none; default as of the run")
         add("--temperature", type=float, help="of both roles; default that of the checkpoint's run, else 1")
         add("--max_tokens", type=int, help="most tokens of one reply; default that of the checkpoint's run, else 1024")
         add("--max_len", type=int, help="most tokens of one prompt and its reply; default as of the run, else 4096")

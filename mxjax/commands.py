@@ -59,7 +59,8 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
         check_counts(args, "max_tokens", "max_len", "slots")
         if models.is_workdir(args.checkpoint):
             args.step = checkpoint.sound_step(epath.Path(args.checkpoint) / "checkpoints", args.step)
-        config.rollout.tools = tuple(args.tools.split(",")) if args.tools else config.rollout.tools
+        if args.tools:
+            config.rollout.tools = () if args.tools == "none" else tuple(args.tools.split(","))
         policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
         positions = min(policy.config.max_position_embeddings for policy in policies.values())
         config.engine.max_len = min(args.max_len or config.engine.max_len, positions)

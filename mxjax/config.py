@@ -100,7 +100,7 @@ def default_config() -> ConfigDict:
                 "examples": "teacher:arithmetic",
                 "questions": 10_000,  # questions that the teacher, or the policy, works out
                 "designer_share": 1.0,  # of the teacher's designs that are kept as examples
-                "tool_share": 0.0,  # of the teacher's designs that compute with python_execute (in rollout.tools)
+                "tool_share": 0.0,  # of the teacher's designs with a critic that has python_execute (in rollout.tools)
                 "vocab_size": 1024,  # of the tokenizer trained when init is random
                 "steps": 1000,
                 "batch_segments": 256,

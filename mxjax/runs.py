@@ -24,7 +24,7 @@ from mxjax.choice import HELD_OUT, check_choice, chosen
 from mxjax.config import UserError, from_json, run_record, to_json, user_errors
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.data.identity import IDENTITY
-from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out
+from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, quoted, shared_with
 from mxjax.data.sources import is_task
 from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
@@ -161,7 +161,7 @@ def describe_run(
     were drawn, and what benchmarks are compared with.
 
     Once there is a checkpoint nothing is written: what it was made with stays. Raises UserError where that run had
-    other questions, which the config alone cannot tell.
+    other questions, which the config alone cannot tell, and for held-out questions that `init` was trained on.
     """
     if checkpoint.latest_step(workdir.checkpoints) is not None:
         if pools is not None and read_record(workdir.path)["questions"] not in (None, pools.digest):
@@ -170,15 +170,19 @@ def describe_run(
                 "and packages that they came from, or choose another --workdir"
             )
         return
+    own, before = frozenset() if pools is None else keys_of(pools.train), trained_on(config.init)
+    if pools is not None and (known := shared_with(pools.held_out, before)):
+        raise UserError(
+            f"{len(known)} of {len(pools.held_out)} held-out questions were trained on before, by {config.init} or "
+            f"what it began from, such as {quoted(known[0])}: take its seed and data.train, or set data.validation"
+        )
     tokenizer.save(workdir.path / "tokenizer")
     for name, role in config.roles.items():
         if role.prompt.endswith(".toml"):
             (workdir.path / "prompts").mkdir(exist_ok=True)
             (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
     record = run_record(config, kind, dataclasses.asdict(model))
-    own = frozenset() if pools is None else keys_of(pools.train)
-    trained = {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))}
-    workdir.write_json(TRAINED_ON, trained)
+    workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | before)})
     workdir.write_json("config.json", record if pools is None else {**record, "questions": pools.digest})
 
 
@@ -346,12 +350,17 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
     stateful = config.rollout.stateful_tools
     needs_sandbox = config.rollout.tools or any(kind == "code" and not tasks.get(source) for source, kind in asked)
     with contextlib.ExitStack() as stack:
-        with user_errors(SandboxUnavailable):
-            workers = max(2, os.cpu_count() or 2)
-            sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
-            if sandbox is not None and sandbox.level != LEVELS[0]:
-                print(sandbox.advice, file=sys.stderr)
+        try:
+            with user_errors():
+                workers = max(2, os.cpu_count() or 2)
+                sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
             tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
+        except SandboxUnavailable as error:
+            without = "; or let agents go without it: rollout.tools=(), --tools none" if config.rollout.tools else ""
+            raise UserError(f"{str(error).rstrip('.')}{without}") from error
+        if sandbox is not None and sandbox.level != LEVELS[0]:
+            print(sandbox.advice, file=sys.stderr)
+        with user_errors():
             limits = limits_of_tests(config)
             if sandbox is not None:
                 tools["run_program"] = program_tool(sandbox, limits)

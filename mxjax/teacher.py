@@ -28,7 +28,7 @@ AGENT_TEXTS: Mapping[str, Mapping[str, float]] = {
     "Work in columns.": {COLUMNS: 0.8, STEPS: 0.2},
 }
 PATTERNS = {"single": 3, "vote": 2, "reflection": 2, "debate": 1, "pipeline": 2}
-SLIP = 0.3  # how often a first attempt that will be criticised is wrong, so that there is something to find
+SLIP = 0.3  # how often a first attempt at once is wrong, so that critics have something to find
 
 HEAD = (
     "<code>\n```python\nfrom workflow import Workflow, AgentNode, EnsembleNode, ReflectionNode, DebateNode\n"
@@ -38,25 +38,22 @@ NEXT = ")\nworkflow.add_node("
 TAIL = ")\nworkflow.run(question)\n```\n</code>"
 ANSWER = "</delivery>\nFINAL ANSWER: \\boxed{"
 
-TOOL_TEXT = "Run Python."
-TOOL_DESIGN = f"""\
-<code>
-```python
-from workflow import Workflow, AgentNode, ToolRegistry
-tools = ToolRegistry()
-tools.register("python_execute", None, "Runs Python.", {{}})
-workflow = Workflow()
-workflow.add_node(AgentNode("a", "{TOOL_TEXT}", tool_registry=tools))
-workflow.run(question)
-```
-</code>"""
+# A critic that has Python, and the beginning of a design with one
+CHECKER = "Check with Python."
+TOOL_HEAD = (
+    "<code>\n```python\nfrom workflow import Workflow, AgentNode, ReflectionNode, ToolRegistry\n"
+    'tools = ToolRegistry()\ntools.register("python_execute", None, "Runs Python.", {})\n'
+    "workflow = Workflow()\nworkflow.add_node("
+)
+CRITIC = f', num_iterations=2, critic_agent=AgentNode("critic", "{CHECKER}", tool_registry=tools)'
 
 # Strings that a tokenizer trained on this teacher keeps as one token each.
 ATOMS = (
     *(HEAD, NEXT, TAIL, "<delivery>", ANSWER, 'AgentNode("', 'EnsembleNode("vote", [', '], "majority_vote"'),
     *('ReflectionNode("reflection", ', ", num_iterations=1", 'DebateNode("debate", [', "], num_rounds=1"),
     *("Problem type: ", "\nAnalysis: ", "\nPattern: ", "\nAgents: ", "\nFlow: ", "VERDICT: CORRECT"),
-    *("VERDICT: INCORRECT", "\nReview:\n", "\nYou wrote:\n", "\nCritique:\n", "\nTry again.", "\nJudge:\n"),
+    *("VERDICT: INCORRECT", "\nReview:\n", "\nCritique:\n", "\nTry again.", "\nJudge:\n"),
+    *(TOOL_HEAD, CRITIC, CHECKER, "```python\nprint(", ")\n```", "True", "False"),
     *("\nBefore you:\n", "\nDeliver, then answer.", "Design a workflow.", *AGENT_TEXTS),
 )
 
@@ -72,7 +69,8 @@ def teach(
     """Conversations of both roles for arithmetic questions; `prompts` are the designer's and the executor's sets.
 
     Each ends with the assistant turn to learn. Designs are quick to learn: a `designer_share` of them is enough. For a
-    `tool_share` of the questions the design has one agent that computes with the tool `python_execute` of `tools`.
+    `tool_share` of the questions the design is a reflection whose critic checks the answer with the tool
+    `python_execute` of `tools`: all that comes back from Python is whether the answer is right.
     Raises ValueError for a question without an arithmetic expression.
     """
     designer, executor = map(mas.load_prompts, prompts)
@@ -80,7 +78,7 @@ def teach(
     for question in questions:
         rng = random.Random(f"{seed}:{question.id}")
         with_tool = tool_share > 0 and random.Random(f"{seed}:{question.id}:tool").random() < tool_share
-        reply = tool_design(question) if with_tool else design(question, rng)
+        reply = design(question, rng, with_tool)
         calls: list[tuple[Sequence[Mapping[str, str]], str]] = []
 
         def chat(messages, question=question, rng=rng, calls=calls):
@@ -108,10 +106,10 @@ def expression_of(text: str) -> str:
     return found
 
 
-def design(question: Question, rng: random.Random) -> str:
+def design(question: Question, rng: random.Random, with_tool: bool = False) -> str:
     """A designer's reply: five labelled parts, then the script."""
     terms = len(re.findall(r"\d+", expression_of(question.text)))
-    pattern = rng.choices(list(PATTERNS), list(PATTERNS.values()))[0]
+    pattern = "reflection" if with_tool else rng.choices(list(PATTERNS), list(PATTERNS.values()))[0]
     told = rng.choice(list(AGENT_TEXTS))
     agent = lambda name, text=told: f'AgentNode("{name}", "{text}")'
     if pattern == "single":
@@ -120,23 +118,15 @@ def design(question: Question, rng: random.Random) -> str:
         members = ", ".join(agent(name) for name in "abc")
         agents, flow, nodes = "3", "vote", f'EnsembleNode("vote", [{members}], "majority_vote")'
     elif pattern == "reflection":
-        agents, flow, nodes = "1", "review", f'ReflectionNode("reflection", {agent("a")}, num_iterations=1)'
+        agents, flow, critic = ("2", "check", CRITIC) if with_tool else ("1", "review", ", num_iterations=1")
+        nodes = f'ReflectionNode("reflection", {agent("a")}{critic})'
     elif pattern == "debate":
         agents, flow, nodes = "2", "judge", f'DebateNode("debate", [{agent("a")}, {agent("b")}], num_rounds=1)'
     else:
         agents, flow, nodes = "2", "pass on", agent("a") + NEXT + agent("b", rng.choice(list(AGENT_TEXTS)))
     return (
         f"Problem type: arithmetic\nAnalysis: {terms} terms\nPattern: {pattern}\nAgents: {agents}\nFlow: {flow}\n"
-        f"{HEAD}{nodes}{TAIL}"
-    )
-
-
-def tool_design(question: Question) -> str:
-    """A designer's reply whose one agent has Python."""
-    terms = len(re.findall(r"\d+", expression_of(question.text)))
-    return (
-        f"Problem type: arithmetic\nAnalysis: {terms} terms\nPattern: single\nAgents: 1\nFlow: compute, answer\n"
-        f"{TOOL_DESIGN}"
+        f"{TOOL_HEAD if with_tool else HEAD}{nodes}{TAIL}"
     )
 
 
@@ -145,17 +135,19 @@ def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Ran
     asked = messages[-1]["content"]
     truth = str(evaluate(expression))
     criticised = filled_field(prompts.reflection, "response", asked)
+    checked = filled_field(prompts.python_result, "output", asked)
+    if checked is not None:
+        return f"VERDICT: {'CORRECT' if checked == 'True' else 'INCORRECT'}", True
+    if criticised is not None and messages[0]["content"].startswith(CHECKER):
+        return f"```python\nprint({expression} == {extract_answer(criticised)})\n```", True
     if criticised is not None:
         right = extract_answer(criticised) == truth
         return f"{rng.choice((worked, in_columns))(expression)}\nVERDICT: {'CORRECT' if right else 'INCORRECT'}", True
-    if messages[0]["content"].startswith(TOOL_TEXT):
-        output = filled_field(prompts.python_result, "output", asked)
-        if output is None:
-            return f"```python\nprint({expression})\n```", True
-        return f"<delivery>{expression}={output}{ANSWER}{output}}}", output == truth
     told = next((text for text in AGENT_TEXTS if messages[0]["content"].startswith(text)), "Work step by step.")
     ways = AGENT_TEXTS[told]
     way = rng.choices(list(ways), list(ways.values()))[0]
+    if filled_field(prompts.refinement, "reflection", asked) is not None:
+        way = COLUMNS  # a second try takes the most care
     answer = truth
     if way == AT_ONCE and rng.random() < SLIP:
         answer = str(int(truth) + rng.choice((-10, -2, -1, 1, 2, 10)))

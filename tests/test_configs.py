@@ -12,6 +12,7 @@ from mxjax.models import preset
 from mxjax.models.params import num_params
 from mxjax.rl import make_optimizer, role_weights
 from mxjax.runs import question_pools
+from mxjax.sandbox import tool
 
 CONFIGS = sorted(pathlib.Path("configs").glob("*.py"))
 
@@ -52,6 +53,13 @@ def test_the_main_job_trains_on_no_held_out_question():
     assert len(pools.held_out) == 512 == len(texts_of(pools.held_out))
     assert not texts_of(pools.train) & texts_of(pools.held_out)
     assert len(texts_of(pools.train)) >= 20 * len(pools.held_out)
+
+
+def test_the_main_jobs_teacher_shows_python_where_a_sandbox_gives_it(monkeypatch):
+    for level, tools in [("A", ("python_execute",)), (None, ())]:
+        monkeypatch.setattr(tool, "python_level", lambda level=level: level)
+        config = load("quickstart")
+        assert config.rollout.tools == tools and (config.sft.tool_share > 0) == bool(tools)
 
 
 def test_the_main_job_is_of_the_promised_size():

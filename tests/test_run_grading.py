@@ -7,11 +7,13 @@ import types
 import pytest
 from support import sandbox
 
+from mxjax import runs
 from mxjax.config import UserError, default_config
 from mxjax.mas.records import ToolCall
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout import Question
 from mxjax.runs import check_config, open_grading
+from mxjax.sandbox import SandboxUnavailable
 
 SUM = Question("sum", "1 + 1", gold="2")
 CODE = Question("code", "Write f(x) = x + 1.", "code", gold="f", tests=[{"args": [1], "expected": 2}])
@@ -111,4 +113,19 @@ def test_mistakes_are_one_sentence():
         pass
     config.rollout.tools, config.reward.sandbox = (), "Z"
     with pytest.raises(UserError, match="level must be auto, A, B or C"), open_grading(config, [CODE]):
+        pass
+
+
+def test_without_a_sandbox_the_error_says_how_to_go_without_the_tool(monkeypatch):
+    def absent(*args):
+        raise SandboxUnavailable("There is no safe way to run Python here.")
+
+    monkeypatch.setattr(runs, "Sandbox", absent)
+    config = default_config()
+    config.rollout.tools = ("python_execute",)
+    hint = r"Python here; or .* rollout\.tools=\(\), --tools none$"
+    with pytest.raises(UserError, match=hint), open_grading(config, []):
+        pass
+    config.rollout.tools = ()
+    with pytest.raises(UserError, match=r"Python here$"), open_grading(config, [CODE]):
         pass

@@ -78,12 +78,10 @@ def test_agents_are_told_and_behave_in_ways_of_different_quality(conversations):
     assert {
         (text, steps) for text in ("Solve the task.", "Work step by step.") for steps in (True, False)
     } <= behaviours
+    first_tries = [c for c in conversations if not c[-2]["content"].endswith("Try again.")]
     assert ("Answer at once.", True) not in {
-        (
-            c[0]["content"].split("\n")[0],
-            "=" in c[-1]["content"].split("VERDICT")[0] and "VERDICT" not in c[-1]["content"],
-        )
-        for c in conversations
+        (c[0]["content"].split("\n")[0], "=" in c[-1]["content"] and "VERDICT" not in c[-1]["content"])
+        for c in first_tries
     }
 
 
@@ -137,20 +135,30 @@ def test_a_question_without_arithmetic_is_refused():
         teacher.expression_of("What is the capital of France?")
 
 
-def test_some_designs_may_compute_with_the_python_tool(questions, conversations):
+def test_some_designs_have_a_critic_that_checks_with_python(questions, conversations):
     with sandbox("auto") as box:
         tools = {"python_execute": python_tool(box)}
-        taught = teacher.teach(questions[:40], (PROMPTS, PROMPTS), tool_share=0.5, tools=tools)
+        taught = teacher.teach(questions[:60], (PROMPTS, PROMPTS), tool_share=0.5, tools=tools)
     designs = [c[-1]["content"] for c in taught if is_design(c)]
     with_tool = [design for design in designs if "python_execute" in design]
-    assert 8 < len(with_tool) < 32
-    worked = [c for c in taught if c[0]["content"].startswith(teacher.TOOL_TEXT)]
-    assert len(worked) == len(with_tool)  # one conversation each, with its tool turn in it
-    for conversation in worked:
+    assert 15 < len(with_tool) < 45
+    assert {mas.pattern(mas.check(mas.parse_design(design))) for design in with_tool} == {"reflection"}
+    checks = [c for c in taught if c[0]["content"].startswith(teacher.CHECKER)]
+    assert len(checks) >= len(with_tool)
+    for conversation in checks:
         assert [message["role"] for message in conversation] == ["system", "user", "assistant", "user", "assistant"]
-        assert "```python" in conversation[2]["content"] and format_math(conversation[-1]["content"]) == 1.0
+        question, response = conversation[1]["content"].split("\nReview:\n")
+        right = extract_answer(response) == str(evaluate(teacher.expression_of(question)))
+        assert conversation[3]["content"] == f"Output of your code:\n{right}"  # all that an agent is told by Python
+        assert conversation[4]["content"] == f"VERDICT: {'CORRECT' if right else 'INCORRECT'}"
+    assert {c[4]["content"] for c in checks} == {"VERDICT: CORRECT", "VERDICT: INCORRECT"}
     without = teacher.teach(questions, (PROMPTS, PROMPTS), tool_share=0.0)
     assert without == conversations
+
+
+def test_a_second_try_works_in_columns(conversations):
+    again = [c[-1]["content"] for c in conversations if c[-2]["content"].endswith("Try again.")]
+    assert again and all(": " in reply for reply in again)
 
 
 @pytest.mark.slow
@@ -164,5 +172,8 @@ def test_a_tiny_run_learns_and_rolls_out_with_the_tool(tmp_path):
         assert json.loads((run / "results.json").read_text())["sandbox_level"] in ("A", "B")
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {row["sandbox_level"] in ("A", "B") for row in rows} == {True}
+    without = ("--benchmark=held_out", "--system=single", "--limit=2", "--tools=none", f"--output={tmp_path / 'bare'}")
+    mxjax("evaluate", f"--checkpoint={tmp_path / 'run'}", *without)
+    assert json.loads((tmp_path / "bare" / "results.json").read_text())["sandbox_level"] is None
     refused = mxjax(*tiny("sft", tmp_path / "none", "--config.sft.tool_share=0.6"), check=False)
     assert refused.returncode == 2 and "rollout.tools" in refused.stderr

@@ -47,3 +47,17 @@ def test_a_run_goes_on_with_its_own_questions_only(config, tmp_path):
     assert record.pop("questions") == pools.digest
     (tmp_path / "config.json").write_text(json.dumps(record))
     describe(Pools(QUESTIONS[:3], QUESTIONS[4:]))  # of a workdir that names no questions anything goes
+
+
+def test_what_a_cold_start_was_trained_on_is_not_held_out(config, tmp_path):
+    config.workdir = config.init = str(tmp_path / "cold_start")
+    described = lambda workdir, *pools: describe_run(
+        workdir, config, "train", models.preset("tiny"), TOKENIZER, Pools(*pools)
+    )
+    described(check_workdir(config, "train"), QUESTIONS[:3], QUESTIONS[3:])
+    config.workdir = str(tmp_path / "run")
+    workdir = check_workdir(config, "train")
+    with pytest.raises(UserError, match=r"1 of 2 held-out questions .* by .*cold_start.*, such as 'What about 2\?'"):
+        described(workdir, QUESTIONS[:2], [QUESTIONS[2], QUESTIONS[4]])
+    assert not (workdir.path / "config.json").exists()
+    described(workdir, QUESTIONS[:2], QUESTIONS[3:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from mxjax.mas.records import Tool
@@ -12,6 +13,17 @@ DESCRIPTION = "Runs Python with numpy and sympy, and returns what it prints."
 PARAMETERS = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
 MAX_CHARS = 4_000
 """Characters of output that go back to an agent; of longer output, the beginning and the end."""
+
+
+@functools.cache
+def python_level() -> str | None:
+    """The level of the sandbox that gives agents Python on this machine, None where none does."""
+    try:
+        with Sandbox() as sandbox:
+            python_tool(sandbox)
+            return sandbox.level
+    except SandboxUnavailable:
+        return None
 
 
 def python_tool(sandbox: Sandbox, limits: SandboxLimits | None = None, stateful: bool = False) -> Tool:

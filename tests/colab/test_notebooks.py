@@ -123,20 +123,20 @@ def machine(monkeypatch, tmp_path):
 
 
 def test_install_takes_the_parts_of_the_runtime(machine, monkeypatch, tmp_path):
-    assert machine.install() == ".[data]"
+    assert machine.install() == ".[code,data]"
     assert pathlib.Path.cwd() == tmp_path / "mxjax"
     assert ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "mxjax"] in machine.asked
     machine.asked.clear()
     machine.programs, machine.backend = ["nvidia-smi"], "gpu"
-    assert machine.install() == ".[data,cuda]"
+    assert machine.install() == ".[code,data,cuda]"
     assert pathlib.Path.cwd() == tmp_path / "mxjax" and not any("git" in command for command in machine.asked)
     machine.asked.clear()
     machine.programs, machine.devices, machine.backend = [], ["/dev/accel0"], "tpu"
-    assert machine.install() == ".[data,tpu]"
+    assert machine.install() == ".[code,data,tpu]"
     machine.asked.clear()
     machine.devices = []
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5e-1")
-    assert machine.install() == ".[data,tpu]"
+    assert machine.install() == ".[code,data,tpu]"
 
 
 def test_the_extras_that_install_names_exist():

@@ -1,5 +1,8 @@
 """The Python tool inside running designs: output, errors as text, state by conversation, a lost machine."""
 
+import contextlib
+import types
+
 import pytest
 from rollout.scripted import ScriptedEngine
 from support import sandbox
@@ -7,7 +10,7 @@ from support import sandbox
 from mxjax import mas
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Role, collect
-from mxjax.sandbox import SandboxLimits
+from mxjax.sandbox import SandboxLimits, SandboxUnavailable, tool
 from mxjax.sandbox.pool import STRONGER
 from mxjax.sandbox.records import InfrastructureError
 from mxjax.sandbox.tool import MAX_CHARS, python_tool
@@ -59,6 +62,17 @@ def test_variables_stay_only_in_a_stateful_tool(box, stateful, expected):
 
 def test_who_has_level_c_alone_is_told_that_the_tool_needs_more():
     assert "no Python tool" in STRONGER["C"]
+
+
+@pytest.mark.parametrize(("level", "found"), [("B", "B"), ("C", None), (None, None)])
+def test_whether_agents_can_have_python_here(level, found, monkeypatch):
+    def made():
+        if level is None:
+            raise SandboxUnavailable("none")
+        return contextlib.nullcontext(types.SimpleNamespace(level=level, call=None))
+
+    monkeypatch.setattr(tool, "Sandbox", made)
+    assert tool.python_level.__wrapped__() == found
 
 
 def test_conversations_do_not_share_variables(box):
