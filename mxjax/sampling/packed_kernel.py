@@ -18,8 +18,9 @@ from jax.experimental.pallas import tpu as pltpu
 
 from mxjax.models.attention import MASKED
 
-KEYS = 512  # tokens of the cache that are looked at together
+KEYS = 512  # tokens of the cache that are looked at together, by a device with up to `HEADS` kv heads
 QUERIES = 256  # most queries of a kv head that are
+HEADS = 8
 
 
 def _attend(
@@ -99,8 +100,9 @@ def packed_attention(q_BTNH, kv_PKCL, last_B, table_BB, window: int | None = Non
     """
     B, T, N, H = q_BTNH.shape
     _, K, C, L = kv_PKCL.shape
-    pieces = 1  # of a row's tokens, so that the queries of a kv head fit into fast memory
-    while T // pieces * N // K > QUERIES and T % (2 * pieces) == 0:
+    share = -(-K // HEADS)  # with more kv heads, less of each fits into fast memory
+    pieces = 1  # of a row's tokens
+    while T // pieces * N // K > QUERIES // share and T % (2 * pieces) == 0:
         pieces *= 2
     tokens, G = T // pieces, N // K
     before = jnp.arange(pieces - 1, -1, -1, dtype=last_B.dtype) * tokens
@@ -108,7 +110,7 @@ def packed_attention(q_BTNH, kv_PKCL, last_B, table_BB, window: int | None = Non
     q = q_BTNH.reshape(B * pieces, tokens, K, G, H).transpose(0, 2, 3, 1, 4).reshape(B * pieces, K, G * tokens, H)
     queries = -(-G * tokens // 16) * 16  # whole tiles
     q = jnp.pad(q, ((0, 0), (0, 0), (0, queries - G * tokens), (0, L - H)))
-    count = max(1, min(table.shape[1], KEYS // C))
+    count = max(1, min(table.shape[1], KEYS // share // C))
     if not interpret:  # else a chip with room for all pages of a layer in VMEM moves them there and back at every step
         kv_PKCL = pltpu.with_memory_space_constraint(kv_PKCL, pltpu.HBM)
     of_row = pl.BlockSpec((1, K, queries, L), lambda row, *_: (row, 0, 0, 0))

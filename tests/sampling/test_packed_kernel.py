@@ -11,6 +11,14 @@ from mxjax.sampling.packed_kernel import packed_attention
 from sampling.test_attention import dense_attention
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks():
+    """Rows of a few hundred tokens are several blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_kernel, "KEYS", 64)
+        yield
+
+
 def check(last, tokens, kv_heads, groups, size, blocks, window=None, head_dim=64):
     """Rows of `tokens` tokens that end at the positions `last`, over pages of `size` tokens in random places."""
     rng, rows = np.random.default_rng(0), len(last)
@@ -36,6 +44,7 @@ def check(last, tokens, kv_heads, groups, size, blocks, window=None, head_dim=64
         ([40, 700], 1, 2, 2, 64, 12, 100, 64),  # blocks before the window are not read
         ([63, 700], 64, 1, 14, 64, 12, None, 64),  # a prompt whose queries go in pieces
         ([63, 700], 64, 1, 14, 64, 12, 300, 64),
+        ([95, 95], 96, 16, 2, 16, 6, None, 64),  # many kv heads: less of each at once
         ([95, 20], 6, 3, 1, 24, 4, None, 128),  # neither a power of two nor whole blocks
     ],
 )
@@ -43,12 +52,12 @@ def test_it_is_attention(last, tokens, kv_heads, groups, size, blocks, window, h
     check(last, tokens, kv_heads, groups, size, blocks, window, head_dim)
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=3)
 @given(st.data())
 def test_it_is_attention_of_rows_of_any_length(data):
-    tokens, window = data.draw(st.sampled_from([1, 3])), data.draw(st.sampled_from([None, 1, 70]))
+    tokens, window = data.draw(st.sampled_from([1, 3])), data.draw(st.sampled_from([None, 70]))
     last = data.draw(st.lists(st.integers(tokens - 1, 16 * 6 - 1), min_size=4, max_size=4))
-    check(last, tokens, 2, 2, 16, 6, window)
+    check(last, tokens, 1, 2, 16, 6, window)
 
 
 @pytest.mark.parametrize("moment", ["eager", "on_wait"])
@@ -56,4 +65,4 @@ def test_copies_between_memories_may_take_any_time(moment, monkeypatch):
     """Done when they start, they must not hit what is still read; done when they are waited for, all must be."""
     make = packed_kernel.pltpu.InterpretParams
     monkeypatch.setattr(packed_kernel.pltpu, "InterpretParams", lambda: make(dma_execution_mode=moment))
-    check([0, 319, 15, 16, 200], 1, 2, 1, 16, 20)
+    check([0, 100, 15, 16, 80], 1, 1, 1, 8, 16)
