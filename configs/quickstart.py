@@ -9,13 +9,16 @@ Result: on 512 held-out questions designed systems go from 42 % to 82 %, the sin
 import os.path
 
 from mxjax.config import default_config
-from mxjax.sandbox.tool import python_level
+from mxjax.sandbox.tool import has_python
 
-CONTROL_STEPS = {"continued": 840, "rejection": 420}  # at least the time that RL takes
+CONTROL_STEPS = {"continued": 840, "rejection": 420}  # with their examples, about the time that RL takes
 
 
-def get_config(control=""):
-    """The settings of `make quickstart`: of the cold start and RL, or of a control that starts from the cold start."""
+def get_config(control="", python=None):
+    """The settings of `make quickstart`: of the cold start and RL, or of a control that starts from the cold start.
+
+    `python` says whether the teacher shows a critic with Python; None: where a sandbox of this machine gives it.
+    """
     config = default_config()
     config.init = "random:quickstart"
     config.model.remat = "none"
@@ -37,7 +40,7 @@ def get_config(control=""):
     config.engine.max_len = 256
     config.rollout.limits = {"agent_calls": 16, "fuel": 200_000}
 
-    if python_level():  # else the teacher goes without: nothing that a policy wrote runs outside a sandbox
+    if has_python() if python is None else python:  # nothing that a policy wrote runs outside a sandbox
         config.rollout.tools = ("python_execute",)
         config.sft.tool_share = 0.1
 

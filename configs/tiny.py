@@ -11,11 +11,10 @@ import runpy
 
 def get_config():
     """The quickstart with a smaller model, fewer questions and a handful of steps."""
-    config = runpy.run_path(str(pathlib.Path(__file__).with_name("quickstart.py")))["get_config"]()
+    config = runpy.run_path(str(pathlib.Path(__file__).with_name("quickstart.py")))["get_config"](python=False)
     config.init = "random:tiny"
     config.data.train_size = 1200
     config.data.validation_size = 16
-    config.rollout.tools, config.sft.tool_share = (), 0.0
     config.sft.questions = 200
     config.sft.vocab_size = 400
     config.sft.steps = 20

@@ -181,9 +181,8 @@ def doctor(args: argparse.Namespace) -> int:
         print(f"{'devices':<18} none: {' '.join(str(error).split())}")
         return 1
     backend = jax.default_backend()
-    kernels = [*OF_PLATFORM.get(backend, ()), "xla"]
-    fits = f"the first of {', '.join(kernels)} that fits a model"
-    print(f"{'attention':<18} {fits if kernels[1:] else f'xla: there is no kernel for {backend}'}")
+    fits = f"the first of {', '.join(OF_PLATFORM.get(backend, ()))} that fits a model, else xla"
+    print(f"{'attention':<18} {fits if backend in OF_PLATFORM else f'xla: there is no kernel for {backend}'}")
     parts = {"reasoning-gym": "data", "grain": "data", "math-verify": "code", "libtpu": "plan", "torch": "parity"}
     for name, extra in parts.items():
         try:
@@ -217,7 +216,7 @@ def _describe_model(path: str) -> int:
         "dtype": ", ".join(f"{dtype} ({count / found.count:.0%})" for dtype, count in found.parameters.items()),
         "tokenizer": f"{tokenizer.vocab_size:,} ids, stops at {stops}",
         "template": f"yes, {turns}" if tokenizer.template else "none",
-        "trains on": f"{', '.join(slices)} chips at least, with rows of {ROWS:,} tokens (mxjax plan compiles it)",
+        "trains on": f"{', '.join(slices)} chips or more, about, with rows of {ROWS:,} tokens (mxjax plan compiles it)",
         "attention": "; ".join(f"on {kind} {name}, {why}" for kind, (name, why) in kernels.items()),
         "tensors": found.fault or "all there",
     }

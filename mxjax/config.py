@@ -61,7 +61,7 @@ def default_config() -> ConfigDict:
                 "pages": 0,  # in all; 0: enough for every slot at max_len
                 "decode_steps": 16,  # most tokens per request between two looks of the host
                 "prefix_cache": "prompts",  # prompts | all (also responses, equal within rounding) | off
-                "attention": "auto",  # auto | xla | tpu | tpu_packed | gpu
+                "attention": "auto",  # auto | xla | tpu | tpu_narrow | gpu
             },
             "reward": {
                 "answer_from": "agent",  # agent | any

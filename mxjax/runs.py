@@ -149,6 +149,17 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
     return workdir
 
 
+def check_unseen(config: ConfigDict, pools: Pools) -> None:
+    """Raises UserError when a run that begins would hold out questions that `init`, or what it began from, has seen."""
+    if checkpoint.latest_step(absolute(config.workdir) / "checkpoints") is not None:
+        return
+    if known := shared_with(pools.held_out, trained_on(config.init)):
+        raise UserError(
+            f"{len(known)} of {len(pools.held_out)} held-out questions were trained on before, by {config.init} or "
+            f"what it began from, such as {quoted(known[0])}: take its seed and data.train, or set data.validation"
+        )
+
+
 def describe_run(
     workdir: Workdir,
     config: ConfigDict,
@@ -156,12 +167,13 @@ def describe_run(
     model: models.ModelConfig,
     tokenizer: models.Tokenizer,
     pools: Pools | None = None,
+    trained: Sequence[Question] | None = None,
 ) -> None:
     """Writes config.json, tokenizer, prompt files and trained_on.json: all that serving a checkpoint needs, which pools
-    were drawn, and what benchmarks are compared with.
+    were drawn, and what benchmarks are compared with: the questions `trained`, None for all training questions.
 
     Once there is a checkpoint nothing is written: what it was made with stays. Raises UserError where that run had
-    other questions, which the config alone cannot tell, and for held-out questions that `init` was trained on.
+    other questions, which the config alone cannot tell.
     """
     if checkpoint.latest_step(workdir.checkpoints) is not None:
         if pools is not None and read_record(workdir.path)["questions"] not in (None, pools.digest):
@@ -170,19 +182,14 @@ def describe_run(
                 "and packages that they came from, or choose another --workdir"
             )
         return
-    own, before = frozenset() if pools is None else keys_of(pools.train), trained_on(config.init)
-    if pools is not None and (known := shared_with(pools.held_out, before)):
-        raise UserError(
-            f"{len(known)} of {len(pools.held_out)} held-out questions were trained on before, by {config.init} or "
-            f"what it began from, such as {quoted(known[0])}: take its seed and data.train, or set data.validation"
-        )
     tokenizer.save(workdir.path / "tokenizer")
     for name, role in config.roles.items():
         if role.prompt.endswith(".toml"):
             (workdir.path / "prompts").mkdir(exist_ok=True)
             (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
     record = run_record(config, kind, dataclasses.asdict(model))
-    workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | before)})
+    own = frozenset() if pools is None else keys_of(pools.train if trained is None else trained)
+    workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))})
     workdir.write_json("config.json", record if pools is None else {**record, "questions": pools.digest})
 
 
@@ -348,7 +355,8 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
         asked = {(question.source, question.task_type) for question in questions}
         tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
     stateful = config.rollout.stateful_tools
-    needs_sandbox = config.rollout.tools or any(kind == "code" and not tasks.get(source) for source, kind in asked)
+    programs = any(kind == "code" and not tasks.get(source) for source, kind in asked)
+    needs_sandbox = programs or bool(config.rollout.tools)
     with contextlib.ExitStack() as stack:
         try:
             with user_errors():
@@ -356,8 +364,9 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
                 sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
             tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
         except SandboxUnavailable as error:
-            without = "; or let agents go without it: rollout.tools=(), --tools none" if config.rollout.tools else ""
-            raise UserError(f"{str(error).rstrip('.')}{without}") from error
+            said = " ".join(str(error).split()).rstrip(".")
+            without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
+            raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
             print(sandbox.advice, file=sys.stderr)
         with user_errors():

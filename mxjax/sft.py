@@ -27,6 +27,7 @@ from mxjax.rl import Learner, TrainingSegment, make_optimizer, sft_loss, trainin
 from mxjax.rollout import Question, collect
 from mxjax.runs import (
     check_config,
+    check_unseen,
     check_workdir,
     checkpoints,
     describe_run,
@@ -63,6 +64,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
         return {}
     pools = question_pools(config)
+    check_unseen(config, pools)
     questions = pools.train[: settings.questions]
     conversations, level = ([], None) if sampled else load_examples(config, questions)
     saved = saved_model(config.workdir)
@@ -85,7 +87,8 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
-    describe_run(workdir, config, "sft", cfg, tokenizer, None if settings.examples.startswith(FILE) else pools)
+    drawn = None if settings.examples.startswith(FILE) else pools
+    describe_run(workdir, config, "sft", cfg, tokenizer, drawn, questions)
     data_s, metrics = time.monotonic() - started, {}
 
     with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:

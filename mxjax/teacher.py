@@ -1,9 +1,10 @@
 """A scripted teacher for the cold start on arithmetic: varied designs, and worked solutions of several qualities.
 
 It shows ways of behaving, not which of them pays: some agents answer at once, some step by step, some check; some
-designs ask one agent, some vote, reflect, debate or pass work on. Finding out what pays is left to reinforcement
-learning. Every prompt is one that the interpreter really sends, since the teacher answers the calls of its own running
-designs, and an episode is kept only when its final answer is right (method, section 7).
+designs ask one agent, some vote, reflect, debate or pass work on, some have a critic with Python. Only a second try,
+after a critique, always takes the most care. Finding out what else pays is left to reinforcement learning. Every prompt
+is one that the interpreter really sends, since the teacher answers the calls of its own running designs, and an episode
+is kept only when its final answer is right (method, section 7).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mxjax.rollout import Question
 
 AT_ONCE, STEPS, CHECKED, COLUMNS = "at once", "steps", "checked", "columns"
 
-# What agents are told -> how the teacher then behaves, with weights.
+# What agents are told -> how the teacher then behaves at a first try, with weights.
 AGENT_TEXTS: Mapping[str, Mapping[str, float]] = {
     "Answer at once.": {AT_ONCE: 1.0},
     "Solve the task.": {AT_ONCE: 0.5, STEPS: 0.3, COLUMNS: 0.2},
@@ -28,7 +29,7 @@ AGENT_TEXTS: Mapping[str, Mapping[str, float]] = {
     "Work in columns.": {COLUMNS: 0.8, STEPS: 0.2},
 }
 PATTERNS = {"single": 3, "vote": 2, "reflection": 2, "debate": 1, "pipeline": 2}
-SLIP = 0.3  # how often a first attempt at once is wrong, so that critics have something to find
+SLIP = 0.3  # how often an answer at once is wrong, so that critics have something to find
 
 HEAD = (
     "<code>\n```python\nfrom workflow import Workflow, AgentNode, EnsembleNode, ReflectionNode, DebateNode\n"

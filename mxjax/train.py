@@ -44,6 +44,7 @@ from mxjax.rollout import Design, Question, QuestionTree, collect, design_error_
 from mxjax.runs import (
     Grading,
     check_config,
+    check_unseen,
     check_workdir,
     checkpoints,
     describe_run,
@@ -71,6 +72,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     check_config(config)
     rl, mesh, workdir = config.rl, run_mesh(config), check_workdir(config, "train", ignore=("sft",))
     pools, limits = question_pools(config), Limits(**config.rollout.limits)
+    check_unseen(config, pools)
     benchmarks = load_benchmarks(config, pools)
     asked = itertools.chain(pools.train, *benchmarks.values())
     names = ROLES if rl.split_policy else ("shared",)

@@ -8,7 +8,7 @@ import pytest
 from runs import ROOT, mxjax, tiny, tiny_run
 from support import optional
 
-from mxjax import cli
+from mxjax import cli, commands
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,17 @@ def test_solve_answers_or_says_why_not(workdir, capsys):
     assert cli.main(["solve", "3 + 4", "--checkpoint", str(workdir)]) in (0, 1)
     printed = capsys.readouterr().out
     assert "answer:" in printed or "cannot run" in printed or "did not finish" in printed
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"), [("", ("python_execute",)), ("none", ()), ("a,b", ("a", "b")), ("none,a", ("none", "a"))]
+)
+def test_tools_are_those_of_the_run_or_of_the_flag(flag, expected, monkeypatch):
+    config = commands.default_config()
+    config.rollout.tools = ("python_execute",)
+    monkeypatch.setattr(commands, "make_roles", lambda config, *_, **__: config.rollout.tools)
+    args = cli._parse("solve", ["1 + 1", "--checkpoint", "random:tiny", f"--tools={flag}"])
+    assert commands.load_roles(args, config) == expected  # an unknown name is refused when the tools are made
 
 
 def test_convert_there_and_back_keeps_every_bit(workdir, tmp_path):

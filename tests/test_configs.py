@@ -56,10 +56,12 @@ def test_the_main_job_trains_on_no_held_out_question():
 
 
 def test_the_main_jobs_teacher_shows_python_where_a_sandbox_gives_it(monkeypatch):
-    for level, tools in [("A", ("python_execute",)), (None, ())]:
-        monkeypatch.setattr(tool, "python_level", lambda level=level: level)
+    for given, tools in [(True, ("python_execute",)), (False, ())]:
+        monkeypatch.setattr(tool, "has_python", lambda given=given: given)
         config = load("quickstart")
-        assert config.rollout.tools == tools and (config.sft.tool_share > 0) == bool(tools)
+        assert config.rollout.tools == tools and (config.sft.tool_share > 0) == given
+    monkeypatch.setattr(tool, "has_python", None)
+    assert load("tiny").rollout.tools == ()  # without asking
 
 
 def test_the_main_job_is_of_the_promised_size():

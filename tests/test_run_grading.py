@@ -123,9 +123,8 @@ def test_without_a_sandbox_the_error_says_how_to_go_without_the_tool(monkeypatch
     monkeypatch.setattr(runs, "Sandbox", absent)
     config = default_config()
     config.rollout.tools = ("python_execute",)
-    hint = r"Python here; or .* rollout\.tools=\(\), --tools none$"
-    with pytest.raises(UserError, match=hint), open_grading(config, []):
+    hint = r"Python here; or let agents go without it: --tools none, or --config\.rollout\.tools=\(\) .*tool_share=0$"
+    with pytest.raises(UserError, match=hint), open_grading(config, [SUM]):
         pass
-    config.rollout.tools = ()
-    with pytest.raises(UserError, match=r"Python here$"), open_grading(config, [CODE]):
+    with pytest.raises(UserError, match=r"Python here$"), open_grading(config, [CODE]):  # which needs it anyway
         pass

@@ -10,7 +10,7 @@ from mxjax import checkpoint, models
 from mxjax.config import UserError, default_config, run_record
 from mxjax.data import Pools
 from mxjax.rollout.records import Question
-from mxjax.runs import check_workdir, describe_run, read_record
+from mxjax.runs import check_unseen, check_workdir, describe_run, read_record
 
 TOKENIZER = types.SimpleNamespace(save=lambda path: None)
 QUESTIONS = [Question(f"q{i}", f"What about {i}?", gold=str(i)) for i in range(5)]
@@ -50,14 +50,13 @@ def test_a_run_goes_on_with_its_own_questions_only(config, tmp_path):
 
 
 def test_what_a_cold_start_was_trained_on_is_not_held_out(config, tmp_path):
+    """It was trained on two of its three training questions."""
     config.workdir = config.init = str(tmp_path / "cold_start")
-    described = lambda workdir, *pools: describe_run(
-        workdir, config, "train", models.preset("tiny"), TOKENIZER, Pools(*pools)
-    )
-    described(check_workdir(config, "train"), QUESTIONS[:3], QUESTIONS[3:])
+    model, pools = models.preset("tiny"), Pools(QUESTIONS[:3], QUESTIONS[3:])
+    describe_run(check_workdir(config, "sft"), config, "sft", model, TOKENIZER, pools, QUESTIONS[:2])
     config.workdir = str(tmp_path / "run")
-    workdir = check_workdir(config, "train")
-    with pytest.raises(UserError, match=r"1 of 2 held-out questions .* by .*cold_start.*, such as 'What about 2\?'"):
-        described(workdir, QUESTIONS[:2], [QUESTIONS[2], QUESTIONS[4]])
-    assert not (workdir.path / "config.json").exists()
-    described(workdir, QUESTIONS[:2], QUESTIONS[3:])
+    check_unseen(config, Pools(QUESTIONS[:1], QUESTIONS[2:]))
+    with pytest.raises(UserError, match=r"1 of 4 held-out questions .* by .*cold_start.*, such as 'What about 1\?'"):
+        check_unseen(config, Pools(QUESTIONS[:1], QUESTIONS[1:]))
+    checkpoint.save(tmp_path / "run" / "checkpoints", {"params": {"x": {"w": jnp.zeros(3)}}}, 1)
+    check_unseen(config, Pools(QUESTIONS[:1], QUESTIONS[1:]))  # a run that has begun goes on

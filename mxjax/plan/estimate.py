@@ -9,11 +9,13 @@ from mxjax.models import ModelConfig
 from mxjax.models.params import abstract_params
 from mxjax.plan.plan import bytes_per_device
 from mxjax.plan.tpu import CHIPS, Chip
-from mxjax.sampling.programs import params_layout
+from mxjax.sampling.attention import XlaAttention
+from mxjax.sampling.programs import memory_layout, params_layout, slot_groups
 
 ROWS = default_config().rl.row_length
 SLOTS, TENSOR = 4, 4  # of each host's engine, and chips that share each layer's heads, as in configs/qwen3_8b.py
-OPTIMIZERS = 2 * 8  # bytes per parameter: AdamW in float32 for both roles, of which one rests on the host
+FLOAT32, BFLOAT16 = 4, 2  # bytes
+OPTIMIZERS = 2 * 2 * FLOAT32  # per parameter: AdamW for both roles, of which one rests on the host while one learns
 SCAN_GRADIENT = 1.1  # the backward pass through the layers holds their gradient once more
 BLOCK_ARRAYS = 8  # bfloat16 arrays of a layer that are alive at once while it is differentiated
 
@@ -31,14 +33,15 @@ def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
     mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
     own = mesh if on_host == chips else jax.sharding.AbstractMesh((1, 1, on_host), tuple(sizes))
     params = bytes_per_device(abstract_params(cfg, mesh))
-    kv_heads, split = cfg.num_key_value_heads, own.shape["tensor"]
-    kv_heads = kv_heads if kv_heads % split else kv_heads // split
-    kv_bytes = 2 * 2 * cfg.num_hidden_layers * kv_heads * cfg.head_dim * SLOTS * ROWS
-    engine = bytes_per_device(params_layout(cfg, own)) + kv_bytes
+    page = default_config().engine.page_size
+    attention = XlaAttention(page, own, slot_groups(SLOTS, own))
+    memory = memory_layout(cfg, attention, SLOTS, SLOTS * ROWS // page, own)
+    engine = bytes_per_device(params_layout(cfg, own)) + bytes_per_device(memory)
     D, wide = cfg.hidden_size, max(cfg.intermediate_size, cfg.num_attention_heads * cfg.head_dim) // tensor
-    activations = 2 * ROWS * (cfg.num_hidden_layers * D + BLOCK_ARRAYS * (D + wide)) + 4 * cfg.vocab_size * D // tensor
-    states = params * OPTIMIZERS // 4
-    gradient = params * (2 + SCAN_GRADIENT) + states // 2 + activations
+    activations = BFLOAT16 * ROWS * (cfg.num_hidden_layers * D + BLOCK_ARRAYS * (D + wide))
+    head = 2 * BFLOAT16 * cfg.vocab_size * D // tensor  # gathered from all chips, and its gradient
+    states = params * OPTIMIZERS // FLOAT32
+    gradient = params * (2 + SCAN_GRADIENT) + states // 2 + activations + head
     return int(max(gradient, params + states) + engine)
 
 

@@ -175,8 +175,10 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     blocks = -(-engine.max_len // engine.page_size)
     with user_errors():
         platform = "cpu" if cpu else "tpu"
-        chosen, _ = backends.choose(engine.attention, cfg, engine.page_size, engine_mesh, platform)
         groups = sampling.slot_groups(engine.slots, engine_mesh)
+        chosen, _ = backends.choose(
+            engine.attention, cfg, engine.page_size, engine_mesh, platform, engine.slots // groups, blocks
+        )
         pages = groups * sampling.group_pages(engine.pages or None, engine.slots, blocks, groups)
     attention = backends.BACKENDS[chosen](engine.page_size, engine_mesh, groups)
     memory = sampling.memory_layout(cfg, attention, engine.slots, pages, engine_mesh)

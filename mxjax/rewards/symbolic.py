@@ -43,7 +43,7 @@ signal.signal(signal.SIGPROF, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 """
 _CHILD = """
-import json, os, resource
+import json, os, resource, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
 out = os.fdopen(os.dup(1), "w")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -74,7 +74,7 @@ class Comparer:
     Args:
         limit_s: seconds by the clock for one comparison, far more than the processor time that the child allows
             itself: on a busy machine a right answer must not become a wrong one.
-        program: the child's Python source, which says "ready" and then answers lines.
+        program: the child's Python source, which says "ready" and then answers lines; it runs after `_PREAMBLE`.
     """
 
     def __init__(self, limit_s: float = WALL_S, program: str = _CHILD.format(memory=MEMORY_BYTES, cpu=CPU_S)):

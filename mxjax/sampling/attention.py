@@ -1,10 +1,9 @@
 """Attention over the paged cache: one interface, and a layout of pages of its own for each backend.
 
 `xla` runs everywhere and reads page after page, up to the longest live row. `tpu` and `gpu` are the Pallas kernels that
-come with JAX, where a model's shape fits them; `tpu_packed` is our own for the heads that `tpu` has no tiles for. A
-layer's cache is a tuple of arrays with pages in front, so that
-whatever moves pages needs to know no layout. B rows, T tokens of a row, S slots, R prefill rows, C tokens of a page,
-P pages, K kv heads, N query heads, G = N/K, H head dim.
+come with JAX, where a model's shape fits them; `tpu_narrow` is our own for the heads that `tpu` has no tiles for. A
+layer's cache is a tuple of arrays with pages in front, so that whatever moves pages needs to know no layout. B rows,
+T tokens of a row, S slots, R prefill rows, C tokens of a page, P pages, K kv heads, N query heads, G = N/K, H head dim.
 """
 
 from __future__ import annotations
@@ -140,8 +139,34 @@ class XlaAttention:
         return cached_attention(q_BTNH, positions_BT, self.size, read_block, window)
 
 
-class TpuAttention(XlaAttention):
-    """JAX's ragged paged attention for TPUs. Pages hold keys and values of a head side by side: (kv_PCMH,), M = 2K."""
+class _TpuKernel(XlaAttention):
+    """A kernel for TPUs, which on a mesh every device runs on the pages of its own slots and heads."""
+
+    heads_axis: int  # of the layer's only array
+
+    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
+        """See `XlaAttention`."""
+        if self.groups > 1 and not by_slot:  # no device holds the pages of all rows
+            return super().attend(layer, q_BTNH, positions_BT, table_BB, window)
+        kernel = functools.partial(self._kernel, window=window)
+        if self.mesh is None:
+            return kernel(layer[0], q_BTNH, positions_BT, table_BB)
+        slots = partition_spec(self.mesh.shape, ("slots",), (self.groups,))[0]
+        heads = partition_spec(self.mesh.shape, ("kv_heads",), (layer[0].shape[self.heads_axis],))[0]
+        first_page = jnp.arange(self.groups, dtype=table_BB.dtype) * (layer[0].shape[0] // self.groups)
+        of_group = table_BB - jnp.repeat(first_page, len(table_BB) // self.groups)[:, None]
+        axes = [slots, None, None]
+        axes[self.heads_axis] = heads
+        pages, queries = PartitionSpec(*axes), PartitionSpec(slots, None, heads)
+        by_device = jax.shard_map(
+            kernel, mesh=self.mesh, in_specs=(pages, queries, PartitionSpec(slots), PartitionSpec(slots)),
+            out_specs=queries, check_vma=False,
+        )  # fmt: skip
+        return by_device(layer[0], q_BTNH, positions_BT, of_group)
+
+
+class TpuAttention(_TpuKernel):
+    """JAX's ragged paged attention for TPUs. Pages hold keys and values of a head in turns: (kv_PCMH,), M = 2K."""
 
     name, heads_axis = "tpu", 2
 
@@ -167,26 +192,6 @@ class TpuAttention(XlaAttention):
         (kv_BCMH,) = super().read(layer, page_B, by_slot)
         return kv_BCMH[:, :, 0::2].transpose(0, 2, 3, 1), kv_BCMH[:, :, 1::2].transpose(0, 2, 1, 3)
 
-    def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
-        """See `XlaAttention`. On a mesh every device reads the pages of its own slots and heads."""
-        if self.groups > 1 and not by_slot:  # no device holds the pages of all rows
-            return super().attend(layer, q_BTNH, positions_BT, table_BB, window)
-        kernel = functools.partial(self._kernel, window=window)
-        if self.mesh is None:
-            return kernel(layer[0], q_BTNH, positions_BT, table_BB)
-        slots = partition_spec(self.mesh.shape, ("slots",), (self.groups,))[0]
-        heads = partition_spec(self.mesh.shape, ("kv_heads",), (layer[0].shape[self.heads_axis],))[0]
-        first_page = jnp.arange(self.groups, dtype=table_BB.dtype) * (layer[0].shape[0] // self.groups)
-        of_group = table_BB - jnp.repeat(first_page, len(table_BB) // self.groups)[:, None]
-        axes = [slots, None, None]
-        axes[self.heads_axis] = heads
-        pages, queries = PartitionSpec(*axes), PartitionSpec(slots, None, heads)
-        by_device = jax.shard_map(
-            kernel, mesh=self.mesh, in_specs=(pages, queries, PartitionSpec(slots), PartitionSpec(slots)),
-            out_specs=queries, check_vma=False,
-        )  # fmt: skip
-        return by_device(layer[0], q_BTNH, positions_BT, of_group)
-
     def _kernel(self, kv_PCMH, q_BTNH, positions_BT, table_BB, window):
         from jax.experimental.pallas import tpu as pltpu
         from jax.experimental.pallas.ops.tpu.ragged_paged_attention import ragged_paged_attention
@@ -204,10 +209,10 @@ class TpuAttention(XlaAttention):
         return out.reshape(B, T, N, H)
 
 
-class TpuPackedAttention(TpuAttention):
+class TpuNarrowAttention(_TpuKernel):
     """Our kernel for TPUs. Pages hold each head's key and value side by side: (kv_PKCL,), L = 2H."""
 
-    name, heads_axis, interpret = "tpu_packed", 1, False
+    name, heads_axis, interpret = "tpu_narrow", 1, False
 
     def layout(self, cfg):
         """See `XlaAttention`."""
@@ -224,14 +229,14 @@ class TpuPackedAttention(TpuAttention):
 
     def read(self, layer, page_B, by_slot=False):
         """See `XlaAttention`."""
-        (kv_BKCL,) = XlaAttention.read(self, layer, page_B, by_slot)
+        (kv_BKCL,) = super().read(layer, page_B, by_slot)
         k_BKCH, v_BKCH = jnp.split(kv_BKCL, 2, axis=-1)
         return k_BKCH.swapaxes(2, 3), v_BKCH
 
     def _kernel(self, kv_PKCL, q_BTNH, positions_BT, table_BB, window):
-        from mxjax.sampling.packed_kernel import packed_attention
+        from mxjax.sampling.narrow_kernel import narrow_attention
 
-        return packed_attention(q_BTNH, kv_PKCL, positions_BT[:, -1], table_BB, window, self.interpret)
+        return narrow_attention(q_BTNH, kv_PKCL, positions_BT[:, -1], table_BB, window, self.interpret)
 
 
 class GpuAttention(XlaAttention):
@@ -279,12 +284,15 @@ class GpuAttention(XlaAttention):
         return out.reshape(B, 1, N, H)
 
 
-BACKENDS = {backend.name: backend for backend in (XlaAttention, TpuAttention, TpuPackedAttention, GpuAttention)}
-OF_PLATFORM = {"tpu": ("tpu", "tpu_packed"), "gpu": ("gpu",)}
+BACKENDS = {backend.name: backend for backend in (XlaAttention, TpuAttention, TpuNarrowAttention, GpuAttention)}
+OF_PLATFORM = {"tpu": ("tpu", "tpu_narrow"), "gpu": ("gpu",)}
 
 
-def unfit(name: str, cfg: ModelConfig, size: int, mesh: jax.sharding.Mesh | None = None) -> str:
-    """Why a backend cannot run this model with pages of `size` tokens on `mesh`; "" if it can."""
+def unfit(name: str, cfg: ModelConfig, size: int, mesh=None, slots: int = 1, blocks: int = 1) -> str:
+    """Why a backend cannot run this model with pages of `size` tokens on `mesh`; "" if it can.
+
+    Each device has `slots` slots of at most `blocks` pages.
+    """
     power_of_two = lambda n: n & (n - 1) == 0
     K, H = cfg.num_key_value_heads, cfg.head_dim
     ways = mesh.shape["tensor"] if mesh else 1
@@ -293,10 +301,21 @@ def unfit(name: str, cfg: ModelConfig, size: int, mesh: jax.sharding.Mesh | None
     packing = 4 // jnp.dtype(cfg.dtype).itemsize
     if name in OF_PLATFORM["tpu"] and K % ways:
         return f"{K} kv heads do not divide over mesh.tensor={ways}"
-    if name == "tpu_packed":
+    if name == "tpu_narrow":
         if H % 64:
             return f"its kernel needs heads of a multiple of 64, not {H}"
-        return f"its kernel needs pages of a multiple of {8 * packing}, not {size}" if size % (8 * packing) else ""
+        if size % (8 * packing):
+            return f"its kernel needs pages of a multiple of {8 * packing}, not {size}"
+        from mxjax.sampling import narrow_kernel
+
+        if 4 * slots * blocks > narrow_kernel.SMEM:
+            return f"its kernel has no room for the tables of {slots} slots with {blocks} pages"
+        try:
+            page, itemsize = (K // ways, size, 2 * H), jnp.dtype(cfg.dtype).itemsize
+            narrow_kernel.shares(size, cfg.num_attention_heads // K, blocks, page, itemsize)
+        except ValueError as error:
+            return str(error)
+        return ""
     if name == "tpu":
         rows = 2 * K // ways / packing
         if rows not in (1, 2, 4, 8) and rows % 8:
@@ -311,13 +330,15 @@ def unfit(name: str, cfg: ModelConfig, size: int, mesh: jax.sharding.Mesh | None
     return ""
 
 
-def choose(name: str, cfg: ModelConfig, size: int, mesh=None, platform: str | None = None) -> tuple[str, str]:
-    """(backend, why) for "auto" or a backend's name. Raises ValueError for a name that cannot be had."""
+def choose(
+    name: str, cfg: ModelConfig, size: int, mesh=None, platform: str | None = None, slots: int = 1, blocks: int = 1
+) -> tuple[str, str]:
+    """(backend, why) for "auto" or a backend's name, see `unfit`. Raises ValueError for a name that cannot be had."""
     platform = platform or jax.default_backend()
     kernels = OF_PLATFORM.get(platform, ())
     if name == "auto":
-        reasons = {kernel: unfit(kernel, cfg, size, mesh) for kernel in kernels}
-        refusals = "; ".join(f"not {kernel}: {reason}" for kernel, reason in reasons.items() if reason)
+        reasons = {kernel: unfit(kernel, cfg, size, mesh, slots, blocks) for kernel in kernels}
+        refusals = " and ".join(f"not {kernel}: {reason}" for kernel, reason in reasons.items() if reason)
         for kernel, reason in reasons.items():
             if not reason:
                 return kernel, refusals or "the model fits its kernel"
@@ -325,7 +346,8 @@ def choose(name: str, cfg: ModelConfig, size: int, mesh=None, platform: str | No
     if name not in BACKENDS:
         raise ValueError(f"attention must be auto, {', '.join(BACKENDS)}; got {name!r}")
     if name not in ("xla", *kernels):
-        raise ValueError(f"attention={name!r} needs a {name.split('_')[0]}, this is a {platform}; use 'auto'")
-    if reason := unfit(name, cfg, size, mesh):
+        needed = next(kind for kind, names in OF_PLATFORM.items() if name in names)
+        raise ValueError(f"attention={name!r} needs a {needed}, this is a {platform}; use 'auto'")
+    if reason := unfit(name, cfg, size, mesh, slots, blocks):
         raise ValueError(f"attention={name!r} cannot run this model: {reason}; use 'auto'")
     return name, "asked for"

@@ -83,7 +83,7 @@ class Engine:
       decode_steps: most tokens per request between two looks of the host.
       prefix_cache: "prompts" shares the pages of prompts that begin with the same ids, which changes no bit of any
         output; "all" also those of responses, which decode computed: equal within rounding; "off" shares nothing.
-      attention: "xla", "tpu", "tpu_packed" or "gpu"; "auto" takes the kernel of this machine that fits the model, else
+      attention: "xla", "tpu", "tpu_narrow" or "gpu"; "auto" takes the kernel of this machine that fits the model, else
         xla.
     """
 
@@ -110,7 +110,9 @@ class Engine:
         devices = len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
-        self.attention, self.why_attention = backends.choose(attention, cfg, page_size, mesh)
+        self.attention, self.why_attention = backends.choose(
+            attention, cfg, page_size, mesh, slots=slots // self._groups, blocks=self._blocks
+        )
         backend, pages = (
             backends.BACKENDS[self.attention](page_size, mesh, self._groups),
             self._groups * self._group_pages,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 from mxjax.mas.records import Tool
 from mxjax.sandbox.pool import Sandbox, Session
 from mxjax.sandbox.records import InfrastructureError, SandboxLimits, SandboxUnavailable
+
+_log = logging.getLogger(__name__)
 
 DESCRIPTION = "Runs Python with numpy and sympy, and returns what it prints."
 PARAMETERS = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
@@ -16,14 +19,15 @@ MAX_CHARS = 4_000
 
 
 @functools.cache
-def python_level() -> str | None:
-    """The level of the sandbox that gives agents Python on this machine, None where none does."""
+def has_python() -> bool:
+    """Whether a sandbox of this machine gives agents Python; a logged line says what is missing."""
     try:
         with Sandbox() as sandbox:
             python_tool(sandbox)
-            return sandbox.level
-    except SandboxUnavailable:
-        return None
+        return True
+    except SandboxUnavailable as error:
+        _log.warning("agents have no Python here: %s", error)
+        return False
 
 
 def python_tool(sandbox: Sandbox, limits: SandboxLimits | None = None, stateful: bool = False) -> Tool:

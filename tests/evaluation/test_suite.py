@@ -203,7 +203,8 @@ def test_questions_that_were_trained_on_are_refused_or_marked(workdir, tmp_path,
     """Also those of the cold start, and those of the other executor."""
     first = lambda source: json.loads((pathlib.Path(source) / "trained_on.json").read_text())["texts"]
     own, cold_start = question_pools(checkpoint_config(workdir)), f"{workdir}/cold_start"
-    assert set(first(workdir)) == {statement_key(question.text) for question in own.train} == set(first(cold_start))
+    assert set(first(workdir)) == {statement_key(question.text) for question in own.train} > set(first(cold_start))
+    assert 0 < len(first(cold_start)) <= checkpoint_config(cold_start).sft.questions
     file = tmp_path / "own.jsonl"
     rows = [(own.train[7].text.upper(), own.train[7].gold), (own.held_out[0].text, own.held_out[0].gold)]
     file.write_text("".join(json.dumps({"question": text, "answer": gold}) + "\n" for text, gold in rows))

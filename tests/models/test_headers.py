@@ -34,11 +34,11 @@ def test_doctor_describes_a_model_by_its_headers(model, capsys, monkeypatch):
     assert rows["parameters"] == f"{num_params(CFG):,}" and rows["dtype"] == "BF16 (100%)"
     assert rows["tokenizer"] == "300 ids, stops at <|end|>" and rows["template"] == "yes, turns appended"
     assert rows["tensors"] == "all there"
-    one = "v5e: 1, v5p: 4, v6e: 1 chips at least, with rows of 16,384 tokens (mxjax plan compiles it)"
+    one = "v5e: 1, v5p: 4, v6e: 1 chips or more, about, with rows of 16,384 tokens (mxjax plan compiles it)"
     assert rows["trains"] == f"on          {one}"
     assert rows["attention"] == (
-        "on tpu xla, not tpu: its kernel needs heads of a multiple of 128, not 8; "
-        "not tpu_packed: its kernel needs heads of a multiple of 64, not 8; "
+        "on tpu xla, not tpu: its kernel needs heads of a multiple of 128, not 8 and "
+        "not tpu_narrow: its kernel needs heads of a multiple of 64, not 8; "
         "on gpu xla, not gpu: its kernel needs heads and pages of a power of two from 16 on, not 8 and 64"
     )
 

@@ -27,6 +27,17 @@ def test_the_estimate_is_what_the_compiler_found(config, where, slots, pages, pe
     assert training_bytes(cfg, where.chip, where.chips) / GIB + other_slots == pytest.approx(float(peak), rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("model", "where", "peak"),
+    [("qwen3-8b", "v6e:2x4", 29.33), ("qwen3-8b", "v5e:4x8", 17.55), ("qwen3-4b", "v5e:2x4", 16.05),
+     ("qwen3-4b", "v6e:2x2", 27.94), ("qwen3-0.6b", "v6e:1x1", 21.36)],
+)  # fmt: skip
+def test_and_where_it_decides(model, where, peak):
+    """What was compiled for the slices that are just large enough or just too small (docs/pods.md)."""
+    where = parse_slice(where)
+    assert training_bytes(preset(model), where.chip, where.chips) / GIB == pytest.approx(peak, rel=0.03)
+
+
 def test_the_smallest_slice_grows_with_the_model():
     sizes = [smallest_slices(preset(name)) for name in ("qwen3-0.6b", "qwen3-4b", "qwen3-8b")]
     assert [size["v5e"] for size in sizes] == [4, 16, 64] and [size["v6e"] for size in sizes] == [1, 4, 8]

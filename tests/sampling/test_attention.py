@@ -1,5 +1,6 @@
 """Every attention backend against dense attention, which of them is chosen, and that TPUs take ours."""
 
+import json
 import math
 import os
 import subprocess
@@ -16,7 +17,7 @@ from mxjax.sampling import programs
 from mxjax.sampling.attention import (
     BACKENDS,
     TpuAttention,
-    TpuPackedAttention,
+    TpuNarrowAttention,
     XlaAttention,
     cached_attention,
     choose,
@@ -80,7 +81,7 @@ def test_backends_write_and_attend_alike(name, window, monkeypatch):
     backend, rng = BACKENDS[name](SIZE), np.random.default_rng(0)
     backend.interpret = True
     cfg = CONFIG.replace(
-        num_key_value_heads=2, num_attention_heads=4, head_dim={"tpu": 128, "tpu_packed": 64}.get(name, 32)
+        num_key_value_heads=2, num_attention_heads=4, head_dim={"tpu": 128, "tpu_narrow": 64}.get(name, 32)
     )
     K, N, H, pages = cfg.num_key_value_heads, cfg.num_attention_heads, cfg.head_dim, SLOTS * BLOCKS + 1
     k, v = (rng.normal(size=(SLOTS, BLOCKS * SIZE, K, H)).astype(np.float32) for _ in range(2))
@@ -119,7 +120,7 @@ def test_a_token_is_written_on_tpus_as_elsewhere(monkeypatch):
 
 @pytest.mark.parametrize("shape", [{"tensor": 2}, {"fsdp": 2}, {"data": 2, "fsdp": 2, "tensor": 2}])
 @pytest.mark.parametrize("queries", [1, 4])
-@pytest.mark.parametrize("backend", [TpuAttention, TpuPackedAttention])
+@pytest.mark.parametrize("backend", [TpuAttention, TpuNarrowAttention])
 def test_the_kernels_of_tpus_read_each_devices_own_pages_and_heads(backend, shape, queries, monkeypatch):
     """Decode has its rows by slot; the rows of prompts are of any group, in any order."""
     alone = backend(SIZE)
@@ -158,13 +159,16 @@ def test_auto_takes_the_kernel_where_it_fits_and_says_why_not():
     assert "8" in choose("auto", big, 64, eight, platform="gpu")[1]
     assert "mesh.tensor=4" in choose("auto", big.replace(num_key_value_heads=2), 64, eight, platform="tpu")[1]
     assert choose("auto", small, 64, platform="tpu") == (
-        "tpu_packed",
+        "tpu_narrow",
         "not tpu: its kernel cannot tile 3 kv heads of bfloat16",
     )
     for name in ("llama-3.2-1b", "qwen2.5-0.5b", "smollm2-360m"):
-        assert choose("auto", preset(name), 64, platform="tpu")[0] == "tpu_packed"
+        assert choose("auto", preset(name), 64, platform="tpu")[0] == "tpu_narrow"
     name, why = choose("auto", small.replace(head_dim=40), 64, platform="tpu")
-    assert name == "xla" and "not tpu: " in why and "not tpu_packed: its kernel needs heads of a multiple of 64" in why
+    assert name == "xla" and "not tpu: " in why and "not tpu_narrow: its kernel needs heads of a multiple of 64" in why
+    assert choose("auto", small, 64, platform="tpu", slots=64, blocks=2048)[0] == "tpu_narrow"
+    assert "128 slots with 2048 pages" in choose("auto", small, 64, platform="tpu", slots=128, blocks=2048)[1]
+    assert "no room for pages of 4096 tokens" in choose("auto", preset("llama-3.2-1b"), 4096, platform="tpu")[1]
     assert "multiple of 16, not 24" in choose("auto", small.replace(dtype="bfloat16"), 24, platform="tpu")[1]
     assert choose("auto", small, 64, platform="gpu")[0] == "gpu"
     assert "window" in choose("auto", preset("gemma3-1b"), 64, platform="gpu")[1]
@@ -173,7 +177,7 @@ def test_auto_takes_the_kernel_where_it_fits_and_says_why_not():
 
 @pytest.mark.parametrize(
     "name, platform, reason",
-    [("mps", "cpu", "auto"), ("tpu_packed", "cpu", "needs a tpu, this is a cpu"), ("tpu", "tpu", "3 kv heads")],
+    [("mps", "cpu", "auto"), ("tpu_narrow", "cpu", "needs a tpu, this is a cpu"), ("tpu", "tpu", "3 kv heads")],
 )
 def test_a_backend_that_cannot_be_had_is_refused(name, platform, reason):
     with pytest.raises(ValueError, match=reason) as error:
@@ -182,7 +186,7 @@ def test_a_backend_that_cannot_be_had_is_refused(name, platform, reason):
 
 
 COMPILE_FOR_TPU = """
-import re, sys, jax
+import json, math, re, sys, jax
 from jax.experimental import topologies
 from mxjax.models import preset
 from mxjax.plan.plan import TO_BE_READ
@@ -194,8 +198,9 @@ cfg = preset("qwen3-0.6b").replace(
     num_hidden_layers=2, vocab_size=1024, hidden_size=256, intermediate_size=512, num_attention_heads=2 * kv_heads,
     num_key_value_heads=kv_heads, head_dim=head_dim,
 )
-ways = int(sys.argv[5])
-mesh = make_mesh({"tensor": ways}, topologies.get_topology_desc(topology, "tpu").devices[:ways])
+axes = json.loads(sys.argv[5])
+ways = math.prod(axes.values())
+mesh = make_mesh(axes, topologies.get_topology_desc(topology, "tpu").devices[:ways])
 size, count = 128 if name == "xla" else 64, 1024  # a layer's pages would fit into the fast memory of v6e
 attention = BACKENDS[name](size, mesh, programs.slot_groups(16, mesh))
 layout = programs.memory_layout(cfg, attention, 16, count, mesh)
@@ -212,15 +217,16 @@ for program in lowered.values():
 @pytest.mark.slow
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v6e:2x2"])
 @pytest.mark.parametrize(
-    "name, kv_heads, head_dim, ways",
-    [("tpu", 8, 128, 1), ("tpu", 2, 128, 1), ("tpu", 8, 128, 4), ("tpu_packed", 3, 64, 1), ("tpu_packed", 8, 64, 4),
-     ("tpu_packed", 2, 64, 1), ("xla", 3, 64, 1)],
+    "name, kv_heads, head_dim, axes",
+    [("tpu", 8, 128, {"tensor": 1}), ("tpu", 2, 128, {"tensor": 1}), ("tpu", 8, 128, {"tensor": 4}),
+     ("tpu_narrow", 3, 64, {"fsdp": 2}), ("tpu_narrow", 8, 64, {"tensor": 4}), ("tpu_narrow", 2, 64, {"tensor": 1}),
+     ("xla", 3, 64, {"tensor": 1})],
 )  # fmt: skip
-def test_programs_compile_for_tpus_and_copy_no_cache(topology, name, kv_heads, head_dim, ways):
+def test_programs_compile_for_tpus_and_copy_no_cache(topology, name, kv_heads, head_dim, axes):
     """`xla` copies nothing where a page of heads of 64 is whole tiles, of 128 tokens."""
     optional("libtpu")
     done = subprocess.run(
-        [sys.executable, "-c", COMPILE_FOR_TPU, topology, name, str(kv_heads), str(head_dim), str(ways)],
+        [sys.executable, "-c", COMPILE_FOR_TPU, topology, name, str(kv_heads), str(head_dim), json.dumps(axes)],
         env={**os.environ, "JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"},
         capture_output=True, text=True, timeout=600,
     )  # fmt: skip

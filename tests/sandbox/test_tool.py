@@ -64,15 +64,16 @@ def test_who_has_level_c_alone_is_told_that_the_tool_needs_more():
     assert "no Python tool" in STRONGER["C"]
 
 
-@pytest.mark.parametrize(("level", "found"), [("B", "B"), ("C", None), (None, None)])
-def test_whether_agents_can_have_python_here(level, found, monkeypatch):
+@pytest.mark.parametrize(("level", "found"), [("B", True), ("C", False), (None, False)])
+def test_whether_agents_can_have_python_here(level, found, monkeypatch, caplog):
     def made():
         if level is None:
-            raise SandboxUnavailable("none")
+            raise SandboxUnavailable("no level")
         return contextlib.nullcontext(types.SimpleNamespace(level=level, call=None))
 
     monkeypatch.setattr(tool, "Sandbox", made)
-    assert tool.python_level.__wrapped__() == found
+    assert tool.has_python.__wrapped__() == found
+    assert ("agents have no Python here: " in caplog.text) != found
 
 
 def test_conversations_do_not_share_variables(box):

@@ -18,16 +18,15 @@ from jax.experimental.pallas import tpu as pltpu
 
 from mxjax.models.attention import MASKED
 
-KEYS = 512  # tokens of the cache that are looked at together, by a device with up to `HEADS` kv heads
-QUERIES = 256  # most queries of a kv head that are
-HEADS = 8
+KEYS, QUERIES = 512, 256  # most tokens of the cache, and queries of a kv head, that are looked at together
+VMEM, SMEM = 8 << 20, 512 << 10  # bytes of fast memory for what is looked at, and for the tables of pages
 
 
 def _attend(
     table_ref, last_ref, q_ref, kv_ref, out_ref, pages_ref, best_ref, total_ref, sum_ref, turn_ref, arrived,
-    *, tokens: int, scale: float, window: int | None,
+    *, pieces: int, tokens: int, scale: float, window: int | None,
 ):  # fmt: skip
-    """One row. While a block of its pages is looked at, the next one, of this row or the next row, is on its way."""
+    """One piece of a row. While a block of its pages is looked at, the next, of this row or the next, is on its way."""
     row, rows = pl.program_id(0), pl.num_programs(0)
     count, K, C, L = pages_ref.shape[1:]
     size = count * C
@@ -44,7 +43,11 @@ def _attend(
 
             @pl.when(page * C <= last_ref[row])
             def _(i=i, page=page):
-                act(pltpu.make_async_copy(kv_ref.at[table_ref[row, page]], pages_ref.at[turn, i], arrived.at[turn]))
+                act(
+                    pltpu.make_async_copy(
+                        kv_ref.at[table_ref[jax.lax.div(row, pieces), page]], pages_ref.at[turn, i], arrived.at[turn]
+                    )
+                )
 
     start = functools.partial(each_copy, lambda copy: copy.start())
     wait = functools.partial(each_copy, lambda copy: copy.wait())
@@ -93,29 +96,52 @@ def _attend(
     out_ref[0] = (sum_ref[...] / total_ref[...]).astype(out_ref.dtype)
 
 
-def packed_attention(q_BTNH, kv_PKCL, last_B, table_BB, window: int | None = None, interpret: bool = False):
-    """Attention of rows of T tokens, the last of them at `last_B`, over the pages in `table_BB`, whose rest may be any.
+def shares(tokens: int, groups: int, blocks: int, page: tuple[int, int, int], itemsize: int) -> tuple[int, int]:
+    """How much is looked at together: (pages of a row, tokens of it), so that both fit into fast memory.
 
-    Query head n reads kv head n // (N / K). Returns (B, T, N, H).
+    Args:
+        tokens: of each row; `groups` query heads of a kv head ask for each.
+        blocks: most pages of a row; each is of shape `page`, (K, C, L), with numbers of `itemsize` bytes.
+
+    Raises:
+        ValueError: not even one page and one token fit.
+    """
+    K, C, L = page
+    of_page = 2 * K * C * L * itemsize  # one is looked at while the next one comes
+    count = max(1, min(blocks, KEYS // C, VMEM // 2 // of_page))
+    of_query = K * (L * (4 * itemsize + 4) + 2 * 128 * 4) + 3 * 4 * count * C  # in, out, sum, best, total; scores
+    most = min(QUERIES, (VMEM - count * of_page) // of_query)
+    fitting = [t for t in range(1, tokens + 1) if tokens % t == 0 and _in_tiles(groups * t) <= most]
+    if not fitting:
+        raise ValueError(f"its kernel has no room for pages of {C} tokens of {K} kv heads")
+    return count, fitting[-1]
+
+
+def _in_tiles(queries: int) -> int:
+    return -(-queries // 16) * 16
+
+
+def narrow_attention(q_BTNH, kv_PKCL, last_B, table_BB, window: int | None = None, interpret: bool = False):
+    """Attention of rows of T tokens, the last of them at `last_B` >= T - 1, over the pages in `table_BB`.
+
+    What a table holds behind a row's last page is not read. Query head n reads kv head n // (N / K). Returns
+    (B, T, N, H).
     """
     B, T, N, H = q_BTNH.shape
     _, K, C, L = kv_PKCL.shape
-    share = -(-K // HEADS)  # with more kv heads, less of each fits into fast memory
-    pieces = 1  # of a row's tokens
-    while T // pieces * N // K > QUERIES // share and T % (2 * pieces) == 0:
-        pieces *= 2
-    tokens, G = T // pieces, N // K
+    G = N // K
+    count, tokens = shares(T, G, table_BB.shape[1], (K, C, L), kv_PKCL.dtype.itemsize)
+    pieces = T // tokens
     before = jnp.arange(pieces - 1, -1, -1, dtype=last_B.dtype) * tokens
-    last, table = (last_B[:, None] - before).reshape(-1), jnp.repeat(table_BB, pieces, axis=0)
+    last = (last_B[:, None] - before).reshape(-1)
     q = q_BTNH.reshape(B * pieces, tokens, K, G, H).transpose(0, 2, 3, 1, 4).reshape(B * pieces, K, G * tokens, H)
-    queries = -(-G * tokens // 16) * 16  # whole tiles
+    queries = _in_tiles(G * tokens)
     q = jnp.pad(q, ((0, 0), (0, 0), (0, queries - G * tokens), (0, L - H)))
-    count = max(1, min(table.shape[1], KEYS // share // C))
     if not interpret:  # else a chip with room for all pages of a layer in VMEM moves them there and back at every step
         kv_PKCL = pltpu.with_memory_space_constraint(kv_PKCL, pltpu.HBM)
     of_row = pl.BlockSpec((1, K, queries, L), lambda row, *_: (row, 0, 0, 0))
     out = pl.pallas_call(
-        functools.partial(_attend, tokens=tokens, scale=H**-0.5, window=window),
+        functools.partial(_attend, pieces=pieces, tokens=tokens, scale=H**-0.5, window=window),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=2,
             grid=(B * pieces,),
@@ -131,8 +157,9 @@ def packed_attention(q_BTNH, kv_PKCL, last_B, table_BB, window: int | None = Non
             ],
         ),
         out_shape=jax.ShapeDtypeStruct(q.shape, q.dtype),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("arbitrary",)),  # one row after the other
         interpret=pltpu.InterpretParams() if interpret else False,
-        name="packed_attention",
-    )(table, last, q, kv_PKCL)
+        name="narrow_attention",
+    )(table_BB, last, q, kv_PKCL)
     out = out[:, :, : G * tokens, H:].reshape(B, pieces, K, G, tokens, H)
     return out.transpose(0, 1, 4, 2, 3, 5).reshape(B, T, N, H)
