@@ -64,7 +64,9 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
         return {}
     pools = question_pools(config)
-    check_unseen(config, pools)
+    drawn = None if settings.examples.startswith(FILE) else pools
+    if drawn:
+        check_unseen(config, drawn)
     questions = pools.train[: settings.questions]
     conversations, level = ([], None) if sampled else load_examples(config, questions)
     saved = saved_model(config.workdir)
@@ -87,7 +89,6 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
-    drawn = None if settings.examples.startswith(FILE) else pools
     describe_run(workdir, config, "sft", cfg, tokenizer, drawn, questions)
     data_s, metrics = time.monotonic() - started, {}
 
