@@ -43,7 +43,7 @@ quickstart: $(STAMP)
 
 test: $(STAMP)
 	@echo "Running every test under 20 s; the 20 slowest and every skip with its reason are listed at the end"
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
 
 test-slow: $(STAMP)
 	@echo "Running the tests that take longer than 20 s"
