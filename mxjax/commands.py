@@ -183,7 +183,7 @@ def doctor(args: argparse.Namespace) -> int:
     backend = jax.default_backend()
     fits = f"the first of {', '.join(OF_PLATFORM.get(backend, ()))} that fits a model, else xla"
     print(f"{'attention':<18} {fits if backend in OF_PLATFORM else f'xla: there is no kernel for {backend}'}")
-    parts = {"reasoning-gym": "data", "grain": "data", "math-verify": "code", "libtpu": "plan", "torch": "parity"}
+    parts = {"reasoning-gym": "data", "grain": "data", "libtpu": "plan", "torch": "parity"}
     for name, extra in parts.items():
         try:
             print(f"{name:<18} {importlib.metadata.version(name)}")

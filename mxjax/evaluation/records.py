@@ -25,7 +25,7 @@ _WITHOUT_VOTE = ("no_answer", "not_from_agent")  # verdicts on messages that nee
 LONG_VOTE = 64  # characters; a longer vote is kept as its digest
 REASONS = 12  # most that a row lists
 _OUTCOMES = frozenset((
-    "no_answer", "too_long", "symbolic_limit", "not_from_agent", "no_program", "runtime_error", "time", "memory",
+    "no_answer", "too_long", "undecided", "not_from_agent", "no_program", "runtime_error", "time", "memory",
     "output", "compile",
 ))  # fmt: skip
 

@@ -5,7 +5,10 @@ The rule, first that applies:
 1. after the last `FINAL ANSWER:` the last `\boxed{...}`; a box there that never closes is no answer;
 2. what stands on the line of the last `FINAL ANSWER:`, if anything does;
 3. the last `\boxed{...}` of the message;
-4. the whole message, if it is one line of at most 512 characters and has no marker.
+4. what the last "the answer is ...", "Answer: ..." or `#### ...` states;
+5. the whole message, if it is one line of at most 512 characters and has no marker.
+
+A statement of 2 or 4 is what follows the last "answer is" in it, up to the end of its sentence.
 
 So a reflection that says `\boxed{10}` and later `\boxed{12}` has answered 12, and a final statement with several
 boxes has answered the last of them. Only the last 65,536 characters of a message are looked at.
@@ -24,6 +27,12 @@ FINAL_ANSWER = re.compile(r"final\s{1,4}answer\*{0,2}\s{0,4}:\*{0,2}", re.IGNORE
 BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
 _SOLUTION = re.compile(r"<solution>((?:(?!<solution>).)*)</solution>", re.DOTALL)
 _FENCE = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL)
+_STATEMENT = re.compile(
+    r"^(?:[ \t>*_#-]{0,20}#{4}[ \t]+|.{0,400}?\banswer\b[*_]{0,2}[ \t]*(?:is\b|:|=)[*_ \t:]{0,8})(\S.{0,600})$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_IS = re.compile(r"\banswer\b[*_]{0,2}[ \t]*(?:is\b|:|=)[*_ \t:]{0,8}", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[.!](?=[ \t]+[A-Z*]|[ \t*_]*$)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -38,13 +47,22 @@ def extract_answer(message: str) -> str | None:
             return _inside(statement, box)
         line = statement.split("\n", 1)[0].strip(" \t\r*")
         if line:
-            return line
+            return _stated(line)
     box = _last(BOX, text)
     if box is not None:
         return _inside(text, box)
+    if marker is None and (statement := _last(_STATEMENT, text)) is not None:
+        return _stated(statement[1])
     whole = text.strip()
     is_short = len(whole) <= MAX_ANSWER and len(whole.splitlines()) == 1
     return whole if is_short and marker is None else None
+
+
+def _stated(line: str) -> str:
+    """What a line states as its answer: what follows "answer is", up to the end of the sentence."""
+    verb = _last(_IS, line)
+    sentence = line[verb.end() :] if verb is not None else line
+    return _SENTENCE_END.split(sentence, maxsplit=1)[0].strip(" \t\r*_")
 
 
 def extract_program(message: str) -> str | None:

@@ -6,16 +6,22 @@ on, first shape that fits. That is what keeps out the classic false rewards: 502
 
 | gold | accepted |
 |---|---|
-| integer `7` | `7` `+7` `007` `7.` `7.0`; thousands grouped properly; not `14/2`, `7\%`, `x=7`, `7 cm`, `\$7` |
-| decimal, fraction, mixed number | any decimal, fraction or mixed number of exactly that value |
+| integer `7` | `7` `+7` `007` `7.` `7.0` `7,000` `\$7` `7 cm` `7 apples`; not `14/2`, `7\%`, `x=7` |
+| decimal, fraction, mixed number | any decimal, fraction or mixed number of exactly that value, also with a unit |
 | power of ten `3 \times 10^8` | the same, or the number written out |
 | with unit or percent sign | that unit, or none |
 | choice letter `(C)` | `C` `(C)` `C)` |
-| `x = ...`, `x \in ...` | the same letter; or the value alone if it is a number, a set or an interval |
+| `x = ...`, `x \in ...` | the same letter; or the value alone if it has no letter |
+| `x + y = 5` | an equation that holds for the same values: the differences of the sides agree up to a factor |
+| `x \leq 5`, `0 < x < 1` | the same relations, read from either end |
 | `(1,2)` `(0,3]` | the same brackets, elements in order |
-| `\{1,2\}`, bare list `1,2`, union | elements in any order, as often as in the gold; lists also with "and", "or" |
-| a formula | the same LaTeX tokens (`how="text"`), or the same formula by computer algebra (`how="symbolic"`) |
+| `\{1,2\}`, bare list `1,2`, union, `1 \pm 2` | elements in any order, as often as in the gold; also with "and", "or" |
+| matrix | the same cells |
+| a formula | the same LaTeX tokens (`how="text"`), or equal by computer algebra (`how="symbolic"`) |
 | anything else | the same LaTeX tokens, white space and `\dfrac`-like spelling aside (`how="text"`) |
+
+Each part of a tuple, set, matrix and so on is compared by its own type in turn. What computer algebra neither proves
+nor refutes within its limits is wrong, with `how="undecided"`.
 """
 
 from __future__ import annotations
@@ -24,34 +30,28 @@ import functools
 import re
 from collections.abc import Callable
 
-from mxjax.rewards import latex, symbolic
+from mxjax.rewards import latex
 from mxjax.rewards.extract import MAX_ANSWER, extract_answer
 from mxjax.rewards.numbers import read_integer, read_number, read_scientific
+from mxjax.rewards.symbolic import Algebra, comparable
+from mxjax.rewards.units import split_unit
 from mxjax.rewards.verdict import Verdict
 
-Matcher = Callable[[str], bool]
+Matcher = Callable[[str, Algebra], bool]
 
 _MAX_DEPTH = 6
 _MAX_ELEMENTS = 64
 _CHOICE = re.compile(r"\(([A-J])\)|([A-J])")
 _CHOSEN = re.compile(r"\(?([A-J])\)|([A-J])")
-_NAMED = re.compile(r"([A-Za-z]) ?(=|\\in(?![A-Za-z])) ?([^=]+)")
-_DEGREES = re.compile(r"\^ ?(?:\\circ|\{ ?\\circ ?\})|(?:\\text ?\{ ?| )degrees?(?: ?\})?")
-_PERCENT = re.compile(r"%|(?:\\text ?\{ ?| )percent(?: ?\})?")
-_WORDS = (
-    "mm|cm|km|kg|mi|ft|in|km/h|mph|inch(?:es)?|foot|feet|yards?|met(?:er|re)s?|miles?|units?|grams?|pounds?|lit(?:er|re)s?"
-    "|seconds?|min|minutes?|hours?|days?|weeks?|months?|years?|dollars?|cents?|people|square (?:units|inches|feet)"
-)
-_UNIT = re.compile(
-    rf"(?:\\(?:text|mbox|mathrm|textrm) ?\{{(?! ?(?:i|e|j|pi) ?\}})([^{{}}]+)\}}| ({_WORDS}))(?: ?\^ ?\{{?([0-9])\}}?)?"
-)
+_NAMED = re.compile(r"([A-Za-z](?: ?\([a-z]\)| ?_ ?(?:[0-9a-z]|\{[0-9a-z]+\}))?) ?(=|\\in(?![A-Za-z])) ?([^=]+)")
+_LETTER = re.compile(r"(?<![\\A-Za-z])(?![ei](?![A-Za-z]))[A-Za-z]")  # that stands for a value
 
 
 def grade_math(gold: str, answer: str) -> Verdict:
     """Whether the message `answer` ends in the answer `gold`; in bounded time, whatever `answer` is.
 
     `answer` is the text of a returned message, from which exactly one final answer is taken (`extract_answer`); over
-    512 characters it is wrong. Formulas are compared in another process (`symbolic`) where math-verify is installed.
+    512 characters it is wrong. Formulas are compared in another process (`symbolic`).
 
     Raises:
         ValueError: `gold` is empty or not a str.
@@ -65,13 +65,12 @@ def grade_math(gold: str, answer: str) -> Verdict:
     if len(found) > MAX_ANSWER:
         return Verdict(False, "too_long")
     how, matches = _compiled(gold)
-    given = latex.clean(found)
-    if matches(given):
-        return Verdict(True, how)
-    wanted = latex.clean(gold)
-    if how == "text" and symbolic.available() and symbolic.comparable(wanted, given):
-        return Verdict(*symbolic.same_formula(wanted, given))
-    return Verdict(False, how)
+    algebra = Algebra()
+    if matches(latex.clean(found), algebra):
+        return Verdict(True, "symbolic" if how == "text" and algebra.asked else how)
+    if algebra.undecided:
+        return Verdict(False, "undecided")
+    return Verdict(False, "symbolic" if how == "text" and algebra.asked else how)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -86,53 +85,49 @@ def _matcher(gold: str, depth: int) -> tuple[str, Matcher]:
             matches = shape(gold, depth)
             if matches is not None:
                 return how, matches
-    return "text", _text(gold)
+    return "text", _formula(gold)
 
 
-def _integer(gold: str, depth: int) -> Matcher | None:
-    value = read_integer(gold)
-    return None if value is None else lambda answer: read_integer(answer) == value
+def _valued(same: Callable[[str], bool]) -> Matcher:
+    """Matches the value alone, or with a unit that the gold does not name; percent is another value."""
 
-
-def _number(gold: str, depth: int) -> Matcher | None:
-    value = read_number(gold)
-    return None if value is None else lambda answer: read_number(answer) == value
-
-
-def _scientific(gold: str, depth: int) -> Matcher | None:
-    value = read_scientific(gold)
-    return None if value is None else lambda answer: value in (read_scientific(answer), read_number(answer))
-
-
-def _quantity(gold: str, depth: int) -> Matcher | None:
-    amount, unit = _split_unit(gold)
-    number = _number(amount, depth)
-    if unit is None or number is None:
-        return None
-
-    def matches(answer: str) -> bool:
-        answer_amount, answer_unit = _split_unit(answer)
-        return answer_unit in (None, unit) and number(answer_amount)
+    def matches(answer: str, algebra: Algebra) -> bool:
+        if same(answer):
+            return True
+        amount, unit = split_unit(answer)
+        return unit not in (None, "%") and same(amount)
 
     return matches
 
 
-def _split_unit(text: str) -> tuple[str, str | None]:
-    r"""(amount, unit) of `50%`, `90^\circ`, `\$36`, `5.4 \text{ cents}`, `5 km`; unit None if there is none."""
-    if text.startswith(r"\$"):
-        return text[2:].strip(), "$"
-    for pattern in (_PERCENT, _DEGREES, _UNIT):
-        for match in pattern.finditer(text):
-            if match.end() == len(text):
-                return text[: match.start()].strip(), _unit_name(pattern, match)
-    return text, None
+def _integer(gold: str, depth: int) -> Matcher | None:
+    value = read_integer(gold)
+    return None if value is None else _valued(lambda answer: read_integer(answer) == value)
 
 
-def _unit_name(pattern: re.Pattern[str], match: re.Match[str]) -> str:
-    if pattern is not _UNIT:
-        return "%" if pattern is _PERCENT else "degrees"
-    name, word, power = match.groups()
-    return " ".join((name or word).casefold().split()) + (power or "")
+def _number(gold: str, depth: int) -> Matcher | None:
+    value = read_number(gold)
+    return None if value is None else _valued(lambda answer: read_number(answer) == value)
+
+
+def _scientific(gold: str, depth: int) -> Matcher | None:
+    value = read_scientific(gold)
+    return None if value is None else _valued(lambda answer: value in (read_scientific(answer), read_number(answer)))
+
+
+def _quantity(gold: str, depth: int) -> Matcher | None:
+    amount, unit = split_unit(gold)
+    if unit is None or not amount:
+        return None
+    how, same_amount = _matcher(amount, depth + 1)
+    if how not in ("integer", "number", "scientific", "text"):
+        return None
+
+    def matches(answer: str, algebra: Algebra) -> bool:
+        answer_amount, answer_unit = split_unit(answer)
+        return answer_unit in (None, unit) and same_amount(answer_amount, algebra)
+
+    return matches
 
 
 def _choice(gold: str, depth: int) -> Matcher | None:
@@ -141,7 +136,7 @@ def _choice(gold: str, depth: int) -> Matcher | None:
         return None
     wanted = letter[1] or letter[2]
 
-    def matches(answer: str) -> bool:
+    def matches(answer: str, algebra: Algebra) -> bool:
         chosen = _CHOSEN.fullmatch(answer)
         return chosen is not None and wanted == (chosen[1] or chosen[2])
 
@@ -152,14 +147,45 @@ def _named(gold: str, depth: int) -> Matcher | None:
     statement = _NAMED.fullmatch(gold)
     if statement is None:
         return None
-    letter, relation, value = statement.groups()
+    name, relation, value = statement.groups()
     how, same_value = _matcher(value, depth + 1)
+    has_letter = how == "text" and (_LETTER.search(value) or not comparable(latex.explicit(value)))
 
-    def matches(answer: str) -> bool:
+    def matches(answer: str, algebra: Algebra) -> bool:
         stated = _NAMED.fullmatch(answer)
         if stated is not None:
-            return stated[1] == letter and stated[2] == relation and same_value(stated[3])
-        return how != "text" and same_value(answer)
+            same_name = latex.tokens(stated[1]) == latex.tokens(name)
+            return same_name and stated[2] == relation and same_value(stated[3], algebra)
+        return not has_letter and same_value(answer, algebra)
+
+    return matches
+
+
+def _equation(gold: str, depth: int) -> Matcher | None:
+    sides = gold.split("=")
+    if len(sides) != 2 or not _LETTER.search(gold) or not comparable(latex.explicit(gold), "equation"):
+        return None
+
+    def matches(answer: str, algebra: Algebra) -> bool:
+        if latex.tokens(answer) == latex.tokens(gold):
+            return True
+        return "=" in answer and algebra.same("equation", gold, answer)
+
+    return matches
+
+
+def _relation(gold: str, depth: int) -> Matcher | None:
+    terms, relations = latex.split_relations(gold)
+    if not relations or len(terms) > _MAX_ELEMENTS or not all(terms):
+        return None
+    wanted = [_matcher(term, depth + 1)[1] for term in terms]
+
+    def matches(answer: str, algebra: Algebra) -> bool:
+        given, given_relations = latex.split_relations(answer)
+        if given_relations != relations:
+            return False
+        orders = [given, given[::-1]] if set(relations) == {r"\neq"} else [given]
+        return any(all(same(term, algebra) for same, term in zip(wanted, order, strict=True)) for order in orders)
 
     return matches
 
@@ -170,6 +196,22 @@ def _union(gold: str, depth: int) -> Matcher | None:
 
 def _list(gold: str, depth: int) -> Matcher | None:
     return _unordered(gold, latex.split_list, depth, least=2)
+
+
+def _matrix(gold: str, depth: int) -> Matcher | None:
+    rows = latex.split_matrix(gold)
+    if rows is None or sum(map(len, rows)) > _MAX_ELEMENTS:
+        return None
+    wanted = [[_matcher(cell, depth + 1)[1] for cell in row] for row in rows]
+
+    def matches(answer: str, algebra: Algebra) -> bool:
+        given = latex.split_matrix(answer)
+        if given is None or list(map(len, given)) != list(map(len, wanted)):
+            return False
+        pairs = ((same, cell) for row, cells in zip(wanted, given) for same, cell in zip(row, cells))
+        return all(same(cell, algebra) for same, cell in pairs)
+
+    return matches
 
 
 def _set(gold: str, depth: int) -> Matcher | None:
@@ -187,12 +229,12 @@ def _unordered(gold: str, split: Callable[[str], list[str]], depth: int, least: 
         return None
     wanted = [_matcher(part, depth + 1)[1] for part in parts]
 
-    def matches(answer: str) -> bool:
+    def matches(answer: str, algebra: Algebra) -> bool:
         left = split(answer)
         if len(left) != len(wanted):
             return False
         for same in wanted:
-            index = next((i for i, part in enumerate(left) if same(part)), None)
+            index = next((i for i, part in enumerate(left) if same(part, algebra)), None)
             if index is None:
                 return False
             del left[index]
@@ -211,18 +253,28 @@ def _ordered(kind: str, gold: str, depth: int) -> Matcher | None:
         return None
     wanted = [_matcher(part, depth + 1)[1] for part in parts]
 
-    def matches(answer: str) -> bool:
+    def matches(answer: str, algebra: Algebra) -> bool:
         given = latex.split_brackets(answer)
         if given is None or (given[0], given[2]) != (opening, closing) or len(given[1]) != len(wanted):
             return False
-        return all(same(part) for same, part in zip(wanted, given[1], strict=True))
+        return all(same(part, algebra) for same, part in zip(wanted, given[1], strict=True))
 
     return matches
 
 
-def _text(gold: str) -> Matcher:
+def _formula(gold: str) -> Matcher:
     wanted = latex.tokens(gold)
-    return lambda answer: latex.tokens(answer) == wanted
+
+    def same(answer: str, algebra: Algebra) -> bool:
+        return latex.tokens(answer) == wanted or algebra.same("formula", gold, answer)
+
+    def matches(answer: str, algebra: Algebra) -> bool:
+        if same(answer, algebra):
+            return True
+        amount, unit = split_unit(answer)
+        return unit not in (None, "%") and same(amount, algebra)
+
+    return matches
 
 
 _SHAPES: tuple[tuple[str, Callable[[str, int], Matcher | None]], ...] = (
@@ -232,9 +284,12 @@ _SHAPES: tuple[tuple[str, Callable[[str, int], Matcher | None]], ...] = (
     ("quantity", _quantity),
     ("choice", _choice),
     ("equation", _named),
+    ("equation", _equation),
+    ("relation", _relation),
     ("union", _union),
     ("tuple", functools.partial(_ordered, "tuple")),
     ("interval", functools.partial(_ordered, "interval")),
     ("set", _set),
+    ("matrix", _matrix),
     ("list", _list),
 )

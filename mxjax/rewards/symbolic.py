@@ -2,14 +2,12 @@
 
 Computer algebra on text that a policy wrote may take forever or all memory, and its own timeouts work in a main thread
 only. So it runs in a child that lives as long as it answers in time; threads take turns. What reaches the child is
-screened first: no `=`, no list, no tower of powers, no factorial, no decimal that the gold does not have, no letter in
-upper and lower case (computer algebra would take `X` for `x`).
+screened first: formulas alone, whose numbers stay below a size when all powers and factorials are worked out.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import os
 import re
@@ -19,21 +17,17 @@ import subprocess
 import sys
 import threading
 import time
-from fractions import Fraction
+from pathlib import Path
 
+from mxjax.rewards import latex
 from mxjax.sandbox.records import InfrastructureError
 
 CPU_S, WALL_S, START_S, MEMORY_BYTES = 2.0, 60.0, 60.0, 1 << 30
-MAX_CHARS = 160
+MAX_CHARS = 200
+MAX_BITS = 20_000  # of all numbers that a formula writes, its powers and factorials worked out
+MAX_ASKED = 64  # questions to the process for one answer
+MAX_UNDECIDED = 2  # of those, after which the rest of an answer is undecided too
 _ENDING_S = 0.5  # a child whose output has ended is given this long to end itself
-_WORDS = "frac|dfrac|tfrac|sqrt|pi|cdot|times|left|right|ln|log|sin|cos|tan|theta|alpha|beta|circ"
-_SHAPE = re.compile(rf"(?:\\(?:{_WORDS})(?![A-Za-z])|[0-9 {{}}()+*/^.-]|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))+")
-_TOWER = re.compile(  # powers of powers, large exponents and numbers, and `x^10`, which is x^1 times 0 in LaTeX
-    r"\^ ?(?:\{[^{}]*[\^{]|[0-9(] ?\^|\{ ?-?[0-9]{4,}|\(|-|[0-9]{2,})|\} ?\^.*\^|[0-9]{13,}"
-)
-
-_DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
 
 # What every child begins with: the paths of its parent, and the timer's signal, whatever the parent does with it
 _PREAMBLE = """
@@ -43,29 +37,14 @@ signal.signal(signal.SIGPROF, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
 """
 _CHILD = """
-import json, os, resource, signal, sys
-resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-out = os.fdopen(os.dup(1), "w")
-os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-import logging
-logging.disable(logging.CRITICAL)
-from math_verify import parse, verify
-def read(text):
-    return parse(f"${{text}}$", parsing_timeout=None)
-read("1")
-print("ready", file=out, flush=True)
-for line in sys.stdin:
-    gold, answer = json.loads(line)
-    signal.setitimer(signal.ITIMER_PROF, {cpu})  # of processor time, after which the process is ended
-    try:
-        found = bool(verify(read(gold), read(answer), timeout_seconds=None))
-    except MemoryError:
-        os._exit(1)  # a new process, with all of the memory that there may be, is asked again
-    except Exception:
-        found = False
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    print(json.dumps(found), file=out, flush=True)
+import runpy
+runpy.run_path({file!r})["main"]({cpu}, {memory})
 """
+
+
+def _child(cpu: float = CPU_S, memory: int = MEMORY_BYTES) -> str:
+    """The program of a child, with its limits."""
+    return _CHILD.format(file=str(Path(__file__).with_name("algebra.py")), cpu=cpu, memory=memory)
 
 
 class Comparer:
@@ -77,20 +56,21 @@ class Comparer:
         program: the child's Python source, which says "ready" and then answers lines; it runs after `_PREAMBLE`.
     """
 
-    def __init__(self, limit_s: float = WALL_S, program: str = _CHILD.format(memory=MEMORY_BYTES, cpu=CPU_S)):
+    def __init__(self, limit_s: float = WALL_S, program: str = _child()):
         self._limit_s, self._program = limit_s, program
         self._lock = threading.Lock()
         self._child: subprocess.Popen | None = None
 
-    def same(self, gold: str, answer: str) -> bool | None:
-        """Whether both are the same; None when the child took too much processor time or twice died of it.
+    def ask(self, kind: str, gold: str, answer: str) -> bool | None:
+        """Whether both are the same "formula" or "equation"; None where that is neither proved nor refuted.
 
-        A child that is killed from outside or does not answer in time is the machine's fault, and a new one is asked.
-        Raises InfrastructureError when that one fails likewise, or none can be started.
+        Undecided, too, is what took the child too much processor time, or killed it twice. A child that is killed from
+        outside or does not answer in time is the machine's fault, and a new one is asked. Raises InfrastructureError
+        when that one fails likewise, or none can be started.
         """
         with self._lock:
             for _ in range(2):
-                line, code = self._ask(gold, answer)
+                line, code = self._ask([kind, gold, answer])
                 if line:
                     return json.loads(line)
                 if code == -signal.SIGPROF:  # its own limit
@@ -99,11 +79,11 @@ class Comparer:
             raise InfrastructureError("the process for symbolic comparison was killed, or did not answer, twice")
         return None
 
-    def _ask(self, gold: str, answer: str) -> tuple[bytes, int | None]:
+    def _ask(self, question: list[str]) -> tuple[bytes, int | None]:
         """The child's line; without one it is replaced, and its exit status returned, None if it was still running."""
         self._start()
         try:
-            self._child.stdin.write((json.dumps([gold, answer]) + "\n").encode())
+            self._child.stdin.write((json.dumps(question) + "\n").encode())
             self._child.stdin.flush()
             line = self._line(self._limit_s)
         except OSError:
@@ -159,39 +139,145 @@ class Comparer:
 COMPARER = Comparer()
 
 
-@functools.cache
-def available() -> bool:
-    """Whether math-verify is installed (the extra `code`)."""
-    return importlib.util.find_spec("math_verify") is not None
+class Algebra:
+    """Computer algebra for one answer: bounded in questions, and remembering whether one stayed undecided."""
 
+    def __init__(self):
+        self.asked = self.undecided = 0
 
-def comparable(gold: str, answer: str) -> bool:
-    """Whether both are formulas small and plain enough to be compared, and the answer no less exact than the gold."""
-    for text in (gold, answer):
-        if len(text) > MAX_CHARS or not _SHAPE.fullmatch(text) or _TOWER.search(text):
+    def same(self, kind: str, gold: str, answer: str) -> bool:
+        """Whether both texts are proved to be the same "formula" or "equation"."""
+        gold, answer = latex.explicit(gold), latex.explicit(answer)
+        if not (comparable(gold, kind) and comparable(answer, kind)):
             return False
-    letters = set(_COMMAND.sub(" ", f"{gold} {answer}"))
-    return _decimals(answer) <= _decimals(gold) and not any(
-        letter.swapcase() in letters - {letter} for letter in letters
-    )
-
-
-def _decimals(text: str) -> set[Fraction]:
-    return {Fraction(f"0{found}0") for found in _DECIMAL.findall(text)}
+        if self.asked >= MAX_ASKED or self.undecided >= MAX_UNDECIDED:
+            self.undecided += 1
+            return False
+        self.asked += 1
+        try:
+            return _compared(kind, gold, answer)
+        except TimeoutError:
+            self.undecided += 1
+            return False
 
 
 @functools.lru_cache(maxsize=65_536)
-def _compared(gold: str, answer: str) -> bool:
-    """Raises TimeoutError at the limit, which is not remembered."""
-    found = COMPARER.same(gold, answer)
+def _compared(kind: str, gold: str, answer: str) -> bool:
+    """Raises TimeoutError where it is undecided, which is not remembered."""
+    found = COMPARER.ask(kind, gold, answer)
     if found is None:
         raise TimeoutError
     return found
 
 
-def same_formula(gold: str, answer: str) -> tuple[bool, str]:
-    """(whether they are the same, how that was decided: "symbolic", or "symbolic_limit" when the child gave up)."""
-    try:
-        return _compared(gold, answer), "symbolic"
-    except TimeoutError:
-        return False, "symbolic_limit"
+_COMMANDS = re.compile(
+    r"\\(?:frac|binom|sqrt|cdot|times|div|ln|log|exp|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|infty|pi"
+    r"|alpha|beta|gamma|delta|epsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|psi|omega|Delta|Omega)"
+)
+_TOKEN = re.compile(
+    r"(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<command>\\[A-Za-z]+)|(?P<letter>[A-Za-z])|(?P<mark>\S)"
+)
+_MARKS = frozenset("+-*/^_!|(){}[]")
+# `x^10` is x^1 times 0 in LaTeX, `12_5` a number in base 5, and words are no products of letters
+_AMBIGUOUS = re.compile(
+    r"\^ ?(?!\{)|[0-9)}] ?_|_ ?(?!\{)"
+    r"|(?<![\\A-Za-z])(?:[A-Za-z]{4,}|(?:or|and|no|not|on|yes|if|is|in|of|to|at)(?![A-Za-z]))"
+)
+
+
+def comparable(text: str, kind: str = "formula") -> bool:
+    """Whether `text` is a formula, or an equation of two, small enough to be worked out."""
+    sides = text.split("=") if kind == "equation" else [text]
+    if len(text) > MAX_CHARS or len(sides) != (2 if kind == "equation" else 1) or _AMBIGUOUS.search(text):
+        return False
+    return all(size is not None and size <= MAX_BITS for size in map(_bits, sides))
+
+
+def _bits(text: str) -> int | None:
+    """At least the bits of all numbers in a formula once its powers and factorials are worked out; None if it is none.
+
+    Factors and terms add up, a power multiplies by its exponent, and the value of an exponent is bounded from above by
+    the product of all that is in it.
+    """
+    tokens = [(found.lastgroup, found.group()) for found in _TOKEN.finditer(text)]
+    for kind, token in tokens:
+        if (kind == "command" and not _COMMANDS.fullmatch(token)) or (kind == "mark" and token not in _MARKS):
+            return None
+    depth = most = 0
+    for _, token in tokens:
+        depth += (token in "({[") - (token in ")}]")
+        most = max(most, depth)
+        if depth < 0:
+            return None
+    if depth or most > 20 or not tokens:
+        return None
+    return _Sizes(tokens).run()
+
+
+class _Sizes:
+    """Bounds of bits and values over the tokens of a formula, group by group."""
+
+    def __init__(self, tokens: list[tuple[str, str]]):
+        self._tokens, self._place = tokens, 0
+
+    def run(self) -> int | None:
+        """The bits of the whole, None if brackets do not match."""
+        bits, _ = self._group(None)
+        return bits if self._place == len(self._tokens) else None
+
+    def _group(self, closing: str | None) -> tuple[int, int]:
+        """(bits, bound of the value) up to `closing`, which is passed."""
+        bits, value = 0, 1
+        while self._place < len(self._tokens):
+            kind, token = self._tokens[self._place]
+            if kind == "mark" and token in ")}]":
+                self._place += token == closing
+                break
+            own_bits, own_value = self._atom()
+            bits, value = bits + own_bits, _capped(value * max(2, own_value))
+        return bits, value
+
+    def _atom(self) -> tuple[int, int]:
+        """(bits, bound of the value) of one token or group with the powers and factorials behind it."""
+        kind, token = self._tokens[self._place]
+        self._place += 1
+        if kind == "number":
+            whole = int(token.replace(".", "") or 0)
+            bits, value = whole.bit_length() + 4 * len(token), whole
+        elif kind == "mark" and token in "({[":
+            bits, value = self._group({"(": ")", "{": "}", "[": "]"}[token])
+        elif token == r"\frac":
+            bits, value = self._arguments(2)
+        elif token == r"\binom":
+            bits, bound = self._arguments(2)
+            bits, value = _capped(bits * bound), 1 << 64
+        else:
+            bits, value = 2, 1
+        while self._place < len(self._tokens) and self._tokens[self._place][1] in ("^", "!"):
+            mark = self._tokens[self._place][1]
+            self._place += 1
+            if mark == "!":
+                bits, value = _capped(bits + value * value.bit_length()), _capped(value ** min(value, 64))
+            elif self._place < len(self._tokens):
+                own_bits, exponent = self._atom()
+                exponent = max(1, exponent)
+                bits, value = _capped(bits * exponent + own_bits), _power(value, exponent)
+        return bits, value
+
+    def _arguments(self, count: int) -> tuple[int, int]:
+        """(bits, bound of the value) of the groups behind a command, together."""
+        bits, value = 2, 1
+        for _ in range(count):
+            if self._place < len(self._tokens) and self._tokens[self._place][1] == "{":
+                self._place += 1
+                own_bits, own_value = self._group("}")
+                bits, value = bits + own_bits, _capped(value * max(2, own_value))
+        return bits, value
+
+
+def _capped(number: int) -> int:
+    return min(number, 1 << 64)
+
+
+def _power(value: int, exponent: int) -> int:
+    return _capped(max(2, value) ** exponent) if exponent <= 64 else 1 << 64

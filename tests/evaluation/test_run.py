@@ -136,9 +136,9 @@ def test_samples_give_pass_and_majority_at_k():
 
 def test_a_formula_that_took_too_long_is_a_reason_of_its_own():
     engine = ScriptedEngine(lambda prompt, request: boxed(1))
-    reward = make_reward(verify=lambda question, answer: Verdict(False, "symbolic_limit"))
+    reward = make_reward(verify=lambda question, answer: Verdict(False, "undecided"))
     row = evaluate([Question("q", "1 + 1", gold="2")], "single", {"executor": Role(engine)}, reward).row
-    assert row["reasons"] == {"symbolic limit": 1}
+    assert row["reasons"] == {"undecided": 1}
 
 
 def test_a_majority_over_programs_counts_them_without_comments():
