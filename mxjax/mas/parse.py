@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from mxjax.fences import program_fence
 from mxjax.mas.errors import DesignError
 from mxjax.mas.library.texts import blocks
 
-_PYTHON = re.compile(r"```(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
-_GENERIC = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
+_INLINE = re.compile(r"[^\s`~]+[ \t]*```(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+workflow\b", re.MULTILINE)
 _BUILDS = re.compile(r"(?:Workflow|AgentGraph|create_simple_chain)[ \t]{0,4}\(")
 _RUNS = re.compile(r"\.run[ \t]{0,4}\(")
@@ -17,21 +17,22 @@ _RUNS = re.compile(r"\.run[ \t]{0,4}\(")
 def parse_design(text: str) -> str:
     """The source of the script in `text`; DesignError(kind="missing") when there is none.
 
-    Looked for in this order: the last `<code>` block (a fence inside it, else its raw text), the last python fence,
-    the last generic fence, the text from the first import of the library if it both builds and runs a workflow.
+    Looked for in this order: the last `<code>` block (a fence inside it, else its raw text); the last Python fence,
+    which may open in the middle of a line; the last fence of no named language; the text from the first import of the
+    library if it both builds and runs a workflow.
     """
     if not isinstance(text, str):
         raise DesignError(1, 1, "missing", f"a design must be text, got {type(text).__name__}")
     found = [inner for inner, _ in blocks(text, "code")] or text.split("<code>", 1)[1:]
     for block in reversed(found):
-        fenced = _PYTHON.findall(block) or _GENERIC.findall(block)
-        source = fenced[-1] if fenced else block
+        fence = program_fence(block)
+        source = block if fence is None else fence.content
         if source.strip():
             return _trim(source)
-    for pattern in (_PYTHON, _GENERIC):
-        fenced = [source for source in pattern.findall(text) if source.strip()]
-        if fenced:
-            return _trim(fenced[-1])
+    fence = program_fence(text)
+    inline = _INLINE.findall(text) if fence is None or not fence.is_python else ()
+    if inline or fence is not None:
+        return _trim(inline[-1] if inline else fence.content)
     start = _IMPORT.search(text)
     if start:
         source = text[start.start() :]

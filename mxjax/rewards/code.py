@@ -9,9 +9,11 @@ Three shapes of test, told apart by their keys:
 | `{"check": source}` | the test program runs in one job and calls the candidate in another, as plain values |
 
 The candidate never shares a process with an expected output. The exception is a check whose arguments are not plain
-values: it runs together with the candidate, and its verdict says `how="in_process"`.
+values: it runs together with the candidate, which could forge its pass, and so that counts only where the caller says
+so (`in_process`). A program with a class `Solution`, LeetCode's format, finds the usual imports made.
 
-A test may have a "setup", source that stands before the program; a "tolerance" for decimal numbers; and a check a
+A test may have a "setup", source that runs before the program; a "tolerance" for decimal numbers; one with "args" may
+be "wrapped": its expected value is a list of one element that stands for the element as well; and a check may have a
 "prelude", source that stands before it, and "functions", names of the candidate that the check could mistake for
 builtins. `"public": True` marks a test that the question's text shows: votes compare programs on it
 (`rewards.program_tool`).
@@ -39,6 +41,8 @@ CALLED = "called"
 IN_PROCESS = "in_process"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _NOT_PLAIN = wire.dumps({"not plain": ""})[:22]
+_BROKEN = wire.dumps({"broken": ""})
+_ENDED = wire.dumps("ended")
 _ERROR = wire.dumps({"error": ""})[:18]
 Test = Mapping[str, Any]
 
@@ -52,6 +56,7 @@ def grade_code(
     limits: SandboxLimits | None = None,
     subset: int | None = None,
     seed: int = 0,
+    in_process: bool = False,
 ) -> Verdict:
     """Runs `program` on tests; correct iff it passes all that are run.
 
@@ -63,10 +68,11 @@ def grade_code(
         all_pass: stop at the first test that fails; False: run all, for the share that passes.
         limits: of each test.
         subset: run only so many tests, drawn by `seed`, the same ones for every program.
+        in_process: count the passes of checks that had to share the program's process, which it could forge.
 
     Returns:
         `how` is "tests", "in_process" if any check had to run beside the program, or, not correct, the status of the
-        first test that failed; `statuses` has one for each test that was run.
+        first test that failed; `statuses` has one for each test that was run, "in_process" for a pass not counted.
 
     Raises:
         ValueError: no tests, or a test of no known shape.
@@ -82,8 +88,10 @@ def grade_code(
     together = False
     for test in chosen:
         status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits())
+        if how == IN_PROCESS and status == PASSED:
+            together = True
+            status = PASSED if in_process else IN_PROCESS
         statuses.append(status)
-        together = together or how == IN_PROCESS
         if status != PASSED and all_pass:
             break
     passed = statuses.count(PASSED)
@@ -96,18 +104,19 @@ def _run_test(
     program: str, test: Test, sandbox: Sandbox, entry_point: str | None, limits: SandboxLimits
 ) -> tuple[str, str]:
     """(status, how) of one test."""
-    source = f"{test['setup']}\n{program}" if test.get("setup") else program
     if "check" in test:
-        return run_check(source, test, sandbox, limits)
+        return run_check(program, test, sandbox, limits)
     if "args" in test and "expected" in test:
         if entry_point is None:
             raise ValueError("Tests with args need the name of the function: pass entry_point.")
-        status, value = call_candidate(source, entry_point, list(test["args"]), sandbox, limits)
+        status, value = call_candidate(program, entry_point, test, sandbox, limits)
         if status == CALLED:
-            status = PASSED if same_value(test["expected"], value, test.get("tolerance")) else WRONG
+            wanted = [test["expected"], *(test["expected"] if test.get("wrapped") else ())]
+            same = any(same_value(expected, value, test.get("tolerance")) for expected in wanted)
+            status = PASSED if same else WRONG
         return status, "tests"
     if isinstance(test.get("input"), str) and isinstance(test.get("output"), str):
-        outcome = known(sandbox.run(source, test["input"].encode(), limits))
+        outcome = known(sandbox.run(with_setup(program, test), test["input"].encode(), limits))
         if not outcome.ok:
             return outcome.status, "tests"
         same = same_output(test["output"], outcome.stdout.decode(errors="replace"), test.get("tolerance"))
@@ -115,6 +124,11 @@ def _run_test(
     raise ValueError(
         f"A test has input and output, args and expected, or check; this one has {', '.join(test) or 'nothing'}."
     )
+
+
+def with_setup(program: str, test: Test) -> str:
+    """The program behind the test's setup, as one source."""
+    return f"{test['setup']}\n{program}" if test.get("setup") else program
 
 
 def same_output(expected: str, given: str, tolerance: float | None = None) -> bool:
@@ -219,18 +233,19 @@ def known(outcome: Outcome) -> Outcome:
 
 
 def call_candidate(
-    source: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits
+    program: str, entry_point: str, test: Test, sandbox: Sandbox, limits: SandboxLimits
 ) -> tuple[str, Any]:
-    """One call of the candidate's function: ("called", its value), or why there is none and None.
+    """One call of the candidate's function with `test["args"]`: ("called", its value), or why there is none and None.
 
     Sets and dicts of the value are `wire.Unbuilt`, as in all that is decoded here.
     """
     if sandbox.level == "C":
-        return _call_in_script(source, entry_point, args, sandbox, limits)
-    request = wire.dumps([entry_point, [], args, {}])
+        return _call_in_script(with_setup(program, test), entry_point, list(test["args"]), sandbox, limits)
+    request = wire.dumps([entry_point, [], list(test["args"]), {}])
+    payload = {"kind": "functions", "source": program, "setup": test.get("setup", "")}
 
     def attempt(zygote) -> tuple[str, Any]:
-        job = Job(zygote, {"kind": "functions", "source": source}, b"", limits, channel=True)
+        job = Job(zygote, payload, b"", limits, channel=True)
         try:
             reply = job.ask(request, limits.wall)
             if reply is None:
@@ -238,32 +253,64 @@ def call_candidate(
                 return "runtime_error" if outcome.ok else outcome.status, None
         finally:
             job.close()
-        try:
-            ((name, value),) = wire.loads(reply, hashed=False).items
-        except (wire.NotPlain, AttributeError, ValueError):
-            return "runtime_error", None
-        return (CALLED, value) if name == "value" else ("runtime_error", None)
+        return read_reply(reply)
 
     return sandbox.attempt(attempt)
 
 
-def run_check(source: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
+def read_reply(line: bytes) -> tuple[str, Any]:
+    """("called", the value) of a reply, ("runtime_error", None) for any that holds none, whatever its shape."""
+    try:
+        reply = wire.loads(line, hashed=False)
+    except wire.NotPlain:
+        return "runtime_error", None
+    pairs = _pairs(reply) or ()
+    return (CALLED, pairs[0][1]) if len(pairs) == 1 and pairs[0][0] == "value" else ("runtime_error", None)
+
+
+def run_check(program: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
     """(status, how) of a check: its program in one job, the candidate's functions in another."""
-    status = IN_PROCESS if sandbox.level == "C" else sandbox.attempt(lambda z: _relay(z, source, test, limits))
+    if sandbox.level == "C":
+        return _check_in_script(with_setup(program, test), test, sandbox, limits), IN_PROCESS
+    status = sandbox.attempt(lambda zygote: _relay(zygote, program, test, limits))
     if status != IN_PROCESS:
         return status, "tests"
+    return sandbox.attempt(lambda zygote: _check_beside(zygote, program, test, limits)), IN_PROCESS
+
+
+def _check_beside(zygote, program: str, test: Test, limits: SandboxLimits) -> str:
+    """The status of a check that shares the candidate's process and says on the channel that it came to its end.
+
+    No secret lies in that process before: what a candidate can find there is worth nothing.
+    """
+    payload = {"kind": "together", "source": program, "setup": test.get("setup", ""), "check": test["check"]}
+    job = Job(zygote, {**payload, "prelude": test.get("prelude", "")}, b"", limits, channel=True)
+    try:
+        ended = job.receive(time.monotonic() + limits.wall) == _ENDED
+        return _status_beside(job.wait(), ended)
+    finally:
+        job.close()
+
+
+def _check_in_script(source: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> str:
+    """`_check_beside` where a job has no descriptor of its own: the end is a word, drawn anew, as the last line."""
     token = secrets.token_hex(16)
     whole = f"{source}\n{test.get('prelude', '')}\n{test['check']}\nprint('\\n{token}')"
-    outcome = known(sandbox.run(whole, b"", limits))
-    if outcome.ok:
-        return PASSED if outcome.stdout.rstrip().endswith(token.encode()) else WRONG, IN_PROCESS
+    outcome = sandbox.run(whole, b"", limits)
+    return _status_beside(outcome, outcome.stdout.rstrip().endswith(token.encode()))
+
+
+def _status_beside(outcome: Outcome, ended: bool) -> str:
+    if known(outcome).ok:
+        return PASSED if ended else WRONG
     last = outcome.stderr.rstrip().rsplit(b"\n", 1)[-1]
-    return WRONG if last.startswith(b"AssertionError") else outcome.status, IN_PROCESS
+    return WRONG if last.startswith(b"AssertionError") else outcome.status
 
 
-def _relay(zygote, source: str, test: Test, limits: SandboxLimits) -> str:
+def _relay(zygote, program: str, test: Test, limits: SandboxLimits) -> str:
     """The status of a check, or "in_process" if an argument cannot be sent. Raises ZygoteLost."""
-    candidate = Job(zygote, {"kind": "functions", "source": source}, b"", limits, channel=True)
+    payload = {"kind": "functions", "source": program, "setup": test.get("setup", "")}
+    candidate = Job(zygote, payload, b"", limits, channel=True)
     tests = None
     try:
         payload = {"kind": "tests", "source": test["check"], "prelude": test.get("prelude", "")}
@@ -274,6 +321,8 @@ def _relay(zygote, source: str, test: Test, limits: SandboxLimits) -> str:
         while (request := tests.receive(deadline)) is not None:
             if request.startswith(_NOT_PLAIN):
                 return IN_PROCESS
+            if request == _BROKEN:
+                return "runtime_error"
             reply = candidate.ask(request, limits.wall)
             if reply is None:
                 outcome = candidate.wait()

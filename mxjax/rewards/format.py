@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
+from mxjax.fences import fences, program_fence
 from mxjax.rewards.extract import BOX, closing_brace
 
 _STATEMENT = re.compile(r"FINAL ANSWER:\s{0,8}")
-_FENCE = re.compile(r"\A\s*```[A-Za-z0-9]*[ \t]*\n?(.*?)(?:```)?\s*\Z", re.DOTALL)
 
 
 def format_math(text: str) -> float:
@@ -33,9 +33,8 @@ def format_code(text: str) -> float:
     delivery, solution = _block(text, "delivery"), _block(text, "solution")
     if delivery is None or solution is None or solution.start() < delivery.end() or text[solution.end() :].strip():
         return 0.0
-    fence = _FENCE.match(solution[1])
-    program = fence[1] if fence else solution[1]
-    return 1.0 if program.strip() else 0.0
+    fenced = fences(solution[1])
+    return 1.0 if program_fence(solution[1]) is not None or not fenced else 0.0
 
 
 def _block(text: str, tag: str) -> re.Match[str] | None:

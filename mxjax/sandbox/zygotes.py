@@ -28,7 +28,7 @@ _INSIDE = pathlib.Path(__file__).parent / "inside"
 _PACKAGES = ("numpy", "sympy", "mpmath")
 _PRELOAD = (
     "numpy", "numpy.linalg", "numpy.random", "sympy",
-    "array", "bisect", "cmath", "collections.abc",
+    "array", "asyncio", "bisect", "cmath", "collections.abc",
     "copy", "dataclasses", "datetime", "decimal",
     "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools", "json", "math", "operator",
     "queue", "random", "re", "statistics", "string", "struct", "textwrap", "threading", "timeit", "types", "typing",

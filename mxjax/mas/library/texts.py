@@ -6,9 +6,9 @@ import json
 import re
 from fractions import Fraction
 
+from mxjax.fences import fences, program_fence
+
 _ANSWER = re.compile(r"FINAL ANSWER:[ \t]*(.*)")
-_PYTHON = re.compile(r"```python[ \t]*\n(.*?)```", re.DOTALL)
-_FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _VERDICT = re.compile(r"\bVERDICT\b[^A-Za-z\n]{0,20}((?:NOT|IN)?[ _-]{0,3}CORRECT)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(not|never|no|cannot|nor|hardly|partially|partly|whether|if|un\w+|\w+n['’]t|incorrect)\b")
 _BRACES = re.compile(r"\\boxed\{|[{}]")
@@ -63,9 +63,8 @@ def boxed(text: str) -> tuple[str, int] | None:
 
 
 def python_block(text: str) -> str | None:
-    """The first ```python block."""
-    match = _PYTHON.search(text)
-    return match[1].strip() if match else None
+    """The first Python block."""
+    return next((fence.content.strip() for fence in fences(text) if fence.is_python), None)
 
 
 def tool_call(text: str) -> tuple[str, dict] | str | None:
@@ -134,8 +133,11 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
         found = blocks(text, "solution")
         if found:
             return f"<solution>{found[-1][0]}</solution>", found[-1][1]
-        matches = list(_FENCE.finditer(text))
-        return (matches[-1][0], matches[-1].start()) if matches else None
+        fenced = fences(text)
+        if not fenced:
+            return None
+        last = fenced[-1]
+        return f"```{last.info}\n{last.content}```", last.start
     found = boxed(text)
     if found:
         return f"\\boxed{{{found[0]}}}", found[1]
@@ -164,12 +166,12 @@ def _kept(token: re.Match) -> str:
 
 
 def program(text: str) -> str | None:
-    """The program that a reply delivers: the last solution block, without a fence in it, else the last fence."""
-    matches = [inner for inner, _ in blocks(text, "solution")] or _FENCE.findall(text)
-    if not matches:
-        return None
-    fence = _FENCE.search(matches[-1])
-    return fence[1] if fence else matches[-1]
+    """The program that a reply delivers: that of its last solution block, or that block whole; else its own."""
+    solutions = [inner for inner, _ in blocks(text, "solution")]
+    found = program_fence(solutions[-1] if solutions else text)
+    if found is not None:
+        return found.content
+    return solutions[-1] if solutions else None
 
 
 def normalise(answer: str) -> str:
