@@ -26,6 +26,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from mxjax.errors import MissingFile, UserError, file_errors
 from mxjax.files import absolute
 
 MANIFEST = "manifest.json"
@@ -51,11 +52,12 @@ class Checkpointer:
 
     def __init__(self, directory: str, keep: int | None = 3, best: Callable[[], int | None] = lambda: None):
         if keep is not None and keep < 1:
-            raise ValueError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
+            raise UserError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
         self._root = absolute(directory)
         self._saving: tuple[int, dict] | None = None
         if jax.process_index() == 0:
-            self._root.mkdir(parents=True, exist_ok=True)
+            with file_errors("make the folder", self._root):
+                self._root.mkdir(parents=True, exist_ok=True)
             for step in sorted(_committed(self._root) - set(steps(self._root))):
                 name = _set_aside(self._root, step)
                 _log.warning("checkpoint step %d in %s has no %s; it is now %s", step, self._root, MANIFEST, name)
@@ -242,10 +244,10 @@ def _existing_step(root: epath.Path, step: int | None) -> int:
     if step in finished:
         return step
     if finished:
-        raise FileNotFoundError(f"{root} has no step {step}; finished steps: {', '.join(map(str, finished))}")
+        raise MissingFile(f"{root} has no step {step}; finished steps: {', '.join(map(str, finished))}")
     inner = root / "checkpoints"
     hint = f"pass {inner}" if steps(inner) else "pass the directory that holds the numbered steps"
-    raise FileNotFoundError(f"{root} has no finished checkpoint; {hint}")
+    raise MissingFile(f"{root} has no finished checkpoint; {hint}")
 
 
 def _agree_on_step(root: epath.Path, step: int | None) -> int:
@@ -270,9 +272,9 @@ def _undamaged_step(root: epath.Path, step: int | None) -> int:
         older = [s for s in steps(root) if s < candidate]
         damaged = f"checkpoint step {candidate} in {root} is damaged ({problem}); it is now {name}"
         if step is not None:
-            raise ValueError(f"{damaged}; older finished steps: {', '.join(map(str, older)) or 'none'}")
+            raise UserError(f"{damaged}; older finished steps: {', '.join(map(str, older)) or 'none'}")
         if not older:
-            raise FileNotFoundError(f"{damaged}, and no older step is left; restore a copy or start the run anew")
+            raise MissingFile(f"{damaged}, and no older step is left; restore a copy or start the run anew")
         _log.warning("%s; falling back to step %d", damaged, older[-1])
         candidate = older[-1]
     return candidate
@@ -297,9 +299,9 @@ def _manifest(path: epath.Path) -> dict[str, Any]:
         sealed = json.loads((path / MANIFEST).read_text())
         text, digest = sealed["body"], sealed["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / MANIFEST} is not readable") from error
+        raise UserError(f"{path / MANIFEST} is not readable") from error
     if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise ValueError(f"{path / MANIFEST} does not match its own digest")
+        raise UserError(f"{path / MANIFEST} does not match its own digest")
     return json.loads(text)
 
 
@@ -372,7 +374,7 @@ def _target(leaf: Any) -> Any:
 def _require_item(root: epath.Path, manifest: Mapping[str, Any], item: str) -> None:
     if item not in manifest["items"]:
         known = ", ".join(sorted(manifest["items"]))
-        raise ValueError(f"step {manifest['step']} in {root} has no item {item!r}; it has {known}")
+        raise UserError(f"step {manifest['step']} in {root} has no item {item!r}; it has {known}")
 
 
 def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -> None:
@@ -380,17 +382,17 @@ def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -
     asked = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
     for name, (shape, dtype) in asked.items():
         if name not in saved:
-            raise ValueError(f"{path} has no leaf {item}{name}; is the model configuration the one that was saved?")
+            raise UserError(f"{path} has no leaf {item}{name}; is the model configuration the one that was saved?")
         saved_shape, saved_dtype = tuple(saved[name][0]), saved[name][1]
         if (shape, dtype) != (saved_shape, saved_dtype):
-            raise ValueError(
+            raise UserError(
                 f"{item}{name} was saved as {saved_dtype}{list(saved_shape)} and is asked for as "
                 f"{dtype}{list(shape)}; restore it as saved and convert it afterwards ({path})"
             )
     policies = [jax.tree_util.keystr((jax.tree_util.DictKey(name),)) for name in like] if item == PARAMS else [""]
     for name in saved:
         if name not in asked and name.startswith(tuple(policies)):
-            raise ValueError(f"{path} holds the leaf {item}{name}, which is not asked for; name every saved leaf")
+            raise UserError(f"{path} holds the leaf {item}{name}, which is not asked for; name every saved leaf")
 
 
 def _json(contents: Any) -> Any:

@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from mxjax.config import UserError
+from mxjax.errors import UserError, one_line
 
 VERBS = {
     "train": "start from `init`, or continue the workdir",
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
     except UserError as error:
-        print(f"mxjax {verb}: {error}", file=sys.stderr)
+        print(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -204,28 +204,26 @@ def _plan(argv: Sequence[str]) -> int:
 
 
 def _data(argv: Sequence[str]) -> int:
-    from mxjax.config import user_errors
     from mxjax.data import load_questions
     from mxjax.data.array_records import write
     from mxjax.data.generators import is_generator
     from mxjax.data.prepare import listing, prepare
 
     args = _parse("data", argv)
-    with user_errors():
-        if args.action == "list":
-            print(listing(args.output))
-            return 0
-        if not args.name:
-            raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
-        if args.action == "pack":
-            if is_generator(args.name):
-                raise UserError(f"pack takes stored questions, and {args.name} is a generator: a run names it as it is")
-            if not args.output:
-                raise UserError("pack needs --output DIR, a new folder for the array_record files")
-            print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
-            return 0
-        for made in prepare(args.name, args.source, args.output, args.partial):
-            print(made)
+    if args.action == "list":
+        print(listing(args.output))
+        return 0
+    if not args.name:
+        raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
+    if args.action == "pack":
+        if is_generator(args.name):
+            raise UserError(f"pack takes stored questions, and {args.name} is a generator: a run names it as it is")
+        if not args.output:
+            raise UserError("pack needs --output DIR, a new folder for the array_record files")
+        print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
+        return 0
+    for made in prepare(args.name, args.source, args.output, args.partial):
+        print(made)
     return 0
 
 

@@ -6,27 +6,12 @@ key is an error before anything runs.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mxjax import __version__
-
-
-class UserError(Exception):
-    """A mistake of the user's: one sentence that names the thing and the fix. The command line exits with 2."""
-
-
-@contextlib.contextmanager
-def user_errors(*others: type[Exception]) -> Iterator[None]:
-    """Turns the exception of a wrong setting or file, or of `others`, into a UserError: its message, on one line."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError, ImportError, *others) as error:
-        raise UserError(" ".join(str(error).split())) from error
 
 
 def default_config() -> ConfigDict:

@@ -10,6 +10,8 @@ from typing import Any
 
 from etils import epath
 
+from mxjax.errors import UserError, file_errors
+
 LONGEST_NAME = 100  # bytes, of a part of a file's name
 
 
@@ -19,13 +21,15 @@ def absolute(path: epath.PathLike) -> epath.Path:
 
 
 def read_json(path: epath.PathLike) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError, in one sentence, for a file that holds none."""
+    """The JSON object in a file. Raises ValueError for a file that holds none, OSError for one that cannot be read."""
+    with file_errors("read", path):
+        content = epath.Path(path).read_bytes()
     try:
-        contents = json.loads(epath.Path(path).read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+        contents = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error})") from error
     if not isinstance(contents, dict):
-        raise ValueError(f"{path} is not a JSON object")
+        raise UserError(f"{path} is not a JSON object")
     return contents
 
 
@@ -57,8 +61,9 @@ def file_name(text: str) -> str:
 def write_text(path: epath.Path, text: str) -> None:
     """Writes text that models may have written, by way of a temporary file, so that a reader never sees half of it.
 
-    What UTF-8 cannot hold (lone surrogates) is written as an escape.
+    What UTF-8 cannot hold (lone surrogates) is written as an escape. Raises OSError, in one sentence.
     """
     temporary = path.parent / f"{path.name}.tmp"
-    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-    temporary.replace(path)
+    with file_errors("write", path):
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.replace(path)

@@ -21,13 +21,15 @@ from ml_collections import ConfigDict
 from mxjax import checkpoint, mas, models
 from mxjax.checkpoint import Checkpointer
 from mxjax.choice import HELD_OUT, check_choice, chosen
-from mxjax.config import UserError, from_json, run_record, to_json, user_errors
+from mxjax.config import from_json, run_record, to_json
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.data.identity import IDENTITY
 from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, quoted, shared_with
 from mxjax.data.sources import is_task
+from mxjax.errors import UserError, file_errors
 from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
+from mxjax.models.io import workdir_config
 from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rl.stages import ROLES
@@ -49,50 +51,46 @@ PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 def check_config(config: ConfigDict) -> None:
     """Raises UserError for settings that could only fail later, when time has been spent and files written."""
     rl, rollout = config.rl, config.rollout
-    with user_errors():
-        models.preset("tiny").replace(**config.model)
-        for role in config.roles.values():
-            mas.load_prompts(role.prompt)
-            SamplingParams(**role.sampling, max_tokens=role.max_tokens)
-        mas.Limits(**rollout.limits)
-        role_weights(0, rl.mode, rl.stage_length, rl.first_stage)
-        credit([], rl.executor_group, rl.aggregation)
-        executor_advantages(np.zeros((1, 1, 1)), group=rl.executor_group)
-        counts = {
-            "rollout.questions": rollout.questions, "rollout.designs": rollout.designs,
-            "rollout.executions": rollout.executions, "checkpoint.every": config.checkpoint.every,
-            "checkpoint.keep": config.checkpoint.keep, "rl.steps": rl.steps, "sft.steps": config.sft.steps,
-            "sft.questions": config.sft.questions, "sft.batch_segments": config.sft.batch_segments,
-            "sft.microbatch_rows": config.sft.microbatch_rows, "sft.row_length": config.sft.row_length,
-            "sft.checkpoint_every": config.sft.checkpoint_every, "eval.samples": config.eval.samples,
-            "engine.slots": config.engine.slots, "engine.page_size": config.engine.page_size,
-            "engine.decode_steps": config.engine.decode_steps,
-        }  # fmt: skip
-        for name, value in counts.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if type(config.reward.tests) is not int or config.reward.tests < 0:
-            raise ValueError(f"reward.tests must be a whole number, 0 for all, got {config.reward.tests!r}")
-        limits_of_tests(config)
-        make_reward(config.reward.answer_from)
-        check_run_systems(config.eval.systems)
-        if config.eval.temperature < 0:
-            raise ValueError(f"eval.temperature must be 0 (greedy) or more, got {config.eval.temperature}")
-        if not 0 <= rl.clip_low < 1 or rl.clip_high < 0:
-            raise ValueError(
-                f"rl.clip_low must be in [0, 1) and rl.clip_high at least 0, got {rl.clip_low}, {rl.clip_high}"
-            )
-        if rl.row_length < config.engine.max_len:
-            raise ValueError(
-                f"rl.row_length={rl.row_length} must hold the longest prompt with its response, "
-                f"engine.max_len={config.engine.max_len} tokens; raise the one or lower the other"
-            )
+    models.preset("tiny").replace(**config.model)
+    for role in config.roles.values():
+        mas.load_prompts(role.prompt)
+        SamplingParams(**role.sampling, max_tokens=role.max_tokens)
+    mas.Limits(**rollout.limits)
+    role_weights(0, rl.mode, rl.stage_length, rl.first_stage)
+    credit([], rl.executor_group, rl.aggregation)
+    executor_advantages(np.zeros((1, 1, 1)), group=rl.executor_group)
+    counts = {
+        "rollout.questions": rollout.questions, "rollout.designs": rollout.designs,
+        "rollout.executions": rollout.executions, "checkpoint.every": config.checkpoint.every,
+        "checkpoint.keep": config.checkpoint.keep, "rl.steps": rl.steps, "sft.steps": config.sft.steps,
+        "sft.questions": config.sft.questions, "sft.batch_segments": config.sft.batch_segments,
+        "sft.microbatch_rows": config.sft.microbatch_rows, "sft.row_length": config.sft.row_length,
+        "sft.checkpoint_every": config.sft.checkpoint_every, "eval.samples": config.eval.samples,
+        "engine.slots": config.engine.slots, "engine.page_size": config.engine.page_size,
+        "engine.decode_steps": config.engine.decode_steps,
+    }  # fmt: skip
+    for name, value in counts.items():
+        if type(value) is not int or value < 1:
+            raise UserError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if type(config.reward.tests) is not int or config.reward.tests < 0:
+        raise UserError(f"reward.tests must be a whole number, 0 for all, got {config.reward.tests!r}")
+    limits_of_tests(config)
+    make_reward(config.reward.answer_from)
+    check_run_systems(config.eval.systems)
+    if config.eval.temperature < 0:
+        raise UserError(f"eval.temperature must be 0 (greedy) or more, got {config.eval.temperature}")
+    if not 0 <= rl.clip_low < 1 or rl.clip_high < 0:
+        raise UserError(f"rl.clip_low must be in [0, 1) and rl.clip_high at least 0, got {rl.clip_low}, {rl.clip_high}")
+    if rl.row_length < config.engine.max_len:
+        raise UserError(
+            f"rl.row_length={rl.row_length} must hold the longest prompt with its response, "
+            f"engine.max_len={config.engine.max_len} tokens; raise the one or lower the other"
+        )
 
 
 def run_mesh(config: ConfigDict) -> jax.sharding.Mesh:
     """The mesh that `config.mesh` asks for. Raises UserError when the devices do not fit."""
-    with user_errors():
-        return make_mesh(dict(config.mesh))
+    return make_mesh(dict(config.mesh))
 
 
 def question_pools(config: ConfigDict) -> Pools:
@@ -103,20 +101,19 @@ def question_pools(config: ConfigDict) -> Pools:
     data = config.data
     spec = config.task or (list(map(dict, data.mixture)) if data.mixture else _spec(data.train))
     validation = _spec(data.validation) if data.validation else None
-    with user_errors():
-        check_choice(config)
-        size = data.train_size or None
-        keys = benchmark_keys(name for name in config.eval.benchmarks if name != HELD_OUT)
-        not_drawn = left_out(keys, data.overlap)
-        on_test = config.eval.choose_on_test
-        pools = disjoint_pools(
-            spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
-            held_out_without=frozenset() if on_test else not_drawn,
-        )  # fmt: skip
-        check_apart(pools.train, keys, "training")
-        if not on_test:
-            check_apart(pools.held_out, keys, "validation")
-        return pools
+    check_choice(config)
+    size = data.train_size or None
+    keys = benchmark_keys(name for name in config.eval.benchmarks if name != HELD_OUT)
+    not_drawn = left_out(keys, data.overlap)
+    on_test = config.eval.choose_on_test
+    pools = disjoint_pools(
+        spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
+        held_out_without=frozenset() if on_test else not_drawn,
+    )  # fmt: skip
+    check_apart(pools.train, keys, "training")
+    if not on_test:
+        check_apart(pools.held_out, keys, "validation")
+    return pools
 
 
 def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,9 +125,8 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
 
     `ignore` names the top-level keys that this kind of run does not read.
     """
-    with user_errors():
-        workdir = Workdir(config.workdir)
-        workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
+    workdir = Workdir(config.workdir)
+    workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
     if (workdir.path / "config.json").exists():
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:
@@ -182,11 +178,12 @@ def describe_run(
                 "and packages that they came from, or choose another --workdir"
             )
         return
-    tokenizer.save(workdir.path / "tokenizer")
-    for name, role in config.roles.items():
-        if role.prompt.endswith(".toml"):
-            (workdir.path / "prompts").mkdir(exist_ok=True)
-            (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
+    with file_errors("write", workdir.path):
+        tokenizer.save(workdir.path / "tokenizer")
+        for name, role in config.roles.items():
+            if role.prompt.endswith(".toml"):
+                (workdir.path / "prompts").mkdir(exist_ok=True)
+                (workdir.path / "prompts" / f"{name}.toml").write_bytes(epath.Path(role.prompt).read_bytes())
     record = run_record(config, kind, dataclasses.asdict(model))
     own = frozenset() if pools is None else keys_of(pools.train if trained is None else trained)
     workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))})
@@ -224,8 +221,8 @@ def saved_model(workdir: str) -> tuple[models.ModelConfig, models.Tokenizer] | N
     path = absolute(workdir)
     if checkpoint.latest_step(path / "checkpoints") is None:
         return None
-    with user_errors():
-        return models.ModelConfig(**read_record(path)["model"]), models.Tokenizer.from_directory(path / "tokenizer")
+    read_record(path)
+    return workdir_config(path), models.Tokenizer.from_directory(path / "tokenizer")
 
 
 def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDict) -> None:
@@ -259,9 +256,8 @@ def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = ""
 
 def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = None) -> models.Policy:
     """The policy that `config.init` names, in the run's dtypes. Raises UserError in one sentence."""
-    with user_errors():
-        policy = models.load(config.init, mesh=mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
-        return dataclasses.replace(policy, config=policy.config.replace(**config.model))
+    policy = models.load(config.init, mesh=mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
+    return dataclasses.replace(policy, config=policy.config.replace(**config.model))
 
 
 def save_state(checkpointer: Checkpointer, state: TrainState, config: ConfigDict, stage: str) -> None:
@@ -275,25 +271,23 @@ def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimiz
 
     `policies` holds parameters by name, or, to restore into, `abstract_params`: then there must be a checkpoint.
     """
-    with user_errors():
-        state = init_state(policies, optimizer, mode)
-        if checkpointer.latest_step() is None:
-            return state
-        items = checkpointer.restore({**_items(state), "meta": {}})
+    state = init_state(policies, optimizer, mode)
+    if checkpointer.latest_step() is None:
+        return state
+    items = checkpointer.restore({**_items(state), "meta": {}})
     optimizers = {owner: items[f"opt_{owner}"] for owner in state.optimizers}
     return state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
 
 
 def chosen_step(path: str) -> int:
     """The chosen step of a workdir. Raises UserError where nothing has been validated."""
-    with user_errors():
-        if not models.is_workdir(path):
-            raise ValueError(f"--step=chosen is for the workdir of a run, and {path} is not one")
-        workdir = Workdir(path)
-        saved = checkpoint.steps(workdir.checkpoints)
-        found = chosen(from_json(read_record(path)["config"]), workdir.metrics(), saved)
-        if found is None:
-            raise ValueError(f"{path} has no validated checkpoint to choose from: name one with --step")
+    if not models.is_workdir(path):
+        raise UserError(f"--step=chosen is for the workdir of a run, and {path} is not one")
+    workdir = Workdir(path)
+    saved = checkpoint.steps(workdir.checkpoints)
+    found = chosen(from_json(read_record(path)["config"]), workdir.metrics(), saved)
+    if found is None:
+        raise UserError(f"{path} has no validated checkpoint to choose from: name one with --step")
     return found["step"]
 
 
@@ -319,10 +313,9 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
     """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
-    with user_errors():
-        saved = lambda: checkpoint.steps(workdir.checkpoints)
-        best = lambda: (chosen(config, workdir.metrics(), saved()) or {}).get("step")
-        checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
+    saved = lambda: checkpoint.steps(workdir.checkpoints)
+    best = lambda: (chosen(config, workdir.metrics(), saved()) or {}).get("step")
+    checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
     with checkpointer:
         yield checkpointer
 
@@ -351,17 +344,15 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
     """
     if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
         raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
-    with user_errors():
-        asked = {(question.source, question.task_type) for question in questions}
-        tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
+    asked = {(question.source, question.task_type) for question in questions}
+    tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
     stateful = config.rollout.stateful_tools
     programs = any(kind == "code" and not tasks.get(source) for source, kind in asked)
     needs_sandbox = programs or bool(config.rollout.tools)
     with contextlib.ExitStack() as stack:
         try:
-            with user_errors():
-                workers = max(2, os.cpu_count() or 2)
-                sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
+            workers = max(2, os.cpu_count() or 2)
+            sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
             tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
         except SandboxUnavailable as error:
             said = " ".join(str(error).split()).rstrip(".")
@@ -369,10 +360,9 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
             print(sandbox.advice, file=sys.stderr)
-        with user_errors():
-            limits = limits_of_tests(config)
-            if sandbox is not None:
-                tools["run_program"] = program_tool(sandbox, limits)
+        limits = limits_of_tests(config)
+        if sandbox is not None:
+            tools["run_program"] = program_tool(sandbox, limits)
 
         def reward(**choice) -> RewardFunction:
             made = make_reward(config.reward.answer_from, None, sandbox, limits, **choice)
@@ -383,8 +373,7 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             seed = derive_seed(config.seed, step)
             return reward(all_pass=config.reward.all_pass, tests=config.reward.tests, seed=seed)
 
-        with user_errors():
-            whole = reward()
+        whole = reward()
         yield Grading(whole, tools, sandbox.level if sandbox else None, training)
 
 
@@ -392,5 +381,5 @@ def limits_of_tests(config: ConfigDict) -> SandboxLimits:
     """The limits of one test of a program, `reward.limits`. Raises ValueError for an unknown name or a wrong value."""
     known = [field.name for field in dataclasses.fields(SandboxLimits)]
     if unknown := sorted(set(config.reward.limits) - set(known)):
-        raise ValueError(f"reward.limits knows {', '.join(known)}, not {unknown[0]!r}")
+        raise UserError(f"reward.limits knows {', '.join(known)}, not {unknown[0]!r}")
     return SandboxLimits(**config.reward.limits)

@@ -7,6 +7,7 @@ checkpoints are those of reinforcement learning; only the loss differs.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import math
@@ -19,7 +20,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import checkpoint, models, teacher
-from mxjax.config import UserError, to_json, user_errors
+from mxjax.config import to_json
+from mxjax.errors import UserError, file_errors
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
 from mxjax.models.tokenizer import Tokenizer
@@ -78,12 +80,11 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
         cfg, tokenizer, params = policy.config, policy.tokenizer, policy.params
         del policy
     optimizer = {**settings.optimizer, "total_steps": settings.optimizer.total_steps or settings.steps + 1}
-    with user_errors():
-        learner = Learner(
-            cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
-            microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
-        )  # fmt: skip
-        segments = [made for conversation in conversations for made in segments_of(tokenizer, conversation)]
+    learner = Learner(
+        cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
+        microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
+    )  # fmt: skip
+    segments = [made for conversation in conversations for made in segments_of(tokenizer, conversation)]
     if sampled:
         segments, level = sampled_segments(config, questions, mesh, quiet)
     usable = [s for s in segments if len(s) <= settings.row_length]
@@ -154,7 +155,7 @@ def load_examples(config: ConfigDict, questions: Sequence[Question]) -> tuple[li
         share, tools = config.sft.tool_share, config.rollout.tools
         if share > 0 and PYTHON not in tools:
             raise UserError(f"sft.tool_share={share} needs rollout.tools=('{PYTHON}',), the tool that is shown")
-        with contextlib.ExitStack() as stack, user_errors():
+        with contextlib.ExitStack() as stack:
             grading = stack.enter_context(open_grading(config, ())) if share > 0 else None
             host, level = (grading.tools, grading.level) if grading else (None, None)
             return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host), level
@@ -168,7 +169,9 @@ def read_conversations(path: str) -> list[Conversation]:
     file, conversations = epath.Path(path), []
     if not file.exists() or file.is_dir():
         raise UserError(f"sft.examples names {path}, which is not a file; check the path")
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    with file_errors("read", path):
+        lines = file.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    for number, line in enumerate(lines, 1):
         try:
             messages = json.loads(line)["messages"]
             good = bool(messages) and all(isinstance(m["content"], str) and m["role"] in ROLES for m in messages)
@@ -187,11 +190,9 @@ def starting_policy(config: ConfigDict, conversations: Sequence[Conversation], m
     """The policy of `init`; for a random one, with a tokenizer trained on the examples."""
     if not config.init.startswith("random:"):
         return load_policy(config, mesh)
-    with user_errors():
-        cfg = models.preset(config.init.removeprefix("random:")).replace(**config.model)
+    cfg = models.preset(config.init.removeprefix("random:")).replace(**config.model)
     texts = [message["content"] for conversation in conversations for message in conversation]
-    with user_errors():
-        tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
+    tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
     cfg = cfg.replace(vocab_size=tokenizer.vocab_size)
     return models.Policy(models.init_params(jax.random.key(config.seed), cfg, mesh), cfg, tokenizer)
 

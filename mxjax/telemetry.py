@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mxjax import __version__
+from mxjax.errors import MissingPackage, file_errors
 from mxjax.files import absolute, read_rows, write_text
 from mxjax.rollout.records import Execution, Question, QuestionTree, Segment
 
@@ -53,7 +54,8 @@ class Workdir:
         self._writes = jax.process_index() == 0
         self._mirrors: list[Callable[[int, dict[str, float]], None]] = []
         if self._writes:
-            self.path.mkdir(parents=True, exist_ok=True)
+            with file_errors("make the folder", self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
 
     @property
     def checkpoints(self) -> epath.Path:
@@ -75,7 +77,7 @@ class Workdir:
                 run = importlib.import_module("wandb").init(project=wandb, name=self.path.name, dir=str(self.path))
                 self._mirrors.append(lambda step, row: run.log({**row, "step": step}))
         except ModuleNotFoundError as error:
-            raise ImportError(f"telemetry needs {error.name}; pip install 'mxjax[log]'") from None
+            raise MissingPackage(f"telemetry needs {error.name}; pip install 'mxjax[log]'") from None
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a whole JSON file."""
@@ -143,11 +145,12 @@ class Workdir:
             return
         lines = "".join(json.dumps(plain(row)) + "\n" for row in rows)
         path = self.path / name
-        if "://" in str(self.path):  # object stores cannot append
-            path.write_text((path.read_text() if path.exists() else "") + lines)
-        else:
-            with path.open("a") as file:
-                file.write(lines)
+        with file_errors("write", path):
+            if "://" in str(self.path):  # object stores cannot append
+                path.write_text((path.read_text() if path.exists() else "") + lines)
+            else:
+                with path.open("a") as file:
+                    file.write(lines)
 
 
 def _call_record(segment: Segment, decode) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 from support import sandbox
 
 from mxjax import runs
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
+from mxjax.errors import UserError
 from mxjax.mas.records import ToolCall
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout import Question

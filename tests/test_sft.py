@@ -8,7 +8,8 @@ from rollout.scripted import ScriptedEngine
 from support import sandbox
 
 from mxjax import sft
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
+from mxjax.errors import UserError
 from mxjax.models import Tokenizer
 from mxjax.rollout import Question, Role
 from mxjax.sft import batch_indices, load_examples, read_conversations, sampled_segments, segment, segments_of

@@ -16,8 +16,9 @@ from rollout.test_tree import BAD, GOOD, QUESTIONS, SINGLE, is_designer, rollout
 from runs import ROOT, mxjax, tiny, tiny_run
 from support import optional
 
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
 from mxjax.data import Pools
+from mxjax.errors import UserError
 from mxjax.models import load
 from mxjax.rewards import make_reward
 from mxjax.rollout import Design, Role, design_error_counts

@@ -20,6 +20,7 @@ from mxjax.data import catalogue, prepared
 from mxjax.data.catalogue import SETS, TEST, DataSet
 from mxjax.data.identity import IDENTITY, statement_key, text_key
 from mxjax.data.rows import Row, files_below, read_rows
+from mxjax.errors import FileError, UserError, file_errors
 from mxjax.files import absolute
 
 
@@ -60,16 +61,18 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
     set_name, data_set, split = catalogue.find(name)
     splits = [split] if split else list(data_set.splits)
     if source and len(splits) > 1 and not all(data_set.splits[one].keep for one in splits):
-        raise ValueError(
+        raise UserError(
             f"{set_name} has the splits {', '.join(splits)}: say which one {source} holds, as in "
             f"{set_name}/{splits[0]}."
         )
     if not source and not data_set.home:
-        raise ValueError(f"{set_name} comes from a local file only: pass --from PATH, {data_set.local}.")
+        raise UserError(f"{set_name} comes from a local file only: pass --from PATH, {data_set.local}.")
     root = prepared.data_root(str(absolute(output)) if output else None)
     for one in splits:
         files, origin = ([source], source) if source else fetch(set_name, data_set, one)
-        yield _write(set_name, data_set, one, files, origin, root, partial)
+        with file_errors("write", prepared.split_path(root, set_name, one)):
+            made = _write(set_name, data_set, one, files, origin, root, partial)
+        yield made
 
 
 def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
@@ -85,12 +88,13 @@ def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
         folder = epath.Path(huggingface_hub.snapshot_download(home, repo_type="dataset", allow_patterns=patterns))
     except Exception as error:  # also those of the client's HTTP library, whichever it is
         reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or type(error).__name__
-        raise OSError(f"{name} cannot be fetched from {home} ({reason}): check the connection, or {around}.") from error
+        sentence = f"{name} cannot be fetched from {home} ({reason}): check the connection, or {around}."
+        raise FileError(sentence) from error
     names = [str(file.relative_to(folder)) for file in files_below(folder)] if folder.exists() else []
     files = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
     origin = f"https://huggingface.co/datasets/{home} at {folder.name}"
     if not files:
-        raise OSError(f"{origin} has no file for the {split} split: {around}.")
+        raise FileError(f"{origin} has no file for the {split} split: {around}.")
     return [str(folder / file) for file in files], origin
 
 
@@ -141,9 +145,9 @@ def _line(data_set: DataSet, split: str, row: Row) -> bytes:
 
 def _check_count(name: str, split: str, published: Sequence[int], read: int, kept: int, partial: bool) -> None:
     if not kept:
-        raise ValueError(f"Nothing of {name}/{split} is in these files: check that they hold that split.")
+        raise UserError(f"Nothing of {name}/{split} is in these files: check that they hold that split.")
     if read not in published and not partial:
-        raise ValueError(
+        raise UserError(
             f"{name}/{split} has {' or '.join(f'{count:,}' for count in published)} rows as published, and {read:,} "
             "were found: take the whole files, or pass --partial to prepare what is there."
         )

@@ -15,6 +15,7 @@ from etils import epath
 from mxjax.data import catalogue, rows
 from mxjax.data.catalogue import SAMPLE, SETS, TEST, DataSet
 from mxjax.data.readers import Item, NoTests
+from mxjax.errors import UserError
 from mxjax.files import read_json
 from mxjax.rollout.records import Question
 
@@ -51,7 +52,7 @@ def load_split(
                 Question(f"{source}:{line}", item.text, data_set.task_type, item.gold, item.tests, source, split)
             )
     if not questions:
-        raise ValueError(f"The question file {path} is empty: prepare it again.")
+        raise UserError(f"The question file {path} is empty: prepare it again.")
     return rows.sample(questions, limit, seed)
 
 
@@ -68,7 +69,7 @@ def read_item(data_set: DataSet, split: str, row: rows.Row, place: str, name: st
     except NoTests:
         return None
     except (KeyError, TypeError, AttributeError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{place}: not a row of {name} ({type(error).__name__}: {error}).") from error
+        raise UserError(f"{place}: not a row of {name} ({type(error).__name__}: {error}).") from error
 
 
 def benchmark_names() -> list[str]:
@@ -110,7 +111,7 @@ def file_digest(path: epath.Path) -> str:
 def _check_digest(path: epath.Path) -> None:
     wanted = read_manifest(path).get("sha256")
     if wanted and wanted != file_digest(path):
-        raise ValueError(f"{path} has changed since it was prepared: run mxjax data prepare again.")
+        raise UserError(f"{path} has changed since it was prepared: run mxjax data prepare again.")
 
 
 def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str]:
@@ -120,7 +121,7 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
     """
     splits = SETS[name].splits
     if split not in splits:
-        raise ValueError(f"{name} has no {split} split, only {', '.join(splits)}: name another set.")
+        raise UserError(f"{name} has no {split} split, only {', '.join(splits)}: name another set.")
     root = data_root(data_dir)
     full = split_path(root, name, split)
     source = name if split == TEST else f"{name}/{split}"
@@ -130,4 +131,4 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
         return _SAMPLES / f"{name}.jsonl", f"{name}{SAMPLE}"
     command = f"mxjax data prepare {source if len(splits) > 1 else name}"
     command += "" if SETS[name].home else " --from PATH"
-    raise ValueError(f"{source} is not here: run `{command}`, or put its rows in {full} (--data_dir, {DATA_ENV}).")
+    raise UserError(f"{source} is not here: run `{command}`, or put its rows in {full} (--data_dir, {DATA_ENV}).")

@@ -15,6 +15,8 @@ from typing import IO, Any, TypeVar
 import numpy as np
 from etils import epath
 
+from mxjax.errors import MissingPackage, UserError
+
 SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 Row = Mapping[str, Any]
 T = TypeVar("T")
@@ -48,11 +50,11 @@ def read_rows(path: epath.PathLike, columns: Sequence[str] = ()) -> Iterator[tup
     if path.is_dir():
         files = [file for file in files_below(path) if file.name.endswith(SUFFIXES)]
         if not files:
-            raise ValueError(f"{path} holds no {', '.join(SUFFIXES)} file: give the path of the data.")
+            raise UserError(f"{path} holds no {', '.join(SUFFIXES)} file: give the path of the data.")
         for file in files:
             yield from read_rows(file, columns)
     elif not path.exists():
-        raise ValueError(f"There is no file {path}: check the path.")
+        raise UserError(f"There is no file {path}: check the path.")
     elif path.name.endswith((".jsonl", ".jsonl.gz")):
         yield from ((f"{path}, line {number}", row) for number, row in json_lines(path))
     elif path.name.endswith((".json", ".json.gz")):
@@ -60,7 +62,7 @@ def read_rows(path: epath.PathLike, columns: Sequence[str] = ()) -> Iterator[tup
     elif path.name.endswith(".parquet"):
         yield from _parquet(path, columns)
     else:
-        raise ValueError(f"{path} is not a {', '.join(SUFFIXES)} file: convert it to one.")
+        raise UserError(f"{path} is not a {', '.join(SUFFIXES)} file: convert it to one.")
 
 
 def sample(questions: Sequence[T], size: int | None, seed: int) -> list[T]:
@@ -84,7 +86,7 @@ def _opened(path: epath.PathLike) -> Iterator[IO[bytes]]:
         with epath.Path(path).open("rb") as file, contextlib.ExitStack() as stack:
             yield stack.enter_context(gzip.open(file)) if str(path).endswith(".gz") else file
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"Cannot read the question file {path}: {error}.") from error
+        raise UserError(f"Cannot read the question file {path}: {error}.") from error
 
 
 def _lines(path: epath.PathLike) -> Iterator[tuple[int, str]]:
@@ -93,7 +95,7 @@ def _lines(path: epath.PathLike) -> Iterator[tuple[int, str]]:
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
-                raise ValueError(f"Cannot read the question file {path}: line {number} is not UTF-8.") from error
+                raise UserError(f"Cannot read the question file {path}: line {number} is not UTF-8.") from error
             if text.strip():
                 yield number, text
 
@@ -102,9 +104,9 @@ def _object(text: str, place: str) -> Row:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not valid JSON ({error}).") from error
+        raise UserError(f"{place}: not valid JSON ({error}).") from error
     if not isinstance(row, dict):
-        raise ValueError(f"{place}: expected a JSON object, got {type(row).__name__}.")
+        raise UserError(f"{place}: expected a JSON object, got {type(row).__name__}.")
     return row
 
 
@@ -114,10 +116,10 @@ def _json(path: epath.Path) -> Iterator[tuple[str, Row]]:
         try:
             found = json.loads(file.read())
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not valid JSON ({error}).") from error
+            raise UserError(f"{path}: not valid JSON ({error}).") from error
     for number, row in enumerate(found if isinstance(found, list) else [found], 1):
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, item {number}: expected a JSON object, got {type(row).__name__}.")
+            raise UserError(f"{path}, item {number}: expected a JSON object, got {type(row).__name__}.")
         yield f"{path}, item {number}", row
 
 
@@ -125,7 +127,7 @@ def _parquet(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, Ro
     try:
         from pyarrow import lib, parquet
     except ImportError as error:
-        raise ImportError("Parquet files need pyarrow: run `pip install pyarrow`.") from error
+        raise MissingPackage("Parquet files need pyarrow: run `pip install pyarrow`.") from error
     with _opened(path) as file:
         try:
             table = parquet.ParquetFile(file)
@@ -136,4 +138,4 @@ def _parquet(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, Ro
                     number += 1
                     yield f"{path}, row {number}", row
         except lib.ArrowException as error:
-            raise ValueError(f"{path} is no Parquet file that can be read: {error}.") from error
+            raise UserError(f"{path} is no Parquet file that can be read: {error}.") from error

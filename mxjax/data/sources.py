@@ -31,6 +31,7 @@ from typing import Any
 from mxjax.data import array_records, generators, prepared, rows
 from mxjax.data.catalogue import SETS
 from mxjax.data.identity import normalise_text, statement_key, text_id
+from mxjax.errors import UserError, place_of
 from mxjax.rollout.records import Question, Task
 
 JSONL = "jsonl:"
@@ -78,7 +79,7 @@ def load_questions(
         ValueError: a wrong spec or file, or fewer questions than asked for; one sentence that says what to change.
     """
     if size is not None and size < 1:
-        raise ValueError(f"The number of questions must be at least 1, got {size}.")
+        raise UserError(f"The number of questions must be at least 1, got {size}.")
     excluded = frozenset(normalise_text(text) for text in exclude_texts)
     parts = _parse(spec)
     if distinct is not None:
@@ -86,7 +87,7 @@ def load_questions(
     if len(parts) == 1:
         return _load(parts[0], split, seed, size, excluded, exclude_keys)
     if size is None:
-        raise ValueError("A mixture needs the number of questions: set size.")
+        raise UserError("A mixture needs the number of questions: set size.")
     questions: list[Question] = []
     seen = set(excluded)
     for part, share in zip(parts, _shares(size, [part.weight for part in parts]), strict=True):
@@ -104,31 +105,32 @@ def load_task(name: str) -> Task:
     """
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
-        raise ValueError(f"A task is named module:function, got {name!r}.")
+        raise UserError(f"A task is named module:function, got {name!r}.")
     if os.getcwd() not in sys.path:  # a command installed elsewhere does not look here by itself
         sys.path.append(os.getcwd())
     with _code_of(name, "importing its module"):
         module = importlib.import_module(module_name)
     make = getattr(module, function_name, None)
     if not callable(make):
-        raise ValueError(f"The module {module_name!r} has no function {function_name!r}.")
+        raise UserError(f"The module {module_name!r} has no function {function_name!r}.")
     with _code_of(name, f"{function_name}()"):
         task = make()
     if not isinstance(task, Task):
-        raise ValueError(f"{name} must return a mxjax.data.Task, got {type(task).__name__}.")
+        raise UserError(f"{name} must return a mxjax.data.Task, got {type(task).__name__}.")
     return task
 
 
 @contextlib.contextmanager
 def _code_of(task: str, what: str) -> Iterator[None]:
-    """The user's code can fail in any way: one sentence that says which task's did, and how."""
+    """The user's code can fail in any way: one sentence that says which task's did, where, and how."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ValueError(f"Cannot import {error.name!r} for the task {task!r}: is it on PYTHONPATH?") from error
+        raise UserError(f"Cannot import {error.name!r} for the task {task!r}: is it on PYTHONPATH?") from error
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise ValueError(f"The task {task!r} cannot be read, since {what} fails with {reason}.") from error
+        sentence = f"The task {task!r} cannot be read, since {what} fails with {reason} ({place_of(error)})."
+        raise UserError(sentence) from error
 
 
 def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Question]:
@@ -140,7 +142,7 @@ def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Questi
     found = rows.json_lines(path)
     questions = [_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found]
     if not questions:
-        raise ValueError(f"The question file {path} is empty: write one JSON object a line.")
+        raise UserError(f"The question file {path} is empty: write one JSON object a line.")
     return questions
 
 
@@ -149,17 +151,17 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
     gold = next((row[name] for name in _GOLD_FIELDS if name in row), None)
     task_type = row.get("task_type", "math")
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{place}: needs a non-empty string in one of the fields {', '.join(_TEXT_FIELDS)}.")
+        raise UserError(f"{place}: needs a non-empty string in one of the fields {', '.join(_TEXT_FIELDS)}.")
     if task_type not in _TASK_TYPES:
-        raise ValueError(f"{place}: task_type must be one of {', '.join(_TASK_TYPES)}, got {task_type!r}.")
+        raise UserError(f"{place}: task_type must be one of {', '.join(_TASK_TYPES)}, got {task_type!r}.")
     if task_type == "code":
         tests = row.get("tests")
         if not isinstance(tests, list) or not tests:
-            raise ValueError(f"{place}: a code question needs a non-empty list in the field tests.")
+            raise UserError(f"{place}: a code question needs a non-empty list in the field tests.")
         function = gold if isinstance(gold, str) and gold else None
         return Question(str(row.get("id", text_id(source, text))), text, task_type, function, tests, source, split)
     if isinstance(gold, bool) or not isinstance(gold, (str, int, float)) or not str(gold).strip():
-        raise ValueError(f"{place}: needs the answer, text or number, in one of the fields {', '.join(_GOLD_FIELDS)}.")
+        raise UserError(f"{place}: needs the answer, text or number, in one of the fields {', '.join(_GOLD_FIELDS)}.")
     return Question(str(row.get("id", text_id(source, text))), text, task_type, str(gold), None, source, split)
 
 
@@ -170,7 +172,7 @@ def _load(
     select = lambda stream, size: _select(stream, excluded, keys, spec.distinct, size)
     if generators.is_generator(spec.source):
         if size is None:
-            raise ValueError(f"{spec.source} is a generator: set the number of questions.")
+            raise UserError(f"{spec.source} is a generator: set the number of questions.")
         limit = DRAWS_PER_QUESTION * size + 1_000
         stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
         found = select(stream, size)
@@ -181,9 +183,9 @@ def _load(
     if found and not spec.distinct and size is not None and len(found) < size:
         found = _select(itertools.cycle(found), frozenset(), frozenset(), False, size)
     if not found:
-        raise ValueError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
+        raise UserError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
     if size is not None and len(found) < size:
-        raise ValueError(
+        raise UserError(
             f"{spec.source} has only {len(found)} questions to give, {size} were asked for: ask for fewer, or widen "
             "the source (more rows, terms or digits)."
         )
@@ -203,7 +205,7 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
         with _code_of(source, "its Task.questions"):
             found = list(questions(split, seed) if callable(questions) else questions)
     if not found:
-        raise ValueError(f"The task {source} has no questions: its Task.questions is empty.")
+        raise UserError(f"The task {source} has no questions: its Task.questions is empty.")
     return [
         dataclasses.replace(question, split=split, source=source if is_task(source) else question.source)
         for question in found
@@ -257,24 +259,24 @@ def _parse(spec: Any) -> list[_Spec]:
         spec = {"source": spec}
     if isinstance(spec, (list, tuple)):
         if not spec:
-            raise ValueError("The mixture is empty: give at least one source.")
+            raise UserError("The mixture is empty: give at least one source.")
         return [part for entry in spec for part in _parse(entry)]
     if not hasattr(spec, "items"):
-        raise ValueError(f"A question source is a string, a mapping or a list of mappings, got {spec!r}.")
+        raise UserError(f"A question source is a string, a mapping or a list of mappings, got {spec!r}.")
     fields = dict(spec.items())
     known = {field.name for field in dataclasses.fields(_Spec)}
     unknown = sorted(set(fields) - known)
     if unknown or "source" not in fields:
         problem = f"unknown key {unknown[0]!r}" if unknown else "no key 'source'"
-        raise ValueError(f"A question source has the keys {', '.join(sorted(known))}: {problem}.")
+        raise UserError(f"A question source has the keys {', '.join(sorted(known))}: {problem}.")
     parsed = _Spec(**{**fields, "options": dict((fields.get("options") or {}).items())})
     if ":" not in parsed.source and parsed.source.partition("/")[0] not in SETS:
-        raise ValueError(
+        raise UserError(
             f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path>, "
             f"module:function or one of {', '.join(SETS)}."
         )
     if not 0 <= parsed.weight < float("inf"):
-        raise ValueError(f"The weight of {parsed.source} must be a finite number of at least 0, got {parsed.weight}.")
+        raise UserError(f"The weight of {parsed.source} must be a finite number of at least 0, got {parsed.weight}.")
     return [parsed]
 
 
@@ -282,7 +284,7 @@ def _shares(size: int, weights: Sequence[float]) -> list[int]:
     """`size` split in proportion to `weights`, by largest remainder, first part first among equals."""
     whole = sum(weights)
     if whole <= 0:
-        raise ValueError("The weights of a mixture must not all be zero.")
+        raise UserError("The weights of a mixture must not all be zero.")
     exact = [size * weight / whole for weight in weights]
     shares = [int(share) for share in exact]
     by_remainder = sorted(range(len(weights)), key=lambda i: shares[i] - exact[i])

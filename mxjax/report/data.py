@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from mxjax.choice import HELD_OUT
-from mxjax.config import UserError
+from mxjax.errors import UserError
 from mxjax.files import read_rows
 
 Rows = list[dict[str, Any]]

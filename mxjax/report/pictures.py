@@ -9,7 +9,7 @@ from etils import epath
 from markupsafe import Markup
 
 from mxjax import mas
-from mxjax.config import UserError
+from mxjax.errors import UserError
 from mxjax.files import write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import held_out_chart, stages_of

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from mxjax.errors import UserError
 from mxjax.rewards.code import grade_code
 from mxjax.rewards.extract import extract_program
 from mxjax.rewards.format import format_code, format_math
@@ -81,7 +82,7 @@ def make_reward(
         ValueError: an unknown `answer_from`.
     """
     if answer_from not in ("agent", "any"):
-        raise ValueError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
+        raise UserError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
     if verify is not None:
         return RewardFunction(answer_from, verify)
     by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mxjax.errors import UserError
 from mxjax.rl.stages import MODES, ROLES
 
 SCHEDULES = ("constant", "cosine", "linear")
@@ -37,12 +38,12 @@ def _settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(config or {})
     unknown = sorted(set(given) - set(DEFAULTS))
     if unknown:
-        raise ValueError(f"unknown optimizer settings {', '.join(unknown)}; known: {', '.join(DEFAULTS)}")
+        raise UserError(f"unknown optimizer settings {', '.join(unknown)}; known: {', '.join(DEFAULTS)}")
     settings = {**DEFAULTS, **given}
     if settings["schedule"] not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {settings['schedule']!r}")
+        raise UserError(f"schedule must be one of {', '.join(SCHEDULES)}, got {settings['schedule']!r}")
     if settings["schedule"] != "constant" and settings["total_steps"] <= settings["warmup_steps"]:
-        raise ValueError(
+        raise UserError(
             f"the schedule {settings['schedule']!r} needs total_steps above warmup_steps "
             f"({settings['warmup_steps']}), got {settings['total_steps']}"
         )
@@ -147,9 +148,9 @@ def init_state(
     """
     names = set(policies)
     if names not in ({SHARED}, set(ROLES)):
-        raise ValueError(f"policies must be named shared, or designer and executor; got {', '.join(sorted(names))}")
+        raise UserError(f"policies must be named shared, or designer and executor; got {', '.join(sorted(names))}")
     if mode not in (*MODES, SFT):
-        raise ValueError(f"rl.mode must be one of {', '.join(MODES)}, or sft; got {mode!r}")
+        raise UserError(f"rl.mode must be one of {', '.join(MODES)}, or sft; got {mode!r}")
     shared = SHARED in names
     owners = {
         "stagewise": ROLES,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mxjax import mas
+from mxjax.errors import UserError
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout.records import Design, Execution, Question, QuestionTree, Reward, Segment
 from mxjax.sampling import Completion, Engine, Request, SamplingParams
@@ -362,15 +363,15 @@ def collect(
     """
     needed = {EXECUTOR} if scripts is not None else {DESIGNER, EXECUTOR}
     if missing := needed - set(roles):
-        raise ValueError(f"collect needs a role for {', '.join(sorted(missing))}; got {sorted(roles)}")
+        raise UserError(f"collect needs a role for {', '.join(sorted(missing))}; got {sorted(roles)}")
     if len({question.id for question in questions}) != len(questions):
-        raise ValueError("question ids must be distinct: seeds derive from them")
+        raise UserError("question ids must be distinct: seeds derive from them")
     designs = len(scripts) if isinstance(scripts, Sequence) else designs
     if designs < 1 or executions < 1:
-        raise ValueError(f"designs and executions must be at least 1, got {designs} and {executions}")
+        raise UserError(f"designs and executions must be at least 1, got {designs} and {executions}")
     shares_responses = any(role.engine.prefix_cache == "all" for role in roles.values())
     if deterministic and shares_responses:
-        raise ValueError(
+        raise UserError(
             "deterministic=True needs engines that reuse no pages of responses; make them with prefix_cache='prompts'"
         )
     shape, in_order = (designs, executions), deterministic or shares_responses

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from mxjax.errors import UserError
 from mxjax.sampling import attention as backends
 from mxjax.sampling import programs
 from mxjax.sampling.device import Device
@@ -94,13 +95,13 @@ class Engine:
         cfg = policy.config
         wanted = cfg.max_position_embeddings if max_len is None else max_len
         if not 2 <= wanted <= cfg.max_position_embeddings:
-            raise ValueError(
+            raise UserError(
                 f"max_len={wanted} must be at least 2 and at most the model's {cfg.max_position_embeddings} positions"
             )
         if slots < 1:
-            raise ValueError(f"slots={slots} must be at least 1")
+            raise UserError(f"slots={slots} must be at least 1")
         if prefix_cache not in PREFIX_CACHES:
-            raise ValueError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
+            raise UserError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
         self._blocks = -(-wanted // page_size)
         self.max_len = min(self._blocks * page_size, cfg.max_position_embeddings)
         self._groups = programs.slot_groups(slots, mesh)

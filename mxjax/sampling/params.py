@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mxjax.errors import UserError
+
 MAX_STOP_IDS = 8
 MIN_TEMPERATURE = 1e-5  # logits divided by less leave float32
 MAX_TEMPERATURE = 1e4  # beyond it sampling is uniform, and float32 is near its end
@@ -61,7 +63,7 @@ class SamplingParams:
         ]
         for holds, sentence in checks:
             if not holds:
-                raise ValueError(f"{sentence}; got {self}")
+                raise UserError(f"{sentence}; got {self}")
 
     @property
     def penalised(self) -> bool:
@@ -87,7 +89,7 @@ class Request:
 
     def __post_init__(self):
         if self.deadline_s is not None and not self.deadline_s >= 0:
-            raise ValueError(f"deadline_s must be seconds from now, at least 0; got {self.deadline_s}")
+            raise UserError(f"deadline_s must be seconds from now, at least 0; got {self.deadline_s}")
 
 
 @dataclasses.dataclass(frozen=True)
