@@ -56,6 +56,7 @@ def default_config() -> ConfigDict:
                 # Of RL steps; elsewhere a program runs on all tests of its question, and all must pass.
                 "tests": 0,  # so many, drawn by question and step; 0: all
                 "all_pass": True,  # False: a program's correctness is the share of tests that it passes
+                "max_fault_share": 0.05,  # of answers whose grading raises an exception; from 10 such on, more stop
             },
             "rl": {
                 "steps": 400,

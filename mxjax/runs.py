@@ -34,6 +34,7 @@ from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, Role
+from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Engine, SamplingParams
 from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
@@ -360,12 +361,13 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
             print(sandbox.advice, file=sys.stderr)
-        limits = limits_of_tests(config)
+        limits, faults = limits_of_tests(config), GradingFaults(config.reward.max_fault_share)
         if sandbox is not None:
             tools["run_program"] = program_tool(sandbox, limits)
 
         def reward(**choice) -> RewardFunction:
             made = make_reward(config.reward.answer_from, None, sandbox, limits, **choice)
+            made = dataclasses.replace(made, faults=faults)
             by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
             return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made
 

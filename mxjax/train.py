@@ -241,6 +241,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "executor_reward": mean([execution.reward for execution in ran]),
         "valid_designs": mean([not design.error for design in designs]),
         "invalid_executions": mean([not execution.valid for execution in executions]),
+        "grading_faults": sum(execution.grading_fault for execution in executions),
         "patterns": pattern_shares(designs),
         "calls": mean([len(execution.segments) for execution in ran]),
         "response_tokens": mean([len(segment.token_ids) for segment in calls]),
