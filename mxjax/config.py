@@ -141,6 +141,6 @@ def from_json(values: dict[str, Any]) -> ConfigDict:
     return ConfigDict(filled(to_json(default_config()), values))
 
 
-def run_record(config: ConfigDict, kind: str, model: dict[str, Any]) -> dict[str, Any]:
+def run_record(config: ConfigDict, kind: str, model: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What `config.json` of a workdir holds: the package version marks it as ours, `kind` is "sft" or "train"."""
-    return {"mxjax": __version__, "kind": kind, "model": model, "config": to_json(config)}
+    return {"mxjax": __version__, "kind": kind, "model": model, "config": to_json(config), **more}

@@ -29,6 +29,7 @@ from mxjax.data.sources import is_task
 from mxjax.errors import UserError, file_errors
 from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
+from mxjax.grading import check_same_grading, grading_record
 from mxjax.models.io import workdir_config
 from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
@@ -44,6 +45,7 @@ from mxjax.telemetry import Workdir
 
 _log = logging.getLogger(__name__)
 TRAINED_ON = "trained_on.json"
+ELSEWHERE = "continue it as it was begun, on a machine that has what it needs, or choose another --workdir"
 MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps")  # in a run that continues
 TOOLS = {"python_execute": python_tool}  # host tools that rollout.tools may name
 PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
@@ -134,14 +136,15 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
             raise UserError(f"{workdir.path} holds a run of mxjax {earlier['kind']}; choose another --workdir")
         filled = lambda values: to_json(from_json(values))  # keys that came after the run began have their defaults
         before, now = filled(earlier["config"]), filled(to_json(config))
-        changed = set(_differences(before, now, {*MAY_CHANGE, *PROMPTS, *ignore}))
+        changed = dict(_differences(before, now, {*MAY_CHANGE, *PROMPTS, *ignore}))
         for name, prompt in workdir_prompts(workdir.path, earlier).items():
             if mas.load_prompts(prompt) != mas.load_prompts(config.roles[name].prompt):
-                changed.add(f"roles.{name}.prompt")
+                changed[f"roles.{name}.prompt"] = prompt
         if changed:
+            back = ", ".join(f"{key}={value!s:.60}" for key, value in sorted(changed.items()))
             raise UserError(
                 f"{workdir.path} belongs to a run with other settings of {', '.join(sorted(changed))}; "
-                "set them back, or choose another --workdir"
+                f"set them back ({back}), or choose another --workdir"
             )
     return workdir
 
@@ -165,9 +168,11 @@ def describe_run(
     tokenizer: models.Tokenizer,
     pools: Pools | None = None,
     trained: Sequence[Question] | None = None,
+    graded: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes config.json, tokenizer, prompt files and trained_on.json: all that serving a checkpoint needs, which pools
-    were drawn, and what benchmarks are compared with: the questions `trained`, None for all training questions.
+    were drawn, how it is graded, and what benchmarks are compared with: the questions `trained`, None for all training
+    questions.
 
     Once there is a checkpoint nothing is written: what it was made with stays. Raises UserError where that run had
     other questions, which the config alone cannot tell.
@@ -185,10 +190,11 @@ def describe_run(
             if role.prompt.endswith(".toml"):
                 (workdir.path / "prompts").mkdir(exist_ok=True)
                 (workdir.path / "prompts" / f"{name}.toml").write_bytes(epath.Path(role.prompt).read_bytes())
-    record = run_record(config, kind, dataclasses.asdict(model))
+    more = {**({} if pools is None else {"questions": pools.digest}), **({"grading": graded} if graded else {})}
+    record = run_record(config, kind, dataclasses.asdict(model), **more)
     own = frozenset() if pools is None else keys_of(pools.train if trained is None else trained)
     workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))})
-    workdir.write_json("config.json", record if pools is None else {**record, "questions": pools.digest})
+    workdir.write_json("config.json", record)
 
 
 def trained_on(source: str) -> frozenset[str]:
@@ -212,7 +218,7 @@ def read_record(path: epath.PathLike) -> dict[str, Any]:
     try:
         record = read_json(file)
         required = {name: record[name] for name in ("kind", "model", "config")}
-        return {**required, "questions": record.get("questions")}
+        return {**required, "questions": record.get("questions"), "grading": record.get("grading")}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{file} is not that of an mxjax run; choose another directory") from None
 
@@ -243,8 +249,8 @@ def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str
     return {name: str(kept[name]) if kept[name].exists() else role["prompt"] for name, role in roles.items()}
 
 
-def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = "") -> Iterator[str]:
-    """Dotted keys at which two configs differ."""
+def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys at which two configs differ, with the value in `a`."""
     for key in sorted({*a, *b}):
         x, y, name = a.get(key), b.get(key), f"{prefix}{key}"
         if name in skip:
@@ -252,7 +258,7 @@ def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = ""
         if isinstance(x, dict) and isinstance(y, dict):
             yield from _differences(x, y, skip, name + ".")
         elif x != y:
-            yield name
+            yield name, x
 
 
 def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = None) -> models.Policy:
@@ -325,24 +331,28 @@ def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
 class Grading:
     """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
 
-    `level` is None where nothing needs a sandbox. `training` gives the reward function of an RL step, which may run
-    some of a program's tests (`reward.tests`); `reward`, that of evaluations, runs all.
+    `level` is None where nothing needs a sandbox; `record` is what results files say of it. `training` gives the reward
+    function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all.
     """
 
     reward: RewardFunction
     tools: dict[str, mas.Tool]
     level: str | None
+    record: Mapping[str, Any]
     training: Callable[[int], RewardFunction] | None = None
 
 
 @contextlib.contextmanager
-def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[Grading]:
+def open_grading(
+    config: ConfigDict, questions: Iterable[Question], workdir: Workdir | None = None
+) -> Iterator[Grading]:
     """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
 
     The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it; below level A a line
-    says how to get a stronger one. Raises UserError,
-    in one sentence, for an unknown tool or where no sandbox passes its self-test.
+    says how to get a stronger one. Raises UserError, in one sentence, for an unknown tool, where no sandbox passes its
+    self-test, and where the run in `workdir` goes on and was graded in another way.
     """
+    begun = begun_grading(workdir)
     if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
         raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
     asked = {(question.source, question.task_type) for question in questions}
@@ -357,6 +367,9 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
         except SandboxUnavailable as error:
             said = " ".join(str(error).split()).rstrip(".")
+            if begun and begun["sandbox_level"]:
+                had = f"{workdir.path} was begun with a sandbox of level {begun['sandbox_level']}"
+                raise UserError(f"{had}, and this machine has none ({said}); {ELSEWHERE}") from error
             without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
             raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
@@ -375,8 +388,18 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             seed = derive_seed(config.seed, step)
             return reward(all_pass=config.reward.all_pass, tests=config.reward.tests, seed=seed)
 
-        whole = reward()
-        yield Grading(whole, tools, sandbox.level if sandbox else None, training)
+        level = sandbox.level if sandbox else None
+        record = grading_record(config, level)
+        if begun:
+            check_same_grading(workdir.path, begun, record, ELSEWHERE)
+        yield Grading(reward(), tools, level, record, training)
+
+
+def begun_grading(workdir: Workdir | None) -> Mapping[str, Any] | None:
+    """How a run that goes on was graded when it began; None for one that begins, or says nothing of it."""
+    if workdir is None or checkpoint.latest_step(workdir.checkpoints) is None:
+        return None
+    return read_record(workdir.path)["grading"]
 
 
 def limits_of_tests(config: ConfigDict) -> SandboxLimits:

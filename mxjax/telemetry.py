@@ -115,12 +115,12 @@ class Workdir:
 
     def write_results(
         self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
-        sandbox_level: str | None = None, chosen: Mapping[str, Any] | None = None,
+        grading: Mapping[str, Any], chosen: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Writes results.json: what was run, on what, and one row per system and benchmark.
 
-        `sandbox_level` is that of model-written Python: "A", "B", "C", or None where none was run; `chosen` the
-        run's checkpoint that was best in validation.
+        `grading` is what rewards depend on (`mxjax.grading`), with the sandbox's level of model-written Python: "A",
+        "B", "C", or None where none was run; `chosen` the run's checkpoint that was best in validation.
         """
         device = jax.devices()[0]
         self.write_json(
@@ -131,7 +131,8 @@ class Workdir:
                 "config": config,
                 "versions": {"mxjax": __version__, "jax": jax.__version__},
                 "device": f"{jax.device_count()} x {device.device_kind}",
-                "sandbox_level": sandbox_level,
+                "sandbox_level": grading["sandbox_level"],
+                "grading": grading,
                 "seed": seed,
                 "rows": rows,
                 "phases_s": phases_s,

@@ -6,6 +6,7 @@ is a function of (seed, step) and of the checkpointed state.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -88,11 +89,10 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         del policies
     stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
     learner = make_learner(config, cfg, mesh)
-    describe_run(workdir, config, "train", cfg, tokenizer, pools)
-
-    with (
-        open_grading(config, asked) as grading, checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar
-    ):  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        grading = stack.enter_context(open_grading(config, asked, workdir))
+        describe_run(workdir, config, "train", cfg, tokenizer, pools, graded=grading.record)
+        checkpointer, bar = map(stack.enter_context, (checkpoints(config, workdir), progress_bar(quiet)))
         state = start_state(checkpointer, params, learner.optimizer, rl.mode)
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
@@ -135,7 +135,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     rows = evaluation_rows(workdir)
     phases_s = phase_seconds(config, workdir)
     best = chosen(config, workdir.metrics(), checkpoint.steps(workdir.checkpoints))
-    workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.level, best)
+    workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.record, best)
     return rows
 
 

@@ -23,10 +23,11 @@ from mxjax.data.overlap import quoted, shared_with
 from mxjax.errors import UserError
 from mxjax.evaluation.questions import distinct, shown_name
 from mxjax.evaluation.stamps import digest, questions_digest, settings_of
-from mxjax.evaluation.suite import Suite
+from mxjax.evaluation.suite import NOT_KEPT, Suite
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
+from mxjax.grading import check_same_grading
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
@@ -75,6 +76,9 @@ def evaluate(args: argparse.Namespace) -> int:
     every = itertools.chain(*benchmarks.values(), *(questions for _, questions in validations.values()))
     limits = Limits(**config.rollout.limits)
     with open_grading(config, every) as grading, progress_bar(args.quiet) as bar:
+        if rows:
+            path = workdir.path / "results.json"
+            check_same_grading(path, read_json(path).get("grading"), grading.record, NOT_KEPT)
         suite = Suite(workdir, roles, grading, settings, limits, config.eval.agent_text, args.seed, args.resume)
         best: dict[str, dict[str, Any]] = {}  # of each set of validation questions
         for name, system in left_to_do(benchmarks, systems, rows):
@@ -97,7 +101,7 @@ def evaluate(args: argparse.Namespace) -> int:
             more = {**({"when": said} if said else {}), **({"chosen": chosen} if chosen else {})}
             rows.append({**row, **made_with, **stamps, "episodes": episodes, **more})
             phases_s = {"evaluation": time.monotonic() - started}
-            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.level)
+            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.record)
             write_pages(workdir.path, read_json(workdir.path / "results.json"), args.command)
     print(table(rows))
     for name, change in comparisons(rows):
