@@ -338,8 +338,8 @@ class Grading:
     reward: RewardFunction
     tools: dict[str, mas.Tool]
     level: str | None
-    record: Mapping[str, Any]
     training: Callable[[int], RewardFunction] | None = None
+    record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -392,7 +392,7 @@ def open_grading(
         record = grading_record(config, level)
         if begun:
             check_same_grading(workdir.path, begun, record, ELSEWHERE)
-        yield Grading(reward(), tools, level, record, training)
+        yield Grading(reward(), tools, level, training, record)
 
 
 def begun_grading(workdir: Workdir | None) -> Mapping[str, Any] | None:

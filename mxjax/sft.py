@@ -116,7 +116,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
 
 
 def sampled_segments(
-    config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool, workdir: Workdir
+    config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool, workdir: Workdir | None = None
 ) -> tuple[list[TrainingSegment], Mapping[str, Any]]:
     """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
 

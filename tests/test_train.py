@@ -157,8 +157,8 @@ def test_rows_name_the_level_of_the_sandbox(tmp_path):
 
 def test_a_wrong_verifier_of_a_task_is_one_sentence(tmp_path):
     config = default_config()
-    config.eval.systems = ("single",)
+    config.eval.systems, config.eval.samples = ("single",), 10
     grading = Grading(make_reward(verify=lambda question, answer: 7.0), {}, None)
     roles = {"executor": Role(ScriptedEngine(lambda prompt, request: GOOD))}
-    with pytest.raises(UserError, match="verify must return"):
+    with pytest.raises(UserError, match=r"grading failed for 10 of 10 answers, .* verify must return"):
         validate(config, 0, {"own": QUESTIONS}, roles, grading, None, Workdir(tmp_path), progress_bar(quiet=True))
