@@ -154,48 +154,10 @@ def _step(text: str) -> int | str:
     return text if text == "chosen" else int(text)
 
 
-def _run_config(verb: str, argv: Sequence[str]):
-    """The config of `--config FILE [--config.key=value ...]`, locked and checked, and the values of all flags."""
-    from absl import flags
-    from ml_collections import ConfigDict, config_flags
-
-    from mxjax.config import default_config
-
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["mxjax", *argv])
-    if verb == "plan":
-        flags.DEFINE_string("topology", "", "the slice", flag_values=values)
-        flags.DEFINE_bool("cpu", False, "simulated devices in place of the TPU's compiler", flag_values=values)
-    else:
-        flags.DEFINE_string("workdir", "", "where the run lives", flag_values=values)
-        flags.DEFINE_bool("quiet", False, "no progress bars", flag_values=values)
-    file = next((argv[i + 1] if a == "--config" and i + 1 < len(argv) else a.partition("=")[2]
-                 for i, a in enumerate(argv) if a == "--config" or a.startswith("--config=")), "")  # fmt: skip
-    if not file:
-        example = "--topology v5e:2x2" if verb == "plan" else "--workdir runs/tiny"
-        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py {example}")
-    if not os.path.isfile(file.partition(":")[0]):
-        raise UserError(f"config file {file} does not exist; check the path")
-    try:
-        unparsed = values(["mxjax", *argv])[1:]
-        config = values.config
-    except Exception as error:  # a config file is a program: anything can go wrong in it
-        message = str(error).replace("\\n", " ").replace("\\'", "'")  # config_flags quotes the text of a KeyError
-        first_line = (message or type(error).__name__).strip("' ").splitlines()[0]
-        raise UserError(f"cannot read the configuration: {first_line}") from None
-    if not isinstance(config, ConfigDict) or set(config) != set(default_config()):
-        raise UserError(f"the get_config() of {file} must start from mxjax.config.default_config()")
-    if unparsed:
-        raise UserError(f"does not know {unparsed[0]!r}; settings are written --config.key=value")
-    if verb != "plan":
-        config.workdir = values.workdir or config.workdir
-        if not config.workdir:
-            raise UserError("needs --workdir DIR, where the run lives")
-    return config, values
-
-
 def _plan(argv: Sequence[str]) -> int:
-    config, values = _run_config("plan", argv)
+    from mxjax.command_config import command_config
+
+    config, values = command_config("plan", argv)
     if not values.topology:
         raise UserError("needs --topology SLICE, such as v5e:8x8 or v5litepod-64")
     from mxjax.plan.process import run
@@ -228,12 +190,13 @@ def _data(argv: Sequence[str]) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
-    config, values = _run_config("train", argv)
     from mxjax.choice import describe
+    from mxjax.command_config import command_config
     from mxjax.evaluation import table
     from mxjax.report import write_report
     from mxjax.train import train
 
+    config, values = command_config("train", argv)
     print(table(train(config, values.quiet)))
     print(describe(config.workdir))
     print(f"report: {write_report(config.workdir)}")
@@ -241,9 +204,10 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _sft(argv: Sequence[str]) -> int:
-    config, values = _run_config("sft", argv)
+    from mxjax.command_config import command_config
     from mxjax.sft import sft
 
+    config, values = command_config("sft", argv)
     metrics = sft(config, values.quiet)
     print(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
     return 0

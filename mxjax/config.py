@@ -1,7 +1,7 @@
-"""The one configuration: every key with its default, and how a run's file and flags become a checked config.
+"""The one configuration: every key with its default, and how it is written to a run's files.
 
-A config file's `get_config()` starts from `default_config()` and sets what differs. Configs are locked, so a misspelled
-key is an error before anything runs.
+A config file's `get_config()` starts from `default_config()` and sets what differs. What a key may hold stands in
+`mxjax.ranges`, by which a misspelled key or an impossible value is an error before anything runs.
 """
 
 from __future__ import annotations

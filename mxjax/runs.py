@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -31,8 +30,9 @@ from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
 from mxjax.grading import check_same_grading, grading_record
 from mxjax.models.io import workdir_config
+from mxjax.ranges import check_ranges
 from mxjax.rewards import RewardFunction, make_reward, program_tool
-from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
+from mxjax.rl import TrainState, init_state
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, Role
 from mxjax.rollout.faults import GradingFaults
@@ -53,42 +53,45 @@ PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 
 def check_config(config: ConfigDict) -> None:
     """Raises UserError for settings that could only fail later, when time has been spent and files written."""
-    rl, rollout = config.rl, config.rollout
-    models.preset("tiny").replace(**config.model)
+    check_ranges(config)
+    rl = config.rl
     for role in config.roles.values():
         mas.load_prompts(role.prompt)
-        SamplingParams(**role.sampling, max_tokens=role.max_tokens)
-    mas.Limits(**rollout.limits)
-    role_weights(0, rl.mode, rl.stage_length, rl.first_stage)
-    credit([], rl.executor_group, rl.aggregation)
-    executor_advantages(np.zeros((1, 1, 1)), group=rl.executor_group)
-    counts = {
-        "rollout.questions": rollout.questions, "rollout.designs": rollout.designs,
-        "rollout.executions": rollout.executions, "checkpoint.every": config.checkpoint.every,
-        "checkpoint.keep": config.checkpoint.keep, "rl.steps": rl.steps, "sft.steps": config.sft.steps,
-        "sft.questions": config.sft.questions, "sft.batch_segments": config.sft.batch_segments,
-        "sft.microbatch_rows": config.sft.microbatch_rows, "sft.row_length": config.sft.row_length,
-        "sft.checkpoint_every": config.sft.checkpoint_every, "eval.samples": config.eval.samples,
-        "engine.slots": config.engine.slots, "engine.page_size": config.engine.page_size,
-        "engine.decode_steps": config.engine.decode_steps,
-    }  # fmt: skip
-    for name, value in counts.items():
-        if type(value) is not int or value < 1:
-            raise UserError(f"{name} must be a whole number of at least 1, got {value!r}")
-    if type(config.reward.tests) is not int or config.reward.tests < 0:
-        raise UserError(f"reward.tests must be a whole number, 0 for all, got {config.reward.tests!r}")
+    known_names("rollout.limits", config.rollout.limits, mas.Limits)
+    mas.Limits(**config.rollout.limits)
     limits_of_tests(config)
-    make_reward(config.reward.answer_from)
     check_run_systems(config.eval.systems)
-    if config.eval.temperature < 0:
-        raise UserError(f"eval.temperature must be 0 (greedy) or more, got {config.eval.temperature}")
-    if not 0 <= rl.clip_low < 1 or rl.clip_high < 0:
-        raise UserError(f"rl.clip_low must be in [0, 1) and rl.clip_high at least 0, got {rl.clip_low}, {rl.clip_high}")
     if rl.row_length < config.engine.max_len:
         raise UserError(
             f"rl.row_length={rl.row_length} must hold the longest prompt with its response, "
             f"engine.max_len={config.engine.max_len} tokens; raise the one or lower the other"
         )
+    sizes = {name: role.minibatch_segments or rl.minibatch_segments for name, role in config.roles.items()}
+    if rl.mode == "coupled" and len(set(sizes.values())) > 1:
+        listed = " and ".join(f"{size} of the {name}" for name, size in sizes.items())
+        raise UserError(
+            f"rl.mode=coupled takes one gradient for both roles, so their mini-batches must be equal, and are {listed} "
+            "segments: set roles.designer.minibatch_segments and roles.executor.minibatch_segments to one number"
+        )
+    for name, steps in (("rl", None), ("sft", config.sft.steps + 1)):
+        check_schedule(f"{name}.optimizer", config[name].optimizer, steps)
+
+
+def check_schedule(name: str, optimizer: Mapping[str, Any], default_steps: int | None) -> None:
+    """Raises UserError for a schedule that ends before its warm-up does; `default_steps` stands for total_steps=0."""
+    total = optimizer["total_steps"] or default_steps or 0
+    if optimizer["schedule"] != "constant" and total <= optimizer["warmup_steps"]:
+        raise UserError(
+            f"{name}.schedule={optimizer['schedule']} needs {name}.total_steps above {name}.warmup_steps="
+            f"{optimizer['warmup_steps']}, got {total}"
+        )
+
+
+def known_names(name: str, given: Mapping[str, Any], record: type) -> None:
+    """Raises UserError for a name in the mapping `given` that the dataclass `record` lacks."""
+    known = [field.name for field in dataclasses.fields(record)]
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(f"{name} knows {', '.join(known)}, not {unknown[0]!r}")
 
 
 def run_mesh(config: ConfigDict) -> jax.sharding.Mesh:
@@ -404,7 +407,5 @@ def begun_grading(workdir: Workdir | None) -> Mapping[str, Any] | None:
 
 def limits_of_tests(config: ConfigDict) -> SandboxLimits:
     """The limits of one test of a program, `reward.limits`. Raises ValueError for an unknown name or a wrong value."""
-    known = [field.name for field in dataclasses.fields(SandboxLimits)]
-    if unknown := sorted(set(config.reward.limits) - set(known)):
-        raise UserError(f"reward.limits knows {', '.join(known)}, not {unknown[0]!r}")
+    known_names("reward.limits", config.reward.limits, SandboxLimits)
     return SandboxLimits(**config.reward.limits)

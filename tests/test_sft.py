@@ -109,7 +109,11 @@ def test_sampled_examples_are_the_designs_and_calls_of_right_answers(self_taught
     config, engines = self_taught
     questions = [Question("right", "1 + 1", gold="2"), Question("wrong", "1 + 2", gold="3")]
     segments, graded = sampled_segments(config, questions, None, quiet=True)
-    assert graded["sandbox_level"] is None and len(segments) == 3 * (1 + 2) and len(engines[0].requests) == 2 * len(segments)
+    assert (
+        graded["sandbox_level"] is None
+        and len(segments) == 3 * (1 + 2)
+        and len(engines[0].requests) == 2 * len(segments)
+    )
     decode = lambda ids: TOKENIZER.decode(ids, skip_special=False)
     for made, reply in zip(segments, 3 * [DESIGN, "<delivery>", "<delivery>"], strict=True):
         assert reply in decode(made.tokens[made.weights > 0]) and "1 + 1" in decode(made.tokens[made.weights == 0])

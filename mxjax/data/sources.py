@@ -23,6 +23,7 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
+import numbers
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -269,15 +270,30 @@ def _parse(spec: Any) -> list[_Spec]:
     if unknown or "source" not in fields:
         problem = f"unknown key {unknown[0]!r}" if unknown else "no key 'source'"
         raise UserError(f"A question source has the keys {', '.join(sorted(known))}: {problem}.")
-    parsed = _Spec(**{**fields, "options": dict((fields.get("options") or {}).items())})
+    parsed = _Spec(**{**fields, "options": _options(fields.get("options"))})
+    _check(isinstance(parsed.source, str), "source", "text", parsed.source)
+    _check(isinstance(parsed.distinct, bool), "distinct", "True or False", parsed.distinct)
+    for name, most in (("bare_share", 1), ("weight", sys.float_info.max)):
+        value = getattr(parsed, name)
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        says = "in [0, 1]" if most == 1 else "a finite number of at least 0"
+        _check(number and 0 <= value <= most, f"{name} of {parsed.source}", says, value)
     if ":" not in parsed.source and parsed.source.partition("/")[0] not in SETS:
         raise UserError(
             f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path>, "
             f"module:function or one of {', '.join(SETS)}."
         )
-    if not 0 <= parsed.weight < float("inf"):
-        raise UserError(f"The weight of {parsed.source} must be a finite number of at least 0, got {parsed.weight}.")
     return [parsed]
+
+
+def _options(given: Any) -> dict[str, Any]:
+    _check(given is None or hasattr(given, "items"), "options", "a mapping", given)
+    return dict((given or {}).items())
+
+
+def _check(holds: bool, name: str, says: str, value: Any) -> None:
+    if not holds:
+        raise UserError(f"In the spec of a question source, {name} must be {says}, got {value!r}.")
 
 
 def _shares(size: int, weights: Sequence[float]) -> list[int]:

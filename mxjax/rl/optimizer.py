@@ -79,14 +79,15 @@ def make_optimizer(config: Mapping[str, Any] | None = None) -> optax.GradientTra
     """AdamW with a global-norm clip and a learning-rate schedule, none of it decaying norms and biases.
 
     Settings and defaults (method, section 8): learning_rate 5e-6, b1 0.9, b2 0.999, eps 1e-8, weight_decay 0.01,
-    clip_norm 1.0, schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps, final_fraction 0. The
-    schedule counts this optimiser's updates, so a role's clock stands still while the other learns. Moments and
-    updates are float32, whatever the parameters are; see `apply_updates`.
+    clip_norm 1.0 (None: no clip), schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps,
+    final_fraction 0. The schedule counts this optimiser's updates, so a role's clock stands still while the other
+    learns. Moments and updates are float32, whatever the parameters are; see `apply_updates`.
     Raises ValueError for an unknown setting or schedule.
     """
     s = _settings(config)
+    clip = optax.identity() if s["clip_norm"] is None else optax.clip_by_global_norm(s["clip_norm"])
     return optax.chain(
-        optax.clip_by_global_norm(s["clip_norm"]),
+        clip,
         _with_float32_state(optax.scale_by_adam(s["b1"], s["b2"], s["eps"])),
         optax.add_decayed_weights(s["weight_decay"], mask=_decayed),
         optax.scale_by_learning_rate(learning_rate_schedule(config)),
