@@ -142,7 +142,7 @@ def design(args: argparse.Namespace) -> int:
     """`mxjax design show FILE`: what a design is made of; 1 when the file holds no design that can run."""
     path = epath.Path(args.file)
     try:
-        text = path.read_text()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {args.file}: {error}; give the path of a script") from None
     try:

@@ -7,9 +7,7 @@ checkpoints are those of reinforcement learning; only the loss differs.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +20,8 @@ from ml_collections import ConfigDict
 
 from mxjax import checkpoint, models, teacher
 from mxjax.config import to_json
-from mxjax.errors import UserError, file_errors
+from mxjax.data.rows import json_lines
+from mxjax.errors import UserError
 from mxjax.grading import grading_record
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
@@ -174,14 +173,12 @@ def read_conversations(path: str) -> list[Conversation]:
     file, conversations = epath.Path(path), []
     if not file.exists() or file.is_dir():
         raise UserError(f"sft.examples names {path}, which is not a file; check the path")
-    with file_errors("read", path):
-        lines = file.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
-    for number, line in enumerate(lines, 1):
+    for number, row in json_lines(file):
         try:
-            messages = json.loads(line)["messages"]
+            messages = row["messages"]
             good = bool(messages) and all(isinstance(m["content"], str) and m["role"] in ROLES for m in messages)
             good = good and messages[-1]["role"] == "assistant"
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             good = False
         if not good:
             raise UserError(f'{path}, line {number}: expected {{"messages": [...]}} that ends with the assistant')

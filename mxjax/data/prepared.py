@@ -14,8 +14,9 @@ from etils import epath
 
 from mxjax.data import catalogue, rows
 from mxjax.data.catalogue import SAMPLE, SETS, TEST, DataSet
+from mxjax.data.gradable import check_gradable
 from mxjax.data.readers import Item, NoTests
-from mxjax.errors import UserError
+from mxjax.errors import UserError, one_line
 from mxjax.files import read_json
 from mxjax.rollout.records import Question
 
@@ -48,6 +49,7 @@ def load_split(
     for line, row in rows.json_lines(path, chosen):
         item = read_item(data_set, split, row, f"{path}, line {line}", set_name)
         if item is not None:
+            check_item(data_set, item, row, f"{path}, line {line}")
             questions.append(
                 Question(f"{source}:{line}", item.text, data_set.task_type, item.gold, item.tests, source, split)
             )
@@ -69,7 +71,18 @@ def read_item(data_set: DataSet, split: str, row: rows.Row, place: str, name: st
     except NoTests:
         return None
     except (KeyError, TypeError, AttributeError, ValueError, SyntaxError) as error:
-        raise UserError(f"{place}: not a row of {name} ({type(error).__name__}: {error}).") from error
+        why = f"no column {error}" if isinstance(error, KeyError) else one_line(error)
+        raise UserError(f"{_named(place, row)}: not a row of {name} ({why}).") from error
+
+
+def check_item(data_set: DataSet, item: Item, row: rows.Row, place: str) -> None:
+    """Raises ValueError, naming the place, for a question that no answer could be graded for."""
+    check_gradable(Question("", item.text, data_set.task_type, item.gold, item.tests), _named(place, row))
+
+
+def _named(place: str, row: rows.Row) -> str:
+    """A row's place with the name that it has, for messages."""
+    return f"{place} (id {id})" if (id := rows.row_id(row)) else place
 
 
 def benchmark_names() -> list[str]:

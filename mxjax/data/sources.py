@@ -23,6 +23,7 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
+import math
 import numbers
 import os
 import sys
@@ -31,7 +32,9 @@ from typing import Any
 
 from mxjax.data import array_records, generators, prepared, rows
 from mxjax.data.catalogue import SETS
+from mxjax.data.gradable import GRADED, agreeing, check_gradable
 from mxjax.data.identity import normalise_text, statement_key, text_id
+from mxjax.data.rows import row_id
 from mxjax.errors import UserError, place_of
 from mxjax.rollout.records import Question, Task
 
@@ -40,7 +43,6 @@ DRAWS_PER_QUESTION = 20
 """A stream may draw this many items for each distinct question asked of it before it is called exhausted."""
 _TEXT_FIELDS = ("question", "text", "problem")
 _GOLD_FIELDS = ("answer", "gold")
-_TASK_TYPES = ("math", "text", "code")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +143,8 @@ def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Questi
         ValueError: the file is missing or empty, or a line is wrong; the message names file and line.
     """
     found = rows.json_lines(path)
-    questions = [_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found]
+    rows_of = (_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found)
+    questions = list(agreeing(rows_of))
     if not questions:
         raise UserError(f"The question file {path} is empty: write one JSON object a line.")
     return questions
@@ -153,17 +156,22 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
     task_type = row.get("task_type", "math")
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"{place}: needs a non-empty string in one of the fields {', '.join(_TEXT_FIELDS)}.")
-    if task_type not in _TASK_TYPES:
-        raise UserError(f"{place}: task_type must be one of {', '.join(_TASK_TYPES)}, got {task_type!r}.")
+    if task_type not in GRADED:
+        raise UserError(f"{place}: task_type must be one of {', '.join(GRADED)}, got {task_type!r}.")
+    id = row_id(row)
+    place = f"{place} (id {id})" if id else place
+    id = id or text_id(source, text)
     if task_type == "code":
-        tests = row.get("tests")
-        if not isinstance(tests, list) or not tests:
-            raise UserError(f"{place}: a code question needs a non-empty list in the field tests.")
         function = gold if isinstance(gold, str) and gold else None
-        return Question(str(row.get("id", text_id(source, text))), text, task_type, function, tests, source, split)
-    if isinstance(gold, bool) or not isinstance(gold, (str, int, float)) or not str(gold).strip():
-        raise UserError(f"{place}: needs the answer, text or number, in one of the fields {', '.join(_GOLD_FIELDS)}.")
-    return Question(str(row.get("id", text_id(source, text))), text, task_type, str(gold), None, source, split)
+        question = Question(id, text, task_type, function, row.get("tests"), source, split)
+    else:
+        finite = not isinstance(gold, float) or math.isfinite(gold)
+        if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip() or not finite:
+            fields, got = ", ".join(_GOLD_FIELDS), "" if finite else f", got {gold}"
+            raise UserError(f"{place}: needs the answer, text or number, in one of the fields {fields}{got}.")
+        question = Question(id, text, task_type, str(gold), None, source, split)
+    check_gradable(question, place)
+    return question
 
 
 def _load(
@@ -198,19 +206,31 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
     if source.startswith(JSONL):
         return read_jsonl(source.removeprefix(JSONL), source, split)
     if source.startswith(array_records.PREFIX):
-        return list(_records(source, split))
+        return list(agreeing(_records(source, split)))
     if source.partition("/")[0] in SETS:
         found = prepared.load_split(source, "train")
     else:
-        questions = load_task(source).questions
-        with _code_of(source, "its Task.questions"):
-            found = list(questions(split, seed) if callable(questions) else questions)
+        found = _task_questions(source, split, seed)
     if not found:
         raise UserError(f"The task {source} has no questions: its Task.questions is empty.")
     return [
         dataclasses.replace(question, split=split, source=source if is_task(source) else question.source)
         for question in found
     ]
+
+
+def _task_questions(source: str, split: str, seed: int) -> list[Question]:
+    """The questions of a user's task, which must be gradable where the task has no verifier of its own."""
+    task = load_task(source)
+    with _code_of(source, "its Task.questions"):
+        found = list(task.questions(split, seed) if callable(task.questions) else task.questions)
+    for number, question in enumerate(found):
+        if not isinstance(question, Question):
+            kind = type(question).__name__
+            raise UserError(f"Task.questions of {source} must hold Question records, number {number} is of {kind}.")
+        if task.verify is None:
+            check_gradable(question, f"{source}, question {question.id}")
+    return found if task.verify else list(agreeing(found))
 
 
 def sampled_records(source: str, split: str, limit: int | None, seed: int) -> list[Question]:
