@@ -23,7 +23,7 @@ from mxjax.sampling import attention as backends
 from mxjax.sampling import programs
 from mxjax.sampling.device import Device
 from mxjax.sampling.pages import Pages
-from mxjax.sampling.params import Completion, Request, SamplingParams
+from mxjax.sampling.params import Completion, Request, SamplingParams, unseeded
 from mxjax.sampling.programs import IDLE, PREFILL_ROWS
 from mxjax.sampling.requests import Live, admissible
 
@@ -141,6 +141,8 @@ class Engine:
 
     def submit(self, request: Request) -> Handle:
         """Queues a request. Raises ValueError, in one sentence, for one that can never run."""
+        if not isinstance(request, Request):
+            raise UserError(f"the engine takes a Request(prompt_token_ids, SamplingParams(...)); got {request!r:.80}")
         live = admissible(request, self._next_id, self.tokenizer.stop_ids, self.config.vocab_size, self.max_len)
         if request.deadline_s is not None:
             live.ends_at = self._clock() + request.deadline_s
@@ -150,15 +152,28 @@ class Engine:
         return Handle(self, live)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Completions of all requests, in their order. If one is refused or a step fails, none stays behind."""
-        handles = []
+        """Completions of all requests, in their order; one that `submit` refuses ends with "error", the others run.
+
+        If a step fails none stays behind.
+        """
+        handles: list[Handle | Completion] = []
         try:
             for request in requests:
-                handles.append(self.submit(request))
-            return [handle.result() for handle in handles]
+                try:
+                    handles.append(self.submit(request))
+                except UserError as error:
+                    handles.append(self._refused(str(error)))
+            return [handle if isinstance(handle, Completion) else handle.result() for handle in handles]
         finally:
             for handle in handles:
-                handle.cancel()
+                if isinstance(handle, Handle):
+                    handle.cancel()
+
+    def _refused(self, error: str) -> Completion:
+        """The completion of a request that can never run."""
+        self._next_id += 1
+        nothing = np.zeros(0, np.float32)
+        return Completion(self._next_id - 1, np.zeros(0, np.int32), "", nothing, nothing, "error", error)
 
     def chat(self, messages: Sequence[Mapping[str, str]], **sampling) -> str:
         """The reply to a list of {"role", "content"}; keyword arguments are `SamplingParams`."""
@@ -283,7 +298,7 @@ class Engine:
         live.group, live.slot = group, next(s for s in self._slots_of(group) if self._running[s] is None)
         self._running[live.slot] = live
         p = live.request.sampling
-        seed = int(live.id if p.seed is None else p.seed)
+        seed = unseeded(live.id) if p.seed is None else p.seed
         self._set_slot(
             live.slot, max_tokens=live.budget, min_tokens=min(p.min_tokens, live.budget),
             seed=((seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF), temperature=p.temperature,

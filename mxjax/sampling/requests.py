@@ -76,9 +76,7 @@ def admissible(request: Request, id: int, stop_ids: Sequence[int], vocab_size: i
 
     Raises ValueError, in one sentence, for a request that can never run.
     """
-    prompt = np.asarray(request.prompt_token_ids)
-    if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
-        raise UserError("prompt_token_ids must be a non-empty list of ids")
+    prompt = request.ids()
     if prompt.min() < 0 or prompt.max() >= vocab_size:
         raise UserError(f"prompt_token_ids must be in [0, {vocab_size}), got {prompt.min()} to {prompt.max()}")
     if prompt.size >= max_len:
