@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
@@ -49,6 +52,16 @@ def read_rows(path: epath.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
+def matching(folder: epath.Path, pattern: str) -> list[epath.Path]:
+    """What a folder holds by the shell pattern of a name, sorted; nothing where there is no folder.
+
+    `folder.glob` would read the folder's own name as a pattern too, so that `runs/[1]` holds nothing.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+
+
 def file_name(text: str) -> str:
     """`text` as part of a file's name: without "/" and ":", and where it is long its end and a digest of the whole."""
     name = re.sub("[/:]", "_", text)
@@ -58,6 +71,26 @@ def file_name(text: str) -> str:
     return f"{digest}_{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[13 - LONGEST_NAME :]}"
 
 
+def make_folder(path: epath.Path) -> None:
+    """Makes a folder and those that it lies in, if need be. Raises OSError, in one sentence."""
+    with file_errors("make the folder", path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: epath.Path) -> Iterator[None]:
+    """Makes a folder for the block; where that fails, those that it has made and that are empty are removed again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    make_folder(path)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()  # only where it is empty
+        raise
+
+
 def write_text(path: epath.Path, text: str) -> None:
     """Writes text that models may have written, by way of a temporary file, so that a reader never sees half of it.
 
@@ -65,5 +98,10 @@ def write_text(path: epath.Path, text: str) -> None:
     """
     temporary = path.parent / f"{path.name}.tmp"
     with file_errors("write", path):
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise

@@ -95,10 +95,11 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     describe_run(workdir, config, "sft", cfg, tokenizer, drawn, questions, graded)
     data_s, metrics = time.monotonic() - started, {}
 
-    with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
+    with contextlib.closing(workdir), checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
         state = start_state(checkpointer, {"shared": params}, learner.optimizer, "sft")
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
+        workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
         task = bar.add_task("cold start", total=settings.steps, completed=state.step, note="")
         while state.step < settings.steps:
             step = state.step
