@@ -12,11 +12,15 @@ Layout: `<directory>/<step>/<item>/...` and `<directory>/<step>/manifest.json`. 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -26,13 +30,22 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from mxjax.files import absolute
+from mxjax.errors import FileError, MissingFile, UserError
+from mxjax.files import absolute, make_folder, matching
 
 MANIFEST = "manifest.json"
 META = "meta"
 PARAMS = "params"
 
 _log = logging.getLogger(__name__)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for an error that Orbax logs, with a traceback from each of its threads, and raises as well."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+logging.getLogger("absl").addFilter(_is_news)
 
 State = Mapping[str, Any]
 
@@ -51,19 +64,20 @@ class Checkpointer:
 
     def __init__(self, directory: str, keep: int | None = 3, best: Callable[[], int | None] = lambda: None):
         if keep is not None and keep < 1:
-            raise ValueError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
+            raise UserError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
         self._root = absolute(directory)
         self._saving: tuple[int, dict] | None = None
         if jax.process_index() == 0:
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_folder(self._root)
             for step in sorted(_committed(self._root) - set(steps(self._root))):
                 name = _set_aside(self._root, step)
                 _log.warning("checkpoint step %d in %s has no %s; it is now %s", step, self._root, MANIFEST, name)
         _synchronize("checkpointer_opened")
         newest = checkpoint_managers.LatestN(keep)
         policy = checkpoint_managers.AnyPreservationPolicy([newest, _Best(best)]) if keep else None
+        self._alias = contextlib.ExitStack()
         self._manager = ocp.CheckpointManager(
-            self._root,
+            self._alias.enter_context(_alias(self._root)),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
                 cleanup_tmp_directories=True,
@@ -84,7 +98,7 @@ class Checkpointer:
         Writing goes on in the background; an error there is raised by the next `save`, `wait` or `close`. Raises
         ValueError for a step that is not after the latest one, and for a leaf that is not an array.
         """
-        self._manager.wait_until_finished()
+        self.wait()
         arguments, leaves = {}, {}
         for item, contents in state.items():
             if item == META:
@@ -93,7 +107,9 @@ class Checkpointer:
                 leaves[item] = {name: _describe(item + name, leaf) for name, leaf in _leaves(contents)}
                 arguments[item] = ocp.args.PyTreeSave(jax.tree.map(_snapshot, contents))
         self._saving = (step, leaves)
-        if not self._manager.save(step, args=ocp.args.Composite(**arguments)):
+        with self._writing():
+            saved = self._manager.save(step, args=ocp.args.Composite(**arguments))
+        if not saved:
             raise ValueError(
                 f"step {step} is not after step {self._manager.latest_step()}, the latest in {self._root}; "
                 "to write it again, move the steps from there on out of the directory"
@@ -117,16 +133,32 @@ class Checkpointer:
 
     def wait(self) -> None:
         """Returns when the save under way is on disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Finishes the save under way and lets go of the directory."""
-        self._manager.close()
+        with self._alias, self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the disk refuses, in whatever words of Orbax's, into an OSError of one sentence."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            if isinstance(error, UserError) or not (code or isinstance(error, OSError)):
+                raise
+            why = os.strerror(int(code[1])) if code else error.strerror or error
+            step = self._saving[0] if self._saving else "?"
+            what = f"cannot write checkpoint step {step} to {self._root}: {why}"
+            raise FileError(f"{what}; the finished steps are as they were") from error
 
     def _write_manifest(self) -> None:
         """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
         step, leaves = self._saving
-        found = [self._root / str(step), *self._root.glob(f"{step}.orbax-checkpoint-tmp*")]
+        found = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
         path = next(p for p in found if p.exists())
         body = {"step": step, "items": [p.name for p in path.iterdir() if p.is_dir()], "leaves": leaves}
         body["files"] = _digests(path, body["items"])
@@ -146,6 +178,21 @@ class _Best(checkpoint_managers.PreservationPolicy):
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         step = self.best()
         return [info.step == step for info in checkpoints]
+
+
+@contextlib.contextmanager
+def _alias(root: epath.Path) -> Iterator[epath.Path]:
+    """`root` for Orbax: under another name where its own has characters that a glob reads as a pattern.
+
+    Orbax finds its files by globs below the folder. In one called `runs/[1]` it finds none, and loses arrays silently.
+    """
+    if "://" in str(root) or not set("[*?") & set(str(root)):
+        yield root
+        return
+    with tempfile.TemporaryDirectory(prefix="mxjax-") as folder:
+        alias = epath.Path(folder) / "checkpoints"
+        os.symlink(root, alias)
+        yield alias
 
 
 def save(directory: str, state: State, step: int) -> None:
@@ -194,7 +241,8 @@ def restore(directory: str, like: State, step: int | None = None, verify: bool =
             restore_args=ocp.checkpoint_utils.construct_restore_args(target),
             partial_restore=item == PARAMS,
         )
-    with ocp.CheckpointManager(root, options=ocp.CheckpointManagerOptions(create=False)) as manager:
+    options = ocp.CheckpointManagerOptions(create=False)
+    with _alias(root) as path, ocp.CheckpointManager(path, options=options) as manager:
         restored = manager.restore(step, args=ocp.args.Composite(**arguments))
     return {item: restored[item] for item in like}
 
@@ -242,10 +290,10 @@ def _existing_step(root: epath.Path, step: int | None) -> int:
     if step in finished:
         return step
     if finished:
-        raise FileNotFoundError(f"{root} has no step {step}; finished steps: {', '.join(map(str, finished))}")
+        raise MissingFile(f"{root} has no step {step}; finished steps: {', '.join(map(str, finished))}")
     inner = root / "checkpoints"
     hint = f"pass {inner}" if steps(inner) else "pass the directory that holds the numbered steps"
-    raise FileNotFoundError(f"{root} has no finished checkpoint; {hint}")
+    raise MissingFile(f"{root} has no finished checkpoint; {hint}")
 
 
 def _agree_on_step(root: epath.Path, step: int | None) -> int:
@@ -270,9 +318,9 @@ def _undamaged_step(root: epath.Path, step: int | None) -> int:
         older = [s for s in steps(root) if s < candidate]
         damaged = f"checkpoint step {candidate} in {root} is damaged ({problem}); it is now {name}"
         if step is not None:
-            raise ValueError(f"{damaged}; older finished steps: {', '.join(map(str, older)) or 'none'}")
+            raise UserError(f"{damaged}; older finished steps: {', '.join(map(str, older)) or 'none'}")
         if not older:
-            raise FileNotFoundError(f"{damaged}, and no older step is left; restore a copy or start the run anew")
+            raise MissingFile(f"{damaged}, and no older step is left; restore a copy or start the run anew")
         _log.warning("%s; falling back to step %d", damaged, older[-1])
         candidate = older[-1]
     return candidate
@@ -297,9 +345,9 @@ def _manifest(path: epath.Path) -> dict[str, Any]:
         sealed = json.loads((path / MANIFEST).read_text())
         text, digest = sealed["body"], sealed["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / MANIFEST} is not readable") from error
+        raise UserError(f"{path / MANIFEST} is not readable") from error
     if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise ValueError(f"{path / MANIFEST} does not match its own digest")
+        raise UserError(f"{path / MANIFEST} does not match its own digest")
     return json.loads(text)
 
 
@@ -372,7 +420,7 @@ def _target(leaf: Any) -> Any:
 def _require_item(root: epath.Path, manifest: Mapping[str, Any], item: str) -> None:
     if item not in manifest["items"]:
         known = ", ".join(sorted(manifest["items"]))
-        raise ValueError(f"step {manifest['step']} in {root} has no item {item!r}; it has {known}")
+        raise UserError(f"step {manifest['step']} in {root} has no item {item!r}; it has {known}")
 
 
 def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -> None:
@@ -380,17 +428,17 @@ def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -
     asked = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
     for name, (shape, dtype) in asked.items():
         if name not in saved:
-            raise ValueError(f"{path} has no leaf {item}{name}; is the model configuration the one that was saved?")
+            raise UserError(f"{path} has no leaf {item}{name}; is the model configuration the one that was saved?")
         saved_shape, saved_dtype = tuple(saved[name][0]), saved[name][1]
         if (shape, dtype) != (saved_shape, saved_dtype):
-            raise ValueError(
+            raise UserError(
                 f"{item}{name} was saved as {saved_dtype}{list(saved_shape)} and is asked for as "
                 f"{dtype}{list(shape)}; restore it as saved and convert it afterwards ({path})"
             )
     policies = [jax.tree_util.keystr((jax.tree_util.DictKey(name),)) for name in like] if item == PARAMS else [""]
     for name in saved:
         if name not in asked and name.startswith(tuple(policies)):
-            raise ValueError(f"{path} holds the leaf {item}{name}, which is not asked for; name every saved leaf")
+            raise UserError(f"{path} holds the leaf {item}{name}, which is not asked for; name every saved leaf")
 
 
 def _json(contents: Any) -> Any:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mxjax.data.array_records import PREFIX
 from mxjax.data.catalogue import SAMPLE, SETS, TEST
+from mxjax.errors import UserError
 from mxjax.files import read_json
 
 HELD_OUT = "held_out"
@@ -30,12 +31,12 @@ def check_choice(config: ConfigDict) -> None:
     way_out = "or say with eval.choose_on_test=True that the results are chosen on test"
     name, _, split = settings.choose_on.partition("/")
     if settings.choose_on != HELD_OUT and not (name in SETS and split in VALIDATION):
-        raise ValueError(
+        raise UserError(
             f"eval.choose_on={settings.choose_on} would choose the checkpoint on a benchmark: use {HELD_OUT} or the "
             f"validation split of a public set, {way_out}."
         )
     if is_test(source, "train"):
-        raise ValueError(f"data.validation is the test split of {source}: name another split, {way_out}.")
+        raise UserError(f"data.validation is the test split of {source}: name another split, {way_out}.")
 
 
 def when(config: ConfigDict, step: int) -> str:

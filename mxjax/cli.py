@@ -13,7 +13,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from mxjax.config import UserError
+from mxjax.errors import UserError, one_line
 
 VERBS = {
     "train": "start from `init`, or continue the workdir",
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
     except UserError as error:
-        print(f"mxjax {verb}: {error}", file=sys.stderr)
+        print(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -154,48 +154,10 @@ def _step(text: str) -> int | str:
     return text if text == "chosen" else int(text)
 
 
-def _run_config(verb: str, argv: Sequence[str]):
-    """The config of `--config FILE [--config.key=value ...]`, locked and checked, and the values of all flags."""
-    from absl import flags
-    from ml_collections import ConfigDict, config_flags
-
-    from mxjax.config import default_config
-
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["mxjax", *argv])
-    if verb == "plan":
-        flags.DEFINE_string("topology", "", "the slice", flag_values=values)
-        flags.DEFINE_bool("cpu", False, "simulated devices in place of the TPU's compiler", flag_values=values)
-    else:
-        flags.DEFINE_string("workdir", "", "where the run lives", flag_values=values)
-        flags.DEFINE_bool("quiet", False, "no progress bars", flag_values=values)
-    file = next((argv[i + 1] if a == "--config" and i + 1 < len(argv) else a.partition("=")[2]
-                 for i, a in enumerate(argv) if a == "--config" or a.startswith("--config=")), "")  # fmt: skip
-    if not file:
-        example = "--topology v5e:2x2" if verb == "plan" else "--workdir runs/tiny"
-        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py {example}")
-    if not os.path.isfile(file.partition(":")[0]):
-        raise UserError(f"config file {file} does not exist; check the path")
-    try:
-        unparsed = values(["mxjax", *argv])[1:]
-        config = values.config
-    except Exception as error:  # a config file is a program: anything can go wrong in it
-        message = str(error).replace("\\n", " ").replace("\\'", "'")  # config_flags quotes the text of a KeyError
-        first_line = (message or type(error).__name__).strip("' ").splitlines()[0]
-        raise UserError(f"cannot read the configuration: {first_line}") from None
-    if not isinstance(config, ConfigDict) or set(config) != set(default_config()):
-        raise UserError(f"the get_config() of {file} must start from mxjax.config.default_config()")
-    if unparsed:
-        raise UserError(f"does not know {unparsed[0]!r}; settings are written --config.key=value")
-    if verb != "plan":
-        config.workdir = values.workdir or config.workdir
-        if not config.workdir:
-            raise UserError("needs --workdir DIR, where the run lives")
-    return config, values
-
-
 def _plan(argv: Sequence[str]) -> int:
-    config, values = _run_config("plan", argv)
+    from mxjax.command_config import command_config
+
+    config, values = command_config("plan", argv)
     if not values.topology:
         raise UserError("needs --topology SLICE, such as v5e:8x8 or v5litepod-64")
     from mxjax.plan.process import run
@@ -204,38 +166,37 @@ def _plan(argv: Sequence[str]) -> int:
 
 
 def _data(argv: Sequence[str]) -> int:
-    from mxjax.config import user_errors
     from mxjax.data import load_questions
     from mxjax.data.array_records import write
     from mxjax.data.generators import is_generator
     from mxjax.data.prepare import listing, prepare
 
     args = _parse("data", argv)
-    with user_errors():
-        if args.action == "list":
-            print(listing(args.output))
-            return 0
-        if not args.name:
-            raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
-        if args.action == "pack":
-            if is_generator(args.name):
-                raise UserError(f"pack takes stored questions, and {args.name} is a generator: a run names it as it is")
-            if not args.output:
-                raise UserError("pack needs --output DIR, a new folder for the array_record files")
-            print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
-            return 0
-        for made in prepare(args.name, args.source, args.output, args.partial):
-            print(made)
+    if args.action == "list":
+        print(listing(args.output))
+        return 0
+    if not args.name:
+        raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
+    if args.action == "pack":
+        if is_generator(args.name):
+            raise UserError(f"pack takes stored questions, and {args.name} is a generator: a run names it as it is")
+        if not args.output:
+            raise UserError("pack needs --output DIR, a new folder for the array_record files")
+        print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
+        return 0
+    for made in prepare(args.name, args.source, args.output, args.partial):
+        print(made)
     return 0
 
 
 def _train(argv: Sequence[str]) -> int:
-    config, values = _run_config("train", argv)
     from mxjax.choice import describe
+    from mxjax.command_config import command_config
     from mxjax.evaluation import table
     from mxjax.report import write_report
     from mxjax.train import train
 
+    config, values = command_config("train", argv)
     print(table(train(config, values.quiet)))
     print(describe(config.workdir))
     print(f"report: {write_report(config.workdir)}")
@@ -243,9 +204,10 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _sft(argv: Sequence[str]) -> int:
-    config, values = _run_config("sft", argv)
+    from mxjax.command_config import command_config
     from mxjax.sft import sft
 
+    config, values = command_config("sft", argv)
     metrics = sft(config, values.quiet)
     print(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
     return 0

@@ -15,7 +15,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import __version__, checkpoint, mas, models
-from mxjax.config import UserError, default_config, from_json, user_errors
+from mxjax.config import default_config, from_json
+from mxjax.errors import UserError, file_errors
 from mxjax.mas import Limits
 from mxjax.models.headers import read_headers
 from mxjax.plan.estimate import ROWS, smallest_slices
@@ -24,7 +25,7 @@ from mxjax.report.drawing import svg_file
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
-from mxjax.runs import make_roles, open_grading, read_record, workdir_prompts, write_workdir
+from mxjax.runs import check_tools, make_roles, open_grading, read_record, workdir_prompts, write_workdir
 from mxjax.sampling.attention import OF_PLATFORM, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 
@@ -34,8 +35,7 @@ def checkpoint_config(path: str) -> ConfigDict:
 
     Prompt sets that the run read from files are those that it saved beside its checkpoints.
     """
-    with user_errors():
-        is_workdir = models.is_workdir(path)
+    is_workdir = models.is_workdir(path)
     if is_workdir:
         record = read_record(path)
         config = from_json(record["config"])
@@ -55,29 +55,29 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
     Raises UserError in one sentence.
     """
     load = lambda role: models.load(args.checkpoint, step=args.step, role=role, verify=False)
-    with user_errors():
-        check_counts(args, "max_tokens", "max_len", "slots")
-        if models.is_workdir(args.checkpoint):
-            args.step = checkpoint.sound_step(epath.Path(args.checkpoint) / "checkpoints", args.step)
-        if args.tools:
-            config.rollout.tools = () if args.tools == "none" else tuple(args.tools.split(","))
-        policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
-        positions = min(policy.config.max_position_embeddings for policy in policies.values())
-        config.engine.max_len = min(args.max_len or config.engine.max_len, positions)
-        config.engine.slots = args.slots or min(slots or config.engine.slots, config.engine.slots)
-        for role in config.roles.values():
-            role.max_tokens = args.max_tokens or role.max_tokens
-            role.prompt = args.prompt or role.prompt
-            mas.load_prompts(role.prompt)
-        temperature = 0.0 if args.greedy else args.temperature
-        return make_roles(config, policies, **({} if temperature is None else {"temperature": temperature}))
+    check_counts(args, "max_tokens", "max_len", "slots")
+    if models.is_workdir(args.checkpoint):
+        args.step = checkpoint.sound_step(epath.Path(args.checkpoint) / "checkpoints", args.step)
+    if args.tools:
+        config.rollout.tools = () if args.tools == "none" else tuple(args.tools.split(","))
+    check_tools(config)
+    policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
+    positions = min(policy.config.max_position_embeddings for policy in policies.values())
+    config.engine.max_len = min(args.max_len or config.engine.max_len, positions)
+    config.engine.slots = args.slots or min(slots or config.engine.slots, config.engine.slots)
+    for role in config.roles.values():
+        role.max_tokens = args.max_tokens or role.max_tokens
+        role.prompt = args.prompt or role.prompt
+        mas.load_prompts(role.prompt)
+    temperature = 0.0 if args.greedy else args.temperature
+    return make_roles(config, policies, **({} if temperature is None else {"temperature": temperature}))
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:
     """Raises ValueError for a flag of these that is given and below 1."""
     for name in names:
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+            raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")
 
 
 def solve(args: argparse.Namespace) -> int:
@@ -117,14 +117,13 @@ def convert(args: argparse.Namespace) -> int:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} exists and is not an empty folder; choose another destination")
     config = checkpoint_config(args.source)
-    with user_errors():
-        policy = models.load(args.source, role=args.role)
-        form = args.to or ("hf" if models.is_workdir(args.source) else "orbax")
-        if form == "hf":
-            models.save_hf(policy, target)
-        else:
-            config.init = args.source
-            write_workdir(policy, target, config)
+    policy = models.load(args.source, role=args.role)
+    form = args.to or ("hf" if models.is_workdir(args.source) else "orbax")
+    if form == "hf":
+        models.save_hf(policy, target)
+    else:
+        config.init = args.source
+        write_workdir(policy, target, config)
     says = {"hf": "config.json, model.safetensors and tokenizer files, for transformers",
             "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
     print(f"{target}: {says[form]}")
@@ -144,7 +143,7 @@ def design(args: argparse.Namespace) -> int:
     """`mxjax design show FILE`: what a design is made of; 1 when the file holds no design that can run."""
     path = epath.Path(args.file)
     try:
-        text = path.read_text()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {args.file}: {error}; give the path of a script") from None
     try:
@@ -157,15 +156,15 @@ def design(args: argparse.Namespace) -> int:
     if args.svg:
         if not graph.nodes:
             raise UserError(f"{args.file} builds no node that can be read from its text, so there is nothing to draw")
-        epath.Path(args.svg).write_text(svg_file(graph))
+        with file_errors("write", args.svg):
+            epath.Path(args.svg).write_text(svg_file(graph))
         print(f"drawing: {args.svg}")
     return 0
 
 
 def doctor(args: argparse.Namespace) -> int:
     """`mxjax doctor [PATH]`: versions, devices, optional parts; with a path, whether that workdir or model is sound."""
-    with user_errors():
-        is_model = bool(args.path) and models.is_model(args.path)
+    is_model = bool(args.path) and models.is_model(args.path)
     if is_model:
         return _describe_model(args.path)
     if args.path:
@@ -201,8 +200,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 def _describe_model(path: str) -> int:
     """Prints what the headers of a model's files say; 1 when its tensors are not those of its configuration."""
-    with user_errors():
-        found = read_headers(path)
+    found = read_headers(path)
     cfg, tokenizer = found.config, found.tokenizer
     stops = ", ".join(str(tokenizer.backend.id_to_token(i)) for i in tokenizer.stop_ids) or "none"
     turns = "each turn anew" if tokenizer.template and tokenizer.rewrites_history else "turns appended"

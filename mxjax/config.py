@@ -1,32 +1,17 @@
-"""The one configuration: every key with its default, and how a run's file and flags become a checked config.
+"""The one configuration: every key with its default, and how it is written to a run's files.
 
-A config file's `get_config()` starts from `default_config()` and sets what differs. Configs are locked, so a misspelled
-key is an error before anything runs.
+A config file's `get_config()` starts from `default_config()` and sets what differs. What a key may hold stands in
+`mxjax.ranges`, by which a misspelled key or an impossible value is an error before anything runs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mxjax import __version__
-
-
-class UserError(Exception):
-    """A mistake of the user's: one sentence that names the thing and the fix. The command line exits with 2."""
-
-
-@contextlib.contextmanager
-def user_errors(*others: type[Exception]) -> Iterator[None]:
-    """Turns the exception of a wrong setting or file, or of `others`, into a UserError: its message, on one line."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError, ImportError, *others) as error:
-        raise UserError(" ".join(str(error).split())) from error
 
 
 def default_config() -> ConfigDict:
@@ -71,6 +56,7 @@ def default_config() -> ConfigDict:
                 # Of RL steps; elsewhere a program runs on all tests of its question, and all must pass.
                 "tests": 0,  # so many, drawn by question and step; 0: all
                 "all_pass": True,  # False: a program's correctness is the share of tests that it passes
+                "max_fault_share": 0.05,  # of answers whose grading raises an exception; from 10 such on, more stop
             },
             "rl": {
                 "steps": 400,
@@ -155,6 +141,6 @@ def from_json(values: dict[str, Any]) -> ConfigDict:
     return ConfigDict(filled(to_json(default_config()), values))
 
 
-def run_record(config: ConfigDict, kind: str, model: dict[str, Any]) -> dict[str, Any]:
+def run_record(config: ConfigDict, kind: str, model: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What `config.json` of a workdir holds: the package version marks it as ours, `kind` is "sft" or "train"."""
-    return {"mxjax": __version__, "kind": kind, "model": model, "config": to_json(config)}
+    return {"mxjax": __version__, "kind": kind, "model": model, "config": to_json(config), **more}

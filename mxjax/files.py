@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
+
+from mxjax.errors import UserError, file_errors
 
 LONGEST_NAME = 100  # bytes, of a part of a file's name
 
@@ -19,13 +24,15 @@ def absolute(path: epath.PathLike) -> epath.Path:
 
 
 def read_json(path: epath.PathLike) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError, in one sentence, for a file that holds none."""
+    """The JSON object in a file. Raises ValueError for a file that holds none, OSError for one that cannot be read."""
+    with file_errors("read", path):
+        content = epath.Path(path).read_bytes()
     try:
-        contents = json.loads(epath.Path(path).read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+        contents = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error})") from error
     if not isinstance(contents, dict):
-        raise ValueError(f"{path} is not a JSON object")
+        raise UserError(f"{path} is not a JSON object")
     return contents
 
 
@@ -45,6 +52,16 @@ def read_rows(path: epath.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
+def matching(folder: epath.Path, pattern: str) -> list[epath.Path]:
+    """What a folder holds by the shell pattern of a name, sorted; nothing where there is no folder.
+
+    `folder.glob` would read the folder's own name as a pattern too, so that `runs/[1]` holds nothing.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+
+
 def file_name(text: str) -> str:
     """`text` as part of a file's name: without "/" and ":", and where it is long its end and a digest of the whole."""
     name = re.sub("[/:]", "_", text)
@@ -54,11 +71,37 @@ def file_name(text: str) -> str:
     return f"{digest}_{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[13 - LONGEST_NAME :]}"
 
 
+def make_folder(path: epath.Path) -> None:
+    """Makes a folder and those that it lies in, if need be. Raises OSError, in one sentence."""
+    with file_errors("make the folder", path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: epath.Path) -> Iterator[None]:
+    """Makes a folder for the block; where that fails, those that it has made and that are empty are removed again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    make_folder(path)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()  # only where it is empty
+        raise
+
+
 def write_text(path: epath.Path, text: str) -> None:
     """Writes text that models may have written, by way of a temporary file, so that a reader never sees half of it.
 
-    What UTF-8 cannot hold (lone surrogates) is written as an escape.
+    What UTF-8 cannot hold (lone surrogates) is written as an escape. Raises OSError, in one sentence.
     """
     temporary = path.parent / f"{path.name}.tmp"
-    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-    temporary.replace(path)
+    with file_errors("write", path):
+        try:
+            temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise

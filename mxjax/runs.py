@@ -14,26 +14,32 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import checkpoint, mas, models
 from mxjax.checkpoint import Checkpointer
 from mxjax.choice import HELD_OUT, check_choice, chosen
-from mxjax.config import UserError, from_json, run_record, to_json, user_errors
+from mxjax.config import from_json, run_record, to_json
 from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.data.identity import IDENTITY
 from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, quoted, shared_with
 from mxjax.data.sources import is_task
+from mxjax.errors import UserError, file_errors
 from mxjax.evaluation import check_run_systems
 from mxjax.files import absolute, read_json
+from mxjax.grading import check_same_grading, grading_record
+from mxjax.mirrors import check_mirrors
+from mxjax.models.io import workdir_config
+from mxjax.ranges import check_ranges
 from mxjax.rewards import RewardFunction, make_reward, program_tool
-from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
+from mxjax.rl import TrainState, init_state
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, Role
+from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Engine, SamplingParams
+from mxjax.sampling.engine import engine_layout
 from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
@@ -41,6 +47,7 @@ from mxjax.telemetry import Workdir
 
 _log = logging.getLogger(__name__)
 TRAINED_ON = "trained_on.json"
+ELSEWHERE = "continue it as it was begun, on a machine that has what it needs, or choose another --workdir"
 MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps")  # in a run that continues
 TOOLS = {"python_execute": python_tool}  # host tools that rollout.tools may name
 PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
@@ -48,51 +55,57 @@ PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 
 def check_config(config: ConfigDict) -> None:
     """Raises UserError for settings that could only fail later, when time has been spent and files written."""
-    rl, rollout = config.rl, config.rollout
-    with user_errors():
-        models.preset("tiny").replace(**config.model)
-        for role in config.roles.values():
-            mas.load_prompts(role.prompt)
-            SamplingParams(**role.sampling, max_tokens=role.max_tokens)
-        mas.Limits(**rollout.limits)
-        role_weights(0, rl.mode, rl.stage_length, rl.first_stage)
-        credit([], rl.executor_group, rl.aggregation)
-        executor_advantages(np.zeros((1, 1, 1)), group=rl.executor_group)
-        counts = {
-            "rollout.questions": rollout.questions, "rollout.designs": rollout.designs,
-            "rollout.executions": rollout.executions, "checkpoint.every": config.checkpoint.every,
-            "checkpoint.keep": config.checkpoint.keep, "rl.steps": rl.steps, "sft.steps": config.sft.steps,
-            "sft.questions": config.sft.questions, "sft.batch_segments": config.sft.batch_segments,
-            "sft.microbatch_rows": config.sft.microbatch_rows, "sft.row_length": config.sft.row_length,
-            "sft.checkpoint_every": config.sft.checkpoint_every, "eval.samples": config.eval.samples,
-            "engine.slots": config.engine.slots, "engine.page_size": config.engine.page_size,
-            "engine.decode_steps": config.engine.decode_steps,
-        }  # fmt: skip
-        for name, value in counts.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if type(config.reward.tests) is not int or config.reward.tests < 0:
-            raise ValueError(f"reward.tests must be a whole number, 0 for all, got {config.reward.tests!r}")
-        limits_of_tests(config)
-        make_reward(config.reward.answer_from)
-        check_run_systems(config.eval.systems)
-        if config.eval.temperature < 0:
-            raise ValueError(f"eval.temperature must be 0 (greedy) or more, got {config.eval.temperature}")
-        if not 0 <= rl.clip_low < 1 or rl.clip_high < 0:
-            raise ValueError(
-                f"rl.clip_low must be in [0, 1) and rl.clip_high at least 0, got {rl.clip_low}, {rl.clip_high}"
-            )
-        if rl.row_length < config.engine.max_len:
-            raise ValueError(
-                f"rl.row_length={rl.row_length} must hold the longest prompt with its response, "
-                f"engine.max_len={config.engine.max_len} tokens; raise the one or lower the other"
-            )
+    check_ranges(config)
+    rl = config.rl
+    for role in config.roles.values():
+        mas.load_prompts(role.prompt)
+    known_names("rollout.limits", config.rollout.limits, mas.Limits)
+    mas.Limits(**config.rollout.limits)
+    limits_of_tests(config)
+    check_tools(config)
+    check_run_systems(config.eval.systems)
+    if rl.row_length < config.engine.max_len:
+        raise UserError(
+            f"rl.row_length={rl.row_length} must hold the longest prompt with its response, "
+            f"engine.max_len={config.engine.max_len} tokens; raise the one or lower the other"
+        )
+    sizes = {name: role.minibatch_segments or rl.minibatch_segments for name, role in config.roles.items()}
+    if rl.mode == "coupled" and len(set(sizes.values())) > 1:
+        listed = " and ".join(f"{size} of the {name}" for name, size in sizes.items())
+        raise UserError(
+            f"rl.mode=coupled takes one gradient for both roles, so their mini-batches must be equal, and are {listed} "
+            "segments: set roles.designer.minibatch_segments and roles.executor.minibatch_segments to one number"
+        )
+    for name, steps in (("rl", None), ("sft", config.sft.steps + 1)):
+        check_schedule(f"{name}.optimizer", config[name].optimizer, steps)
+
+
+def check_schedule(name: str, optimizer: Mapping[str, Any], default_steps: int | None) -> None:
+    """Raises UserError for a schedule that ends before its warm-up does; `default_steps` stands for total_steps=0."""
+    total = optimizer["total_steps"] or default_steps or 0
+    if optimizer["schedule"] != "constant" and total <= optimizer["warmup_steps"]:
+        raise UserError(
+            f"{name}.schedule={optimizer['schedule']} needs {name}.total_steps above {name}.warmup_steps="
+            f"{optimizer['warmup_steps']}, got {total}"
+        )
+
+
+def check_tools(config: ConfigDict) -> None:
+    """Raises UserError for a tool that `rollout.tools` names and that there is not."""
+    if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
+        raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
+
+
+def known_names(name: str, given: Mapping[str, Any], record: type) -> None:
+    """Raises UserError for a name in the mapping `given` that the dataclass `record` lacks."""
+    known = [field.name for field in dataclasses.fields(record)]
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(f"{name} knows {', '.join(known)}, not {unknown[0]!r}")
 
 
 def run_mesh(config: ConfigDict) -> jax.sharding.Mesh:
     """The mesh that `config.mesh` asks for. Raises UserError when the devices do not fit."""
-    with user_errors():
-        return make_mesh(dict(config.mesh))
+    return make_mesh(dict(config.mesh))
 
 
 def question_pools(config: ConfigDict) -> Pools:
@@ -103,20 +116,19 @@ def question_pools(config: ConfigDict) -> Pools:
     data = config.data
     spec = config.task or (list(map(dict, data.mixture)) if data.mixture else _spec(data.train))
     validation = _spec(data.validation) if data.validation else None
-    with user_errors():
-        check_choice(config)
-        size = data.train_size or None
-        keys = benchmark_keys(name for name in config.eval.benchmarks if name != HELD_OUT)
-        not_drawn = left_out(keys, data.overlap)
-        on_test = config.eval.choose_on_test
-        pools = disjoint_pools(
-            spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
-            held_out_without=frozenset() if on_test else not_drawn,
-        )  # fmt: skip
-        check_apart(pools.train, keys, "training")
-        if not on_test:
-            check_apart(pools.held_out, keys, "validation")
-        return pools
+    check_choice(config)
+    size = data.train_size or None
+    keys = benchmark_keys(name for name in config.eval.benchmarks if name != HELD_OUT)
+    not_drawn = left_out(keys, data.overlap)
+    on_test = config.eval.choose_on_test
+    pools = disjoint_pools(
+        spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
+        held_out_without=frozenset() if on_test else not_drawn,
+    )  # fmt: skip
+    check_apart(pools.train, keys, "training")
+    if not on_test:
+        check_apart(pools.held_out, keys, "validation")
+    return pools
 
 
 def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,23 +140,23 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
 
     `ignore` names the top-level keys that this kind of run does not read.
     """
-    with user_errors():
-        workdir = Workdir(config.workdir)
-        workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
+    workdir = Workdir(config.workdir)
+    check_mirrors(config.telemetry.tensorboard, config.telemetry.wandb)
     if (workdir.path / "config.json").exists():
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:
             raise UserError(f"{workdir.path} holds a run of mxjax {earlier['kind']}; choose another --workdir")
         filled = lambda values: to_json(from_json(values))  # keys that came after the run began have their defaults
         before, now = filled(earlier["config"]), filled(to_json(config))
-        changed = set(_differences(before, now, {*MAY_CHANGE, *PROMPTS, *ignore}))
+        changed = dict(_differences(before, now, {*MAY_CHANGE, *PROMPTS, *ignore}))
         for name, prompt in workdir_prompts(workdir.path, earlier).items():
             if mas.load_prompts(prompt) != mas.load_prompts(config.roles[name].prompt):
-                changed.add(f"roles.{name}.prompt")
+                changed[f"roles.{name}.prompt"] = prompt
         if changed:
+            back = ", ".join(f"{key}={value!s:.60}" for key, value in sorted(changed.items()))
             raise UserError(
                 f"{workdir.path} belongs to a run with other settings of {', '.join(sorted(changed))}; "
-                "set them back, or choose another --workdir"
+                f"set them back ({back}), or choose another --workdir"
             )
     return workdir
 
@@ -168,9 +180,11 @@ def describe_run(
     tokenizer: models.Tokenizer,
     pools: Pools | None = None,
     trained: Sequence[Question] | None = None,
+    graded: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes config.json, tokenizer, prompt files and trained_on.json: all that serving a checkpoint needs, which pools
-    were drawn, and what benchmarks are compared with: the questions `trained`, None for all training questions.
+    were drawn, how it is graded, and what benchmarks are compared with: the questions `trained`, None for all training
+    questions.
 
     Once there is a checkpoint nothing is written: what it was made with stays. Raises UserError where that run had
     other questions, which the config alone cannot tell.
@@ -182,15 +196,17 @@ def describe_run(
                 "and packages that they came from, or choose another --workdir"
             )
         return
-    tokenizer.save(workdir.path / "tokenizer")
-    for name, role in config.roles.items():
-        if role.prompt.endswith(".toml"):
-            (workdir.path / "prompts").mkdir(exist_ok=True)
-            (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
-    record = run_record(config, kind, dataclasses.asdict(model))
+    with file_errors("write", workdir.path):
+        tokenizer.save(workdir.path / "tokenizer")
+        for name, role in config.roles.items():
+            if role.prompt.endswith(".toml"):
+                (workdir.path / "prompts").mkdir(exist_ok=True)
+                (workdir.path / "prompts" / f"{name}.toml").write_bytes(epath.Path(role.prompt).read_bytes())
+    more = {**({} if pools is None else {"questions": pools.digest}), **({"grading": graded} if graded else {})}
+    record = run_record(config, kind, dataclasses.asdict(model), **more)
     own = frozenset() if pools is None else keys_of(pools.train if trained is None else trained)
     workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))})
-    workdir.write_json("config.json", record if pools is None else {**record, "questions": pools.digest})
+    workdir.write_json("config.json", record)
 
 
 def trained_on(source: str) -> frozenset[str]:
@@ -214,7 +230,7 @@ def read_record(path: epath.PathLike) -> dict[str, Any]:
     try:
         record = read_json(file)
         required = {name: record[name] for name in ("kind", "model", "config")}
-        return {**required, "questions": record.get("questions")}
+        return {**required, "questions": record.get("questions"), "grading": record.get("grading")}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{file} is not that of an mxjax run; choose another directory") from None
 
@@ -224,8 +240,8 @@ def saved_model(workdir: str) -> tuple[models.ModelConfig, models.Tokenizer] | N
     path = absolute(workdir)
     if checkpoint.latest_step(path / "checkpoints") is None:
         return None
-    with user_errors():
-        return models.ModelConfig(**read_record(path)["model"]), models.Tokenizer.from_directory(path / "tokenizer")
+    read_record(path)
+    return workdir_config(path), models.Tokenizer.from_directory(path / "tokenizer")
 
 
 def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDict) -> None:
@@ -245,8 +261,8 @@ def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str
     return {name: str(kept[name]) if kept[name].exists() else role["prompt"] for name, role in roles.items()}
 
 
-def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = "") -> Iterator[str]:
-    """Dotted keys at which two configs differ."""
+def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys at which two configs differ, with the value in `a`."""
     for key in sorted({*a, *b}):
         x, y, name = a.get(key), b.get(key), f"{prefix}{key}"
         if name in skip:
@@ -254,14 +270,13 @@ def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = ""
         if isinstance(x, dict) and isinstance(y, dict):
             yield from _differences(x, y, skip, name + ".")
         elif x != y:
-            yield name
+            yield name, x
 
 
 def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = None) -> models.Policy:
     """The policy that `config.init` names, in the run's dtypes. Raises UserError in one sentence."""
-    with user_errors():
-        policy = models.load(config.init, mesh=mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
-        return dataclasses.replace(policy, config=policy.config.replace(**config.model))
+    policy = models.load(config.init, mesh=mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
+    return dataclasses.replace(policy, config=policy.config.replace(**config.model))
 
 
 def save_state(checkpointer: Checkpointer, state: TrainState, config: ConfigDict, stage: str) -> None:
@@ -275,25 +290,23 @@ def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimiz
 
     `policies` holds parameters by name, or, to restore into, `abstract_params`: then there must be a checkpoint.
     """
-    with user_errors():
-        state = init_state(policies, optimizer, mode)
-        if checkpointer.latest_step() is None:
-            return state
-        items = checkpointer.restore({**_items(state), "meta": {}})
+    state = init_state(policies, optimizer, mode)
+    if checkpointer.latest_step() is None:
+        return state
+    items = checkpointer.restore({**_items(state), "meta": {}})
     optimizers = {owner: items[f"opt_{owner}"] for owner in state.optimizers}
     return state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
 
 
 def chosen_step(path: str) -> int:
     """The chosen step of a workdir. Raises UserError where nothing has been validated."""
-    with user_errors():
-        if not models.is_workdir(path):
-            raise ValueError(f"--step=chosen is for the workdir of a run, and {path} is not one")
-        workdir = Workdir(path)
-        saved = checkpoint.steps(workdir.checkpoints)
-        found = chosen(from_json(read_record(path)["config"]), workdir.metrics(), saved)
-        if found is None:
-            raise ValueError(f"{path} has no validated checkpoint to choose from: name one with --step")
+    if not models.is_workdir(path):
+        raise UserError(f"--step=chosen is for the workdir of a run, and {path} is not one")
+    workdir = Workdir(path)
+    saved = checkpoint.steps(workdir.checkpoints)
+    found = chosen(from_json(read_record(path)["config"]), workdir.metrics(), saved)
+    if found is None:
+        raise UserError(f"{path} has no validated checkpoint to choose from: name one with --step")
     return found["step"]
 
 
@@ -301,13 +314,22 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"params": state.policies, **{f"opt_{owner}": opt for owner, opt in state.optimizers.items()}}
 
 
+def engine_settings(config: ConfigDict) -> dict[str, Any]:
+    """`config.engine` as arguments of an `Engine`."""
+    return {**config.engine, "pages": config.engine.pages or None}
+
+
+def check_engine(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> None:
+    """Raises UserError where no engine of `config.engine` can sample from such a model; takes no memory."""
+    engine_layout(cfg, mesh=mesh, **engine_settings(config))
+
+
 def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=None, **sampling) -> dict[str, Role]:
     """Designer and executor over `policies` ({"shared": ...} or one each); a shared policy is one engine.
 
     `sampling` overrides the config's settings of both roles.
     """
-    settings = {**config.engine, "pages": config.engine.pages or None}
-    engines = {name: Engine(policy, mesh=mesh, **settings) for name, policy in policies.items()}
+    engines = {name: Engine(policy, mesh=mesh, **engine_settings(config)) for name, policy in policies.items()}
     roles = {}
     for role in ROLES:
         own = config.roles[role]
@@ -319,10 +341,9 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
     """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
-    with user_errors():
-        saved = lambda: checkpoint.steps(workdir.checkpoints)
-        best = lambda: (chosen(config, workdir.metrics(), saved()) or {}).get("step")
-        checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
+    saved = lambda: checkpoint.steps(workdir.checkpoints)
+    best = lambda: (chosen(config, workdir.metrics(), saved()) or {}).get("step")
+    checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
     with checkpointer:
         yield checkpointer
 
@@ -331,51 +352,55 @@ def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
 class Grading:
     """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
 
-    `level` is None where nothing needs a sandbox. `training` gives the reward function of an RL step, which may run
-    some of a program's tests (`reward.tests`); `reward`, that of evaluations, runs all.
+    `level` is None where nothing needs a sandbox; `record` is what results files say of it. `training` gives the reward
+    function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all.
     """
 
     reward: RewardFunction
     tools: dict[str, mas.Tool]
     level: str | None
     training: Callable[[int], RewardFunction] | None = None
+    record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @contextlib.contextmanager
-def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[Grading]:
+def open_grading(
+    config: ConfigDict, questions: Iterable[Question], workdir: Workdir | None = None
+) -> Iterator[Grading]:
     """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
 
     The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it; below level A a line
-    says how to get a stronger one. Raises UserError,
-    in one sentence, for an unknown tool or where no sandbox passes its self-test.
+    says how to get a stronger one. Raises UserError, in one sentence, for an unknown tool, where no sandbox passes its
+    self-test, and where the run in `workdir` goes on and was graded in another way.
     """
-    if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
-        raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
-    with user_errors():
-        asked = {(question.source, question.task_type) for question in questions}
-        tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
+    begun = begun_grading(workdir)
+    check_tools(config)
+    asked = {(question.source, question.task_type) for question in questions}
+    tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
     stateful = config.rollout.stateful_tools
     programs = any(kind == "code" and not tasks.get(source) for source, kind in asked)
     needs_sandbox = programs or bool(config.rollout.tools)
     with contextlib.ExitStack() as stack:
         try:
-            with user_errors():
-                workers = max(2, os.cpu_count() or 2)
-                sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
+            workers = max(2, os.cpu_count() or 2)
+            sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
             tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
         except SandboxUnavailable as error:
             said = " ".join(str(error).split()).rstrip(".")
+            if begun and begun["sandbox_level"]:
+                had = f"{workdir.path} was begun with a sandbox of level {begun['sandbox_level']}"
+                raise UserError(f"{had}, and this machine has none ({said}); {ELSEWHERE}") from error
             without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
             raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
             print(sandbox.advice, file=sys.stderr)
-        with user_errors():
-            limits = limits_of_tests(config)
-            if sandbox is not None:
-                tools["run_program"] = program_tool(sandbox, limits)
+        limits, faults = limits_of_tests(config), GradingFaults(config.reward.max_fault_share)
+        if sandbox is not None:
+            tools["run_program"] = program_tool(sandbox, limits)
 
         def reward(**choice) -> RewardFunction:
             made = make_reward(config.reward.answer_from, None, sandbox, limits, **choice)
+            made = dataclasses.replace(made, faults=faults)
             by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
             return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made
 
@@ -383,14 +408,21 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             seed = derive_seed(config.seed, step)
             return reward(all_pass=config.reward.all_pass, tests=config.reward.tests, seed=seed)
 
-        with user_errors():
-            whole = reward()
-        yield Grading(whole, tools, sandbox.level if sandbox else None, training)
+        level = sandbox.level if sandbox else None
+        record = grading_record(config, level)
+        if begun:
+            check_same_grading(workdir.path, begun, record, ELSEWHERE)
+        yield Grading(reward(), tools, level, training, record)
+
+
+def begun_grading(workdir: Workdir | None) -> Mapping[str, Any] | None:
+    """How a run that goes on was graded when it began; None for one that begins, or says nothing of it."""
+    if workdir is None or checkpoint.latest_step(workdir.checkpoints) is None:
+        return None
+    return read_record(workdir.path)["grading"]
 
 
 def limits_of_tests(config: ConfigDict) -> SandboxLimits:
     """The limits of one test of a program, `reward.limits`. Raises ValueError for an unknown name or a wrong value."""
-    known = [field.name for field in dataclasses.fields(SandboxLimits)]
-    if unknown := sorted(set(config.reward.limits) - set(known)):
-        raise ValueError(f"reward.limits knows {', '.join(known)}, not {unknown[0]!r}")
+    known_names("reward.limits", config.reward.limits, SandboxLimits)
     return SandboxLimits(**config.reward.limits)

@@ -8,10 +8,10 @@ checkpoints are those of reinforcement learning; only the loss differs.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +19,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import checkpoint, models, teacher
-from mxjax.config import UserError, to_json, user_errors
+from mxjax.config import to_json
+from mxjax.data.rows import json_lines
+from mxjax.errors import UserError
+from mxjax.grading import grading_record
 from mxjax.mas import Limits
 from mxjax.models.params import abstract_params
 from mxjax.models.tokenizer import Tokenizer
@@ -40,7 +43,7 @@ from mxjax.runs import (
     saved_model,
     start_state,
 )
-from mxjax.telemetry import progress_bar
+from mxjax.telemetry import Workdir, progress_bar
 
 ROLES = ("system", "user", "assistant")
 NOT_READ = ("rl", "eval")
@@ -68,7 +71,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     if drawn:
         check_unseen(config, drawn)
     questions = pools.train[: settings.questions]
-    conversations, level = ([], None) if sampled else load_examples(config, questions)
+    conversations, graded = ([], None) if sampled else load_examples(config, questions, workdir)
     saved = saved_model(config.workdir)
     if saved:
         cfg, tokenizer = saved
@@ -78,24 +81,25 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
         cfg, tokenizer, params = policy.config, policy.tokenizer, policy.params
         del policy
     optimizer = {**settings.optimizer, "total_steps": settings.optimizer.total_steps or settings.steps + 1}
-    with user_errors():
-        learner = Learner(
-            cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
-            microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
-        )  # fmt: skip
-        segments = [made for conversation in conversations for made in segments_of(tokenizer, conversation)]
+    learner = Learner(
+        cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
+        microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
+    )  # fmt: skip
+    segments = [made for conversation in conversations for made in segments_of(tokenizer, conversation)]
     if sampled:
-        segments, level = sampled_segments(config, questions, mesh, quiet)
+        segments, graded = sampled_segments(config, questions, mesh, quiet, workdir)
     usable = [s for s in segments if len(s) <= settings.row_length]
     if not usable:
         raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
-    describe_run(workdir, config, "sft", cfg, tokenizer, drawn, questions)
+    graded = graded or grading_record(config, None)
+    describe_run(workdir, config, "sft", cfg, tokenizer, drawn, questions, graded)
     data_s, metrics = time.monotonic() - started, {}
 
-    with checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
+    with contextlib.closing(workdir), checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
         state = start_state(checkpointer, {"shared": params}, learner.optimizer, "sft")
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
+        workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
         task = bar.add_task("cold start", total=settings.steps, completed=state.step, note="")
         while state.step < settings.steps:
             step = state.step
@@ -107,17 +111,17 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
                 save_state(checkpointer, state, config, "sft")
             bar.update(task, completed=state.step, note=f"loss {metrics.get('sft/loss', math.nan):.3f}")
     phases_s = {"cold_start_data": data_s, "cold_start": sum(row["step_s"] for row in workdir.metrics())}
-    workdir.write_results("sft", to_json(config), [], phases_s, config.seed, level)
+    workdir.write_results("sft", to_json(config), [], phases_s, config.seed, graded)
     return metrics
 
 
 def sampled_segments(
-    config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool
-) -> tuple[list[TrainingSegment], str | None]:
+    config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool, workdir: Workdir | None = None
+) -> tuple[list[TrainingSegment], Mapping[str, Any]]:
     """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
 
     Of every execution that is right, its design and all its calls are examples, token for token as they were sampled.
-    Returns them, and the level of the sandbox that took part, None without one. Raises UserError when `init` has not
+    Returns them, and how they were graded (`mxjax.grading`). Raises UserError when `init` has not
     learnt anything yet, or nothing is right.
     """
     if config.init.startswith("random:"):
@@ -125,7 +129,7 @@ def sampled_segments(
     roles = make_roles(config, {"shared": load_policy(config, mesh)}, mesh)
     roles["executor"].engine.warmup()
     limits, segments = Limits(**config.rollout.limits), []
-    with open_grading(config, questions) as grading, progress_bar(quiet) as bar:
+    with open_grading(config, questions, workdir) as grading, progress_bar(quiet) as bar:
         task = bar.add_task("sampling", total=len(questions), note="")
         for start in range(0, len(questions), SAMPLED_AT_ONCE):
             trees = collect(
@@ -140,13 +144,15 @@ def sampled_segments(
             bar.update(task, completed=start + len(trees), note=f"{len(segments)} examples kept")
     if not segments:
         raise UserError(f"no sampled answer of {config.init} was right; train it longer, or raise sft.questions")
-    return segments, grading.level
+    return segments, grading.record
 
 
-def load_examples(config: ConfigDict, questions: Sequence[Question]) -> tuple[list[Conversation], str | None]:
+def load_examples(
+    config: ConfigDict, questions: Sequence[Question], workdir: Workdir | None = None
+) -> tuple[list[Conversation], Mapping[str, Any] | None]:
     """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's.
 
-    And the level of the sandbox in which the teacher computed, None without one.
+    And the record of the grading with whose tools the teacher computed (`mxjax.grading`), None without them.
     """
     name = config.sft.examples
     if name == TEACHER:
@@ -154,10 +160,10 @@ def load_examples(config: ConfigDict, questions: Sequence[Question]) -> tuple[li
         share, tools = config.sft.tool_share, config.rollout.tools
         if share > 0 and PYTHON not in tools:
             raise UserError(f"sft.tool_share={share} needs rollout.tools=('{PYTHON}',), the tool that is shown")
-        with contextlib.ExitStack() as stack, user_errors():
-            grading = stack.enter_context(open_grading(config, ())) if share > 0 else None
-            host, level = (grading.tools, grading.level) if grading else (None, None)
-            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host), level
+        with contextlib.ExitStack() as stack:
+            grading = stack.enter_context(open_grading(config, (), workdir)) if share > 0 else None
+            host, record = (grading.tools, grading.record) if grading else (None, None)
+            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host), record
     if name.startswith(FILE):
         return read_conversations(name.removeprefix(FILE)), None
     raise UserError(f"sft.examples must be {TEACHER}, {FILE}PATH or {SAMPLED}, got {name!r}")
@@ -168,12 +174,12 @@ def read_conversations(path: str) -> list[Conversation]:
     file, conversations = epath.Path(path), []
     if not file.exists() or file.is_dir():
         raise UserError(f"sft.examples names {path}, which is not a file; check the path")
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, row in json_lines(file):
         try:
-            messages = json.loads(line)["messages"]
+            messages = row["messages"]
             good = bool(messages) and all(isinstance(m["content"], str) and m["role"] in ROLES for m in messages)
             good = good and messages[-1]["role"] == "assistant"
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             good = False
         if not good:
             raise UserError(f'{path}, line {number}: expected {{"messages": [...]}} that ends with the assistant')
@@ -187,11 +193,9 @@ def starting_policy(config: ConfigDict, conversations: Sequence[Conversation], m
     """The policy of `init`; for a random one, with a tokenizer trained on the examples."""
     if not config.init.startswith("random:"):
         return load_policy(config, mesh)
-    with user_errors():
-        cfg = models.preset(config.init.removeprefix("random:")).replace(**config.model)
+    cfg = models.preset(config.init.removeprefix("random:")).replace(**config.model)
     texts = [message["content"] for conversation in conversations for message in conversation]
-    with user_errors():
-        tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
+    tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
     cfg = cfg.replace(vocab_size=tokenizer.vocab_size)
     return models.Policy(models.init_params(jax.random.key(config.seed), cfg, mesh), cfg, tokenizer)
 

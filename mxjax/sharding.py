@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mxjax.errors import UserError
+
 _log = logging.getLogger(__name__)
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -38,19 +40,19 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Devi
     sizes = {axis: 1 for axis in MESH_AXES}
     unknown = set(shape or {}) - set(MESH_AXES)
     if unknown:
-        raise ValueError(f"unknown mesh axes {sorted(unknown)}; known: {', '.join(MESH_AXES)}")
+        raise UserError(f"unknown mesh axes {sorted(unknown)}; known: {', '.join(MESH_AXES)}")
     sizes.update(shape if shape else {"fsdp": -1})
     free = [axis for axis, size in sizes.items() if size == -1]
     fixed = 1
     for size in sizes.values():
         fixed *= size if size != -1 else 1
     if len(free) > 1:
-        raise ValueError(f"only one mesh axis may be -1, got {dict(sizes)}")
+        raise UserError(f"only one mesh axis may be -1, got {dict(sizes)}")
     if free:
         sizes[free[0]] = max(1, len(devices) // fixed)
     count = fixed * (sizes[free[0]] if free else 1)
     if count != len(devices):
-        raise ValueError(f"mesh {dict(sizes)} needs {count} devices, there are {len(devices)}; set mesh.* to match")
+        raise UserError(f"mesh {dict(sizes)} needs {count} devices, there are {len(devices)}; set mesh.* to match")
     return jax.make_mesh(
         tuple(sizes.values()), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
     )

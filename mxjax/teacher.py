@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from mxjax import mas
 from mxjax.data.arithmetic import evaluate
+from mxjax.errors import UserError
 from mxjax.rewards import extract_answer, grade_math
 from mxjax.rollout import Question
 
@@ -103,7 +104,7 @@ def expression_of(text: str) -> str:
     """The arithmetic expression in a question's text. Raises ValueError if there is none."""
     found = max(re.findall(r"[\d(][\d\s()+*/-]*", text), key=len, default="").strip()
     if not re.search(r"\d", found) or re.search(r"[()/]", found):
-        raise ValueError(f"the teacher finds no sum of whole numbers in {text[:80]!r}; use another sft.examples")
+        raise UserError(f"the teacher finds no sum of whole numbers in {text[:80]!r}; use another sft.examples")
     return found
 
 

@@ -6,6 +6,7 @@ is a function of (seed, step) and of the checkpointed state.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -20,8 +21,9 @@ from ml_collections import ConfigDict
 
 from mxjax import checkpoint, mas, models
 from mxjax.choice import HELD_OUT, chosen, when
-from mxjax.config import UserError, to_json, user_errors
+from mxjax.config import to_json
 from mxjax.data import Pools, QuestionStream, load_benchmark
+from mxjax.errors import UserError
 from mxjax.evaluation import evaluate, left_to_do, pattern_shares
 from mxjax.evaluation.questions import distinct, shown_name
 from mxjax.files import file_name, read_json
@@ -44,6 +46,7 @@ from mxjax.rollout import Design, Question, QuestionTree, collect, design_error_
 from mxjax.runs import (
     Grading,
     check_config,
+    check_engine,
     check_unseen,
     check_workdir,
     checkpoints,
@@ -85,21 +88,20 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         cfg, tokenizer = policies[names[0]].config, policies[names[0]].tokenizer
         params = {name: policy.params for name, policy in policies.items()}
         del policies
-    with user_errors():
-        stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
-        learner = make_learner(config, cfg, mesh)
-    describe_run(workdir, config, "train", cfg, tokenizer, pools)
-
-    with (
-        open_grading(config, asked) as grading, checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar
-    ):  # fmt: skip
+    stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
+    learner = make_learner(config, cfg, mesh)
+    check_engine(config, cfg, mesh)
+    with contextlib.ExitStack() as stack:
+        grading = stack.enter_context(open_grading(config, asked, workdir))
+        describe_run(workdir, config, "train", cfg, tokenizer, pools, graded=grading.record)
+        checkpointer, bar = map(stack.enter_context, (checkpoints(config, workdir), progress_bar(quiet)))
         state = start_state(checkpointer, params, learner.optimizer, rl.mode)
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
-        with user_errors():
-            current = {name: models.Policy(state.policies[name], cfg, tokenizer) for name in names}
-            roles = make_roles(config, current, mesh)
-            del current
+        stack.enter_context(contextlib.closing(workdir)).mirror(config.telemetry.tensorboard, config.telemetry.wandb)
+        current = {name: models.Policy(state.policies[name], cfg, tokenizer) for name in names}
+        roles = make_roles(config, current, mesh)
+        del current
         engines = {name: roles[role].engine for name in names for role in ROLES if name in (role, "shared")}
         for engine in engines.values():
             engine.warmup()
@@ -136,7 +138,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     rows = evaluation_rows(workdir)
     phases_s = phase_seconds(config, workdir)
     best = chosen(config, workdir.metrics(), checkpoint.steps(workdir.checkpoints))
-    workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.level, best)
+    workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.record, best)
     return rows
 
 
@@ -171,10 +173,9 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
     "held_out" are those kept out of the run's own training source.
     """
     found = {}
-    with user_errors():
-        for name in config.eval.benchmarks:
-            questions = pools.held_out if name == HELD_OUT else distinct(name, load_benchmark(name))
-            found[shown_name(name, questions)] = questions
+    for name in config.eval.benchmarks:
+        questions = pools.held_out if name == HELD_OUT else distinct(name, load_benchmark(name))
+        found[shown_name(name, questions)] = questions
     return found
 
 
@@ -195,11 +196,10 @@ def validate(config, step: int, benchmarks, roles, grading: Grading, limits, wor
     for name, system in left_to_do(benchmarks, settings.systems, rows):
         total = len(benchmarks[name]) * settings.samples
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
-        with user_errors():
-            outcome = evaluate(
-                benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
-                settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
-            )  # fmt: skip
+        outcome = evaluate(
+            benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
+            settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
+        )  # fmt: skip
         rows.append({**outcome.row, "when": when(config, step), "sandbox_level": grading.level})
         workdir.log(step, "", "eval", rows[-1])
         suffix = "" if name == HELD_OUT else f"_{file_name(name)}"
@@ -244,6 +244,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "executor_reward": mean([execution.reward for execution in ran]),
         "valid_designs": mean([not design.error for design in designs]),
         "invalid_executions": mean([not execution.valid for execution in executions]),
+        "grading_faults": sum(execution.grading_fault for execution in executions),
         "patterns": pattern_shares(designs),
         "calls": mean([len(execution.segments) for execution in ran]),
         "response_tokens": mean([len(segment.token_ids) for segment in calls]),

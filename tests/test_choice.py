@@ -8,7 +8,8 @@ from runs import mxjax, tiny, tiny_run
 
 from mxjax import checkpoint, cli
 from mxjax.choice import check_choice, chosen, remark, when
-from mxjax.config import UserError, default_config, run_record
+from mxjax.config import default_config, run_record
+from mxjax.errors import UserError
 from mxjax.runs import chosen_step
 from mxjax.telemetry import Workdir
 

@@ -8,7 +8,8 @@ import pytest
 from support import sandbox
 
 from mxjax import runs
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
+from mxjax.errors import UserError
 from mxjax.mas.records import ToolCall
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout import Question
@@ -93,10 +94,10 @@ def test_limits_of_a_test_come_from_the_config():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"tests": -1}, "reward.tests must be a whole number, 0 for all, got -1"),
+        ({"tests": -1}, "reward.tests must be a whole number of at least 0, 0 for all, got -1"),
         ({"limits": {"seconds": 3}}, "reward.limits knows cpu_s, wall_s, .*, not 'seconds'"),
         ({"limits": {"cpu_s": 0}}, "SandboxLimits.cpu_s must be a positive number, got 0"),
-        ({"answer_from": "me"}, "reward.answer_from must be 'agent' or 'any', got 'me'"),
+        ({"answer_from": "me"}, "reward.answer_from must be one of agent, any, got 'me'"),
     ],
 )
 def test_wrong_settings_of_the_reward_are_one_sentence(settings, says):

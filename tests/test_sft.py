@@ -8,7 +8,8 @@ from rollout.scripted import ScriptedEngine
 from support import sandbox
 
 from mxjax import sft
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
+from mxjax.errors import UserError
 from mxjax.models import Tokenizer
 from mxjax.rollout import Question, Role
 from mxjax.sft import batch_indices, load_examples, read_conversations, sampled_segments, segment, segments_of
@@ -107,8 +108,12 @@ def self_taught(monkeypatch):
 def test_sampled_examples_are_the_designs_and_calls_of_right_answers(self_taught):
     config, engines = self_taught
     questions = [Question("right", "1 + 1", gold="2"), Question("wrong", "1 + 2", gold="3")]
-    segments, level = sampled_segments(config, questions, None, quiet=True)
-    assert level is None and len(segments) == 3 * (1 + 2) and len(engines[0].requests) == 2 * len(segments)
+    segments, graded = sampled_segments(config, questions, None, quiet=True)
+    assert (
+        graded["sandbox_level"] is None
+        and len(segments) == 3 * (1 + 2)
+        and len(engines[0].requests) == 2 * len(segments)
+    )
     decode = lambda ids: TOKENIZER.decode(ids, skip_special=False)
     for made, reply in zip(segments, 3 * [DESIGN, "<delivery>", "<delivery>"], strict=True):
         assert reply in decode(made.tokens[made.weights > 0]) and "1 + 1" in decode(made.tokens[made.weights == 0])
@@ -120,8 +125,8 @@ def test_the_level_of_the_sandbox_of_examples_is_known(self_taught):
     questions = [Question("right", "1 + 1", gold="2", source="arithmetic:sums")]
     assert load_examples(config, questions)[1] is None
     config.rollout.tools, config.sft.tool_share = ("python_execute",), 1.0
-    assert load_examples(config, questions)[1] in ("A", "B")
-    assert sampled_segments(config, questions, None, quiet=True)[1] in ("A", "B")
+    assert load_examples(config, questions)[1]["sandbox_level"] in ("A", "B")
+    assert sampled_segments(config, questions, None, quiet=True)[1]["sandbox_level"] in ("A", "B")
 
 
 def test_sampling_needs_a_policy_that_can_answer(self_taught):

@@ -7,8 +7,9 @@ import types
 import pytest
 from runs import mxjax, tiny, tiny_run
 
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
 from mxjax.data import load_benchmark
+from mxjax.errors import UserError
 from mxjax.rollout import Question
 from mxjax.runs import open_grading, question_pools
 

@@ -65,7 +65,7 @@ def test_episodes_tell_tests_apart_and_do_not_hold_them():
 
 def test_numbers_are_mirrored_to_tensorboard_and_an_absent_mirror_is_named(tmp_path, monkeypatch):
     sent = []
-    writer = SimpleNamespace(add_scalar=lambda name, value, step: sent.append((name, value, step)))
+    writer = SimpleNamespace(add_scalar=lambda *point: sent.append(point), flush=lambda: None, close=None)
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: writer))
     workdir = Workdir(tmp_path)
     workdir.mirror(tensorboard=True)
@@ -86,10 +86,11 @@ def test_text_that_utf8_cannot_hold_does_not_stop_the_run(tmp_path):
 
 def test_results_and_json_values(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.write_results("train", {"a": (1, 2)}, [{"accuracy": np.float64(0.5)}], {"rl": 1.0}, 3)
+    rows, graded = [{"accuracy": np.float64(0.5)}], {"sandbox_level": "B", "graders": {}}
+    workdir.write_results("train", {"a": (1, 2)}, rows, {"rl": 1.0}, 3, graded)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert {"schema", "command", "config", "versions", "device", "sandbox_level", "seed", "rows", "phases_s"} == set(
-        results
-    )
+    made_with = {"command", "config", "versions", "device", "sandbox_level", "grading", "seed"}
+    assert {"schema", *made_with, "rows", "phases_s"} == set(results)
+    assert results["sandbox_level"] == "B" and results["grading"] == graded
     assert results["rows"] == [{"accuracy": 0.5}] and not (tmp_path / "results.json.tmp").exists()
     assert plain({"x": np.arange(2), "y": float("nan"), "z": {1}}) == {"x": [0, 1], "y": None, "z": [1]}

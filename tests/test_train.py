@@ -16,8 +16,9 @@ from rollout.test_tree import BAD, GOOD, QUESTIONS, SINGLE, is_designer, rollout
 from runs import ROOT, mxjax, tiny, tiny_run
 from support import optional
 
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
 from mxjax.data import Pools
+from mxjax.errors import UserError
 from mxjax.models import load
 from mxjax.rewards import make_reward
 from mxjax.rollout import Design, Role, design_error_counts
@@ -156,8 +157,8 @@ def test_rows_name_the_level_of_the_sandbox(tmp_path):
 
 def test_a_wrong_verifier_of_a_task_is_one_sentence(tmp_path):
     config = default_config()
-    config.eval.systems = ("single",)
+    config.eval.systems, config.eval.samples = ("single",), 10
     grading = Grading(make_reward(verify=lambda question, answer: 7.0), {}, None)
     roles = {"executor": Role(ScriptedEngine(lambda prompt, request: GOOD))}
-    with pytest.raises(UserError, match="verify must return"):
+    with pytest.raises(UserError, match=r"grading failed for 10 of 10 answers, .* verify must return"):
         validate(config, 0, {"own": QUESTIONS}, roles, grading, None, Workdir(tmp_path), progress_bar(quiet=True))

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import pytest
 
 from mxjax import checkpoint, models
-from mxjax.config import UserError, default_config, run_record
+from mxjax.config import default_config, run_record
 from mxjax.data import Pools
+from mxjax.errors import UserError
 from mxjax.rollout.records import Question
 from mxjax.runs import check_unseen, check_workdir, describe_run, read_record
 

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from mxjax.errors import MissingPackage, UserError
 from mxjax.files import absolute
 from mxjax.rollout.records import Question
 
@@ -30,7 +31,7 @@ def write(questions: Sequence[Question], directory: str, split: str = "train") -
     _require("array_record")
     target = absolute(directory)
     if target.exists() and any(target.iterdir()):
-        raise ValueError(f"{target} exists and is not an empty folder: choose another one.")
+        raise UserError(f"{target} exists and is not an empty folder: choose another one.")
 
     class MxjaxQuestions(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Questions as text; `tests` are JSON, "" where there are none."""
@@ -93,7 +94,7 @@ def _records(spec: str) -> Any:
         records = tfds.builder_from_directory(str(absolute(directory))).as_data_source(split=split)
     except (OSError, KeyError, ValueError, NotImplementedError, tfds.core.DatasetNotFoundError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"Cannot read {spec} as a TFDS data set in array_record form: {reason}.") from error
+        raise UserError(f"Cannot read {spec} as a TFDS data set in array_record form: {reason}.") from error
     return grain.MapDataset.source(records)
 
 
@@ -101,7 +102,7 @@ def _require(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"{name} is not installed: run `pip install 'mxjax[data]'`.") from error
+        raise MissingPackage(f"{name} is not installed: run `pip install 'mxjax[data]'`.") from error
 
 
 def _record(question: Question) -> dict[str, str]:

@@ -7,6 +7,7 @@ import dataclasses
 from mxjax.data import array_records, catalogue, generators, prepared, rows, sources
 from mxjax.data.catalogue import SETS, TEST
 from mxjax.data.identity import IDENTITY, statement_key
+from mxjax.errors import UserError
 from mxjax.rollout.records import Question
 
 DEFAULT_LIMIT = 500
@@ -28,7 +29,7 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
         ValueError: an unknown benchmark, or one whose file is missing or wrong; one sentence that names the fix.
     """
     if limit is not None and limit < 1:
-        raise ValueError(f"The limit of a benchmark must be at least 1, got {limit}.")
+        raise UserError(f"The limit of a benchmark must be at least 1, got {limit}.")
     if generators.is_generator(name):
         drawn = sources.load_questions(name, "benchmark", seed, limit or DEFAULT_LIMIT)  # a stream of its own
         return [dataclasses.replace(question, split=TEST) for question in drawn]
@@ -37,7 +38,7 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
     if ":" in name:
         return rows.sample(sources.load_stored(name, TEST, seed), limit, seed)
     if name.partition("/")[0] not in SETS:
-        raise ValueError(
+        raise UserError(
             f"Unknown benchmark {name!r}: use one of {', '.join(prepared.benchmark_names())}, "
             "reasoning_gym:<task>, jsonl:<path> or module:function."
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from mxjax.data import readers
 from mxjax.data.readers import Reader
 from mxjax.data.rows import Row
+from mxjax.errors import UserError
 
 TEST = "test"
 SAMPLE = ":sample"  # ends the source of questions that are shipped with the package
@@ -149,8 +150,8 @@ def find(name: str) -> tuple[str, DataSet, str | None]:
     """
     known, _, split = name.partition("/")
     if known not in SETS:
-        raise ValueError(f"Unknown data set {known!r}: one of {', '.join(SETS)}.")
+        raise UserError(f"Unknown data set {known!r}: one of {', '.join(SETS)}.")
     splits = SETS[known].splits
     if split and split not in splits:
-        raise ValueError(f"{known} has no split {split!r}: one of {', '.join(splits)}.")
+        raise UserError(f"{known} has no split {split!r}: one of {', '.join(splits)}.")
     return known, SETS[known], split or None

@@ -15,6 +15,7 @@ from typing import Any
 
 from mxjax.data.arithmetic import evaluate, is_expression
 from mxjax.data.identity import text_id
+from mxjax.errors import MissingPackage, UserError
 from mxjax.rollout.records import Question
 
 GYM = "reasoning_gym:"
@@ -48,9 +49,9 @@ def draw(
         ImportError: reasoning-gym is not installed.
     """
     if form not in _FORMS:
-        raise ValueError(f"form must be one of {', '.join(_FORMS)}, got {form!r}.")
+        raise UserError(f"form must be one of {', '.join(_FORMS)}, got {form!r}.")
     if not 0.0 <= bare_share <= 1.0:
-        raise ValueError(f"bare_share must lie in [0, 1], got {bare_share!r}.")
+        raise UserError(f"bare_share must lie in [0, 1], got {bare_share!r}.")
     share = {"task": 0.0, "bare": 1.0, "mixed": bare_share}[form]
     key = json.dumps([source, split, seed, sorted(options.items())], default=str)
     dataset = _dataset(source, dict(options), stream_seed(key), limit)
@@ -69,7 +70,7 @@ class Sums:
 
     def __init__(self, seed: int = 0, min_terms: int = 2, max_terms: int = 4, min_digits: int = 1, max_digits: int = 2):
         if not 1 <= min_terms <= max_terms or not 1 <= min_digits <= max_digits:
-            raise ValueError("min_terms and min_digits must be at least 1 and at most max_terms and max_digits")
+            raise UserError("min_terms and min_digits must be at least 1 and at most max_terms and max_digits")
         self.seed, self.terms, self.digits = seed, (min_terms, max_terms), (min_digits, max_digits)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -104,19 +105,19 @@ def _dataset(source: str, options: dict[str, Any], seed: int, size: int) -> Any:
         try:
             return Sums(seed, **options)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{SUMS} refuses the options {options}: {error}.") from error
+            raise UserError(f"{SUMS} refuses the options {options}: {error}.") from error
     task = source.removeprefix(GYM)
     try:
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
     except ImportError as error:
-        raise ImportError("reasoning-gym is not installed: run `pip install 'mxjax[data]'`.") from error
+        raise MissingPackage("reasoning-gym is not installed: run `pip install 'mxjax[data]'`.") from error
     if task not in DATASETS:
-        raise ValueError(f"reasoning-gym has no task {task!r}: see `reasoning_gym.factory.DATASETS` for their names.")
+        raise UserError(f"reasoning-gym has no task {task!r}: see `reasoning_gym.factory.DATASETS` for their names.")
     try:
         return reasoning_gym.create_dataset(task, seed=seed, size=size, **options)
     except (AssertionError, TypeError, ValueError) as error:
-        raise ValueError(f"reasoning-gym task {task!r} refuses the options {options}: {error}.") from error
+        raise UserError(f"reasoning-gym task {task!r} refuses the options {options}: {error}.") from error
 
 
 def _question(item: Mapping[str, Any], source: str, split: str, bare: bool) -> Question | None:
@@ -127,7 +128,7 @@ def _question(item: Mapping[str, Any], source: str, split: str, bare: bool) -> Q
     if is_arithmetic and not _is_value(answer, expression):
         return None
     if bare and not is_arithmetic:
-        raise ValueError(f"{source} has no bare arithmetic form: set form='task'.")
+        raise UserError(f"{source} has no bare arithmetic form: set form='task'.")
     text = " ".join(expression.split()) if bare else str(item["question"])
     task_type = "math" if _INTEGER.fullmatch(answer) else "text"
     return Question(text_id(source, text), text, task_type, gold=answer, source=source, split=split)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mxjax.data import prepared
 from mxjax.data.benchmarks import text_keys
 from mxjax.data.identity import statement_key
+from mxjax.errors import UserError
 from mxjax.rollout.records import Question
 
 POLICIES = ("refuse", "drop")
@@ -27,7 +28,7 @@ def left_out(keys: Mapping[str, frozenset[str]], policy: str) -> frozenset[str]:
     Raises ValueError for another policy.
     """
     if policy not in POLICIES:
-        raise ValueError(f"data.overlap must be one of {', '.join(POLICIES)}, got {policy!r}.")
+        raise UserError(f"data.overlap must be one of {', '.join(POLICIES)}, got {policy!r}.")
     return frozenset().union(*keys.values()) if policy == "drop" else frozenset()
 
 
@@ -43,7 +44,7 @@ def check_apart(questions: Sequence[Question], keys: Mapping[str, frozenset[str]
         return
     found = {name: shared_with(shared, own) for name, own in keys.items()}
     name = max(found, key=lambda name: len(found[name]))
-    raise ValueError(
+    raise UserError(
         f"{len(found[name])} of {len(questions)} {what} questions are also in the benchmark {name}, such as "
         f"{quoted(found[name][0])}: take another source, or leave them out with data.overlap=drop."
     )

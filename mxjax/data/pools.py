@@ -17,6 +17,7 @@ import numpy as np
 
 from mxjax.data.identity import texts_of
 from mxjax.data.sources import load_questions
+from mxjax.errors import UserError
 from mxjax.rollout.records import Question
 
 POOL_RATIO = 20
@@ -74,7 +75,7 @@ def disjoint_pools(
     train = load_questions(spec, "train", seed, size, exclude_texts=texts_of(test), exclude_keys=train_without)
     distinct = len(texts_of(train))
     if distinct < ratio * held_out_size:
-        raise ValueError(
+        raise UserError(
             f"{distinct} distinct training questions are fewer than {ratio} for each of {held_out_size} held-out ones: "
             f"hold out at most {distinct // ratio}, or train on a larger pool."
         )
@@ -95,14 +96,14 @@ class QuestionStream:
 
     def __post_init__(self) -> None:
         if not self.pool:
-            raise ValueError("The data set is empty: point data.train at a source with questions.")
+            raise UserError("The data set is empty: point data.train at a source with questions.")
         if not 1 <= self.questions_per_step <= len(self.pool):
-            raise ValueError(
+            raise UserError(
                 f"A step of {self.questions_per_step} questions cannot be drawn from a pool of {len(self.pool)}: "
                 "lower the questions per step or enlarge the pool."
             )
         if len({question.id for question in self.pool}) < len(self.pool):
-            raise ValueError("Two questions of the pool have the same id: make the ids of the data set distinct.")
+            raise UserError("Two questions of the pool have the same id: make the ids of the data set distinct.")
 
     @property
     def steps_per_epoch(self) -> int:

@@ -19,13 +19,19 @@ from mxjax import __version__
 from mxjax.data import catalogue, prepared
 from mxjax.data.catalogue import SETS, TEST, DataSet
 from mxjax.data.identity import IDENTITY, statement_key, text_key
-from mxjax.data.rows import Row, files_below, read_rows
-from mxjax.files import absolute
+from mxjax.data.rows import Row, files_below, read_rows, skipping
+from mxjax.errors import FileError, UserError, file_errors, one_line
+from mxjax.files import absolute, new_folder
+
+SHOWN_FAULTS = 10  # damaged rows that are named
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """One split that was written: `rows` questions of `read` rows at the origin, the rest has nothing to grade with."""
+    """One split that was written: `rows` questions of `read` rows at the origin, the rest has nothing to grade with.
+
+    `faults` are sentences on rows that are damaged and were left out, the first few of `damaged`.
+    """
 
     name: str
     split: str
@@ -34,13 +40,18 @@ class Prepared:
     read: int
     licence: str
     origin: str
+    damaged: int = 0
+    faults: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        left_out = self.read - self.rows
+        left_out = self.read - self.rows - self.damaged
         why = f" ({left_out:,} rows left out, which have no tests or repeat another)" if left_out else ""
+        damaged = "".join(f"\n  left out: {fault}" for fault in self.faults)
+        if self.damaged > len(self.faults):
+            damaged += f"\n  and {self.damaged - len(self.faults):,} rows more"
         return (
             f"{self.name}/{self.split}: {self.rows:,} questions{why}, licence: {self.licence}\n"
-            f"  from {self.origin}\n  in {self.path}"
+            f"  from {self.origin}\n  in {self.path}{damaged}"
         )
 
 
@@ -51,7 +62,7 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
         name: "NAME" for all splits of a set, or "NAME/SPLIT".
         source: a local file or folder to take the rows from (`rows.read_rows`), "" to fetch them from the set's home.
         output: the data directory; "" for the one that benchmarks are looked for in (`prepared.data_root`).
-        partial: accept another number of rows than the published ones.
+        partial: accept another number of rows than the published ones, and leave out those that are damaged.
 
     Raises:
         ValueError: unknown set, rows of another form, or another number of rows; one sentence that names the fix.
@@ -60,16 +71,19 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
     set_name, data_set, split = catalogue.find(name)
     splits = [split] if split else list(data_set.splits)
     if source and len(splits) > 1 and not all(data_set.splits[one].keep for one in splits):
-        raise ValueError(
+        raise UserError(
             f"{set_name} has the splits {', '.join(splits)}: say which one {source} holds, as in "
             f"{set_name}/{splits[0]}."
         )
     if not source and not data_set.home:
-        raise ValueError(f"{set_name} comes from a local file only: pass --from PATH, {data_set.local}.")
+        raise UserError(f"{set_name} comes from a local file only: pass --from PATH, {data_set.local}.")
     root = prepared.data_root(str(absolute(output)) if output else None)
     for one in splits:
         files, origin = ([source], source) if source else fetch(set_name, data_set, one)
-        yield _write(set_name, data_set, one, files, origin, root, partial)
+        target = prepared.split_path(root, set_name, one)
+        with file_errors("write", target), new_folder(target.parent):
+            made = _write(set_name, data_set, one, files, origin, root, partial)
+        yield made
 
 
 def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
@@ -85,12 +99,13 @@ def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
         folder = epath.Path(huggingface_hub.snapshot_download(home, repo_type="dataset", allow_patterns=patterns))
     except Exception as error:  # also those of the client's HTTP library, whichever it is
         reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or type(error).__name__
-        raise OSError(f"{name} cannot be fetched from {home} ({reason}): check the connection, or {around}.") from error
+        sentence = f"{name} cannot be fetched from {home} ({reason}): check the connection, or {around}."
+        raise FileError(sentence) from error
     names = [str(file.relative_to(folder)) for file in files_below(folder)] if folder.exists() else []
     files = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
     origin = f"https://huggingface.co/datasets/{home} at {folder.name}"
     if not files:
-        raise OSError(f"{origin} has no file for the {split} split: {around}.")
+        raise FileError(f"{origin} has no file for the {split} split: {around}.")
     return [str(folder / file) for file in files], origin
 
 
@@ -99,28 +114,31 @@ def _write(
 ) -> Prepared:
     """Reads, checks and writes one split; when a check fails the files are as they were before."""
     spec, target = data_set.splits[split], prepared.split_path(root, name, split)
-    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.parent / f"{target.name}.tmp"
-    digest, texts, read, kept = hashlib.sha256(), set(), 0, 0
+    digest, texts, read, kept, faults = hashlib.sha256(), set(), 0, 0, []
+    skip = faults.append if partial else _refuse
     try:
         with unfinished.open("wb") as file:
-            for place, row in itertools.chain.from_iterable(read_rows(path, data_set.columns) for path in files):
-                item = prepared.read_item(data_set, split, row, place, name)
-                read += item is not None or spec.keep is None
-                if item is None:
-                    continue
-                key = statement_key(item.text) if split == TEST else text_key(item.text)
-                if split != TEST and key in texts:
-                    continue
-                texts.add(key)
-                kept += 1
-                line = _line(data_set, split, row)
-                digest.update(line)
-                file.write(line)
+            found = itertools.chain.from_iterable(read_rows(path, data_set.columns, skip) for path in files)
+            for place, row in found:
+                with skipping(skip):
+                    item = prepared.read_item(data_set, split, row, place, name)
+                    read += item is not None or spec.keep is None
+                    if item is None:
+                        continue
+                    key = statement_key(item.text) if split == TEST else text_key(item.text)
+                    if split != TEST and key in texts:
+                        continue
+                    prepared.check_item(data_set, item, row, place)
+                    texts.add(key)
+                    kept += 1
+                    line = _line(data_set, split, row)
+                    digest.update(line)
+                    file.write(line)
         _check_count(name, split, spec.rows, read, kept, partial)
         record = {
             "name": name, "split": split, "licence": data_set.licence, "origin": origin, "read": read, "rows": kept,
-            "sha256": digest.hexdigest(), "mxjax": __version__,
+            "damaged": len(faults), "sha256": digest.hexdigest(), "mxjax": __version__,
         }  # fmt: skip
         if split == TEST:
             record |= {"identity": IDENTITY, "texts": sorted(texts)}
@@ -129,7 +147,13 @@ def _write(
         prepared.manifest_path(target).write_text(json.dumps(record, indent=1) + "\n")
     finally:
         unfinished.unlink(missing_ok=True)
-    return Prepared(name, split, target, kept, read, data_set.licence, origin)
+    said = tuple(map(one_line, faults[:SHOWN_FAULTS]))
+    return Prepared(name, split, target, kept, read, data_set.licence, origin, len(faults), said)
+
+
+def _refuse(error: UserError) -> None:
+    """Raises the error of one damaged row, with what to do about it."""
+    raise UserError(f"{error} Mend the row, or leave such rows out with --partial.") from error
 
 
 def _line(data_set: DataSet, split: str, row: Row) -> bytes:
@@ -141,9 +165,9 @@ def _line(data_set: DataSet, split: str, row: Row) -> bytes:
 
 def _check_count(name: str, split: str, published: Sequence[int], read: int, kept: int, partial: bool) -> None:
     if not kept:
-        raise ValueError(f"Nothing of {name}/{split} is in these files: check that they hold that split.")
+        raise UserError(f"Nothing of {name}/{split} is in these files: check that they hold that split.")
     if read not in published and not partial:
-        raise ValueError(
+        raise UserError(
             f"{name}/{split} has {' or '.join(f'{count:,}' for count in published)} rows as published, and {read:,} "
             "were found: take the whole files, or pass --partial to prepare what is there."
         )

@@ -14,7 +14,9 @@ from etils import epath
 
 from mxjax.data import catalogue, rows
 from mxjax.data.catalogue import SAMPLE, SETS, TEST, DataSet
+from mxjax.data.gradable import check_gradable
 from mxjax.data.readers import Item, NoTests
+from mxjax.errors import UserError, one_line
 from mxjax.files import read_json
 from mxjax.rollout.records import Question
 
@@ -47,11 +49,12 @@ def load_split(
     for line, row in rows.json_lines(path, chosen):
         item = read_item(data_set, split, row, f"{path}, line {line}", set_name)
         if item is not None:
+            check_item(data_set, item, row, f"{path}, line {line}")
             questions.append(
                 Question(f"{source}:{line}", item.text, data_set.task_type, item.gold, item.tests, source, split)
             )
     if not questions:
-        raise ValueError(f"The question file {path} is empty: prepare it again.")
+        raise UserError(f"The question file {path} is empty: prepare it again.")
     return rows.sample(questions, limit, seed)
 
 
@@ -68,7 +71,18 @@ def read_item(data_set: DataSet, split: str, row: rows.Row, place: str, name: st
     except NoTests:
         return None
     except (KeyError, TypeError, AttributeError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{place}: not a row of {name} ({type(error).__name__}: {error}).") from error
+        why = f"no column {error}" if isinstance(error, KeyError) else one_line(error)
+        raise UserError(f"{_named(place, row)}: not a row of {name} ({why}).") from error
+
+
+def check_item(data_set: DataSet, item: Item, row: rows.Row, place: str) -> None:
+    """Raises ValueError, naming the place, for a question that no answer could be graded for."""
+    check_gradable(Question("", item.text, data_set.task_type, item.gold, item.tests), _named(place, row))
+
+
+def _named(place: str, row: rows.Row) -> str:
+    """A row's place with the name that it has, for messages."""
+    return f"{place} (id {id})" if (id := rows.row_id(row)) else place
 
 
 def benchmark_names() -> list[str]:
@@ -110,7 +124,7 @@ def file_digest(path: epath.Path) -> str:
 def _check_digest(path: epath.Path) -> None:
     wanted = read_manifest(path).get("sha256")
     if wanted and wanted != file_digest(path):
-        raise ValueError(f"{path} has changed since it was prepared: run mxjax data prepare again.")
+        raise UserError(f"{path} has changed since it was prepared: run mxjax data prepare again.")
 
 
 def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str]:
@@ -120,7 +134,7 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
     """
     splits = SETS[name].splits
     if split not in splits:
-        raise ValueError(f"{name} has no {split} split, only {', '.join(splits)}: name another set.")
+        raise UserError(f"{name} has no {split} split, only {', '.join(splits)}: name another set.")
     root = data_root(data_dir)
     full = split_path(root, name, split)
     source = name if split == TEST else f"{name}/{split}"
@@ -130,4 +144,4 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
         return _SAMPLES / f"{name}.jsonl", f"{name}{SAMPLE}"
     command = f"mxjax data prepare {source if len(splits) > 1 else name}"
     command += "" if SETS[name].home else " --from PATH"
-    raise ValueError(f"{source} is not here: run `{command}`, or put its rows in {full} (--data_dir, {DATA_ENV}).")
+    raise UserError(f"{source} is not here: run `{command}`, or put its rows in {full} (--data_dir, {DATA_ENV}).")

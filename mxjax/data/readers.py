@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import collections
 import json
 import pickletools
 import re
@@ -18,12 +19,13 @@ from typing import Any, NamedTuple
 
 from mxjax.data.rows import Row
 from mxjax.data.wording import COMPLETE, DEFINE, MUST_PASS, START_FROM, STDIN
-from mxjax.rewards.extract import extract_answer
+from mxjax.rewards.extract import closing_brace
 
 Test = dict[str, Any]
 
 MAX_TESTS_BYTES = 1 << 30
 """Unpacked size of one question's tests above which a row counts as damaged."""
+_BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*\{|(?![A-Za-z])\s*(?P<bare>[^\s${][^$\n]*))")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _DAPO = re.compile(
     r"\ASolve the following math problem step by step\..*?\n\n(.*)\n\nRemember to put your answer on its own line.*\Z",
@@ -100,11 +102,22 @@ def svamp(row: Row) -> Item:
 
 
 def worked_solution(row: Row) -> Item:
-    r"""A worked solution whose last `\boxed{...}` is the answer, as in MATH."""
-    answer = extract_answer(row["solution"]) if "boxed" in row["solution"] else None
-    if answer is None:
-        raise ValueError("the solution has no \\boxed{answer}")
-    return _math(row["problem"], answer)
+    r"""A worked solution whose last box is the answer, as in MATH: `\boxed{2}`, `\fbox{2}`, or `\boxed 2` up to `$`."""
+    return _math(row["problem"], last_box(row["solution"]))
+
+
+def last_box(solution: str) -> str:
+    """What stands in the last box of a worked solution. Raises ValueError where there is none, or it never closes."""
+    box = next(iter(collections.deque(_BOX.finditer(solution), maxlen=1)), None)
+    if box is None:
+        raise ValueError(r"the solution has no \boxed{answer}")
+    if box["bare"] is not None:  # up to the end of the formula, which is no more than a word where none was begun
+        inside = solution.count("$", 0, box.start()) % 2
+        return (box["bare"] if inside else box["bare"].split()[0]).strip().rstrip(".,;")
+    end = closing_brace(solution, box.end())
+    if end is None:
+        raise ValueError(r"the last \boxed{ of the solution never closes")
+    return solution[box.end() : end]
 
 
 def olympiadbench(row: Row) -> Item:

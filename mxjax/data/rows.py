@@ -5,32 +5,57 @@ JSON lines and Parquet are streamed: a large test set is never in memory as a wh
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import json
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import IO, Any, TypeVar
 
 import numpy as np
 from etils import epath
 
+from mxjax.errors import MissingPackage, UserError
+
 SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
+ID_FIELDS = ("id", "ID", "task_id", "question_id", "unique_id")
 Row = Mapping[str, Any]
+Skip = Callable[[UserError], None]
 T = TypeVar("T")
 
 
-def json_lines(path: epath.PathLike, chosen: Collection[int] | None = None) -> Iterator[tuple[int, Row]]:
+def json_lines(
+    path: epath.PathLike, chosen: Collection[int] | None = None, skip: Skip | None = None
+) -> Iterator[tuple[int, Row]]:
     """(line number, object) of each line of a JSON-lines file that is not blank, or only of the `chosen` of them.
 
     `chosen` counts lines that are not blank, from 0. Raises ValueError, naming file and line, for a file that cannot
-    be read and for a line that is no JSON object.
+    be read and for a line that is no JSON object; `skip` is given the latter instead, and the line is left out.
     """
     index = -1
     for number, line in _lines(path):
         index += 1
         if chosen is None or index in chosen:
-            yield number, _object(line, f"{path}, line {number}")
+            with skipping(skip):
+                yield number, _object(line, f"{path}, line {number}")
+
+
+@contextlib.contextmanager
+def skipping(skip: Skip | None) -> Iterator[None]:
+    """Gives a UserError on one row to `skip`, if there is one."""
+    try:
+        yield
+    except UserError as error:
+        if skip is None:
+            raise
+        skip(error)
+
+
+def row_id(row: Row) -> str:
+    """What a row calls itself, for messages and questions; "" where it has no name."""
+    found = (row.get(name) for name in ID_FIELDS)
+    return next((str(id) for id in found if isinstance(id, str | int) and str(id).strip()), "")
 
 
 def count_lines(path: epath.PathLike) -> int:
@@ -38,29 +63,29 @@ def count_lines(path: epath.PathLike) -> int:
     return sum(1 for _ in _lines(path))
 
 
-def read_rows(path: epath.PathLike, columns: Sequence[str] = ()) -> Iterator[tuple[str, Row]]:
+def read_rows(path: epath.PathLike, columns: Sequence[str] = (), skip: Skip | None = None) -> Iterator[tuple[str, Row]]:
     """(place, row) of every row of a file or, file after file by name, of a folder; `place` is for messages.
 
     `columns` bounds what is read of a Parquet file. Raises ValueError for a missing file, one of another form, and
-    a folder without any file of these forms.
+    a folder without any file of these forms, and for a row that is no object, which `skip` is given instead.
     """
     path = epath.Path(path).expanduser()
     if path.is_dir():
         files = [file for file in files_below(path) if file.name.endswith(SUFFIXES)]
         if not files:
-            raise ValueError(f"{path} holds no {', '.join(SUFFIXES)} file: give the path of the data.")
+            raise UserError(f"{path} holds no {', '.join(SUFFIXES)} file: give the path of the data.")
         for file in files:
-            yield from read_rows(file, columns)
+            yield from read_rows(file, columns, skip)
     elif not path.exists():
-        raise ValueError(f"There is no file {path}: check the path.")
+        raise UserError(f"There is no file {path}: check the path.")
     elif path.name.endswith((".jsonl", ".jsonl.gz")):
-        yield from ((f"{path}, line {number}", row) for number, row in json_lines(path))
+        yield from ((f"{path}, line {number}", row) for number, row in json_lines(path, skip=skip))
     elif path.name.endswith((".json", ".json.gz")):
-        yield from _json(path)
+        yield from _json(path, skip)
     elif path.name.endswith(".parquet"):
         yield from _parquet(path, columns)
     else:
-        raise ValueError(f"{path} is not a {', '.join(SUFFIXES)} file: convert it to one.")
+        raise UserError(f"{path} is not a {', '.join(SUFFIXES)} file: convert it to one.")
 
 
 def sample(questions: Sequence[T], size: int | None, seed: int) -> list[T]:
@@ -84,48 +109,49 @@ def _opened(path: epath.PathLike) -> Iterator[IO[bytes]]:
         with epath.Path(path).open("rb") as file, contextlib.ExitStack() as stack:
             yield stack.enter_context(gzip.open(file)) if str(path).endswith(".gz") else file
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"Cannot read the question file {path}: {error}.") from error
+        raise UserError(f"Cannot read the question file {path}: {error}.") from error
 
 
-def _lines(path: epath.PathLike) -> Iterator[tuple[int, str]]:
+def _lines(path: epath.PathLike) -> Iterator[tuple[int, bytes]]:
+    """(number, content) of each line that is not blank, without the mark that some editors put before the first."""
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                raise ValueError(f"Cannot read the question file {path}: line {number} is not UTF-8.") from error
-            if text.strip():
-                yield number, text
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if line.strip():
+                yield number, line
 
 
-def _object(text: str, place: str) -> Row:
+def _object(line: bytes, place: str) -> Row:
     try:
-        row = json.loads(text)
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise UserError(f"Cannot read the question file {place}: not UTF-8 at byte {error.start + 1}.") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not valid JSON ({error}).") from error
+        raise UserError(f"{place}: not valid JSON ({error}).") from error
     if not isinstance(row, dict):
-        raise ValueError(f"{place}: expected a JSON object, got {type(row).__name__}.")
+        raise UserError(f"{place}: expected a JSON object, got {type(row).__name__}.")
     return row
 
 
-def _json(path: epath.Path) -> Iterator[tuple[str, Row]]:
+def _json(path: epath.Path, skip: Skip | None) -> Iterator[tuple[str, Row]]:
     """The rows of a JSON array, or the one row that a JSON object is."""
     with _opened(path) as file:
         try:
             found = json.loads(file.read())
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not valid JSON ({error}).") from error
+            raise UserError(f"{path}: not valid JSON ({error}).") from error
     for number, row in enumerate(found if isinstance(found, list) else [found], 1):
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}, item {number}: expected a JSON object, got {type(row).__name__}.")
-        yield f"{path}, item {number}", row
+        with skipping(skip):
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, item {number}: expected a JSON object, got {type(row).__name__}.")
+            yield f"{path}, item {number}", row
 
 
 def _parquet(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
     try:
         from pyarrow import lib, parquet
     except ImportError as error:
-        raise ImportError("Parquet files need pyarrow: run `pip install pyarrow`.") from error
+        raise MissingPackage("Parquet files need pyarrow: run `pip install pyarrow`.") from error
     with _opened(path) as file:
         try:
             table = parquet.ParquetFile(file)
@@ -136,4 +162,4 @@ def _parquet(path: epath.Path, columns: Sequence[str]) -> Iterator[tuple[str, Ro
                     number += 1
                     yield f"{path}, row {number}", row
         except lib.ArrowException as error:
-            raise ValueError(f"{path} is no Parquet file that can be read: {error}.") from error
+            raise UserError(f"{path} is no Parquet file that can be read: {error}.") from error

@@ -23,6 +23,8 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
+import math
+import numbers
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +32,10 @@ from typing import Any
 
 from mxjax.data import array_records, generators, prepared, rows
 from mxjax.data.catalogue import SETS
+from mxjax.data.gradable import GRADED, agreeing, check_gradable
 from mxjax.data.identity import normalise_text, statement_key, text_id
+from mxjax.data.rows import row_id
+from mxjax.errors import UserError, place_of
 from mxjax.rollout.records import Question, Task
 
 JSONL = "jsonl:"
@@ -38,7 +43,6 @@ DRAWS_PER_QUESTION = 20
 """A stream may draw this many items for each distinct question asked of it before it is called exhausted."""
 _TEXT_FIELDS = ("question", "text", "problem")
 _GOLD_FIELDS = ("answer", "gold")
-_TASK_TYPES = ("math", "text", "code")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +82,7 @@ def load_questions(
         ValueError: a wrong spec or file, or fewer questions than asked for; one sentence that says what to change.
     """
     if size is not None and size < 1:
-        raise ValueError(f"The number of questions must be at least 1, got {size}.")
+        raise UserError(f"The number of questions must be at least 1, got {size}.")
     excluded = frozenset(normalise_text(text) for text in exclude_texts)
     parts = _parse(spec)
     if distinct is not None:
@@ -86,7 +90,7 @@ def load_questions(
     if len(parts) == 1:
         return _load(parts[0], split, seed, size, excluded, exclude_keys)
     if size is None:
-        raise ValueError("A mixture needs the number of questions: set size.")
+        raise UserError("A mixture needs the number of questions: set size.")
     questions: list[Question] = []
     seen = set(excluded)
     for part, share in zip(parts, _shares(size, [part.weight for part in parts]), strict=True):
@@ -104,31 +108,32 @@ def load_task(name: str) -> Task:
     """
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
-        raise ValueError(f"A task is named module:function, got {name!r}.")
+        raise UserError(f"A task is named module:function, got {name!r}.")
     if os.getcwd() not in sys.path:  # a command installed elsewhere does not look here by itself
         sys.path.append(os.getcwd())
     with _code_of(name, "importing its module"):
         module = importlib.import_module(module_name)
     make = getattr(module, function_name, None)
     if not callable(make):
-        raise ValueError(f"The module {module_name!r} has no function {function_name!r}.")
+        raise UserError(f"The module {module_name!r} has no function {function_name!r}.")
     with _code_of(name, f"{function_name}()"):
         task = make()
     if not isinstance(task, Task):
-        raise ValueError(f"{name} must return a mxjax.data.Task, got {type(task).__name__}.")
+        raise UserError(f"{name} must return a mxjax.data.Task, got {type(task).__name__}.")
     return task
 
 
 @contextlib.contextmanager
 def _code_of(task: str, what: str) -> Iterator[None]:
-    """The user's code can fail in any way: one sentence that says which task's did, and how."""
+    """The user's code can fail in any way: one sentence that says which task's did, where, and how."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ValueError(f"Cannot import {error.name!r} for the task {task!r}: is it on PYTHONPATH?") from error
+        raise UserError(f"Cannot import {error.name!r} for the task {task!r}: is it on PYTHONPATH?") from error
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise ValueError(f"The task {task!r} cannot be read, since {what} fails with {reason}.") from error
+        sentence = f"The task {task!r} cannot be read, since {what} fails with {reason} ({place_of(error)})."
+        raise UserError(sentence) from error
 
 
 def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Question]:
@@ -138,9 +143,10 @@ def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Questi
         ValueError: the file is missing or empty, or a line is wrong; the message names file and line.
     """
     found = rows.json_lines(path)
-    questions = [_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found]
+    rows_of = (_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found)
+    questions = list(agreeing(rows_of))
     if not questions:
-        raise ValueError(f"The question file {path} is empty: write one JSON object a line.")
+        raise UserError(f"The question file {path} is empty: write one JSON object a line.")
     return questions
 
 
@@ -149,18 +155,23 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
     gold = next((row[name] for name in _GOLD_FIELDS if name in row), None)
     task_type = row.get("task_type", "math")
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{place}: needs a non-empty string in one of the fields {', '.join(_TEXT_FIELDS)}.")
-    if task_type not in _TASK_TYPES:
-        raise ValueError(f"{place}: task_type must be one of {', '.join(_TASK_TYPES)}, got {task_type!r}.")
+        raise UserError(f"{place}: needs a non-empty string in one of the fields {', '.join(_TEXT_FIELDS)}.")
+    if task_type not in GRADED:
+        raise UserError(f"{place}: task_type must be one of {', '.join(GRADED)}, got {task_type!r}.")
+    id = row_id(row)
+    place = f"{place} (id {id})" if id else place
+    id = id or text_id(source, text)
     if task_type == "code":
-        tests = row.get("tests")
-        if not isinstance(tests, list) or not tests:
-            raise ValueError(f"{place}: a code question needs a non-empty list in the field tests.")
         function = gold if isinstance(gold, str) and gold else None
-        return Question(str(row.get("id", text_id(source, text))), text, task_type, function, tests, source, split)
-    if isinstance(gold, bool) or not isinstance(gold, (str, int, float)) or not str(gold).strip():
-        raise ValueError(f"{place}: needs the answer, text or number, in one of the fields {', '.join(_GOLD_FIELDS)}.")
-    return Question(str(row.get("id", text_id(source, text))), text, task_type, str(gold), None, source, split)
+        question = Question(id, text, task_type, function, row.get("tests"), source, split)
+    else:
+        finite = not isinstance(gold, float) or math.isfinite(gold)
+        if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip() or not finite:
+            fields, got = ", ".join(_GOLD_FIELDS), "" if finite else f", got {gold}"
+            raise UserError(f"{place}: needs the answer, text or number, in one of the fields {fields}{got}.")
+        question = Question(id, text, task_type, str(gold), None, source, split)
+    check_gradable(question, place)
+    return question
 
 
 def _load(
@@ -170,7 +181,7 @@ def _load(
     select = lambda stream, size: _select(stream, excluded, keys, spec.distinct, size)
     if generators.is_generator(spec.source):
         if size is None:
-            raise ValueError(f"{spec.source} is a generator: set the number of questions.")
+            raise UserError(f"{spec.source} is a generator: set the number of questions.")
         limit = DRAWS_PER_QUESTION * size + 1_000
         stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
         found = select(stream, size)
@@ -181,9 +192,9 @@ def _load(
     if found and not spec.distinct and size is not None and len(found) < size:
         found = _select(itertools.cycle(found), frozenset(), frozenset(), False, size)
     if not found:
-        raise ValueError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
+        raise UserError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
     if size is not None and len(found) < size:
-        raise ValueError(
+        raise UserError(
             f"{spec.source} has only {len(found)} questions to give, {size} were asked for: ask for fewer, or widen "
             "the source (more rows, terms or digits)."
         )
@@ -195,19 +206,31 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
     if source.startswith(JSONL):
         return read_jsonl(source.removeprefix(JSONL), source, split)
     if source.startswith(array_records.PREFIX):
-        return list(_records(source, split))
+        return list(agreeing(_records(source, split)))
     if source.partition("/")[0] in SETS:
         found = prepared.load_split(source, "train")
     else:
-        questions = load_task(source).questions
-        with _code_of(source, "its Task.questions"):
-            found = list(questions(split, seed) if callable(questions) else questions)
+        found = _task_questions(source, split, seed)
     if not found:
-        raise ValueError(f"The task {source} has no questions: its Task.questions is empty.")
+        raise UserError(f"The task {source} has no questions: its Task.questions is empty.")
     return [
         dataclasses.replace(question, split=split, source=source if is_task(source) else question.source)
         for question in found
     ]
+
+
+def _task_questions(source: str, split: str, seed: int) -> list[Question]:
+    """The questions of a user's task, which must be gradable where the task has no verifier of its own."""
+    task = load_task(source)
+    with _code_of(source, "its Task.questions"):
+        found = list(task.questions(split, seed) if callable(task.questions) else task.questions)
+    for number, question in enumerate(found):
+        if not isinstance(question, Question):
+            kind = type(question).__name__
+            raise UserError(f"Task.questions of {source} must hold Question records, number {number} is of {kind}.")
+        if task.verify is None:
+            check_gradable(question, f"{source}, question {question.id}")
+    return found if task.verify else list(agreeing(found))
 
 
 def sampled_records(source: str, split: str, limit: int | None, seed: int) -> list[Question]:
@@ -257,32 +280,47 @@ def _parse(spec: Any) -> list[_Spec]:
         spec = {"source": spec}
     if isinstance(spec, (list, tuple)):
         if not spec:
-            raise ValueError("The mixture is empty: give at least one source.")
+            raise UserError("The mixture is empty: give at least one source.")
         return [part for entry in spec for part in _parse(entry)]
     if not hasattr(spec, "items"):
-        raise ValueError(f"A question source is a string, a mapping or a list of mappings, got {spec!r}.")
+        raise UserError(f"A question source is a string, a mapping or a list of mappings, got {spec!r}.")
     fields = dict(spec.items())
     known = {field.name for field in dataclasses.fields(_Spec)}
     unknown = sorted(set(fields) - known)
     if unknown or "source" not in fields:
         problem = f"unknown key {unknown[0]!r}" if unknown else "no key 'source'"
-        raise ValueError(f"A question source has the keys {', '.join(sorted(known))}: {problem}.")
-    parsed = _Spec(**{**fields, "options": dict((fields.get("options") or {}).items())})
+        raise UserError(f"A question source has the keys {', '.join(sorted(known))}: {problem}.")
+    parsed = _Spec(**{**fields, "options": _options(fields.get("options"))})
+    _check(isinstance(parsed.source, str), "source", "text", parsed.source)
+    _check(isinstance(parsed.distinct, bool), "distinct", "True or False", parsed.distinct)
+    for name, most in (("bare_share", 1), ("weight", sys.float_info.max)):
+        value = getattr(parsed, name)
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        says = "in [0, 1]" if most == 1 else "a finite number of at least 0"
+        _check(number and 0 <= value <= most, f"{name} of {parsed.source}", says, value)
     if ":" not in parsed.source and parsed.source.partition("/")[0] not in SETS:
-        raise ValueError(
+        raise UserError(
             f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path>, "
             f"module:function or one of {', '.join(SETS)}."
         )
-    if not 0 <= parsed.weight < float("inf"):
-        raise ValueError(f"The weight of {parsed.source} must be a finite number of at least 0, got {parsed.weight}.")
     return [parsed]
+
+
+def _options(given: Any) -> dict[str, Any]:
+    _check(given is None or hasattr(given, "items"), "options", "a mapping", given)
+    return dict((given or {}).items())
+
+
+def _check(holds: bool, name: str, says: str, value: Any) -> None:
+    if not holds:
+        raise UserError(f"In the spec of a question source, {name} must be {says}, got {value!r}.")
 
 
 def _shares(size: int, weights: Sequence[float]) -> list[int]:
     """`size` split in proportion to `weights`, by largest remainder, first part first among equals."""
     whole = sum(weights)
     if whole <= 0:
-        raise ValueError("The weights of a mixture must not all be zero.")
+        raise UserError("The weights of a mixture must not all be zero.")
     exact = [size * weight / whole for weight in weights]
     shares = [int(share) for share in exact]
     by_remainder = sorted(range(len(weights)), key=lambda i: shares[i] - exact[i])

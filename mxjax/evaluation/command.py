@@ -16,16 +16,18 @@ from ml_collections import ConfigDict
 from mxjax import models
 from mxjax.choice import HELD_OUT, ON_TEST, is_test, remark
 from mxjax.commands import check_counts, checkpoint_config, load_roles
-from mxjax.config import to_json, user_errors
+from mxjax.config import to_json
 from mxjax.data import Pools, load_benchmark
 from mxjax.data.identity import texts_of
 from mxjax.data.overlap import quoted, shared_with
+from mxjax.errors import UserError
 from mxjax.evaluation.questions import distinct, shown_name
 from mxjax.evaluation.stamps import digest, questions_digest, settings_of
-from mxjax.evaluation.suite import Suite
+from mxjax.evaluation.suite import NOT_KEPT, Suite
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
+from mxjax.grading import check_same_grading
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
@@ -40,20 +42,19 @@ def evaluate(args: argparse.Namespace) -> int:
     config = checkpoint_config(args.checkpoint)
     systems = expand(args.system.split(","), bool(args.executor))
     sources = _Sources(config, args)
-    with user_errors():
-        names = {parse_system(system)[0] for system in systems}
-        check_counts(args, "samples", "limit", "validation_limit")
-        if FROZEN_EXECUTOR in names and not args.executor:
-            raise ValueError(f"{FROZEN_EXECUTOR} needs another policy; name it with --executor CHECKPOINT")
-        if not args.resume:
-            check_systems(systems)
-        if not args.output and not models.is_workdir(args.checkpoint):
-            raise ValueError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
-        workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
-        benchmarks = sources.benchmarks()
-        trained = {source: trained_on(source) for source in (args.checkpoint, args.executor) if source}
-        remarks = {name: _remarks(config, args, trained, name, benchmarks[name]) for name in benchmarks}
-        validations = {name: sources.validation(name, benchmarks[name]) for name in benchmarks if BEST_FIXED in names}
+    names = {parse_system(system)[0] for system in systems}
+    check_counts(args, "samples", "limit", "validation_limit")
+    if FROZEN_EXECUTOR in names and not args.executor:
+        raise UserError(f"{FROZEN_EXECUTOR} needs another policy; name it with --executor CHECKPOINT")
+    if not args.resume:
+        check_systems(systems)
+    if not args.output and not models.is_workdir(args.checkpoint):
+        raise UserError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
+    workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
+    benchmarks = sources.benchmarks()
+    trained = {source: trained_on(source) for source in (args.checkpoint, args.executor) if source}
+    remarks = {name: _remarks(config, args, trained, name, benchmarks[name]) for name in benchmarks}
+    validations = {name: sources.validation(name, benchmarks[name]) for name in benchmarks if BEST_FIXED in names}
     roles = load_roles(args, config)
     policies = [(args.checkpoint, args.step, config)]
     if args.executor:
@@ -67,15 +68,17 @@ def evaluate(args: argparse.Namespace) -> int:
     asked |= {(name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
               for name, (validation, questions) in validations.items()}  # fmt: skip
     rows = _earlier_rows(workdir, settings_digest, asked) if args.resume else []
-    with user_errors():
-        for name in benchmarks:
-            check_systems(systems, [row["system"] for row in rows if row["benchmark"] == name])
+    for name in benchmarks:
+        check_systems(systems, [row["system"] for row in rows if row["benchmark"] == name])
     started = time.monotonic()
     for engine in {id(role.engine): role.engine for role in roles.values()}.values():
         engine.warmup()
     every = itertools.chain(*benchmarks.values(), *(questions for _, questions in validations.values()))
     limits = Limits(**config.rollout.limits)
     with open_grading(config, every) as grading, progress_bar(args.quiet) as bar:
+        if rows:
+            path = workdir.path / "results.json"
+            check_same_grading(path, read_json(path).get("grading"), grading.record, NOT_KEPT)
         suite = Suite(workdir, roles, grading, settings, limits, config.eval.agent_text, args.seed, args.resume)
         best: dict[str, dict[str, Any]] = {}  # of each set of validation questions
         for name, system in left_to_do(benchmarks, systems, rows):
@@ -98,7 +101,7 @@ def evaluate(args: argparse.Namespace) -> int:
             more = {**({"when": said} if said else {}), **({"chosen": chosen} if chosen else {})}
             rows.append({**row, **made_with, **stamps, "episodes": episodes, **more})
             phases_s = {"evaluation": time.monotonic() - started}
-            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.level)
+            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.record)
             write_pages(workdir.path, read_json(workdir.path / "results.json"), args.command)
     print(table(rows))
     for name, change in comparisons(rows):
@@ -119,7 +122,7 @@ def _remarks(
         if shared := shared_with(questions, keys):
             count = f"{len(shared)} of {len(questions)}"
             if not args.allow_overlap:
-                raise ValueError(
+                raise UserError(
                     f"{count} questions of {name} are among those that {source} was trained on, such as "
                     f"{quoted(shared[0])}: take another benchmark, or say so in its rows with --allow_overlap"
                 )
@@ -156,8 +159,7 @@ def _earlier_rows(workdir: Workdir, settings: str, asked: Mapping[tuple[str, str
     Not those of which the machine lost an execution.
     """
     path = workdir.path / "results.json"
-    with user_errors():
-        rows = read_json(path).get("rows", []) if path.exists() else []
+    rows = read_json(path).get("rows", []) if path.exists() else []
     same = lambda row: row.get("questions") == (_asked(asked, row["system"], row["benchmark"]) or row.get("questions"))
     lost = lambda row: row.get("failures", {}).get("infrastructure")
     return [row for row in rows if row.get("settings") == settings and same(row) and not lost(row)]
@@ -198,7 +200,7 @@ class _Sources:
         args, limit = self.args, self.args.validation_limit
         if args.validation and args.validation != HELD_OUT:
             if is_test(args.validation) and not args.choose_on_test:
-                raise ValueError(
+                raise UserError(
                     f"--validation {args.validation} would choose the design on a test split: name another split or "
                     f"set, or say with --choose_on_test that its row is {ON_TEST}"
                 )
@@ -207,13 +209,13 @@ class _Sources:
         elif args.validation:
             own = HELD_OUT, self._pools(f"--validation {HELD_OUT}").held_out[:limit]
         elif not models.is_workdir(args.checkpoint):
-            raise ValueError(f"{BEST_FIXED} is chosen on other questions than {name}; name them with --validation")
+            raise UserError(f"{BEST_FIXED} is chosen on other questions than {name}; name them with --validation")
         elif name == HELD_OUT:
             own = "train", self._pools("").train[:limit]
         else:
             own = HELD_OUT, self._pools("").held_out[:limit]
         if shared := texts_of(own[1]) & texts_of(questions):
-            raise ValueError(
+            raise UserError(
                 f"{len(shared)} questions of {own[0]} are also in {name}; choose with --validation a set that is not"
             )
         return own
@@ -221,7 +223,7 @@ class _Sources:
     def _pools(self, asked: str) -> Pools:
         """The pools of the checkpoint's run. Raises ValueError, naming what was asked, where there is no run."""
         if not models.is_workdir(self.args.checkpoint):
-            raise ValueError(
+            raise UserError(
                 f"{asked} is for the workdir of a run, which held questions out, and {self.args.checkpoint} is not "
                 "one; name a benchmark"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mxjax.data.catalogue import SAMPLE
+from mxjax.errors import UserError
 from mxjax.rollout import Question
 
 
@@ -16,7 +17,7 @@ def distinct(name: str, questions: Iterable[Question]) -> list[Question]:
     found: dict[str, Question] = {}
     for question in questions:
         if found.setdefault(question.id, question) != question:
-            raise ValueError(f"{name} has two different questions with the id {question.id!r}; give each its own")
+            raise UserError(f"{name} has two different questions with the id {question.id!r}; give each its own")
     return list(found.values())
 
 

@@ -37,8 +37,8 @@ class Answered:
     A vote is what a majority counts: the normalised answer, or the program without comments, as in a vote of agents;
     the whole message where a verifier takes what has no answer in it; None if there is none. `designs` are
     the patterns of the designs, "invalid" for one that cannot run; `failures` counts executions by status, `reasons`
-    what went wrong in those that are not right; `in_process` those whose program passed a test beside which it ran;
-    `seconds` passed since the question before was finished.
+    what went wrong in those that are not right; `in_process` those whose program passed a test beside which it ran,
+    `grading_faults` those whose grading raised an exception; `seconds` passed since the question before was finished.
     """
 
     correct: tuple[float, ...]
@@ -51,6 +51,7 @@ class Answered:
     reasons: Mapping[str, int]
     seconds: float = 0.0
     in_process: int = 0
+    grading_faults: int = 0
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Answered:
@@ -80,6 +81,7 @@ def answered(tree: QuestionTree, size: int = 1, seconds: float = 0.0) -> Answere
         reasons=dict(collections.Counter(reasons)),
         seconds=seconds,
         in_process=sum(e.reason == IN_PROCESS for e in executions),
+        grading_faults=sum(e.grading_fault for e in executions),
     )
 
 
@@ -153,6 +155,7 @@ def make_row(records: Sequence[Answered], system: str, benchmark: str, seed: int
         "calls": mean("calls"), "prompt_tokens": mean("prompt_tokens"), "response_tokens": mean("response_tokens"),
         "failures": dict(failures), "reasons": dict(reasons.most_common(REASONS)),
         "in_process": sum(record.in_process for record in records),
+        "grading_faults": sum(record.grading_faults for record in records),
         "seconds": round(seconds, 2), "seconds_per_question": round(seconds / n, 3),
         "correct": means_Q.tolist(),
     }  # fmt: skip

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mxjax.errors import UserError
 from mxjax.evaluation.records import Answered, answered, make_row
 from mxjax.evaluation.systems import (
     BEST_FIXED,
@@ -60,13 +61,13 @@ def evaluate(
     """
     name, size = parse_system(system)
     if not size:
-        raise ValueError(f"{system} is settled by match_budget before it is evaluated")
+        raise UserError(f"{system} is settled by match_budget before it is evaluated")
     if not questions:
-        raise ValueError(f"no questions to evaluate on in {benchmark or 'the set'}; check its file or raise the limit")
+        raise UserError(f"no questions to evaluate on in {benchmark or 'the set'}; check its file or raise the limit")
     if name == FROZEN_EXECUTOR and name not in roles:
-        raise ValueError(f"{FROZEN_EXECUTOR} needs another policy; name it with --executor CHECKPOINT")
+        raise UserError(f"{FROZEN_EXECUTOR} needs another policy; name it with --executor CHECKPOINT")
     if name == BEST_FIXED and not script:
-        raise ValueError(f"{BEST_FIXED} needs the design that was chosen on validation questions")
+        raise UserError(f"{BEST_FIXED} needs the design that was chosen on validation questions")
     done = {q.id: (earlier or {})[q.id] for q in questions if q.id in (earlier or {})}
     left = [question for question in questions if question.id not in done]
     each = size if name == CONSISTENT else 1

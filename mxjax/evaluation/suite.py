@@ -19,10 +19,12 @@ from mxjax.evaluation.records import Answered
 from mxjax.evaluation.run import Outcome, evaluate
 from mxjax.evaluation.stamps import digest
 from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, FROZEN_EXECUTOR, fixed_script, tokens_of
-from mxjax.files import file_name, read_rows, write_text
+from mxjax.files import file_name, make_folder, read_rows, write_text
+from mxjax.grading import check_same_grading
 from mxjax.rollout import Question, Role
 from mxjax.telemetry import Workdir, question_record, tree_record, tree_text
 
+NOT_KEPT = "bring that back, or evaluate without --resume or with another --output"
 MOST_CANDIDATES = 4  # of the designer's own scripts, for "best_fixed"
 Questions = Sequence[Question]
 
@@ -52,14 +54,15 @@ class Suite:
         name = self.file_name(system, benchmark, script)
         key = digest({**self.settings, "system": system, "samples": samples, "script": script})
         path = self.workdir.path / f"{name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lines = self._kept(path, key, questions)
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         decode_of = lambda role: self.roles.get(role, self.roles["executor"]).engine.tokenizer.decode
         decode = decode_of(system if system == FROZEN_EXECUTOR else "executor"), decode_of("designer")
 
         def finished(tree, record: Answered) -> None:
-            line = {**tree_record(tree, *decode), "record": dataclasses.asdict(record), "settings": key}
+            own = {"record": dataclasses.asdict(record), "settings": key, "grading": self.grading.record}
+            line = {**tree_record(tree, *decode), **own}
             self.workdir.append(f"{name}.jsonl", [line])
 
         outcome = evaluate(
@@ -78,7 +81,8 @@ class Suite:
     def _kept(self, path: epath.Path, key: str, questions: Questions) -> list[dict[str, Any]]:
         """Lines of an earlier start that answer one of the questions under the same settings.
 
-        Questions of which the machine lost an execution are asked again.
+        Questions of which the machine lost an execution are asked again. Raises UserError for one that was graded in
+        another way.
         """
         if not self.resume:
             return []
@@ -89,6 +93,7 @@ class Suite:
             if line.get("settings") != key or wanted.get(question.get("id")) != question:
                 continue
             if not line["record"]["failures"].get("infrastructure"):
+                check_same_grading(path, line.get("grading"), self.grading.record, NOT_KEPT)
                 lines[question["id"]] = line
         return list(lines.values())
 

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mxjax.config import user_errors
+from mxjax.errors import UserError
 
 SOLVER_TEXT = "You are a careful solver. Work step by step."
 
@@ -64,7 +64,7 @@ def parse_system(system: str) -> tuple[str, int]:
     """
     match = re.fullmatch(r"([a-z_]+)(?:@([1-9]\d{0,3}|matched))?", system)
     if not match or match[1] not in SYSTEMS or (match[2] and match[1] not in SIZES):
-        raise ValueError(
+        raise UserError(
             f"unknown system {system!r}; known: {', '.join(SYSTEMS)}, all ({' and '.join(SIZES)} take @K, or @matched "
             f"for the tokens of {DESIGNED})"
         )
@@ -81,7 +81,7 @@ def check_systems(systems: Sequence[str], have: Iterable[str] = ()) -> None:
     before = set(have)
     for system in systems:
         if not parse_system(system)[1] and not {"single", DESIGNED} <= before:
-            raise ValueError(_UNMATCHED.format(system))
+            raise UserError(_UNMATCHED.format(system))
         before.add(system)
 
 
@@ -89,7 +89,7 @@ def check_run_systems(systems: Sequence[str]) -> None:
     """`check_systems`, and ValueError for those of `mxjax evaluate` that a training run cannot evaluate."""
     for system in systems:
         if system in (BEST_FIXED, FROZEN_EXECUTOR, ALL):
-            raise ValueError(f"eval.systems cannot have {system}: take it out, and ask mxjax evaluate --system for it")
+            raise UserError(f"eval.systems cannot have {system}: take it out, and ask mxjax evaluate --system for it")
     check_systems(systems)
 
 
@@ -145,7 +145,7 @@ def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str)
         return system
     tokens = {row["system"]: tokens_of(row) for row in rows if row["benchmark"] == benchmark}
     if not {"single", DESIGNED} <= set(tokens):
-        raise ValueError(_UNMATCHED.format(system))
+        raise UserError(_UNMATCHED.format(system))
     return f"{name}@{max(1, round(tokens[DESIGNED] / max(tokens['single'], 1)))}"
 
 
@@ -157,7 +157,6 @@ def left_to_do(
     Raises UserError where there is nothing to match a size to.
     """
     for benchmark, system in itertools.product(benchmarks, systems):
-        with user_errors():
-            system = match_budget(system, rows, benchmark)
+        system = match_budget(system, rows, benchmark)
         if not any((row["system"], row["benchmark"]) == (system, benchmark) for row in rows):
             yield benchmark, system

@@ -58,6 +58,8 @@ def details_of(row: Row) -> str:
         listed.append("not right: " + ", ".join(f"{name} {count}" for name, count in row["reasons"].items()))
     if row.get("in_process"):
         listed.append(f"{row['in_process']} passed in one process with their tests")
+    if row.get("grading_faults"):
+        listed.append(f"grading raised an exception for {row['grading_faults']}")
     if row.get("chosen"):
         chosen = row["chosen"]
         listed.append(f"{chosen['name']} was best of {len(chosen['candidates'])} on {chosen['validation']}")

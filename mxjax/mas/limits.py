@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from mxjax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -57,7 +59,7 @@ class Limits:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(value) is not int or value < 0:
-                raise ValueError(f"Limits.{field.name} must be a non-negative int, got {value!r}")
+                raise UserError(f"Limits.{field.name} must be a non-negative int, got {value!r}")
 
 
 class Meter:

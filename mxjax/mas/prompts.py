@@ -12,6 +12,8 @@ import os
 import re
 import tomllib
 
+from mxjax.errors import UserError, file_errors
+
 _FIELD = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -189,19 +191,23 @@ NAMED = {"short": Prompts(), "documented": _DOCUMENTED}
 def load_prompts(name_or_path: str | os.PathLike) -> Prompts:
     """The prompts called "short" or "documented", or those of a TOML file that overrides fields of "short".
 
-    Raises ValueError for a field that does not exist, and OSError for a file that cannot be read.
+    Raises ValueError for a field that does not exist or a file that is not TOML, OSError for one that cannot be read.
     """
     name = os.fspath(name_or_path)
     if name in NAMED:
         return NAMED[name]
-    with open(name, "rb") as file:
-        values = tomllib.load(file)
+    with file_errors("read the prompts in", name), open(name, "rb") as file:
+        content = file.read()
+    try:
+        values = tomllib.loads(content.decode("utf-8-sig"))
+    except ValueError as error:
+        raise UserError(f"{name} is not TOML ({error})") from error
     known = {field.name for field in dataclasses.fields(Prompts)}
     for key, value in values.items():
         if key not in known:
-            raise ValueError(f"{name}: unknown prompt field {key!r}; the fields are {', '.join(sorted(known))}")
+            raise UserError(f"{name}: unknown prompt field {key!r}; the fields are {', '.join(sorted(known))}")
         if not isinstance(value, str):
-            raise ValueError(f"{name}: the prompt field {key!r} must be a string")
+            raise UserError(f"{name}: the prompt field {key!r} must be a string")
     return dataclasses.replace(Prompts(), **values)
 
 

@@ -14,6 +14,8 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
+from mxjax.errors import UserError
+
 
 class _GenerationBlock(jinja2.ext.Extension):
     """`{% generation %}...{% endgeneration %}` marks text that the model writes; here it passes through."""
@@ -69,4 +71,4 @@ def compile_template(source: str) -> Callable[..., str]:
     try:
         return environment.from_string(source).render
     except jinja2.TemplateSyntaxError as error:
-        raise ValueError(f"the chat template does not parse, line {error.lineno}: {error.message}") from error
+        raise UserError(f"the chat template does not parse, line {error.lineno}: {error.message}") from error

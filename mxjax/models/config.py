@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from mxjax.errors import UserError
+
 DTYPES = ("float32", "bfloat16")
 REMAT = ("none", "dots", "full", "offload")
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
@@ -32,11 +34,11 @@ class RopeScaling:
 
     def __post_init__(self):
         if self.rope_type not in ROPE_TYPES:
-            raise ValueError(f"rope_type must be one of {ROPE_TYPES}, got {self.rope_type!r}")
+            raise UserError(f"rope_type must be one of {ROPE_TYPES}, got {self.rope_type!r}")
         if not self.factor > 0:
-            raise ValueError(f"the factor of rope_scaling must be positive, got {self.factor}")
+            raise UserError(f"the factor of rope_scaling must be positive, got {self.factor}")
         if not 0 < self.low_freq_factor < self.high_freq_factor:
-            raise ValueError(
+            raise UserError(
                 f"rope_scaling needs 0 < low_freq_factor < high_freq_factor, got {self.low_freq_factor} and "
                 f"{self.high_freq_factor}"
             )
@@ -97,24 +99,24 @@ class ModelConfig:
         object.__setattr__(self, "layer_types", tuple(self.layer_types))
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"):
             if getattr(self, name) < 1:
-                raise ValueError(f"ModelConfig.{name} must be positive, got {getattr(self, name)}")
+                raise UserError(f"ModelConfig.{name} must be positive, got {getattr(self, name)}")
         if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
+            raise UserError(
                 f"num_attention_heads ({self.num_attention_heads}) must be a multiple of "
                 f"num_key_value_heads ({self.num_key_value_heads})"
             )
         if self.head_dim % 2:
-            raise ValueError(f"head_dim must be even for rotary embeddings, got {self.head_dim}")
+            raise UserError(f"head_dim must be even for rotary embeddings, got {self.head_dim}")
         if self.layer_types and len(self.layer_types) != self.num_hidden_layers:
-            raise ValueError(f"layer_types names {len(self.layer_types)} layers of {self.num_hidden_layers}")
+            raise UserError(f"layer_types names {len(self.layer_types)} layers of {self.num_hidden_layers}")
         if SLIDING in self.layer_types and not (self.sliding_window and self.sliding_window > 0):
-            raise ValueError(f"layer_types has {SLIDING}, which needs a sliding_window, got {self.sliding_window}")
+            raise UserError(f"layer_types has {SLIDING}, which needs a sliding_window, got {self.sliding_window}")
         choices = {"dtype": DTYPES, "param_dtype": DTYPES, "remat": REMAT, "hidden_act": ACTIVATIONS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+                raise UserError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         if unknown := sorted(set(self.layer_types) - set(LAYER_TYPES)):
-            raise ValueError(f"layer_types must be of {LAYER_TYPES}, got {unknown[0]!r}")
+            raise UserError(f"layer_types must be of {LAYER_TYPES}, got {unknown[0]!r}")
 
     def replace(self, **changes) -> ModelConfig:
         """A copy with some fields changed."""
@@ -135,10 +137,10 @@ class ModelConfig:
         for name, traits in FAMILY_TRAITS.items():
             if all(getattr(self, trait) == value for trait, value in traits.items()):
                 if windowed and name != "gemma3_text":
-                    raise ValueError(f"{name} models have neither sliding attention nor a query_pre_attn_scalar")
+                    raise UserError(f"{name} models have neither sliding attention nor a query_pre_attn_scalar")
                 return name
         found = ", ".join(f"{trait}={getattr(self, trait)}" for trait in FAMILY_TRAITS["llama"])
-        raise ValueError(f"no model family has {found}; known: {', '.join(FAMILY_TRAITS)}")
+        raise UserError(f"no model family has {found}; known: {', '.join(FAMILY_TRAITS)}")
 
 
 def _traits(attention_bias=False, qk_norm=False, gemma=False):
@@ -239,4 +241,4 @@ def preset(name: str) -> ModelConfig:
     try:
         return PRESETS[name.lower()]
     except KeyError:
-        raise ValueError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}") from None
+        raise UserError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}") from None

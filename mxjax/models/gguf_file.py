@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import gguf
 import numpy as np
 
+from mxjax.errors import FileError, UserError, file_errors
 from mxjax.models.config import FAMILY_TRAITS, FULL, SLIDING, ModelConfig, RopeScaling, gemma_layer_types
 from mxjax.models.transformer import rope_frequencies
 from mxjax.models.weights import layouts
@@ -27,9 +28,12 @@ class GgufFile:
     def __init__(self, path: str):
         self.origin = str(path)
         try:
-            self.reader = gguf.GGUFReader(self.origin)
+            with file_errors("read", path):
+                self.reader = gguf.GGUFReader(self.origin)
+        except FileError:
+            raise
         except (ValueError, IndexError) as error:
-            raise ValueError(f"{path} is not a whole GGUF file ({error})") from error
+            raise UserError(f"{path} is not a whole GGUF file ({error})") from error
         self._tensors = {tensor.name: tensor for tensor in self.reader.tensors}
         self.config = self._read_config()
         self._names = {
@@ -64,13 +68,13 @@ class GgufFile:
         family = self._field("general.architecture")
         if family not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
-            raise ValueError(f"{self.origin} is of architecture {family!r}; supported: {known}")
+            raise UserError(f"{self.origin} is of architecture {family!r}; supported: {known}")
         required = object()
 
         def get(name, default=required):
             value = self._field(f"{family}.{name}")
             if value is None and default is required:
-                raise ValueError(f"{self.origin} has no field {family}.{name}")
+                raise UserError(f"{self.origin} has no field {family}.{name}")
             return default if value is None else value
 
         heads, hidden = get("attention.head_count"), get("embedding_length")
@@ -106,7 +110,7 @@ class GgufFile:
         if kind == "linear":
             return RopeScaling("linear", _shortest(get("rope.scaling.factor")))
         if kind != "none":
-            raise ValueError(f"{self.origin} scales rotary positions ({kind}), which is not supported")
+            raise UserError(f"{self.origin} scales rotary positions ({kind}), which is not supported")
         if ROPE_FREQS not in self._tensors:
             return None
         tensor = self._tensors[ROPE_FREQS]
@@ -114,7 +118,7 @@ class GgufFile:
         scaling = RopeScaling("llama3", _shortest(divisors.max()))  # the other settings are those of all Llama 3
         expected = rope_frequencies(cfg, FULL) / rope_frequencies(cfg.replace(rope_scaling=scaling), FULL)
         if divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-4):
-            raise ValueError(f"{self.origin} has {ROPE_FREQS} that are not Llama 3's, which is not supported")
+            raise UserError(f"{self.origin} has {ROPE_FREQS} that are not Llama 3's, which is not supported")
         return scaling
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+from mxjax.errors import UserError
 from mxjax.files import read_json
 from mxjax.models import huggingface
 from mxjax.models.config import ModelConfig
@@ -38,7 +39,7 @@ def read_headers(source: str) -> Headers:
     """
     path = local_path(source)
     if not is_model(path):
-        raise ValueError(f"{path} is neither a directory with config.json nor a .gguf file")
+        raise UserError(f"{path} is neither a directory with config.json nor a .gguf file")
     if path.suffix == ".gguf":
         tensors = GgufFile(str(path))
         cfg, tokenizer = tensors.config, Tokenizer.from_gguf(tensors.reader)

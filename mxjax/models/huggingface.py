@@ -18,6 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mxjax.errors import MissingFile, UserError
 from mxjax.files import read_json
 from mxjax.models.config import (
     FAMILY_TRAITS,
@@ -63,7 +64,7 @@ def read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
         shared = {key: value for key, value in config.items() if key in ("dtype", "torch_dtype")}
         config, family = {**shared, **(config.get("text_config") or {})}, "gemma3_text"
     if family not in FAMILIES:
-        raise ValueError(f"{origin} has model_type {family!r}; supported: {', '.join([*FAMILIES, MULTIMODAL])}")
+        raise UserError(f"{origin} has model_type {family!r}; supported: {', '.join([*FAMILIES, MULTIMODAL])}")
     _refuse_unsupported(config, family, origin)
     given = {**FAMILIES[family][1], **{key: value for key, value in config.items() if value is not None}}
     try:
@@ -86,9 +87,9 @@ def read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
             **FAMILY_TRAITS[family],
         )
     except KeyError as error:
-        raise ValueError(f"{origin} has no {error.args[0]}") from None
+        raise UserError(f"{origin} has no {error.args[0]}") from None
     except (TypeError, ZeroDivisionError) as error:
-        raise ValueError(f"{origin} has a setting of the wrong kind ({error})") from None
+        raise UserError(f"{origin} has a setting of the wrong kind ({error})") from None
 
 
 def _gemma(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,9 +132,9 @@ def _refuse_rope(rope: Mapping[str, Any], name: str, known: tuple[str, ...], ori
     """The kind of rotary parameters; ValueError if it is not of the known ones, or only part of a head is rotated."""
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in known:
-        raise ValueError(f"{origin} sets {name} to {kind!r}, which is not supported")
+        raise UserError(f"{origin} sets {name} to {kind!r}, which is not supported")
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise ValueError(f"{origin} sets partial_rotary_factor in {name}, which is not supported")
+        raise UserError(f"{origin} sets partial_rotary_factor in {name}, which is not supported")
     return kind
 
 
@@ -154,9 +155,9 @@ def _refuse_unsupported(config: Mapping[str, Any], family: str, origin: str) -> 
         del harmless["attention_bias"]
     for name, values in harmless.items():
         if config.get(name) not in values:
-            raise ValueError(f"{origin} sets {name} to {config[name]!r}, which is not supported")
+            raise UserError(f"{origin} sets {name} to {config[name]!r}, which is not supported")
     if family != "gemma3_text" and SLIDING in (config.get("layer_types") or ()):
-        raise ValueError(f"{origin} sets layer_types with {SLIDING}, which is not supported for {family}")
+        raise UserError(f"{origin} sets layer_types with {SLIDING}, which is not supported for {family}")
 
 
 def write_config(cfg: ModelConfig, dtype: str) -> dict[str, Any]:
@@ -219,19 +220,19 @@ class SafetensorsDirectory:
         if index.exists():
             names = sorted(set(read_json(index).get("weight_map", {}).values()))
             if not names:
-                raise ValueError(f"{index} has no weight_map, which names the files; fetch it again")
+                raise UserError(f"{index} has no weight_map, which names the files; fetch it again")
         else:
             names = ["model.safetensors"]
         for name in names:
             if not (directory / name).exists():
-                raise FileNotFoundError(
+                raise MissingFile(
                     f"{directory} has no {name}; write one with transformers' model.save_pretrained(...), or fetch "
                     "the missing file"
                 )
             try:
                 file = safetensors.safe_open(directory / name, framework="numpy")
             except safetensors.SafetensorError as error:
-                raise ValueError(f"{directory / name} is damaged ({error}); fetch it again") from error
+                raise UserError(f"{directory / name} is damaged ({error}); fetch it again") from error
             for key in file.keys():  # noqa: SIM118 (not a mapping)
                 if multimodal and key.startswith(VISION):
                     self.left_out.append(key)

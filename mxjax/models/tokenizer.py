@@ -20,6 +20,7 @@ import tokenizers
 from etils import epath
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
+from mxjax.errors import MissingFile, UserError
 from mxjax.files import read_json
 from mxjax.models.chat_template import compile_template
 from mxjax.models.tokenizer_files import digits_and_bytes, gguf_pipeline, sentencepiece_file
@@ -123,7 +124,7 @@ class Tokenizer:
             return self._render(messages=messages, add_generation_prompt=add_generation_prompt)
         except jinja2.TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
-            raise ValueError(f"the chat template refuses the roles [{roles}]: {error}") from error
+            raise UserError(f"the chat template refuses the roles [{roles}]: {error}") from error
 
     def chat_ids(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> list[int]:
         """Ids of a conversation, [{"role", "content"}], ready for the reply when `add_generation_prompt`.
@@ -145,7 +146,7 @@ class Tokenizer:
         another.
         """
         if not len(ids) or not messages:
-            raise ValueError("extend_ids needs the ids of a conversation and at least one further message")
+            raise UserError("extend_ids needs the ids of a conversation and at least one further message")
         end_id = self.end_id
         tail = self._markup_ids(messages, lambda masked: self._after_reply(1, masked))
         assert tail[0] == end_id, (tail, end_id)
@@ -177,13 +178,13 @@ class Tokenizer:
         follow_up = [{"role": "user", "content": "follow-up"}]
         tails = [self._after_reply(turns, follow_up) for turns in (1, 2)]
         if tails[0] != tails[1]:
-            raise ValueError(
+            raise UserError(
                 "the chat template writes different text after the first and the second reply, so that no "
                 "conversation can be continued from its ids; use a template that only appends"
             )
         first = self.backend.encode(tails[0], add_special_tokens=False).ids[0]
         if first not in self._specials and first not in self.stop_ids:
-            raise ValueError(
+            raise UserError(
                 f"the chat template ends a reply with {self.backend.id_to_token(first)!r}, no control token; "
                 "name it in eos_token_id of generation_config.json"
             )
@@ -195,7 +196,7 @@ class Tokenizer:
         text = self.chat_text([*dialogue, *messages])
         _, found, tail = text.partition(dialogue[-1]["content"])
         if not found:
-            raise ValueError("the chat template does not write replies verbatim; use a template that does")
+            raise UserError("the chat template does not write replies verbatim; use a template that does")
         return tail
 
     def _markup_ids(self, messages: Sequence[Message], render) -> list[int]:
@@ -227,7 +228,7 @@ class Tokenizer:
     @functools.cached_property
     def _render(self):
         if not self.template:
-            raise ValueError("this tokenizer has no chat template; put chat_template.jinja beside tokenizer.json")
+            raise UserError("this tokenizer has no chat template; put chat_template.jinja beside tokenizer.json")
         named = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
         tokens = {name: _content(self.config[name]) for name in named if self.config.get(name)}
         render = compile_template(self.template)
@@ -285,7 +286,7 @@ class Tokenizer:
             backend = sentencepiece_file(root / "tokenizer.model", config.pop("added_tokens_decoder", None))
             config["tokenizer_class"] = "PreTrainedTokenizerFast"  # what reads the tokenizer.json that we save
         else:
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{root} has no tokenizer.json; write one with transformers' "
                 "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
             )
@@ -352,7 +353,7 @@ class Tokenizer:
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         smallest = len(specials) + len(alphabet) + len(atoms)
         if vocab_size < smallest:
-            raise ValueError(f"vocab_size={vocab_size} is too small: bytes, control tokens and atoms take {smallest}")
+            raise UserError(f"vocab_size={vocab_size} is too small: bytes, control tokens and atoms take {smallest}")
         backend = tokenizers.Tokenizer(models.BPE())
         backend.pre_tokenizer = digits_and_bytes()
         backend.decoder = decoders.ByteLevel()
@@ -368,7 +369,7 @@ class Tokenizer:
         for atom in atoms:
             ids = backend.encode(atom, add_special_tokens=False).ids
             if len(ids) != 1 or backend.decode(ids) != atom or _swallows(atom, specials):
-                raise ValueError(
+                raise UserError(
                     f"{atom!r} cannot be one token; use ASCII text that holds no control token and ends with no "
                     "beginning of one"
                 )
@@ -384,7 +385,7 @@ class Tokenizer:
         specials = (PAD_TOKEN, END_TOKEN, *ROLE_TOKENS)
         tokens = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
         if vocab_size is not None and vocab_size < len(tokens):
-            raise ValueError(f"vocab_size={vocab_size} is too small: bytes and control tokens take {len(tokens)}")
+            raise UserError(f"vocab_size={vocab_size} is too small: bytes and control tokens take {len(tokens)}")
         tokens += [f"<|reserved_{i}|>" for i in range(len(tokens), vocab_size or 0)]
         backend = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[]))
         backend.pre_tokenizer = digits_and_bytes()
@@ -440,7 +441,7 @@ def _pipeline(path: epath.Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_str(path.read_text())
     except Exception as error:  # the library raises no narrower kind
-        raise ValueError(f"{path} is not a tokenizer ({error}); fetch it again") from error
+        raise UserError(f"{path} is not a tokenizer ({error}); fetch it again") from error
 
 
 def _scalars(text: str) -> str:
@@ -455,5 +456,5 @@ def _scalars(text: str) -> str:
 def _checked(message: Message) -> dict[str, str]:
     role, content = message.get("role"), message.get("content")
     if not isinstance(role, str) or not isinstance(content, str):
-        raise ValueError(f"a message is {{'role': text, 'content': text}}, not {dict(message)!r}")
+        raise UserError(f"a message is {{'role': text, 'content': text}}, not {dict(message)!r}")
     return {**message, "content": _scalars(content)}

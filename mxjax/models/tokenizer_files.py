@@ -12,6 +12,8 @@ import tokenizers
 from etils import epath
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
+from mxjax.errors import UserError
+
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces, alike in both formats
 SPACE = "▁"  # how sentencepiece writes a space
 
@@ -55,7 +57,7 @@ def gguf_pipeline(field: Callable) -> tokenizers.Tokenizer:
         return sentencepiece_pipeline(tokens, field("tokenizer.ggml.scores"), kinds, bool(add_prefix))
     pre = _SAME.get(pre, pre)
     if kind != "gpt2" or pre not in _BYTE_LEVEL:
-        raise ValueError(
+        raise UserError(
             f"GGUF tokenizer {kind!r} with pre-tokenizer {pre!r} is not supported (sentencepiece, or byte-level BPE "
             f"with one of: {', '.join([*_BYTE_LEVEL, *_SAME])}); load the model's Hugging Face directory instead"
         )
@@ -84,11 +86,11 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise ValueError(f"{path} is not a sentencepiece model ({error})") from error
+        raise UserError(f"{path} is not a sentencepiece model ({error})") from error
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
     if trainer.model_type != trainer.BPE:
         kind = trainer.ModelType.Name(trainer.model_type)
-        raise ValueError(
+        raise UserError(
             f"{path} is a sentencepiece model of type {kind}, of which BPE alone is supported; write a tokenizer.json "
             "with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )

@@ -16,6 +16,7 @@ import numpy as np
 from flax import traverse_util
 from jax.experimental import multihost_utils
 
+from mxjax.errors import UserError
 from mxjax.models.config import ModelConfig
 from mxjax.models.params import abstract_params, param_table
 
@@ -135,17 +136,17 @@ def check_tensors(tensors: Tensors, cfg: ModelConfig) -> None:
     expected = foreign_shapes(cfg)
     for name, shape in expected.items():
         if name not in tensors.shapes:
-            raise ValueError(f"{tensors.origin} lacks the tensor {name}, which its configuration asks for")
+            raise UserError(f"{tensors.origin} lacks the tensor {name}, which its configuration asks for")
         if tuple(tensors.shapes[name]) != shape:
             found = list(tensors.shapes[name])
-            raise ValueError(f"{name} in {tensors.origin} has shape {found}, its configuration asks for {list(shape)}")
+            raise UserError(f"{name} in {tensors.origin} has shape {found}, its configuration asks for {list(shape)}")
         if re.match(r"[IU]\d|BOOL|F8", dtype := tensors.dtypes[name]):
-            raise ValueError(f"{name} in {tensors.origin} holds {dtype}; weights must be floating point")
+            raise UserError(f"{name} in {tensors.origin} holds {dtype}; weights must be floating point")
     for name in tensors.shapes:
         # Files repeat tied embeddings and older ones store rotary frequencies; both are computed here.
         redundant = name.endswith("rotary_emb.inv_freq") or (cfg.tie_word_embeddings and name == "lm_head.weight")
         if name not in expected and not redundant:
-            raise ValueError(
+            raise UserError(
                 f"{tensors.origin} has the tensor {name}, for which this architecture has no place; "
                 "its model family is not supported"
             )

@@ -16,18 +16,18 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import models
-from mxjax.config import user_errors
+from mxjax.errors import UserError
 from mxjax.files import read_json
 from mxjax.models import ModelConfig, huggingface, preset
 from mxjax.models.attention import block_size
 from mxjax.models.config import PRESETS, SLIDING
 from mxjax.models.gguf_file import GgufFile
+from mxjax.models.io import workdir_config
 from mxjax.models.params import abstract_params
 from mxjax.plan.hlo import Cost, program_cost
 from mxjax.plan.tpu import Slice
 from mxjax.rl.optimizer import init_state
 from mxjax.rl.stages import ROLES
-from mxjax.runs import read_record
 from mxjax.sampling import attention as backends
 from mxjax.sampling import programs as sampling
 from mxjax.sharding import make_mesh
@@ -131,20 +131,19 @@ def model_config(config: ConfigDict) -> ModelConfig:
     source = config.init
     name = re.split(r"[:/]", source.partition("@")[0])[-1].lower()
     path = epath.Path(source).expanduser()
-    with user_errors():
-        if source.startswith("random:"):
-            cfg = preset(source.removeprefix("random:"))
-        elif (source.startswith("hf:") or source == name) and name in PRESETS:
-            cfg = preset(name)
-        elif source.startswith("hf:"):
-            raise ValueError(f"init={source!r} is no preset; download it and plan with its directory")
-        elif path.suffix == ".gguf":
-            cfg = GgufFile(str(path)).config
-        elif models.is_workdir(source):
-            cfg = ModelConfig(**read_record(path)["model"])
-        else:
-            cfg = huggingface.read_config(read_json(path / "config.json"), str(path / "config.json"))
-        return cfg.replace(**config.model)
+    if source.startswith("random:"):
+        cfg = preset(source.removeprefix("random:"))
+    elif (source.startswith("hf:") or source == name) and name in PRESETS:
+        cfg = preset(name)
+    elif source.startswith("hf:"):
+        raise UserError(f"init={source!r} is no preset; download it and plan with its directory")
+    elif path.suffix == ".gguf":
+        cfg = GgufFile(str(path)).config
+    elif models.is_workdir(source):
+        cfg = workdir_config(path)
+    else:
+        cfg = huggingface.read_config(read_json(path / "config.json"), str(path / "config.json"))
+    return cfg.replace(**config.model)
 
 
 def bytes_per_device(tree: Any) -> int:
@@ -165,21 +164,19 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     """
     cfg, engine, rl = model_config(config), config.engine, config.rl
     devices = jax.devices("cpu")[: where.chips] if cpu else where.devices()
-    with user_errors():
-        mesh = make_mesh(dict(config.mesh), devices)
-        engine_mesh = mesh
-        if where.hosts > 1:
-            own = devices[: where.host.chips] if cpu else where.host.devices()
-            engine_mesh = make_mesh({"tensor": -1}, own)
-        learner = make_learner(config, cfg, mesh)
+    mesh = make_mesh(dict(config.mesh), devices)
+    engine_mesh = mesh
+    if where.hosts > 1:
+        own = devices[: where.host.chips] if cpu else where.host.devices()
+        engine_mesh = make_mesh({"tensor": -1}, own)
+    learner = make_learner(config, cfg, mesh)
     blocks = -(-engine.max_len // engine.page_size)
-    with user_errors():
-        platform = "cpu" if cpu else "tpu"
-        groups = sampling.slot_groups(engine.slots, engine_mesh)
-        chosen, _ = backends.choose(
-            engine.attention, cfg, engine.page_size, engine_mesh, platform, engine.slots // groups, blocks
-        )
-        pages = groups * sampling.group_pages(engine.pages or None, engine.slots, blocks, groups)
+    platform = "cpu" if cpu else "tpu"
+    groups = sampling.slot_groups(engine.slots, engine_mesh)
+    chosen, _ = backends.choose(
+        engine.attention, cfg, engine.page_size, engine_mesh, platform, engine.slots // groups, blocks
+    )
+    pages = groups * sampling.group_pages(engine.pages or None, engine.slots, blocks, groups)
     attention = backends.BACKENDS[chosen](engine.page_size, engine_mesh, groups)
     memory = sampling.memory_layout(cfg, attention, engine.slots, pages, engine_mesh)
     names = ROLES if rl.split_policy else ("shared",)

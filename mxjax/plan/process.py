@@ -11,7 +11,8 @@ import tempfile
 
 from ml_collections import ConfigDict
 
-from mxjax.config import UserError, to_json, user_errors
+from mxjax.config import to_json
+from mxjax.errors import UserError
 from mxjax.plan.plan import make_plan, model_config
 from mxjax.plan.text import advice, table
 from mxjax.plan.tpu import GIB, parse_slice
@@ -23,8 +24,7 @@ MARK = "mxjax plan: "  # before each message, since libraries may print too
 def run(config: ConfigDict, name: str, topology: str, cpu: bool) -> int:
     """`mxjax plan`: prints the table and the verdict; 0 if the run fits, 1 if not. Raises UserError in one sentence."""
     check_config(config)
-    with user_errors():
-        where = parse_slice(topology)
+    where = parse_slice(topology)
     model_config(config)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"}
     if cpu:
@@ -67,8 +67,8 @@ def main() -> None:
     config = ConfigDict(request["config"])
     try:
         plan = make_plan(config, parse_slice(request["topology"]), request["cpu"], lambda text: say(note=text))
-    except (UserError, ValueError) as error:
-        say(error=" ".join(str(error).split()))
+    except UserError as error:
+        say(error=str(error))
         return
     compiler = "XLA for CPU, simulated" if request["cpu"] else f"libtpu {importlib.metadata.version('libtpu')}"
     peak, hbm = plan.peak(plan.worst) / GIB, plan.slice.chip.hbm_bytes / GIB

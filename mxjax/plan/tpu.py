@@ -12,6 +12,7 @@ import re
 
 import jax
 
+from mxjax.errors import UserError
 from mxjax.plan.hlo import Rates
 
 GIB = 2**30
@@ -95,7 +96,7 @@ class Slice:
         The process that asks must not use a TPU of its own; ALLOW_MULTIPLE_LIBTPU_LOAD=1 lets several of them run.
         """
         if importlib.util.find_spec("libtpu") is None:
-            raise ValueError(
+            raise UserError(
                 "compiling for a TPU needs the libtpu package; install it with: pip install 'mxjax[plan]' "
                 "(or let --cpu take the figures from simulated devices)"
             )
@@ -105,7 +106,7 @@ class Slice:
             return list(topologies.get_topology_desc(platform="tpu", topology_name=str(self)).devices)
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"the TPU compiler has no slice {self}: {reason}") from None
+            raise UserError(f"the TPU compiler has no slice {self}: {reason}") from None
 
 
 def parse_slice(name: str) -> Slice:
@@ -116,7 +117,7 @@ def parse_slice(name: str) -> Slice:
     found = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)*)|-(\d+))", name.strip().lower())
     kind = _ALIASES.get(found[1], found[1]) if found else None
     if kind not in CHIPS:
-        raise ValueError(
+        raise UserError(
             f"--topology={name} is no known slice; write a topology such as v5e:8x8, v5p:2x2x2 or v6e:4x8, or an "
             "accelerator type such as v5litepod-64, v5p-16 or v6e-32"
         )
@@ -124,12 +125,12 @@ def parse_slice(name: str) -> Slice:
     if found[2]:
         shape = tuple(map(int, found[2].split("x")))
         if len(shape) != chip.dimensions or 0 in shape:
-            raise ValueError(f"--topology={name}: {kind} slices have {chip.dimensions} dimensions, such as "
+            raise UserError(f"--topology={name}: {kind} slices have {chip.dimensions} dimensions, such as "
                              f"{kind}:{'x'.join(map(str, chip.host))}")  # fmt: skip
         return Slice(kind, shape)
     chips, rest = divmod(int(found[3]), chip.cores)
     if rest or chips < 1 or chips & (chips - 1):
-        raise ValueError(f"--topology={name}: {kind} slices have {chip.cores}, {2 * chip.cores}, {4 * chip.cores}, ... "
+        raise UserError(f"--topology={name}: {kind} slices have {chip.cores}, {2 * chip.cores}, {4 * chip.cores}, ... "
                          "as their number")  # fmt: skip
     return Slice(kind, _shape(chips, chip))
 

@@ -12,6 +12,7 @@ from mxjax.rewards.math import grade_math
 from mxjax.rewards.reward import RewardFunction, make_reward
 from mxjax.rewards.text import grade_text
 from mxjax.rewards.verdict import InfrastructureError, Verdict
+from mxjax.rewards.versions import grader_versions
 
 __all__ = [
     "InfrastructureError",
@@ -24,6 +25,7 @@ __all__ = [
     "grade_code",
     "grade_math",
     "grade_text",
+    "grader_versions",
     "make_reward",
     "program_tool",
 ]

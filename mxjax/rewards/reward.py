@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from mxjax.errors import UserError
 from mxjax.rewards.code import grade_code
 from mxjax.rewards.extract import extract_program
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
 from mxjax.rewards.text import grade_text
-from mxjax.rewards.verdict import InfrastructureError, Verdict
+from mxjax.rewards.verdict import Verdict
+from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.records import Question, Reward
 from mxjax.rollout.tree import derive_seed
 from mxjax.sandbox import Sandbox, SandboxLimits
@@ -33,26 +35,23 @@ class RewardFunction:
     verify: Verify
     sandbox: Sandbox | None = None
     all_pass: bool = True
+    faults: GradingFaults | None = None
 
     def submitter(self, question: Question) -> Callable[..., Future[Reward]] | None:
-        """What grades this question in a worker, as `submit(reward, ...)`; None where it is done in place."""
+        """What grades this question in a worker, as `submit(function, ...)`; None where it is done in place."""
         return self.sandbox.call if self.sandbox is not None and question.task_type == "code" else None
 
     def __call__(self, question: Question, result: Any, segments: Sequence[Any] = ()) -> Reward:
         """Grades `result.content` against `question`; the format is judged on `result.origin_text`.
 
-        0 for an execution that did not finish, and, with `answer_from="agent"`, for an answer that no agent gave. A
-        grader that loses its machine makes the reward invalid instead of zero; any other exception is a bug in the
-        data or in `verify` and propagates.
+        0 for an execution that did not finish, and, with `answer_from="agent"`, for an answer that no agent gave.
+        Exceptions propagate, InfrastructureError where the machine was lost: `faults` catches them in a rollout.
         """
         if result.status != "ok":
             return Reward(0.0, 0.0, True, how=result.reason or result.status)
         if self.answer_from == "agent" and result.origin_call is None:
             return Reward(0.0, 0.0, True, how="not_from_agent")
-        try:
-            correct, how = _graded(self.verify(question, result.content), self.all_pass)
-        except (InfrastructureError, OSError, MemoryError) as error:
-            return Reward(0.0, 0.0, False, how=f"infrastructure: {type(error).__name__}: {error}")
+        correct, how = _graded(self.verify(question, result.content), self.all_pass)
         judge = format_code if question.task_type == "code" else format_math
         shape = 0.0 if result.origin_call is None else judge(result.origin_text)
         return Reward(correct, shape, True, how=how)
@@ -81,7 +80,7 @@ def make_reward(
         ValueError: an unknown `answer_from`.
     """
     if answer_from not in ("agent", "any"):
-        raise ValueError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
+        raise UserError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
     if verify is not None:
         return RewardFunction(answer_from, verify)
     by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mxjax.errors import UserError
+
 EPSILON = 1e-6
 GROUPS = ("question", "design")
 
@@ -54,7 +56,7 @@ def executor_advantages(rewards_QMN, valid_QMN=None, group: str = "question") ->
       ValueError: for an unknown group, other shapes, or a valid reward that is not finite.
     """
     if group not in GROUPS:
-        raise ValueError(f"executor group must be one of {', '.join(GROUPS)}, got {group!r}")
+        raise UserError(f"executor group must be one of {', '.join(GROUPS)}, got {group!r}")
     rewards_QMN, valid_QMN = _checked(rewards_QMN, valid_QMN)
     Q, M, N = rewards_QMN.shape
     groups = (Q, M * N) if group == "question" else (Q * M, N)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from mxjax.errors import UserError
 from mxjax.rl.advantages import designer_advantages, executor_advantages
 from mxjax.rl.packing import TrainingSegment, training_segment
 from mxjax.rollout.records import QuestionTree, Segment
@@ -40,7 +41,7 @@ def credit(
       ValueError: for an unknown group or aggregation, or rewards that are not finite.
     """
     if aggregation not in AGGREGATIONS:
-        raise ValueError(f"rl.aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
+        raise UserError(f"rl.aggregation must be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
     segments = []
     for tree in trees:
         rewards_1MN = tree.rewards_MN[None]

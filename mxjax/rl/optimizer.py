@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mxjax.errors import UserError
 from mxjax.rl.stages import MODES, ROLES
 
 SCHEDULES = ("constant", "cosine", "linear")
@@ -37,12 +38,12 @@ def _settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(config or {})
     unknown = sorted(set(given) - set(DEFAULTS))
     if unknown:
-        raise ValueError(f"unknown optimizer settings {', '.join(unknown)}; known: {', '.join(DEFAULTS)}")
+        raise UserError(f"unknown optimizer settings {', '.join(unknown)}; known: {', '.join(DEFAULTS)}")
     settings = {**DEFAULTS, **given}
     if settings["schedule"] not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {settings['schedule']!r}")
+        raise UserError(f"schedule must be one of {', '.join(SCHEDULES)}, got {settings['schedule']!r}")
     if settings["schedule"] != "constant" and settings["total_steps"] <= settings["warmup_steps"]:
-        raise ValueError(
+        raise UserError(
             f"the schedule {settings['schedule']!r} needs total_steps above warmup_steps "
             f"({settings['warmup_steps']}), got {settings['total_steps']}"
         )
@@ -78,14 +79,15 @@ def make_optimizer(config: Mapping[str, Any] | None = None) -> optax.GradientTra
     """AdamW with a global-norm clip and a learning-rate schedule, none of it decaying norms and biases.
 
     Settings and defaults (method, section 8): learning_rate 5e-6, b1 0.9, b2 0.999, eps 1e-8, weight_decay 0.01,
-    clip_norm 1.0, schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps, final_fraction 0. The
-    schedule counts this optimiser's updates, so a role's clock stands still while the other learns. Moments and
-    updates are float32, whatever the parameters are; see `apply_updates`.
+    clip_norm 1.0 (None: no clip), schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps,
+    final_fraction 0. The schedule counts this optimiser's updates, so a role's clock stands still while the other
+    learns. Moments and updates are float32, whatever the parameters are; see `apply_updates`.
     Raises ValueError for an unknown setting or schedule.
     """
     s = _settings(config)
+    clip = optax.identity() if s["clip_norm"] is None else optax.clip_by_global_norm(s["clip_norm"])
     return optax.chain(
-        optax.clip_by_global_norm(s["clip_norm"]),
+        clip,
         _with_float32_state(optax.scale_by_adam(s["b1"], s["b2"], s["eps"])),
         optax.add_decayed_weights(s["weight_decay"], mask=_decayed),
         optax.scale_by_learning_rate(learning_rate_schedule(config)),
@@ -147,9 +149,9 @@ def init_state(
     """
     names = set(policies)
     if names not in ({SHARED}, set(ROLES)):
-        raise ValueError(f"policies must be named shared, or designer and executor; got {', '.join(sorted(names))}")
+        raise UserError(f"policies must be named shared, or designer and executor; got {', '.join(sorted(names))}")
     if mode not in (*MODES, SFT):
-        raise ValueError(f"rl.mode must be one of {', '.join(MODES)}, or sft; got {mode!r}")
+        raise UserError(f"rl.mode must be one of {', '.join(MODES)}, or sft; got {mode!r}")
     shared = SHARED in names
     owners = {
         "stagewise": ROLES,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mxjax.errors import UserError
 from mxjax.rl.stages import ROLES
 
 ROW_DTYPES = {
@@ -166,7 +167,7 @@ def check_lengths(segments: Sequence[TrainingSegment], row_length: int) -> None:
     """Raises ValueError if a segment does not fit into a row."""
     longest = max(map(len, segments), default=0)
     if longest > row_length:
-        raise ValueError(
+        raise UserError(
             f"a training segment has {longest} tokens but rows hold {row_length}; raise rl.row_length, or lower "
             "roles.*.max_tokens"
         )

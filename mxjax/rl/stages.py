@@ -5,6 +5,8 @@ Stages are a pure function of the step, so that a resumed run needs no memory of
 
 from __future__ import annotations
 
+from mxjax.errors import UserError
+
 ROLES = ("designer", "executor")
 MODES = ("stagewise", "coupled", "designer_only", "executor_only")
 
@@ -16,9 +18,9 @@ def stage_at(step: int, stage_length: int = 30, first: str = "executor") -> str:
     Raises ValueError for an unknown role, a negative step or a stage length below 1.
     """
     if first not in ROLES:
-        raise ValueError(f"rl.first_stage must be one of {', '.join(ROLES)}, got {first!r}")
+        raise UserError(f"rl.first_stage must be one of {', '.join(ROLES)}, got {first!r}")
     if stage_length < 1:
-        raise ValueError(f"rl.stage_length must be at least 1 RL step, got {stage_length}")
+        raise UserError(f"rl.stage_length must be at least 1 RL step, got {stage_length}")
     if step < 0:
         raise ValueError(f"an RL step must not be negative, got {step}")
     other = ROLES[1 - ROLES.index(first)]
@@ -32,7 +34,7 @@ def role_weights(step: int, mode: str, stage_length: int = 30, first: str = "exe
     role. Raises ValueError for an unknown mode, and as `stage_at` does.
     """
     if mode not in MODES:
-        raise ValueError(f"rl.mode must be one of {', '.join(MODES)}, got {mode!r}")
+        raise UserError(f"rl.mode must be one of {', '.join(MODES)}, got {mode!r}")
     stage = stage_at(step, stage_length, first)
     active = {
         "stagewise": (stage,),

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jax.experimental import multihost_utils
 
+from mxjax.errors import UserError
 from mxjax.models.config import ModelConfig
 from mxjax.rl.losses import LossFn, Terms, make_policy_loss
 from mxjax.rl.optimizer import (
@@ -66,10 +67,10 @@ class LearnerSettings:
         for name in ("row_length", "microbatch_rows", "minibatch_segments", "epochs"):
             value = getattr(self, name)
             if (min(value.values()) if isinstance(value, Mapping) else value) < 1:
-                raise ValueError(f"rl.{name} must be at least 1, got {value}")
+                raise UserError(f"rl.{name} must be at least 1, got {value}")
         for name, choices in (("old_logprobs", OLD_LOGPROBS), ("on_stage_switch", ON_STAGE_SWITCH)):
             if getattr(self, name) not in choices:
-                raise ValueError(f"rl.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise UserError(f"rl.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
 
 class _Unit(NamedTuple):
@@ -119,7 +120,7 @@ class Learner:
         shards = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
         rows = self.settings.microbatch_rows * shards
         if rows % jax.process_count():
-            raise ValueError(
+            raise UserError(
                 f"a micro-batch has {rows} rows, which do not divide over {jax.process_count()} processes; "
                 "let mesh.data × mesh.fsdp be a multiple of the processes"
             )
@@ -238,7 +239,7 @@ class Learner:
         for policy, roles in roles_of.items():
             owner = COUPLED if COUPLED in state.optimizers else roles[0]
             if owner not in state.optimizers or (len(roles) > 1 and owner != COUPLED):
-                raise ValueError(
+                raise UserError(
                     f"training {' and '.join(roles)} on the policy {policy!r} does not fit the optimiser states "
                     f"{', '.join(state.optimizers)}; use the init_state(mode=) of this run's rl.mode"
                 )
@@ -250,7 +251,7 @@ class Learner:
         size = self.settings.minibatch_segments
         sizes = {size[role] if isinstance(size, Mapping) else size for role in roles}
         if len(sizes) > 1:
-            raise ValueError(f"{' and '.join(roles)} share one gradient; give them the same minibatch_segments")
+            raise UserError(f"{' and '.join(roles)} share one gradient; give them the same minibatch_segments")
         return sizes.pop()
 
     def _placed(self, state: TrainState, units: Sequence[_Unit], switched: bool) -> tuple[dict, dict]:

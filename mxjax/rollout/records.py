@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+GRADING_FAULT = "grading_fault"
+"""What the reason of an execution begins with that was lost to an exception of its grading."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Question:
@@ -59,7 +62,7 @@ class Task:
 class Reward:
     """What a verifier says of one execution: `correct` and `format` in [0, 1].
 
-    `valid` is False only when the machine, not the policy, failed; `how` names the rule that decided.
+    `valid` is False only when the machine or the grading, not the policy, failed; `how` names the rule that decided.
     """
 
     correct: float
@@ -106,8 +109,13 @@ class Execution:
 
     @property
     def valid(self) -> bool:
-        """Whether the execution counts at all: False only when the machine lost it."""
+        """Whether the execution counts at all: False only when the machine, or a fault of its grading, lost it."""
         return self.status != "infrastructure"
+
+    @property
+    def grading_fault(self) -> bool:
+        """Whether grading raised an exception (`rollout.faults`)."""
+        return not self.valid and self.reason.startswith(GRADING_FAULT)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from mxjax import mas
+from mxjax.errors import UserError
 from mxjax.mas.toolbox import Toolbox
+from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.records import Design, Execution, Question, QuestionTree, Reward, Segment
 from mxjax.sampling import Completion, Engine, Request, SamplingParams
 from mxjax.sandbox.records import InfrastructureError
@@ -79,6 +81,7 @@ class _Rollout:
         self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, in_order, finished
     ):  # fmt: skip
         self.questions, self.roles, self.reward = questions, roles, reward
+        self.faults = getattr(reward, "faults", None) or GradingFaults()
         self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
         self.shape, self.seed, self.step = shape, seed, step
         self.prompts = {name: mas.load_prompts(role.prompt) for name, role in roles.items()}
@@ -233,9 +236,10 @@ class _Rollout:
         if run.lost:
             graded(Reward(0.0, 0.0, False, how=run.lost))
         elif submit is None:
-            graded(self.reward(run.question, result, segments))
+            graded(self.faults.grade(self.reward, run.question, result, segments))
         else:
-            self.jobs.append(_Job(submit(self.reward, run.question, result, segments), graded, None))
+            job = submit(self.faults.grade, self.reward, run.question, result, segments)
+            self.jobs.append(_Job(job, graded, None))
 
     def _record(self, q: int, i: int, execution: Execution) -> None:
         """Keeps an execution; with a question's last one its tree is finished."""
@@ -343,7 +347,7 @@ def collect(
       roles: "designer" and "executor"; a shared policy is the same engine in both.
       reward: called with (question, result, executor segments) of each execution that ran; R = correct +
         `format_weight` * format. A design that cannot run gets 0 and its error as the reason. A `RewardFunction`
-        grades programs in the workers of its sandbox.
+        grades programs in the workers of its sandbox. An exception loses the execution (`rollout.faults`).
       tools: host tools that scripts may register, by name; one with `submit` answers while the engines go on.
       limits: `mas.Limits` of each execution.
       seed, step: every request's and script's seed derives from them.
@@ -357,20 +361,20 @@ def collect(
         `deterministic` is refused.
       finished: called with each tree once all of its executions are done.
 
-    Raises ValueError for missing roles, repeated question ids, counts below 1, or `deterministic` with an engine whose
-    outputs depend on what it did before.
+    Raises ValueError for missing roles, repeated question ids, counts below 1, `deterministic` with an engine whose
+    outputs depend on what it did before, and where grading fails too often.
     """
     needed = {EXECUTOR} if scripts is not None else {DESIGNER, EXECUTOR}
     if missing := needed - set(roles):
-        raise ValueError(f"collect needs a role for {', '.join(sorted(missing))}; got {sorted(roles)}")
+        raise UserError(f"collect needs a role for {', '.join(sorted(missing))}; got {sorted(roles)}")
     if len({question.id for question in questions}) != len(questions):
-        raise ValueError("question ids must be distinct: seeds derive from them")
+        raise UserError("question ids must be distinct: seeds derive from them")
     designs = len(scripts) if isinstance(scripts, Sequence) else designs
     if designs < 1 or executions < 1:
-        raise ValueError(f"designs and executions must be at least 1, got {designs} and {executions}")
+        raise UserError(f"designs and executions must be at least 1, got {designs} and {executions}")
     shares_responses = any(role.engine.prefix_cache == "all" for role in roles.values())
     if deterministic and shares_responses:
-        raise ValueError(
+        raise UserError(
             "deterministic=True needs engines that reuse no pages of responses; make them with prefix_cache='prompts'"
         )
     shape, in_order = (designs, executions), deterministic or shares_responses

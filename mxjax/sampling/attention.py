@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from mxjax.errors import UserError
 from mxjax.models.attention import MASKED
 from mxjax.models.config import SLIDING, ModelConfig
 from mxjax.sharding import partition_spec
@@ -344,10 +345,10 @@ def choose(
                 return kernel, refusals or "the model fits its kernel"
         return "xla", refusals or f"there is no kernel for {platform}"
     if name not in BACKENDS:
-        raise ValueError(f"attention must be auto, {', '.join(BACKENDS)}; got {name!r}")
+        raise UserError(f"attention must be auto, {', '.join(BACKENDS)}; got {name!r}")
     if name not in ("xla", *kernels):
         needed = next(kind for kind, names in OF_PLATFORM.items() if name in names)
-        raise ValueError(f"attention={name!r} needs a {needed}, this is a {platform}; use 'auto'")
+        raise UserError(f"attention={name!r} needs a {needed}, this is a {platform}; use 'auto'")
     if reason := unfit(name, cfg, size, mesh, slots, blocks):
-        raise ValueError(f"attention={name!r} cannot run this model: {reason}; use 'auto'")
+        raise UserError(f"attention={name!r} cannot run this model: {reason}; use 'auto'")
     return name, "asked for"

@@ -18,11 +18,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from mxjax.errors import UserError
+from mxjax.models.config import ModelConfig
 from mxjax.sampling import attention as backends
 from mxjax.sampling import programs
 from mxjax.sampling.device import Device
 from mxjax.sampling.pages import Pages
-from mxjax.sampling.params import Completion, Request, SamplingParams
+from mxjax.sampling.params import Completion, Request, SamplingParams, unseeded
 from mxjax.sampling.programs import IDLE, PREFILL_ROWS
 from mxjax.sampling.requests import Live, admissible
 
@@ -70,6 +72,42 @@ class _DecodeChunk(NamedTuple):
     started: float
 
 
+class Layout(NamedTuple):
+    """How an engine divides its memory: blocks of a slot, longest request, groups of slots, pages of each, kernel."""
+
+    blocks: int
+    max_len: int
+    groups: int
+    group_pages: int
+    attention: str
+    why_attention: str
+
+
+def engine_layout(
+    cfg: ModelConfig, slots=64, pages=None, page_size=64, max_len=None, mesh=None, decode_steps=16,
+    prefix_cache="prompts", attention="auto",
+) -> Layout:  # fmt: skip
+    """The layout of an engine of these settings for such a model; takes no memory.
+
+    Raises ValueError, in one sentence, for settings that no engine can have.
+    """
+    wanted = cfg.max_position_embeddings if max_len is None else max_len
+    if not 2 <= wanted <= cfg.max_position_embeddings:
+        raise UserError(
+            f"max_len={wanted} must be at least 2 and at most the model's {cfg.max_position_embeddings} positions"
+        )
+    for name, value in (("slots", slots), ("page_size", page_size), ("decode_steps", decode_steps)):
+        if value < 1:
+            raise UserError(f"{name}={value} must be at least 1")
+    if prefix_cache not in PREFIX_CACHES:
+        raise UserError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
+    blocks = -(-wanted // page_size)
+    groups = programs.slot_groups(slots, mesh)
+    group_pages = programs.group_pages(pages, slots, blocks, groups)
+    chosen = backends.choose(attention, cfg, page_size, mesh, slots=slots // groups, blocks=blocks)
+    return Layout(blocks, min(blocks * page_size, cfg.max_position_embeddings), groups, group_pages, *chosen)
+
+
 class Engine:
     """Continuously batched sampling over one policy.
 
@@ -92,27 +130,13 @@ class Engine:
         prefix_cache="prompts", attention="auto",
     ):  # fmt: skip
         cfg = policy.config
-        wanted = cfg.max_position_embeddings if max_len is None else max_len
-        if not 2 <= wanted <= cfg.max_position_embeddings:
-            raise ValueError(
-                f"max_len={wanted} must be at least 2 and at most the model's {cfg.max_position_embeddings} positions"
-            )
-        if slots < 1:
-            raise ValueError(f"slots={slots} must be at least 1")
-        if prefix_cache not in PREFIX_CACHES:
-            raise ValueError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
-        self._blocks = -(-wanted // page_size)
-        self.max_len = min(self._blocks * page_size, cfg.max_position_embeddings)
-        self._groups = programs.slot_groups(slots, mesh)
-        self._group_pages = programs.group_pages(pages, slots, self._blocks, self._groups)
+        layout = engine_layout(cfg, slots, pages, page_size, max_len, mesh, decode_steps, prefix_cache, attention)
+        self._blocks, self.max_len, self._groups, self._group_pages, self.attention, self.why_attention = layout
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
         self._size, self._steps, self.prefix_cache = page_size, decode_steps, prefix_cache
         devices = len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
-        self.attention, self.why_attention = backends.choose(
-            attention, cfg, page_size, mesh, slots=slots // self._groups, blocks=self._blocks
-        )
         backend, pages = (
             backends.BACKENDS[self.attention](page_size, mesh, self._groups),
             self._groups * self._group_pages,
@@ -140,6 +164,8 @@ class Engine:
 
     def submit(self, request: Request) -> Handle:
         """Queues a request. Raises ValueError, in one sentence, for one that can never run."""
+        if not isinstance(request, Request):
+            raise UserError(f"the engine takes a Request(prompt_token_ids, SamplingParams(...)); got {request!r:.80}")
         live = admissible(request, self._next_id, self.tokenizer.stop_ids, self.config.vocab_size, self.max_len)
         if request.deadline_s is not None:
             live.ends_at = self._clock() + request.deadline_s
@@ -149,15 +175,28 @@ class Engine:
         return Handle(self, live)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Completions of all requests, in their order. If one is refused or a step fails, none stays behind."""
-        handles = []
+        """Completions of all requests, in their order; one that `submit` refuses ends with "error", the others run.
+
+        If a step fails none stays behind.
+        """
+        handles: list[Handle | Completion] = []
         try:
             for request in requests:
-                handles.append(self.submit(request))
-            return [handle.result() for handle in handles]
+                try:
+                    handles.append(self.submit(request))
+                except UserError as error:
+                    handles.append(self._refused(str(error)))
+            return [handle if isinstance(handle, Completion) else handle.result() for handle in handles]
         finally:
             for handle in handles:
-                handle.cancel()
+                if isinstance(handle, Handle):
+                    handle.cancel()
+
+    def _refused(self, error: str) -> Completion:
+        """The completion of a request that can never run."""
+        self._next_id += 1
+        nothing = np.zeros(0, np.float32)
+        return Completion(self._next_id - 1, np.zeros(0, np.int32), "", nothing, nothing, "error", error)
 
     def chat(self, messages: Sequence[Mapping[str, str]], **sampling) -> str:
         """The reply to a list of {"role", "content"}; keyword arguments are `SamplingParams`."""
@@ -282,7 +321,7 @@ class Engine:
         live.group, live.slot = group, next(s for s in self._slots_of(group) if self._running[s] is None)
         self._running[live.slot] = live
         p = live.request.sampling
-        seed = int(live.id if p.seed is None else p.seed)
+        seed = unseeded(live.id) if p.seed is None else p.seed
         self._set_slot(
             live.slot, max_tokens=live.budget, min_tokens=min(p.min_tokens, live.budget),
             seed=((seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF), temperature=p.temperature,

@@ -6,9 +6,14 @@ Settings carry vLLM's names and defaults, so that a user's sampling dictionary w
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from mxjax.errors import UserError
 
 MAX_STOP_IDS = 8
 MIN_TEMPERATURE = 1e-5  # logits divided by less leave float32
@@ -21,7 +26,8 @@ class SamplingParams:
 
     `stop_token_ids` add to the tokenizer's own; a stop id is kept in `token_ids`. `stop` strings end the text before
     them and the ids at the one that completes them. The first `min_tokens` tokens can neither be stop ids nor complete
-    a stop string. `seed` None takes the engine's next one. Raises ValueError for impossible values.
+    a stop string. `seed` None takes the engine's next one (`unseeded`). NumPy's numbers become Python's. Raises
+    ValueError for impossible values and for those of another type, a bool among them.
 
     Penalties act on the logits before temperature: those of tokens in the prompt or the response so far are divided by
     `repetition_penalty` where positive and multiplied where negative; then `frequency_penalty` times a token's count in
@@ -42,8 +48,14 @@ class SamplingParams:
     seed: int | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
+            object.__setattr__(self, name, _real(name, getattr(self, name)))
+        for name in ("top_k", "max_tokens", "min_tokens"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+        object.__setattr__(self, "stop", _texts(self.stop))
+        object.__setattr__(self, "stop_token_ids", _ids(self.stop_token_ids))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", _whole("seed", self.seed))
         checks = [
             (
                 self.temperature == 0 or MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE,
@@ -58,10 +70,11 @@ class SamplingParams:
             (self.max_tokens >= 1, "max_tokens must be at least 1"),
             (0 <= self.min_tokens <= self.max_tokens, "min_tokens must be between 0 and max_tokens"),
             (all(self.stop), "stop strings must not be empty"),
+            (self.seed is None or -(2**63) <= self.seed < 2**64, "seed must be a whole number of 64 bits, or None"),
         ]
         for holds, sentence in checks:
             if not holds:
-                raise ValueError(f"{sentence}; got {self}")
+                raise UserError(f"{sentence}; got {self}")
 
     @property
     def penalised(self) -> bool:
@@ -73,11 +86,49 @@ class SamplingParams:
         return dataclasses.replace(self, **changes)
 
 
+def unseeded(number: int) -> int:
+    """The seed of the engine's request `number` that has none: of 64 bits, far from those that a person writes."""
+    digest = hashlib.blake2b(f"unseeded {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _real(name: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise UserError(f"{name} must be a number; got {value!r:.80}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise UserError(f"{name} must be a number that fits a float; got a larger one") from None
+
+
+def _whole(name: str, value: Any) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise UserError(f"{name} must be a whole number; got {value!r:.80}")
+    if int(value).bit_length() > 64:
+        raise UserError(f"{name} must be a whole number of 64 bits; got one of {int(value).bit_length()}")
+    return int(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    value = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise UserError(f"stop must be a text or a list of texts; got {value!r:.80}")
+    return tuple(value)
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    value = () if value is None else value
+    if not isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        raise UserError(f"stop_token_ids must be a list of ids; got {value!r:.80}")
+    return tuple(_whole("each of stop_token_ids", id) for id in value)
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
     """One call: the exact ids to continue. `parent` is the id of an earlier request whose ids these extend, if any.
 
-    `deadline_s` seconds after `submit` the request ends with what was sampled by then. Raises ValueError if negative.
+    `deadline_s` seconds after `submit` the request ends with what was sampled by then. Raises ValueError if that is
+    negative, and for values of another type; what the engine's model cannot take is refused by `submit`.
     """
 
     prompt_token_ids: Sequence[int]
@@ -86,8 +137,23 @@ class Request:
     deadline_s: float | None = None
 
     def __post_init__(self):
-        if self.deadline_s is not None and not self.deadline_s >= 0:
-            raise ValueError(f"deadline_s must be seconds from now, at least 0; got {self.deadline_s}")
+        if not isinstance(self.sampling, SamplingParams):
+            raise UserError(f"sampling must be SamplingParams; got {self.sampling!r:.80}")
+        if self.parent is not None:
+            _whole("parent", self.parent)
+        if self.deadline_s is not None and not _real("deadline_s", self.deadline_s) >= 0:
+            raise UserError(f"deadline_s must be seconds from now, at least 0; got {self.deadline_s}")
+        self.ids()
+
+    def ids(self) -> np.ndarray:
+        """The prompt as integers [P]. Raises ValueError for anything but a flat list of ids that is not empty."""
+        try:
+            ids = np.asarray(self.prompt_token_ids)
+        except ValueError:  # lists of several lengths
+            ids = np.empty((0, 0))
+        if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
+            raise UserError(f"prompt_token_ids must be a non-empty list of ids; got {self.prompt_token_ids!r:.80}")
+        return ids
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mxjax.errors import UserError
 from mxjax.models.config import ModelConfig
 from mxjax.models.params import param_table
 from mxjax.models.transformer import embed, layer, layer_kind, rms_norm, unembed
@@ -125,7 +126,7 @@ def group_pages(pages: int | None, slots: int, blocks: int, groups: int) -> int:
     """Pages of each of the `groups`; None are enough for every slot. Raises ValueError if no request would fit."""
     pages = slots * blocks if pages is None else pages
     if pages // groups < blocks:
-        raise ValueError(
+        raise UserError(
             f"pages={pages} in {groups} part{'s' * (groups > 1)} hold no request of max_len tokens, which are {blocks} "
             f"pages; give at least {blocks * groups}"
         )

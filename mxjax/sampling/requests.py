@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mxjax.errors import UserError
 from mxjax.sampling.params import MAX_STOP_IDS, Completion, Request
 
 
@@ -75,20 +76,16 @@ def admissible(request: Request, id: int, stop_ids: Sequence[int], vocab_size: i
 
     Raises ValueError, in one sentence, for a request that can never run.
     """
-    prompt = np.asarray(request.prompt_token_ids)
-    if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
-        raise ValueError("prompt_token_ids must be a non-empty list of ids")
+    prompt = request.ids()
     if prompt.min() < 0 or prompt.max() >= vocab_size:
-        raise ValueError(f"prompt_token_ids must be in [0, {vocab_size}), got {prompt.min()} to {prompt.max()}")
+        raise UserError(f"prompt_token_ids must be in [0, {vocab_size}), got {prompt.min()} to {prompt.max()}")
     if prompt.size >= max_len:
-        raise ValueError(
-            f"a prompt of {prompt.size} tokens leaves no room in max_len={max_len}; shorten it or raise it"
-        )
+        raise UserError(f"a prompt of {prompt.size} tokens leaves no room in max_len={max_len}; shorten it or raise it")
     stops = sorted({*stop_ids, *request.sampling.stop_token_ids})
     if len(stops) > MAX_STOP_IDS:
-        raise ValueError(f"at most {MAX_STOP_IDS} stop ids, with the tokenizer's own; got {len(stops)}")
+        raise UserError(f"at most {MAX_STOP_IDS} stop ids, with the tokenizer's own; got {len(stops)}")
     if stops and not 0 <= stops[0] <= stops[-1] < 2**31:
-        raise ValueError(f"stop ids must be token ids; got {stops}")
+        raise UserError(f"stop ids must be token ids; got {stops}")
     padded = np.full(MAX_STOP_IDS, -1, np.int32)
     padded[: len(stops)] = stops
     return Live(id, request, prompt.astype(np.int32), padded, min(request.sampling.max_tokens, max_len - prompt.size))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mxjax.errors import UserError
 from mxjax.sandbox import probe, wasm
 from mxjax.sandbox.inside import wire
 from mxjax.sandbox.jobs import Job
@@ -45,9 +46,9 @@ class Sandbox:
             SandboxUnavailable: the level, or every level, fails its self-test.
         """
         if level not in ("auto", *LEVELS):
-            raise ValueError(f"The sandbox level must be auto, A, B or C, got {level!r}.")
+            raise UserError(f"The sandbox level must be auto, A, B or C, got {level!r}.")
         if workers < 1:
-            raise ValueError(f"A sandbox needs at least 1 worker, got {workers}.")
+            raise UserError(f"A sandbox needs at least 1 worker, got {workers}.")
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
         self._closed = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from mxjax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SandboxLimits:
@@ -32,7 +34,7 @@ class SandboxLimits:
                 continue
             kinds = (int, float) if field.name.endswith("_s") else (int,)
             if type(value) not in kinds or not 0 < value < 1e9:
-                raise ValueError(f"SandboxLimits.{field.name} must be a positive number, got {value!r}.")
+                raise UserError(f"SandboxLimits.{field.name} must be a positive number, got {value!r}.")
 
     @property
     def wall(self) -> float:

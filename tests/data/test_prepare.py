@@ -131,7 +131,7 @@ def test_one_file_with_all_splits(tmp_path):
         ),
         (
             ["prepare", "gsm8k/test", "--from", "{tmp}/none.jsonl"],
-            "none.jsonl, line 1: not a row of gsm8k (KeyError: 'answer')",
+            "none.jsonl, line 1 (id 1): not a row of gsm8k (no column 'answer')",
         ),
         (["prepare", "aime24", "--from", "{tmp}/rows.csv"], "rows.csv is not a .jsonl, .json, .parquet"),
         (["prepare", "aime24", "--from", "{tmp}/bad.parquet"], "bad.parquet is no Parquet file that can be read"),

@@ -18,13 +18,14 @@ from rollout.scripted import TOKENIZER, ScriptedEngine
 from mxjax import checkpoint, cli
 from mxjax.commands import checkpoint_config
 from mxjax.data.identity import statement_key
+from mxjax.errors import UserError
 from mxjax.evaluation import fixed_script
 from mxjax.evaluation.suite import Suite
 from mxjax.evaluation.systems import SOLVER_TEXT
 from mxjax.files import read_rows
 from mxjax.mas import check
 from mxjax.models import save_hf
-from mxjax.rewards import make_reward
+from mxjax.rewards import grader_versions, make_reward
 from mxjax.rollout import Question, Reward, Role
 from mxjax.runs import question_pools
 from mxjax.telemetry import Workdir
@@ -104,26 +105,33 @@ def test_all_systems_come_into_one_table_with_whole_episodes(workdir, tmp_path, 
         assert episodes.count('<details class="episode"') == len(lines) == 4
 
 
-def test_rows_and_questions_of_other_settings_are_not_kept(workdir, tmp_path):
+def test_rows_and_questions_of_other_settings_are_not_kept(workdir, tmp_path, capsys):
     evaluate(workdir, tmp_path, "--system", "single")
     first = (tmp_path / "episodes" / "single_held_out.jsonl").read_text()
     evaluate(workdir, tmp_path, "--system", "single", "--temperature", "0.5", "--resume")
     second = (tmp_path / "episodes" / "single_held_out.jsonl").read_text()
     settings = lambda text: {json.loads(line)["settings"] for line in text.splitlines()}
     assert not settings(first) & settings(second) and len(rows_of(tmp_path)) == 1
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["grading"]["graders"] == grader_versions() and results["grading"]["sandbox_level"] is None
     (tmp_path / "results.json").unlink()
     evaluate(workdir, tmp_path, "--system", "single", "--temperature", "0.5", "--resume")
     assert (tmp_path / "episodes" / "single_held_out.jsonl").read_text() == second
+    results["grading"]["graders"]["sympy"] = "0.1"
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    again = ["evaluate", "--checkpoint", workdir, "--output", str(tmp_path), *COMMON, "--system", "single"]
+    assert cli.main([*again, "--temperature", "0.5", "--resume"]) == 2
+    assert "results.json was graded in another way: sympy was 0.1 and is now" in capsys.readouterr().err
 
 
 QUESTIONS = [Question(f"q{i}", f"{i} + 1", gold=str(i + 1)) for i in range(4)]
 CODE = Question("f", "Write f.", "code", gold="f", tests=[{"args": [1], "expected": 2}])
 
 
-def scripted(folder, reply=lambda prompt, request: "FINAL ANSWER: 2", reward=None, resume=False, **roles):
+def scripted(folder, reply=lambda prompt, request: "FINAL ANSWER: 2", reward=None, resume=False, level=None, **roles):
     """A suite whose engine replies what a test writes, and that engine."""
     engine = ScriptedEngine(reply)
-    grading = SimpleNamespace(reward=reward or make_reward(), tools={})
+    grading = SimpleNamespace(reward=reward or make_reward(), tools={}, record={"sandbox_level": level})
     roles = {"designer": Role(engine), "executor": Role(engine), **roles}
     return Suite(Workdir(folder), roles, grading, {}, None, SOLVER_TEXT, 0, resume), engine
 
@@ -136,6 +144,16 @@ def test_questions_that_the_machine_lost_are_asked_again(tmp_path):
     row = again.run("single", "sums", QUESTIONS).row
     assert len(engine.requests) == 1 and row["failures"] == {} and row["n"] == 4
     assert len(read_rows(tmp_path / "episodes" / "single_sums.jsonl")) == 4
+
+
+def test_questions_that_were_graded_in_another_way_are_refused(tmp_path):
+    scripted(tmp_path, level="A")[0].run("single", "sums", QUESTIONS)
+    other, engine = scripted(tmp_path, resume=True, level=None)
+    says = r"single_sums\.jsonl was graded in another way: the sandbox level was A and is now none; bring that back, or"
+    with pytest.raises(UserError, match=says):
+        other.run("single", "sums", QUESTIONS)
+    assert not engine.requests and len(read_rows(tmp_path / "episodes" / "single_sums.jsonl")) == 4
+    scripted(tmp_path, level=None)[0].run("single", "sums", QUESTIONS)  # a new evaluation
 
 
 def test_questions_with_other_tests_are_asked_again(tmp_path):

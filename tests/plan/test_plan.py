@@ -11,7 +11,8 @@ from runs import mxjax
 from support import optional
 
 from mxjax import cli
-from mxjax.config import UserError, default_config
+from mxjax.config import default_config
+from mxjax.errors import UserError
 from mxjax.models import preset, save_hf
 from mxjax.models.attention import BLOCK
 from mxjax.models.io import load

@@ -13,7 +13,7 @@ import pytest
 import runs
 from etils import epath
 
-from mxjax.config import UserError
+from mxjax.errors import UserError
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.episodes import choose_pairs, node_name
 from mxjax.report.evaluation import write_pages

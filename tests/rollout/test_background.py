@@ -166,13 +166,15 @@ def test_a_session_is_closed_when_no_worker_is_in_it(pool, monkeypatch):
     assert seen == ["quick done", "graded", "slow done", "slow closed", "quick closed"]
 
 
-def test_an_error_of_a_grader_in_a_worker_reaches_the_caller(box):
+def test_an_error_of_a_grader_in_a_worker_loses_its_execution_only(box):
     reward = make_reward(sandbox=box)
     question = Question("c", "Add.", "code", tests=[])
     engine = ScriptedEngine(lambda prompt, request: "<solution>\nprint(1)\n</solution>")
     script = "from workflow import *\nWorkflow().add_node(AgentNode('A', 'x')).run(question)"
-    with pytest.raises(ValueError, match="without tests"):
-        collect([question], {"executor": Role(engine)}, reward, scripts=[script], executions=2)
+    (tree,) = collect([question], {"executor": Role(engine)}, reward, scripts=[script], executions=2)
+    reasons = {execution.reason for execution in tree.designs[0].executions}
+    assert not tree.valid_MN.any() and len(reasons) == 1
+    assert reasons.pop().startswith("grading_fault: ValueError: A code question without tests")
 
 
 # Votes on public examples

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxjax.sampling import Engine, Request, SamplingParams, programs
+from mxjax.sampling.params import unseeded
 from mxjax.sharding import make_mesh
 from sampling import toys
 from sampling.toys import CONFIG, make_policy, response_logits, response_logprobs, same_bits
@@ -235,8 +236,17 @@ def test_every_slot_gives_the_same_bits(engine):
 def test_a_seed_of_its_own_is_the_next_one(engine):
     first, second = engine.generate([Request(prompt(4), SamplingParams(max_tokens=20))] * 2)
     assert not np.array_equal(first.token_ids, second.token_ids)
-    again = engine.generate([Request(prompt(4), SamplingParams(max_tokens=20, seed=second.request_id))])[0]
+    again = engine.generate([Request(prompt(4), SamplingParams(max_tokens=20, seed=unseeded(second.request_id)))])[0]
     assert np.array_equal(second.token_ids, again.token_ids)
+
+
+def test_requests_without_a_seed_share_no_noise_with_those_of_small_seeds(policy):
+    """A fresh engine numbers its requests from 0, as people number their seeds."""
+    engine = Engine(policy, slots=4, page_size=16, max_len=MAX_LEN)
+    settings = [SamplingParams(max_tokens=20, seed=seed) for seed in (None, None, None, 0, 1, 2, 3, 4, 5)]
+    texts = [tuple(c.token_ids) for c in engine.generate([Request(prompt(4), s) for s in settings])]
+    assert len(set(texts)) == len(texts)
+    assert len({unseeded(n) for n in range(1000)} | set(range(2**16))) == 1000 + 2**16
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, np.int64(7), np.int32(7), 2**32 + 7])
@@ -500,9 +510,23 @@ def test_settings_beyond_the_vocabulary_and_the_cache_are_harmless(engine):
     engine.generate([request(3, max_tokens=10**12, min_tokens=10**11)])
 
 
-def test_a_refused_request_takes_its_batch_along(engine):
-    with pytest.raises(ValueError):
-        engine.generate([request(3), request(4), Request([])])
+def test_a_refused_request_ends_alone(engine):
+    asked = [
+        request(3),
+        Request([300]),
+        request(4),
+        Request([3] * 64),
+        request(5, stop_token_ids=[2**31]),
+        {"ids": [3]},
+    ]
+    completions = engine.generate(asked)
+    reasons = [completion.finish_reason for completion in completions]
+    assert [reason == "error" for reason in reasons] == [False, True, False, True, True, True]
+    says = [r"must be in [0, 300)", "no room in max_len=64", "stop ids must be token ids", "takes a Request"]
+    assert all(text in completions[i].error for text, i in zip(says, (1, 3, 4, 5), strict=True))
+    assert all(c.token_ids.size == c.logprobs.size == 0 and c.text == "" for c in completions if c.error)
+    assert len({completion.request_id for completion in completions}) == 6
+    assert all(same_bits(a, b) for a, b in zip(engine.generate([asked[0], asked[2]]), completions[0:3:2], strict=True))
     assert engine.stats()["waiting"] == engine.stats()["live"] == 0
 
 

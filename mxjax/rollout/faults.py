@@ -1,0 +1,77 @@
+"""The one place that catches exceptions of grading, so that one answer costs one execution and never the run.
+
+Answers are hostile and verifiers are users' code: something will raise. What did is logged whole, once per kind, and a
+run whose verifier is simply broken ends instead of training on what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mxjax.errors import UserError, one_line, place_of
+from mxjax.rollout.records import GRADING_FAULT, Question, Reward
+from mxjax.sandbox.records import InfrastructureError
+
+LEAST = 10
+"""Faults below which nothing stops, whatever their share."""
+MAX_SHARE = 0.05
+SHOWN = 2_000  # characters of a question and of an answer in the log
+
+_log = logging.getLogger(__name__)
+
+
+class GradingFaults:
+    """Grades and counts what could not be graded; one for all that a command grades, safe for many threads.
+
+    From the `LEAST`-th fault on, `grade` raises UserError where faults are more than `max_share` of what it has graded;
+    executions that did not finish, which no verifier looks at, are left out.
+    """
+
+    def __init__(self, max_share: float = MAX_SHARE):
+        self.max_share = max_share
+        self.graded = self.count = 0
+        self._kinds: set[tuple[type, str]] = set()
+        self._lock = threading.Lock()
+
+    def grade(
+        self, reward: Callable[..., Reward], question: Question, result: Any, segments: Sequence[Any]
+    ) -> Reward:  # fmt: skip
+        """What `reward` says; not valid where it raises an exception, which is logged and counted.
+
+        A machine that was lost (InfrastructureError) is not counted: it says nothing of the verifier.
+        """
+        try:
+            verdict = reward(question, result, segments)
+        except InfrastructureError as error:
+            return Reward(0.0, 0.0, False, how=f"infrastructure: {type(error).__name__}: {error}")
+        except Exception as error:
+            self._caught(error, question, result)
+            return Reward(0.0, 0.0, False, how=f"{GRADING_FAULT}: {type(error).__name__}: {one_line(error)}")
+        with self._lock:
+            self.graded += result.status == "ok"
+        return verdict
+
+    def _caught(self, error: Exception, question: Question, result: Any) -> None:
+        place = place_of(error)
+        what = f"{type(error).__name__}: {one_line(error)} ({place})"
+        with self._lock:
+            self.graded += 1
+            self.count += 1
+            is_new = (type(error), place) not in self._kinds
+            self._kinds.add((type(error), place))
+            count, graded = self.count, self.graded
+        if is_new:
+            _log.error(
+                "grading failed, so this execution does not count; more of the kind are only counted: %s\n"
+                "question %s: %.*r\nanswer: %.*r",
+                what, question.id, SHOWN, question.text, SHOWN, result.content, exc_info=error,
+            )  # fmt: skip
+        if count >= LEAST and count > self.max_share * graded:
+            raise UserError(
+                f"grading failed for {count} of {graded} answers, more than reward.max_fault_share={self.max_share:g} "
+                f"allows, at last for question {question.id!r} with {what}: mend the verifier or the question; the "
+                "traceback of each kind of fault is in the log"
+            ) from error
