@@ -237,8 +237,8 @@ class Learner:
         The metrics are `ROLE/engine_difference` (mean over this process's weighted tokens, nats) and
         `ROLE/engine_difference_max`.
         """
-        rescored = [
-            dataclasses.replace(segment, old_logprobs=logprobs)
+        rescored = [  # what the engine could not score it sampled from nothing: that stays
+            dataclasses.replace(segment, old_logprobs=np.where(np.isnan(segment.old_logprobs), np.nan, logprobs))
             for segment, logprobs in zip(segments, self.score(params, segments))
         ]
         metrics = {}
