@@ -6,12 +6,13 @@ from mxjax.rl.losses import make_policy_loss, nll_loss, policy_loss, policy_stat
 from mxjax.rl.optimizer import TrainState, init_state, learning_rate_schedule, make_optimizer
 from mxjax.rl.packing import Rows, TrainingSegment, merge_turns, pack, training_segment
 from mxjax.rl.stages import role_weights, stage_at, stage_switched
-from mxjax.rl.update import Learner, LearnerSettings
+from mxjax.rl.update import Learner, LearnerSettings, SkippedBatch
 
 __all__ = [
     "Learner",
     "LearnerSettings",
     "Rows",
+    "SkippedBatch",
     "TrainState",
     "TrainingSegment",
     "credit",

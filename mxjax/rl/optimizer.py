@@ -121,6 +121,12 @@ def apply_updates(params: Any, updates: Any, seed: jax.Array) -> Any:
     return jax.tree.unflatten(structure, moved)
 
 
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number of every array is finite, bool[]; whole numbers are."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all() if floats else jnp.array(True)
+
+
 @flax.struct.dataclass
 class TrainState:
     """Everything that training changes; a pytree.

@@ -18,7 +18,7 @@ from mxjax.models.config import ModelConfig
 from mxjax.models.params import abstract_params, param_shardings
 from mxjax.models.transformer import token_logprobs, token_stats
 from mxjax.rl.losses import LossFn, Terms
-from mxjax.rl.optimizer import apply_updates, optimizer_shardings
+from mxjax.rl.optimizer import all_finite, apply_updates, optimizer_shardings
 from mxjax.rl.packing import ROW_DTYPES
 from mxjax.sharding import named_sharding
 
@@ -29,9 +29,9 @@ class Programs:
     - `zeros() -> (gradients, stats)`
     - `accumulate(params, gradients, stats, rows) -> (gradients, stats)`: adds one micro-batch; both are donated.
       The loss is the sum over roles of sum(w l): `rows["weights_BT"]` must already hold w * alpha_r / sum of w_r.
-    - `apply(params, optimizer_state, gradients, seed) -> (params, optimizer_state, norm, ok)`: one optimiser step;
-      params and state are donated, `seed` uint32[] is that of `apply_updates`. A gradient that is not finite changes
-      nothing, and `ok` is False.
+    - `apply(params, optimizer_state, gradients, stats, seed) -> (params, optimizer_state, norm, ok)`: one optimiser
+      step; params and state are donated, `seed` uint32[] is that of `apply_updates`. A loss, a gradient, a parameter or
+      a moment that is not finite, or would not be, changes nothing, and `ok` is False.
     - `score(params, rows) -> logprobs f32[B, T]` at the rows' temperatures.
     """
 
@@ -61,7 +61,7 @@ class Programs:
         self._jitted = {
             "zeros": _jit(_zeros(self.abstract_params, stats), (), (p, rep), mesh),
             "accumulate": _jit(_accumulate(losses), (p, p, rep, r), (p, rep), mesh, donate=(1, 2)),
-            "apply": _jit(_apply(optimizer), (p, s, p, rep), (p, s, rep, rep), mesh, donate=(0, 1)),
+            "apply": _jit(_apply(optimizer), (p, s, p, rep, rep), (p, s, rep, rep), mesh, donate=(0, 1)),
             "score": _jit(_score(cfg), (p, r), r, mesh),
         }
         self.abstract_optimizer_state = jax.eval_shape(optimizer.init, self.abstract_params)
@@ -78,7 +78,7 @@ class Programs:
         arguments = {
             "zeros": (),
             "accumulate": (self.abstract_params, gradients, stats, self.abstract_rows),
-            "apply": (self.abstract_params, self.abstract_optimizer_state, gradients, np.uint32(0)),
+            "apply": (self.abstract_params, self.abstract_optimizer_state, gradients, stats, np.uint32(0)),
             "score": (self.abstract_params, self.abstract_rows),
         }
         with self._in_mesh():
@@ -144,17 +144,21 @@ def _combine(a: Terms, b: Terms) -> Terms:
 
 
 def _apply(optimizer: optax.GradientTransformation):
-    def apply(params, optimizer_state, gradients, seed):
-        norm = optax.tree.norm(gradients)
-        ok = jnp.isfinite(norm)
+    def moved(params, optimizer_state, gradients, seed):
         updates, new_state = optimizer.update(gradients, optimizer_state, params)
-        new_params = apply_updates(params, updates, seed)
+        return apply_updates(params, updates, seed), new_state
 
-        def choose(new, old):
-            return jnp.where(ok, new, old)
-
-        params = jax.tree.map(choose, new_params, params)
-        return params, jax.tree.map(choose, new_state, optimizer_state), norm, ok
+    def apply(params, optimizer_state, gradients, stats, seed):
+        norm = optax.tree.norm(gradients)
+        losses = [terms.means["loss"] for terms in stats.values()]  # each a sum and its weight
+        # Computed twice: what decides is reduced on the way, where keeping it until then would hold all of it twice.
+        ahead = moved(*jax.lax.optimization_barrier((params, optimizer_state, gradients)), seed)
+        ok = jnp.isfinite(norm) & all_finite((losses, ahead))
+        old = params, optimizer_state
+        params, optimizer_state = jax.tree.map(
+            lambda new, old: jnp.where(ok, new, old), moved(*old, gradients, seed), old
+        )
+        return params, optimizer_state, norm, ok
 
     return apply
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -83,6 +83,21 @@ class _Unit(NamedTuple):
     segments: int
 
 
+@dataclasses.dataclass(frozen=True)
+class SkippedBatch:
+    """The batch of an optimiser step that was not taken: enough to take it again.
+
+    Attributes:
+      owner: whose optimiser state it was for.
+      index: which optimiser step of the owner's in this update.
+      rows: the packed rows, weighted as the loss sees them.
+    """
+
+    owner: str
+    index: int
+    rows: Rows
+
+
 class _StepLog(NamedTuple):
     """One optimiser step as it is reported; `stats`, `norm` and `ok` stay on the device until all steps are queued."""
 
@@ -90,6 +105,7 @@ class _StepLog(NamedTuple):
     norm: Any
     ok: Any
     counts: dict[str, int]
+    batch: SkippedBatch
 
 
 class Learner:
@@ -140,6 +156,7 @@ class Learner:
         weights: Mapping[str, float],
         seed: int = 0,
         switched: bool = False,
+        skipped: Callable[[SkippedBatch], None] = lambda batch: None,
     ) -> tuple[TrainState, dict[str, float]]:
         """One RL (or SFT) step: optimiser steps over seeded mini-batches of the active roles' segments.
 
@@ -154,13 +171,16 @@ class Learner:
           weights: alpha by role, from `role_weights`; a role that is not named has 0.
           seed: of the shuffle.
           switched: whether other roles learnt in the step before (`stage_switched`): `on_stage_switch` applies.
+          skipped: called, once all optimiser steps are through, with this process's batch of each that was skipped: its
+            loss or gradient, or what they would have made of a parameter or moment, was not finite. It changed nothing,
+            bit for bit; the others of this update were taken.
 
         Returns:
-          The state with step + 1, and metrics: `updates` (optimiser steps taken), `skipped` (gradient not finite:
-          nothing changed), `segments`, `tokens` (with a weight), `rows`, `row_fill` (share of row slots that hold
-          tokens), `grad_norm`, and by role `ROLE/segments`, `ROLE/loss`, the loss function's own, and
-          `ROLE/engine_difference`: |log pi_theta - log pi_old| before the first optimiser step. Counts are of this
-          process. Without an active segment `updates` is 0, and parameters and optimiser states are as they were.
+          The state with step + 1, and metrics: `updates` (optimiser steps taken), `skipped` (those that were not),
+          `segments`, `tokens` (with a weight), `rows`, `row_fill` (share of row slots that hold tokens), `grad_norm`,
+          and by role `ROLE/segments`, `ROLE/loss`, the loss function's own, and `ROLE/engine_difference`:
+          |log pi_theta - log pi_old| before the first optimiser step. Counts are of this process. Without an active
+          segment `updates` is 0, and parameters and optimiser states are as they were.
 
         Raises:
           ValueError: a role without a name here or optimiser state in `state`, or a segment longer than a row.
@@ -184,13 +204,17 @@ class Learner:
                 if rows is not None:
                     rounding = np.random.SeedSequence([seed % 2**64, state.step, zlib.crc32(owner.encode()), index])
                     params, optimizers[owner], log = self._step(params, optimizers[owner], rows, rounding)
-                    unit_logs.append(_StepLog(*log, counts))
+                    unit_logs.append(_StepLog(*log, counts, SkippedBatch(owner, index, rows)))
             policies[unit.policy] = params
             logs.append(unit_logs)
         if self.settings.old_logprobs == "engine":
             for unit_logs in logs:
                 metrics.update(_engine_differences(unit_logs[:1]))
-        metrics.update(_summary([log for unit_logs in logs for log in unit_logs]))
+        fetched = _fetched([log for unit_logs in logs for log in unit_logs])
+        for log in fetched:
+            if not log.ok:
+                skipped(log.batch)
+        metrics.update(_summary(fetched))
         return state.replace(policies=policies, optimizers=optimizers, step=state.step + 1), metrics
 
     def score(self, params: Any, segments: Sequence[TrainingSegment]) -> list[np.ndarray]:
@@ -213,8 +237,8 @@ class Learner:
         The metrics are `ROLE/engine_difference` (mean over this process's weighted tokens, nats) and
         `ROLE/engine_difference_max`.
         """
-        rescored = [
-            dataclasses.replace(segment, old_logprobs=logprobs)
+        rescored = [  # what the engine could not score it sampled from nothing: that stays
+            dataclasses.replace(segment, old_logprobs=np.where(np.isnan(segment.old_logprobs), np.nan, logprobs))
             for segment, logprobs in zip(segments, self.score(params, segments))
         ]
         metrics = {}
@@ -311,7 +335,7 @@ class Learner:
         for micro in rows.micro_batches(self._local_rows):
             gradients, stats = self.programs.run("accumulate", params, gradients, stats, self._on_device(micro))
         params, optimizer_state, norm, ok = self.programs.run(
-            "apply", params, optimizer_state, gradients, rounding.generate_state(1)[0]
+            "apply", params, optimizer_state, gradients, stats, rounding.generate_state(1)[0]
         )
         return params, optimizer_state, (stats, norm, ok)
 
@@ -345,11 +369,14 @@ def _engine_differences(first: Sequence[_StepLog]) -> dict[str, float]:
     return metrics
 
 
+def _fetched(logs: Sequence[_StepLog]) -> list[_StepLog]:
+    """The logs with what they left on the device."""
+    values = jax.device_get([(log.stats, log.norm, log.ok) for log in logs])
+    return [log._replace(stats=stats, norm=norm, ok=ok) for log, (stats, norm, ok) in zip(logs, values)]
+
+
 def _summary(logs: Sequence[_StepLog]) -> dict[str, float]:
     """Metrics over all optimiser steps of an update; skipped ones count in `skipped` and nowhere else."""
-    logs = [log._replace(stats=stats, norm=norm, ok=ok) for log, (stats, norm, ok) in zip(
-        logs, jax.device_get([(log.stats, log.norm, log.ok) for log in logs])
-    )]  # fmt: skip
     taken = [log for log in logs if log.ok]
     counts = {name: sum(log.counts[name] for log in logs) for name in (logs[0].counts if logs else ())}
     filled, slots = counts.pop("filled", 0), counts.pop("slots", 0)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mxjax import mas
+from mxjax import mas, stopping
 from mxjax.errors import UserError
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout.faults import GradingFaults
@@ -124,6 +124,9 @@ class _Rollout:
 
         def designed(completion: Completion) -> None:
             segment = _segment(DESIGNER, "design", None, ids, sampling, completion)
+            if completion.error:
+                self._reject_design(q, i, segment, "", completion.error, "engine")
+                return
             try:
                 source = mas.parse_design(completion.text)
             except mas.DesignError as error:
@@ -217,6 +220,7 @@ class _Rollout:
         return ""
 
     def _finish(self, q: int, run: _Run) -> None:
+        stopping.poll()  # grading a turn's answers one after the other can take long
         result = run.script.result
         order = {call.id: place for place, (call, _) in enumerate(run.script.answered)}
         segments = tuple(sorted(run.segments, key=lambda segment: order[segment.call_id]))
@@ -260,6 +264,7 @@ class _Rollout:
                 resume(handle.result())
             self._take_jobs()
             progress(len(self.executions))
+            stopping.poll()
 
     def _take_jobs(self) -> None:
         """Hands over the results of workers, in the order in which the jobs were given out.
@@ -267,8 +272,10 @@ class _Rollout:
         Waits for one if nothing else is under way. When `in_order`, replies of tools are handed over after the
         first turn of the engines that begins once they were asked for, neither earlier nor later.
         """
-        if not self.in_flight:
-            concurrent.futures.wait([job.future for job in self.jobs], return_when=FIRST_COMPLETED)
+        futures = [job.future for job in self.jobs]
+        while not self.in_flight and futures and not any(future.done() for future in futures):
+            stopping.poll()
+            concurrent.futures.wait(futures, timeout=1.0, return_when=FIRST_COMPLETED)
         due, later = [], []
         for job in self.jobs:
             (due if self._is_due(job) else later).append(job)
@@ -360,6 +367,8 @@ def collect(
         do depend on it, within rounding: there the order is always this one, so that a run repeats, and
         `deterministic` is refused.
       finished: called with each tree once all of its executions are done.
+
+    Asked to stop (`mxjax.stopping`), it raises `Stopped` and leaves nothing behind.
 
     Raises ValueError for missing roles, repeated question ids, counts below 1, `deterministic` with an engine whose
     outputs depend on what it did before, and where grading fails too often.

@@ -31,6 +31,7 @@ from mxjax.sampling.requests import Live, admissible
 PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall those who decode
 _log = logging.getLogger(__name__)
 PREFIX_CACHES = ("off", "prompts", "all")
+NOT_FINITE = "the model's log-probabilities are not finite"
 
 
 class Handle:
@@ -478,7 +479,9 @@ class Engine:
             live.logprobs.extend(logprobs[slot, :n])
             live.model_logprobs.extend(model_logprobs[slot, :n])
             self._counters["decode_tokens"] += n
-            if live.cut_at_stop_string(self.tokenizer.decode, n) or stopped[slot]:
+            if live.cut_where_not_finite(n):
+                finished.append(self._finish(live, "error", NOT_FINITE))
+            elif live.cut_at_stop_string(self.tokenizer.decode, n) or stopped[slot]:
                 finished.append(self._finish(live, "stop"))
             elif len(live.tokens) >= live.budget:
                 finished.append(self._finish(live, "length"))
@@ -486,15 +489,15 @@ class Engine:
 
     # Ends
 
-    def _finish(self, live: Live, reason: str) -> Completion:
+    def _finish(self, live: Live, reason: str, error: str | None = None) -> Completion:
         """Ends a request wherever it is, with what was sampled so far."""
         if live.slot < 0:
             self._waiting.remove(live)
-        elif self.prefix_cache == "all" and live.decoding:
+        elif self.prefix_cache == "all" and live.decoding and error is None:
             whole = live.written.size // self._size * self._size
             self._pages[live.group].publish(live.written[:whole], live.table)
         self._leave(live)
-        return self._book(live, reason)
+        return self._book(live, reason, error)
 
     def _book(self, live: Live, reason: str, error: str | None = None) -> Completion:
         self._counters["requests"] += 1

@@ -163,7 +163,8 @@ class Completion:
     `logprobs` are those of the distribution sampled from (after penalties, temperature and truncation),
     `model_logprobs` those of softmax(logits / T) before penalties and truncation (T = 1 for greedy). `text` leaves out
     special tokens and stop strings.
-    `finish_reason` is "stop", "length", "cancelled", "deadline" or "error" (`error` says why; there is no text).
+    `finish_reason` is "stop", "length", "cancelled", "deadline" or "error" (`error` says why; there is no text):
+    a log-probability that is not finite ends its request so, as its last token.
     """
 
     request_id: int

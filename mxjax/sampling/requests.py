@@ -50,6 +50,15 @@ class Live:
         del self.tokens[end:], self.logprobs[end:], self.model_logprobs[end:]
         return True
 
+    def cut_where_not_finite(self, new: int) -> bool:
+        """Whether one of the last `new` log-probabilities is not finite; then drops the tokens after the first such."""
+        bad = np.flatnonzero(~np.isfinite(self.model_logprobs[len(self.tokens) - new :]))
+        if not bad.size:
+            return False
+        end = len(self.tokens) - new + int(bad[0]) + 1
+        del self.tokens[end:], self.logprobs[end:], self.model_logprobs[end:]
+        return True
+
     def _stop_string_at(self, decode, end: int) -> int:
         """Where a stop string begins in the text of the first `end` tokens, -1 if none does."""
         stops, early = self.request.sampling.stop, self.request.sampling.min_tokens

@@ -75,7 +75,7 @@ def step(family, mesh_name):
     loss = sum(float(stats[role].means["loss"][0]) for role in stats)
     gradient = jax.tree.map(np.array, gradients)
     state = rl.init_state({"shared": params}, OPTIMIZER, "coupled").optimizers["coupled"]
-    params, state, _, ok = programs.run("apply", params, state, gradients, np.uint32(0))
+    params, state, _, ok = programs.run("apply", params, state, gradients, stats, np.uint32(0))
     assert bool(ok)
     costs = {key[0]: program_cost(program.as_text()) for key, program in programs._compiled.items()}
     return loss, gradient, params, state, costs

@@ -347,19 +347,44 @@ def test_supervised_fine_tuning_with_the_same_learner():
     assert_close(state.policies["shared"], jax.tree.map(np.subtract, copy(params()), gradient))
 
 
-def test_a_gradient_that_is_not_finite_is_skipped(adamw):
+@pytest.mark.parametrize("where", ["advantages", "old_logprobs", "weights"])
+def test_a_batch_that_is_not_finite_is_skipped_and_handed_over(adamw, where):
     good, bad = segments(8, roles=["designer"]), segments(8, seed=1, roles=["designer"])
-    bad[3].advantages[-1] = np.nan
-    state = state_of(adamw)
+    getattr(bad[3], where)[-1] = np.nan
+    state, batches = state_of(adamw), []
     before = copy(state)
-    state, metrics = adamw.update(state, bad, DESIGNER)
+    state, metrics = adamw.update(state, bad, DESIGNER, skipped=batches.append)
     assert metrics["skipped"] == 1 and metrics["updates"] == 0
     assert_same_bits(state.policies, before.policies)
     assert_same_bits(state.optimizers, before.optimizers)
+    (batch,) = batches
+    assert (batch.owner, batch.index) == ("designer", 0) and np.isnan(getattr(batch.rows, f"{where}_BT")).any()
+    packed = batch.rows.tokens_BT[batch.rows.segment_ids_BT > 0]
+    assert sorted(packed) == sorted(np.concatenate([s.tokens for s in bad]))
     state, metrics = adamw.update(state, good + bad, DESIGNER)
     assert metrics["skipped"] == 1 and metrics["updates"] == 1
     assert all(np.isfinite(value) for value in metrics.values())
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(copy(state.policies)))
+
+
+@pytest.mark.parametrize("spoil", ["loss", "parameter", "moment"])
+def test_nothing_that_is_not_finite_is_taken(spoil):
+    """A sound gradient is not enough: the loss, and what the step would make of weights and moments, must be finite."""
+    step = lambda scale: optax.GradientTransformation(
+        lambda params: {"mu": jnp.zeros(3)},
+        lambda g, state, params: (jax.tree.map(lambda x: scale * x, g), {"mu": state["mu"] + bad_moment}),
+    )
+    bad_moment = jnp.inf if spoil == "moment" else 1.0
+    programs = Programs(CFG, step(3e38 if spoil == "parameter" else 1.0), rl.make_policy_loss(), ("designer",), (1, 8))
+    gradients, stats = programs.run("zeros")
+    gradients["embed"] = gradients["embed"].at[0, 0].set(10.0)
+    if spoil == "loss":
+        stats["designer"].means["loss"] = (jnp.float32(np.inf), jnp.float32(1.0))
+    before = params()
+    kept, state, norm, ok = programs.run("apply", params(), {"mu": jnp.zeros(3)}, gradients, stats, np.uint32(0))
+    assert not ok and norm == 10
+    assert_same_bits(kept, before)
+    assert not state["mu"].any()
 
 
 def test_mistakes_are_one_sentence(adamw):
@@ -450,11 +475,11 @@ def test_bfloat16_weights_are_rounded_anew_at_every_step_also_without_a_gradient
     for seed in (1, 2):
         weights = jax.tree.map(lambda p: jnp.ones(p.shape, jnp.bfloat16), programs.abstract_params)
         state = init_optimizer(optimizer, weights)
+        zero, stats = programs.run("zeros")
         first = jax.tree.map(lambda p: jnp.full(p.shape, 1e-3, jnp.float32), weights)
-        weights, state, *_ = programs.run("apply", weights, state, first, np.uint32(0))
+        weights, state, *_ = programs.run("apply", weights, state, first, stats, np.uint32(0))
         start = np.asarray(weights["embed"], np.float32)
-        zero = jax.tree.map(jnp.zeros_like, first)
-        weights, *_ = programs.run("apply", weights, state, zero, np.uint32(seed))
+        weights, *_ = programs.run("apply", weights, state, zero, stats, np.uint32(seed))
         moved.append(np.asarray(weights["embed"], np.float32) != start)
     assert 0 < moved[0].mean() < 1 and (moved[0] != moved[1]).mean() > 0.01
 

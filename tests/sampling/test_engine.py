@@ -581,15 +581,6 @@ def test_parameters_that_cannot_be_copied_are_asked_for_again(policy, engine, mo
     assert same_bits(before[0], engine.generate(asked)[0])
 
 
-def test_nan_parameters_end_and_leave_nothing_behind(policy, engine):
-    asked = [request(20, seed=i, max_tokens=30) for i in range(4)]
-    before = engine.generate(asked)
-    engine.update_params(jax.tree.map(lambda leaf: leaf * np.nan, policy.params))
-    engine.generate(asked)
-    engine.update_params(policy.params)
-    assert all(same_bits(a, b) for a, b in zip(before, engine.generate(asked), strict=True))
-
-
 # Layout
 
 
@@ -659,6 +650,18 @@ def test_a_device_failure_reaches_everyone_and_the_engine_recovers(policy, engin
         completion = handle.result()
         assert (completion.finish_reason, completion.error) == ("error", "RuntimeError: device lost")
     assert engine.stats()["live"] == engine.stats()["waiting"] == 0
+    assert all(same_bits(a, b) for a, b in zip(healthy, engine.generate(asked), strict=True))
+
+
+def test_logits_that_are_not_finite_end_their_request_with_an_error(policy, engine):
+    """Neither a hang nor a reply: the first such token is the last, and good parameters are served again afterwards."""
+    asked = [request(20, seed=1, max_tokens=30), request(7, seed=2, temperature=0.0, max_tokens=30)]
+    healthy = engine.generate(asked)
+    engine.update_params(jax.tree.map(lambda leaf: leaf * np.nan, policy.params))
+    for broken in engine.generate(asked):
+        assert (broken.finish_reason, broken.text, len(broken.token_ids)) == ("error", "", 1)
+        assert "not finite" in broken.error and np.isnan(broken.model_logprobs).all()
+    engine.update_params(policy.params)
     assert all(same_bits(a, b) for a, b in zip(healthy, engine.generate(asked), strict=True))
 
 

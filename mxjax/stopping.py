@@ -1,0 +1,112 @@
+"""Stopping on request: SIGTERM, or Ctrl-C once, ends a run at the next safe place, with its state saved.
+
+A machine that is taken away says so a minute before. While a run prepares, nothing can be lost and the signal ends it
+at once; while it works (`deferred`), the signal waits until the work asks (`poll`), between two turns of the engines or
+two steps, where state and files agree. Python sees no signal while a program compiles, so a thread watches beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PATIENCE_S = 45.0  # within which a SIGTERM is noticed, or the process ends where nothing is lost by that
+
+
+class Stopped(SystemExit):
+    """The end of a run that was asked to stop: status 0 after SIGTERM, 130 after Ctrl-C."""
+
+    def __init__(self, number: int):
+        super().__init__(0 if number == signal.SIGTERM else 128 + number)
+        self.signal = signal.Signals(number)
+
+
+class _Watch:
+    """What was asked of this process, and whether it can comply; one, since signals are the process's own."""
+
+    def __init__(self):
+        self.installed = self.waits = self.unsaved = False
+        self.asked: int | None = None
+        self.noticed = threading.Event()
+
+    def handle(self, number: int, frame) -> None:
+        first, self.asked = self.asked is None, self.asked or number
+        if number == signal.SIGINT and not first:
+            raise KeyboardInterrupt
+        if first and self.waits and number == signal.SIGINT:
+            os.write(2, b"\nmxjax: stopping at the next safe place; Ctrl-C again stops at once\n")
+        if first and not self.waits:
+            poll()
+
+    def end_if_stuck(self, woken: socket.socket) -> None:
+        """Ends the process when a SIGTERM finds no ear, as a kill would, unless work would be lost by that."""
+        while signal.SIGTERM not in (numbers := woken.recv(64)):
+            if not numbers:
+                return
+        while not self.noticed.wait(PATIENCE_S):
+            if not self.unsaved:
+                os.write(2, b"\nmxjax: ended at once by SIGTERM, with nothing to save\n")
+                os._exit(0)
+
+
+_watch = _Watch()
+
+
+@contextlib.contextmanager
+def on_signals() -> Iterator[None]:
+    """Turns SIGTERM and Ctrl-C into `Stopped`; their handlers are as before afterwards.
+
+    Does nothing outside the main thread, where Python takes no signals, or inside another one of these.
+    """
+    global _watch
+    if _watch.installed or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _watch = watch = _Watch()
+    ear, woken = socket.socketpair()
+    ear.setblocking(False)
+    watcher = threading.Thread(target=watch.end_if_stuck, args=(woken,), daemon=True, name="stopping")
+    watch.installed = True
+    before = {number: signal.signal(number, watch.handle) for number in SIGNALS}
+    fd = signal.set_wakeup_fd(ear.fileno(), warn_on_full_buffer=False)
+    watcher.start()
+    try:
+        yield
+    finally:
+        watch.noticed.set()
+        signal.set_wakeup_fd(fd)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ear.close()
+        watcher.join()
+        woken.close()
+        _watch = _Watch()
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Lets signals wait for the next `poll`."""
+    watch, before = _watch, _watch.waits
+    watch.waits = True
+    try:
+        poll()
+        yield
+    finally:
+        watch.waits = before
+
+
+def poll() -> None:
+    """Raises `Stopped` where a signal asked for it; call it where state and files agree."""
+    if _watch.asked is not None:
+        _watch.noticed.set()
+        raise Stopped(_watch.asked)
+
+
+def owe(unsaved: bool) -> None:
+    """Says whether steps were taken that no checkpoint has; then a stuck process is not ended for them."""
+    _watch.unsaved = unsaved
