@@ -253,6 +253,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "designer_zero_spread": mean([not designer.any() for designer, _ in credits]),
         "executor_zero_spread": mean([not executor.any() for _, executor in credits]),
         "not_from_agent": mean([execution.reason == "not_from_agent" for execution in executions]),
+        "undecided": mean([execution.reason == "undecided" for execution in executions]),
         "in_process": mean([execution.reason == IN_PROCESS for execution in executions]),
         "gold_in_design": mean([gold_in_prompts(tree.question, design) for tree in trees for design in tree.designs]),
     }
