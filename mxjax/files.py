@@ -63,7 +63,12 @@ def write_text(path: epath.Path, text: str) -> None:
 
     What UTF-8 cannot hold (lone surrogates) is written as an escape. Raises OSError, in one sentence.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: epath.Path, data: bytes) -> None:
+    """Writes a file by way of a temporary one beside it. Raises OSError, in one sentence."""
     temporary = path.parent / f"{path.name}.tmp"
     with file_errors("write", path):
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.write_bytes(data)
         temporary.replace(path)

@@ -168,7 +168,7 @@ def test_mistakes_get_one_sentence(workdir, tmp_path, capsys):
         "sft.examples=jsonl:/": "not a file",
     }.items():
         assert named in fails(capsys, "sft", *config, f"--config.{setting}"), setting
-    assert not any((tmp_path / "new").iterdir())
+    assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
     at_a_file = ("--config", "configs/tiny.py", "--workdir", tmp_path / "file" / "run", "--quiet")
     assert "file" in fails(capsys, "train", *at_a_file, f"--config.init={workdir / 'cold_start'}")
