@@ -27,7 +27,7 @@ from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, q
 from mxjax.data.sources import is_task
 from mxjax.errors import UserError, file_errors
 from mxjax.evaluation import check_run_systems
-from mxjax.files import absolute, read_json
+from mxjax.files import absolute, check_can_write, read_json
 from mxjax.grading import check_same_grading, grading_record
 from mxjax.mirrors import check_mirrors
 from mxjax.models.io import workdir_config
@@ -141,6 +141,7 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> 
     `ignore` names the top-level keys that this kind of run does not read.
     """
     workdir = Workdir(config.workdir)
+    check_can_write(workdir.path)
     check_mirrors(config.telemetry.tensorboard, config.telemetry.wandb)
     if (workdir.path / "config.json").exists():
         earlier = read_record(workdir.path)

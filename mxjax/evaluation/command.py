@@ -26,7 +26,7 @@ from mxjax.evaluation.stamps import digest, questions_digest, settings_of
 from mxjax.evaluation.suite import NOT_KEPT, Suite
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
-from mxjax.files import read_json
+from mxjax.files import check_can_write, read_json
 from mxjax.grading import check_same_grading
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
@@ -51,6 +51,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if not args.output and not models.is_workdir(args.checkpoint):
         raise UserError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
     workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
+    check_can_write(workdir.path)
     benchmarks = sources.benchmarks()
     trained = {source: trained_on(source) for source in (args.checkpoint, args.executor) if source}
     remarks = {name: _remarks(config, args, trained, name, benchmarks[name]) for name in benchmarks}
