@@ -13,11 +13,15 @@ Layout: `<directory>/<step>/<item>/...`, `<directory>/<step>/manifest.json`, and
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,8 +32,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from mxjax.errors import MissingFile, UserError, file_errors
-from mxjax.files import absolute, read_json, write_text
+from mxjax.errors import FileError, MissingFile, UserError
+from mxjax.files import absolute, make_folder, matching, read_json, write_text
 
 MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
@@ -37,6 +41,14 @@ META = "meta"
 PARAMS = "params"
 
 _log = logging.getLogger(__name__)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for an error that Orbax logs, with a traceback from each of its threads, and raises as well."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+logging.getLogger("absl").addFilter(_is_news)
 
 State = Mapping[str, Any]
 
@@ -59,16 +71,16 @@ class Checkpointer:
         self._root = absolute(directory)
         self._saving: tuple[int, dict, list[str]] | None = None
         if jax.process_index() == 0:
-            with file_errors("make the folder", self._root):
-                self._root.mkdir(parents=True, exist_ok=True)
+            make_folder(self._root)
             for step in sorted(_committed(self._root) - set(steps(self._root))):
                 name = _set_aside(self._root, step)
                 _log.warning("checkpoint step %d in %s has no %s; it is now %s", step, self._root, MANIFEST, name)
         _synchronize("checkpointer_opened")
         newest = checkpoint_managers.LatestN(keep)
         policy = checkpoint_managers.AnyPreservationPolicy([newest, _Best(best)]) if keep else None
+        self._alias = contextlib.ExitStack()
         self._manager = ocp.CheckpointManager(
-            self._root,
+            self._alias.enter_context(_alias(self._root)),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
                 cleanup_tmp_directories=True,
@@ -89,7 +101,7 @@ class Checkpointer:
         Writing goes on in the background; an error there is raised by the next `save`, `wait` or `close`. Raises
         ValueError for a step that is not after the latest one, and for a leaf that is not an array.
         """
-        self._manager.wait_until_finished()
+        self.wait()
         arguments, leaves = {}, {}
         for item, contents in state.items():
             if item == META:
@@ -98,7 +110,9 @@ class Checkpointer:
                 leaves[item] = {name: _describe(item + name, leaf) for name, leaf in _leaves(contents)}
                 arguments[item] = ocp.args.PyTreeSave(jax.tree.map(_snapshot, contents))
         self._saving = (step, leaves, not_finite(state))
-        if not self._manager.save(step, args=ocp.args.Composite(**arguments)):
+        with self._writing():
+            saved = self._manager.save(step, args=ocp.args.Composite(**arguments))
+        if not saved:
             raise ValueError(
                 f"step {step} is not after step {self._manager.latest_step()}, the latest in {self._root}; "
                 "to write it again, move the steps from there on out of the directory"
@@ -122,16 +136,32 @@ class Checkpointer:
 
     def wait(self) -> None:
         """Returns when the save under way is on disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Finishes the save under way and lets go of the directory."""
-        self._manager.close()
+        with self._alias, self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what the disk refuses, in whatever words of Orbax's, into an OSError of one sentence."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            if isinstance(error, UserError) or not (code or isinstance(error, OSError)):
+                raise
+            why = os.strerror(int(code[1])) if code else error.strerror or error
+            step = self._saving[0] if self._saving else "?"
+            what = f"cannot write checkpoint step {step} to {self._root}: {why}"
+            raise FileError(f"{what}; the finished steps are as they were") from error
 
     def _write_manifest(self) -> None:
         """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
         step, leaves, spoilt = self._saving
-        found = [self._root / str(step), *self._root.glob(f"{step}.orbax-checkpoint-tmp*")]
+        found = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
         path = next(p for p in found if p.exists())
         body = {"step": step, "items": [p.name for p in path.iterdir() if p.is_dir()], "leaves": leaves}
         body["not_finite"] = spoilt
@@ -152,6 +182,21 @@ class _Best(checkpoint_managers.PreservationPolicy):
     def should_preserve(self, checkpoints, *, context) -> list[bool]:
         step = self.best()
         return [info.step == step for info in checkpoints]
+
+
+@contextlib.contextmanager
+def _alias(root: epath.Path) -> Iterator[epath.Path]:
+    """`root` for Orbax: under another name where its own has characters that a glob reads as a pattern.
+
+    Orbax finds its files by globs below the folder. In one called `runs/[1]` it finds none, and loses arrays silently.
+    """
+    if "://" in str(root) or not set("[*?") & set(str(root)):
+        yield root
+        return
+    with tempfile.TemporaryDirectory(prefix="mxjax-") as folder:
+        alias = epath.Path(folder) / "checkpoints"
+        os.symlink(root, alias)
+        yield alias
 
 
 def save(directory: str, state: State, step: int) -> None:
@@ -200,7 +245,8 @@ def restore(directory: str, like: State, step: int | None = None, verify: bool =
             restore_args=ocp.checkpoint_utils.construct_restore_args(target),
             partial_restore=item == PARAMS,
         )
-    with ocp.CheckpointManager(root, options=ocp.CheckpointManagerOptions(create=False)) as manager:
+    options = ocp.CheckpointManagerOptions(create=False)
+    with _alias(root) as path, ocp.CheckpointManager(path, options=options) as manager:
         restored = manager.restore(step, args=ocp.args.Composite(**arguments))
     return {item: restored[item] for item in like}
 

@@ -135,7 +135,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         )
         add("--from", dest="source", default="", help="a local file or folder, instead of the set's home")
         add("--output", default="", help="the data directory; default $MXJAX_DATA, else ~/.cache/mxjax/data")
-        add("--partial", action="store_true", help="accept another number of rows than the published one")
+        add("--partial", action="store_true", help="accept fewer rows than published, and leave out damaged ones")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):

@@ -25,7 +25,7 @@ from mxjax.report.drawing import svg_file
 from mxjax.rewards import extract_answer, grade_math, make_reward
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import Question, QuestionTree, Role, collect
-from mxjax.runs import make_roles, open_grading, read_record, workdir_prompts, write_workdir
+from mxjax.runs import check_tools, make_roles, open_grading, read_record, workdir_prompts, write_workdir
 from mxjax.sampling.attention import OF_PLATFORM, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 
@@ -60,6 +60,7 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
         args.step = checkpoint.sound_step(epath.Path(args.checkpoint) / "checkpoints", args.step)
     if args.tools:
         config.rollout.tools = () if args.tools == "none" else tuple(args.tools.split(","))
+    check_tools(config)
     policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
     positions = min(policy.config.max_position_embeddings for policy in policies.values())
     config.engine.max_len = min(args.max_len or config.engine.max_len, positions)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fnmatch
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
-from mxjax.errors import UserError, file_errors
+from mxjax.errors import FileError, UserError, file_errors
 
 LONGEST_NAME = 100  # bytes, of a part of a file's name
 
@@ -49,6 +53,16 @@ def read_rows(path: epath.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
+def matching(folder: epath.Path, pattern: str) -> list[epath.Path]:
+    """What a folder holds by the shell pattern of a name, sorted; nothing where there is no folder.
+
+    `folder.glob` would read the folder's own name as a pattern too, so that `runs/[1]` holds nothing.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+
+
 def file_name(text: str) -> str:
     """`text` as part of a file's name: without "/" and ":", and where it is long its end and a digest of the whole."""
     name = re.sub("[/:]", "_", text)
@@ -56,6 +70,38 @@ def file_name(text: str) -> str:
         return name
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return f"{digest}_{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[13 - LONGEST_NAME :]}"
+
+
+def make_folder(path: epath.Path) -> None:
+    """Makes a folder and those that it lies in, if need be. Raises OSError, in one sentence."""
+    with file_errors("make the folder", path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def check_can_write(folder: epath.Path) -> None:
+    """Raises OSError, in one sentence, where a folder cannot be made or written; makes nothing. Local disks only."""
+    if "://" in str(folder):
+        return
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise FileError(f"cannot make the folder {folder}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        raise FileError(f"cannot write to {there}: {os.strerror(errno.EROFS if read_only else errno.EACCES)}")
+
+
+@contextlib.contextmanager
+def new_folder(path: epath.Path) -> Iterator[None]:
+    """Makes a folder for the block; where that fails, those that it has made and that are empty are removed again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    make_folder(path)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()  # only where it is empty
+        raise
 
 
 def write_text(path: epath.Path, text: str) -> None:
@@ -70,5 +116,10 @@ def write_bytes(path: epath.Path, data: bytes) -> None:
     """Writes a file by way of a temporary one beside it. Raises OSError, in one sentence."""
     temporary = path.parent / f"{path.name}.tmp"
     with file_errors("write", path):
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise

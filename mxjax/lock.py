@@ -27,7 +27,7 @@ from typing import Any
 from etils import epath
 
 from mxjax.errors import RunStopped, UserError, file_errors
-from mxjax.files import absolute, read_json
+from mxjax.files import absolute, check_can_write, make_folder, read_json
 
 LOCK = "writer.lock"
 BEAT_S = 20.0  # between two heartbeats
@@ -61,9 +61,10 @@ def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
     where there is one.
     """
     folder = absolute(folder)
+    check_can_write(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    with file_errors("write", folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    with file_errors("write", folder / LOCK):
         lock = _acquire(folder / LOCK)
     ended = threading.Event()
     beating = threading.Thread(target=_beat, args=(lock, ended), daemon=True, name="heartbeat")

@@ -27,9 +27,10 @@ from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, q
 from mxjax.data.sources import is_task
 from mxjax.errors import RunStopped, UserError, file_errors
 from mxjax.evaluation import check_run_systems
-from mxjax.files import absolute, read_json
+from mxjax.files import absolute, check_can_write, read_json
 from mxjax.grading import check_same_grading, grading_record
 from mxjax.lock import Lock, only_writer
+from mxjax.mirrors import check_mirrors
 from mxjax.models.io import workdir_config
 from mxjax.ranges import check_ranges
 from mxjax.rewards import RewardFunction, make_reward, program_tool
@@ -39,6 +40,7 @@ from mxjax.rollout import Question, Role
 from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Engine, SamplingParams
+from mxjax.sampling.engine import engine_layout
 from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
@@ -63,6 +65,7 @@ def check_config(config: ConfigDict) -> None:
     known_names("rollout.limits", config.rollout.limits, mas.Limits)
     mas.Limits(**config.rollout.limits)
     limits_of_tests(config)
+    check_tools(config)
     check_run_systems(config.eval.systems)
     if rl.row_length < config.engine.max_len:
         raise UserError(
@@ -88,6 +91,12 @@ def check_schedule(name: str, optimizer: Mapping[str, Any], default_steps: int |
             f"{name}.schedule={optimizer['schedule']} needs {name}.total_steps above {name}.warmup_steps="
             f"{optimizer['warmup_steps']}, got {total}"
         )
+
+
+def check_tools(config: ConfigDict) -> None:
+    """Raises UserError for a tool that `rollout.tools` names and that there is not."""
+    if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
+        raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
 
 
 def known_names(name: str, given: Mapping[str, Any], record: type) -> None:
@@ -145,7 +154,8 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = (), loc
     `ignore` names the top-level keys that this kind of run does not read.
     """
     workdir = Workdir(config.workdir, lock)
-    workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
+    check_can_write(workdir.path)
+    check_mirrors(config.telemetry.tensorboard, config.telemetry.wandb)
     if (workdir.path / "config.json").exists():
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:
@@ -373,13 +383,22 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"params": state.policies, **{f"opt_{owner}": opt for owner, opt in state.optimizers.items()}}
 
 
+def engine_settings(config: ConfigDict) -> dict[str, Any]:
+    """`config.engine` as arguments of an `Engine`."""
+    return {**config.engine, "pages": config.engine.pages or None}
+
+
+def check_engine(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> None:
+    """Raises UserError where no engine of `config.engine` can sample from such a model; takes no memory."""
+    engine_layout(cfg, mesh=mesh, **engine_settings(config))
+
+
 def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=None, **sampling) -> dict[str, Role]:
     """Designer and executor over `policies` ({"shared": ...} or one each); a shared policy is one engine.
 
     `sampling` overrides the config's settings of both roles.
     """
-    settings = {**config.engine, "pages": config.engine.pages or None}
-    engines = {name: Engine(policy, mesh=mesh, **settings) for name, policy in policies.items()}
+    engines = {name: Engine(policy, mesh=mesh, **engine_settings(config)) for name, policy in policies.items()}
     roles = {}
     for role in ROLES:
         own = config.roles[role]
@@ -423,8 +442,7 @@ def open_grading(
     self-test, and where the run in `workdir` goes on and was graded in another way.
     """
     begun = begun_grading(workdir)
-    if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
-        raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")
+    check_tools(config)
     asked = {(question.source, question.task_type) for question in questions}
     tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
     stateful = config.rollout.stateful_tools

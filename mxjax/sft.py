@@ -104,12 +104,13 @@ def _sft(config: ConfigDict, workdir: Workdir, quiet: bool) -> dict[str, float]:
 
     state = None
     with (
-        checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar,
+        contextlib.closing(workdir), checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar,
         saved_when_stopped(checkpointer, config, lambda: (state, "sft")),
     ):  # fmt: skip
         state = start_state(checkpointer, {"shared": params}, learner.optimizer, "sft")
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
+        workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
         task = bar.add_task("cold start", total=settings.steps, completed=state.step, note="")
         while state.step < settings.steps:
             stopping.poll()

@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mxjax.errors import RunStopped
-from mxjax.files import write_bytes
+from mxjax.files import make_folder, write_bytes
 from mxjax.rl import SkippedBatch
 from mxjax.rl.packing import ROW_DTYPES
 from mxjax.telemetry import Workdir
@@ -30,7 +30,7 @@ def keeper(workdir: Workdir, step: int) -> Callable[[SkippedBatch], None]:
 
     def keep(batch: SkippedBatch) -> None:
         path = workdir.path / FOLDER / f"{step}_{batch.owner}_{batch.index}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         packed = io.BytesIO()
         np.savez_compressed(packed, **{name: getattr(batch.rows, name) for name in (*ROW_DTYPES, "places")})
         write_bytes(path, packed.getvalue())

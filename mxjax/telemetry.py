@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import math
 import time
@@ -21,9 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mxjax import __version__
-from mxjax.errors import MissingPackage, file_errors
-from mxjax.files import absolute, read_rows, write_text
+from mxjax.errors import file_errors
+from mxjax.files import absolute, make_folder, read_rows, write_text
 from mxjax.lock import Lock
+from mxjax.mirrors import Mirror, to_tensorboard, to_wandb
 from mxjax.rollout.records import Execution, Question, QuestionTree, Segment
 
 OF_A_START = ("metrics.jsonl", "episodes", "skipped", "results.json", "report.html", "tokenizer")
@@ -51,6 +51,7 @@ def plain(value: Any) -> Any:
 class Workdir:
     """Files of one run under `path`: config.json, metrics.jsonl, episodes/, results.json.
 
+    The folder is made by the first of them, so that a command that is refused before leaves nothing behind.
     With the `lock` of its only writer nothing is appended once another process has taken that over (RunStopped).
     """
 
@@ -59,10 +60,8 @@ class Workdir:
         self._lock = lock
         self._started = time.monotonic()
         self._writes = jax.process_index() == 0
-        self._mirrors: list[Callable[[int, dict[str, float]], None]] = []
-        if self._writes:
-            with file_errors("make the folder", self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
+        self._mirrors: list[Mirror] = []
+        self._lines = 0  # in metrics.jsonl, counted for the mirrors
 
     @property
     def checkpoints(self) -> epath.Path:
@@ -70,34 +69,39 @@ class Workdir:
         return self.path / "checkpoints"
 
     def mirror(self, tensorboard: bool = False, wandb: str = "") -> None:
-        """Also sends the numbers of metrics lines to TensorBoard files here, or to a project of Weights & Biases.
+        """Also shows metrics lines, those so far and later ones, in TensorBoard or a project of Weights & Biases.
 
         Raises ImportError, with the command to install it, for one that is asked for and absent.
         """
         if not self._writes:
             return
-        try:
-            if tensorboard:
-                writer = importlib.import_module("tensorboardX").SummaryWriter(str(self.path / "tensorboard"))
-                self._mirrors.append(lambda step, row: [writer.add_scalar(name, row[name], step) for name in row])
-            if wandb:
-                run = importlib.import_module("wandb").init(project=wandb, name=self.path.name, dir=str(self.path))
-                self._mirrors.append(lambda step, row: run.log({**row, "step": step}))
-        except ModuleNotFoundError as error:
-            raise MissingPackage(f"telemetry needs {error.name}; pip install 'mxjax[log]'") from None
+        lines = self.metrics()
+        self._lines = len(lines)
+        make_folder(self.path)
+        if tensorboard:
+            self._mirrors.append(to_tensorboard(self.path, lines))
+        if wandb:
+            self._mirrors.append(to_wandb(self.path, wandb, lines))
+
+    def close(self) -> None:
+        """Lets go of the mirrors."""
+        for mirror in self._mirrors:
+            mirror.close()
+        self._mirrors = []
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a whole JSON file."""
         if self._writes:
+            make_folder(self.path)
             write_text(self.path / name, json.dumps(plain(value), indent=1) + "\n")
 
     def log(self, step: int, stage: str, phase: str, metrics: Mapping[str, Any]) -> None:
         """Appends one line {step, stage, phase, time_s, ...} to metrics.jsonl; time_s counts from this start."""
         row = {"step": step, "stage": stage, "phase": phase, "time_s": time.monotonic() - self._started, **metrics}
         self.append("metrics.jsonl", [row])
-        numbers = {f"{phase}/{name}": value for name, value in row.items() if isinstance(value, int | float)}
-        for send in self._mirrors:
-            send(step, numbers)
+        for mirror in self._mirrors:
+            mirror.send(self._lines, row)
+        self._lines += 1
 
     def metrics(self) -> list[dict[str, Any]]:
         """All metrics lines so far; a last line cut by a kill is left out."""
@@ -126,7 +130,7 @@ class Workdir:
         if not self._writes:
             return
         folder = self.path / "episodes"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         records = [tree_record(tree, decode) for tree in trees]
         write_text(folder / f"{name}.jsonl", "".join(json.dumps(record) + "\n" for record in records))
         write_text(folder / f"{name}.txt", "\n".join(map(tree_text, records)))
@@ -166,6 +170,7 @@ class Workdir:
             self._lock.check()
         lines = "".join(json.dumps(plain(row)) + "\n" for row in rows)
         path = self.path / name
+        make_folder(path.parent)
         with file_errors("write", path):
             if "://" in str(self.path):  # object stores cannot append
                 path.write_text((path.read_text() if path.exists() else "") + lines)

@@ -46,6 +46,7 @@ from mxjax.rollout import Design, Question, QuestionTree, collect, design_error_
 from mxjax.runs import (
     Grading,
     check_config,
+    check_engine,
     check_unseen,
     checkpoints,
     chosen_so_far,
@@ -99,6 +100,7 @@ def _train(config: ConfigDict, workdir: Workdir, quiet: bool) -> list[dict[str, 
         del policies
     stream = QuestionStream(pools.train, config.seed, config.rollout.questions)
     learner = make_learner(config, cfg, mesh)
+    check_engine(config, cfg, mesh)
     with contextlib.ExitStack() as stack:
         grading = stack.enter_context(open_grading(config, asked, workdir))
         describe_run(workdir, config, "train", cfg, tokenizer, pools, graded=grading.record)
@@ -109,6 +111,7 @@ def _train(config: ConfigDict, workdir: Workdir, quiet: bool) -> list[dict[str, 
         state = start_state(checkpointer, params, learner.optimizer, rl.mode)
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
+        stack.enter_context(contextlib.closing(workdir)).mirror(config.telemetry.tensorboard, config.telemetry.wandb)
         current = {name: models.Policy(state.policies[name], cfg, tokenizer) for name in names}
         roles = make_roles(config, current, mesh)
         del current

@@ -65,7 +65,7 @@ def test_episodes_tell_tests_apart_and_do_not_hold_them():
 
 def test_numbers_are_mirrored_to_tensorboard_and_an_absent_mirror_is_named(tmp_path, monkeypatch):
     sent = []
-    writer = SimpleNamespace(add_scalar=lambda name, value, step: sent.append((name, value, step)))
+    writer = SimpleNamespace(add_scalar=lambda *point: sent.append(point), flush=lambda: None, close=None)
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=lambda folder: writer))
     workdir = Workdir(tmp_path)
     workdir.mirror(tensorboard=True)

@@ -21,7 +21,7 @@ from mxjax.data.catalogue import SETS, TEST, DataSet
 from mxjax.data.identity import IDENTITY, statement_key, text_key
 from mxjax.data.rows import Row, files_below, read_rows, skipping
 from mxjax.errors import FileError, UserError, file_errors, one_line
-from mxjax.files import absolute
+from mxjax.files import absolute, new_folder
 
 SHOWN_FAULTS = 10  # damaged rows that are named
 
@@ -80,7 +80,8 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
     root = prepared.data_root(str(absolute(output)) if output else None)
     for one in splits:
         files, origin = ([source], source) if source else fetch(set_name, data_set, one)
-        with file_errors("write", prepared.split_path(root, set_name, one)):
+        target = prepared.split_path(root, set_name, one)
+        with file_errors("write", target), new_folder(target.parent):
             made = _write(set_name, data_set, one, files, origin, root, partial)
         yield made
 
@@ -113,7 +114,6 @@ def _write(
 ) -> Prepared:
     """Reads, checks and writes one split; when a check fails the files are as they were before."""
     spec, target = data_set.splits[split], prepared.split_path(root, name, split)
-    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.parent / f"{target.name}.tmp"
     digest, texts, read, kept, faults = hashlib.sha256(), set(), 0, 0, []
     skip = faults.append if partial else _refuse

@@ -19,7 +19,7 @@ from mxjax.evaluation.records import Answered
 from mxjax.evaluation.run import Outcome, evaluate
 from mxjax.evaluation.stamps import digest
 from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, FROZEN_EXECUTOR, fixed_script, tokens_of
-from mxjax.files import file_name, read_rows, write_text
+from mxjax.files import file_name, make_folder, read_rows, write_text
 from mxjax.grading import check_same_grading
 from mxjax.rollout import Question, Role
 from mxjax.telemetry import Workdir, question_record, tree_record, tree_text
@@ -54,7 +54,7 @@ class Suite:
         name = self.file_name(system, benchmark, script)
         key = digest({**self.settings, "system": system, "samples": samples, "script": script})
         path = self.workdir.path / f"{name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lines = self._kept(path, key, questions)
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         decode_of = lambda role: self.roles.get(role, self.roles["executor"]).engine.tokenizer.decode

@@ -14,7 +14,7 @@ from etils import epath
 
 from mxjax.choice import HELD_OUT
 from mxjax.errors import UserError
-from mxjax.files import read_rows
+from mxjax.files import matching, read_rows
 
 Rows = list[dict[str, Any]]
 
@@ -107,7 +107,7 @@ def cold_start_rows(path: epath.Path, record: dict[str, Any]) -> Rows:
 def read_controls(path: epath.Path) -> dict[str, dict[str, Any]]:
     """{name: {"rows", "phases_s"}} of the runs in folders of this one that `mxjax evaluate` has evaluated."""
     controls = {}
-    for file in sorted(path.glob("*/evaluation/results.json")):
+    for file in (folder / "evaluation" / "results.json" for folder in matching(path, "*")):
         folder = file.parent.parent
         rows = [{**row, "when": folder.name} for row in read_object(file).get("rows") or () if is_row(row)]
         if rows:
@@ -147,7 +147,7 @@ def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any])
 def eval_episodes(folder: epath.Path) -> tuple[tuple[int, Rows] | None, tuple[int, Rows] | None]:
     """(step, trees) of the first and of the last evaluation of designs; None for what is not there yet."""
     found = {}
-    for file in folder.glob("eval_*_designed.jsonl") if folder.exists() else ():
+    for file in matching(folder, "eval_*_designed.jsonl"):
         match = re.fullmatch(r"eval_(\d+)_designed\.jsonl", file.name)
         trees = read_rows(file) if match else []
         if trees:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from mxjax import mas
 from mxjax.errors import UserError
-from mxjax.files import write_text
+from mxjax.files import make_folder, write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import held_out_chart, stages_of
 from mxjax.report.data import Run, mapping, read_run
@@ -33,7 +33,7 @@ def write_pictures(workdir: epath.PathLike, folder: epath.PathLike) -> list[epat
     design = typical_design(run)
     if not design or not run.rl:
         raise UserError(f"{workdir} has no evaluation of designs after training yet; let mxjax train end first")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     drawn = {
         "learning_curve": picture(held_out_chart(run, stages_of(run.rl))),
         "design": svg_file(mas.graph(mas.check(design))),

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from mxjax.errors import UserError
+from mxjax.models.config import ModelConfig
 from mxjax.sampling import attention as backends
 from mxjax.sampling import programs
 from mxjax.sampling.device import Device
@@ -72,6 +73,42 @@ class _DecodeChunk(NamedTuple):
     started: float
 
 
+class Layout(NamedTuple):
+    """How an engine divides its memory: blocks of a slot, longest request, groups of slots, pages of each, kernel."""
+
+    blocks: int
+    max_len: int
+    groups: int
+    group_pages: int
+    attention: str
+    why_attention: str
+
+
+def engine_layout(
+    cfg: ModelConfig, slots=64, pages=None, page_size=64, max_len=None, mesh=None, decode_steps=16,
+    prefix_cache="prompts", attention="auto",
+) -> Layout:  # fmt: skip
+    """The layout of an engine of these settings for such a model; takes no memory.
+
+    Raises ValueError, in one sentence, for settings that no engine can have.
+    """
+    wanted = cfg.max_position_embeddings if max_len is None else max_len
+    if not 2 <= wanted <= cfg.max_position_embeddings:
+        raise UserError(
+            f"max_len={wanted} must be at least 2 and at most the model's {cfg.max_position_embeddings} positions"
+        )
+    for name, value in (("slots", slots), ("page_size", page_size), ("decode_steps", decode_steps)):
+        if value < 1:
+            raise UserError(f"{name}={value} must be at least 1")
+    if prefix_cache not in PREFIX_CACHES:
+        raise UserError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
+    blocks = -(-wanted // page_size)
+    groups = programs.slot_groups(slots, mesh)
+    group_pages = programs.group_pages(pages, slots, blocks, groups)
+    chosen = backends.choose(attention, cfg, page_size, mesh, slots=slots // groups, blocks=blocks)
+    return Layout(blocks, min(blocks * page_size, cfg.max_position_embeddings), groups, group_pages, *chosen)
+
+
 class Engine:
     """Continuously batched sampling over one policy.
 
@@ -94,27 +131,13 @@ class Engine:
         prefix_cache="prompts", attention="auto",
     ):  # fmt: skip
         cfg = policy.config
-        wanted = cfg.max_position_embeddings if max_len is None else max_len
-        if not 2 <= wanted <= cfg.max_position_embeddings:
-            raise UserError(
-                f"max_len={wanted} must be at least 2 and at most the model's {cfg.max_position_embeddings} positions"
-            )
-        if slots < 1:
-            raise UserError(f"slots={slots} must be at least 1")
-        if prefix_cache not in PREFIX_CACHES:
-            raise UserError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
-        self._blocks = -(-wanted // page_size)
-        self.max_len = min(self._blocks * page_size, cfg.max_position_embeddings)
-        self._groups = programs.slot_groups(slots, mesh)
-        self._group_pages = programs.group_pages(pages, slots, self._blocks, self._groups)
+        layout = engine_layout(cfg, slots, pages, page_size, max_len, mesh, decode_steps, prefix_cache, attention)
+        self._blocks, self.max_len, self._groups, self._group_pages, self.attention, self.why_attention = layout
         self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
         self._size, self._steps, self.prefix_cache = page_size, decode_steps, prefix_cache
         devices = len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
-        self.attention, self.why_attention = backends.choose(
-            attention, cfg, page_size, mesh, slots=slots // self._groups, blocks=self._blocks
-        )
         backend, pages = (
             backends.BACKENDS[self.attention](page_size, mesh, self._groups),
             self._groups * self._group_pages,

@@ -1,0 +1,93 @@
+"""Metrics lines shown elsewhere: TensorBoard's files in the workdir, and a project of Weights & Biases.
+
+`metrics.jsonl` is the record, and both are made to agree with it at each start, so that what a kill kept from them, or
+a continued run takes again, is there once and only once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from mxjax.errors import MissingPackage
+from mxjax.files import read_json, write_text
+
+Row = Mapping[str, Any]
+WANDB = "wandb.json"  # of a workdir: the id of its run there
+
+
+class Mirror(NamedTuple):
+    """Where lines are shown: `send(number, line)`, the number counted from 0 in `metrics.jsonl`, and `close()`."""
+
+    send: Callable[[int, Row], None]
+    close: Callable[[], None]
+
+
+def check_mirrors(tensorboard: bool, wandb: str) -> None:
+    """Raises ImportError, with the command to install it, for a mirror that is asked for and absent."""
+    for name in ("tensorboardX",) * bool(tensorboard) + ("wandb",) * bool(wandb):
+        _module(name)
+
+
+def to_tensorboard(workdir: epath.Path, lines: Sequence[Row]) -> Mirror:
+    """TensorBoard's files in `tensorboard/`, written anew from the lines so far; each later one is flushed."""
+    module, folder = _module("tensorboardX"), workdir / "tensorboard"
+    if folder.exists():
+        folder.rmtree()
+    writer = module.SummaryWriter(str(folder))
+
+    def send(number: int, line: Row) -> None:
+        for name, value in numbers(line).items():
+            writer.add_scalar(name, value, line["step"])
+        writer.flush()
+
+    for number, line in enumerate(lines):
+        send(number, line)
+    return Mirror(send, writer.close)
+
+
+def to_wandb(workdir: epath.Path, project: str, lines: Sequence[Row]) -> Mirror:
+    """The run of this workdir in a project of Weights & Biases, continued if it is there; gets the lines it lacks.
+
+    A line's number is the step there, by which it takes each once.
+    """
+    module = _module("wandb")
+    run = module.init(
+        project=project, id=_run_id(workdir, project), resume="allow", name=workdir.name, dir=str(workdir)
+    )  # fmt: skip
+    has = run.step if run.resumed else 0  # how many lines are there
+
+    def send(number: int, line: Row) -> None:
+        if number >= has:
+            run.log({**numbers(line), "step": line["step"]}, step=number, commit=True)
+
+    for number, line in enumerate(lines):
+        send(number, line)
+    return Mirror(send, run.finish)
+
+
+def numbers(line: Row) -> dict[str, float]:
+    """The numbers of a metrics line, by names that begin with its phase."""
+    return {f"{line['phase']}/{name}": value for name, value in line.items() if isinstance(value, int | float)}
+
+
+def _run_id(workdir: epath.Path, project: str) -> str:
+    file = workdir / WANDB
+    kept = read_json(file) if file.exists() else {}
+    if kept.get("project") != project:
+        kept = {"project": project, "id": secrets.token_hex(4)}
+        write_text(file, json.dumps(kept) + "\n")
+    return kept["id"]
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingPackage(f"telemetry needs {error.name}; pip install 'mxjax[log]'") from None
