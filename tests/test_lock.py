@@ -120,11 +120,18 @@ def test_a_dead_process_of_this_machine_needs_no_patience(tmp_path, elsewhere):
             pass
 
 
-def test_without_a_kernel_lock_the_last_of_those_who_wrote_at_once_has_it(tmp_path, elsewhere):
-    outcomes, barrier = [], threading.Barrier(4)
+def test_without_a_kernel_lock_the_last_of_those_who_wrote_at_once_has_it(tmp_path, elsewhere, monkeypatch):
+    """All have found the folder free before the first of them writes."""
+    outcomes, barrier, write = [], threading.Barrier(4), lock._write
+
+    def write_together(held):
+        if not held.record["heartbeat"]:
+            barrier.wait()
+        write(held)
+
+    monkeypatch.setattr(lock, "_write", write_together)
 
     def compete():
-        barrier.wait()
         try:
             with only_writer(tmp_path):
                 outcomes.append("won")

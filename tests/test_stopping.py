@@ -100,21 +100,21 @@ def test_a_stuck_process_is_ended_unless_it_has_work_to_save(state):
     assert process.returncode == 0 and ("ended at once" in said) == (state == "free")
 
 
-def test_a_rollout_stops_at_its_next_turn_and_leaves_no_request():
-    answers = []
+@pytest.mark.parametrize("by_designer", [True, False])
+def test_a_rollout_stops_at_its_next_turn_and_leaves_no_request(by_designer):
+    replies = []
 
     def reply(prompt, request):
-        if is_designer(prompt):
-            return SINGLE
-        answers.append(GOOD)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return GOOD
+        if is_designer(prompt) == by_designer or replies:
+            replies.append(prompt)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return SINGLE if is_designer(prompt) else GOOD
 
     engine = ScriptedEngine(reply)
     roles = {"designer": Role(engine), "executor": Role(engine)}
     with pytest.raises(stopping.Stopped), stopping.on_signals(), stopping.deferred():
         collect(QUESTIONS, roles, make_reward(), designs=4, executions=4)
-    assert engine.live == 0 and len(answers) <= 3  # as many as the engine gives in a turn
+    assert engine.live == 0 and 1 <= len(replies) <= 3  # as many as the engine gives in a turn
 
 
 def rows(workdir):
@@ -163,3 +163,29 @@ def test_a_run_stopped_at_random_moments_ends_in_the_same_bits(tmp_path):
     mxjax(*command[3:])
     assert rows(workdir) == rows(tmp_path / "unbroken")
     assert state_bits(workdir, 4) == state_bits(tmp_path / "unbroken", 4)
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_was_stopped_resumes_with_the_answers_that_it_has(tmp_path):
+    asked = ("evaluate", "--checkpoint", str(tiny_run()), "--benchmark", "reasoning_gym:chain_sum", "--limit", "48",
+             "--system", "single,designed", "--max_tokens", "64", "--slots", "4", "--quiet")  # fmt: skip
+    mxjax(*asked, "--output", tmp_path / "unbroken")
+    stopped = tmp_path / "stopped"
+    command = [sys.executable, "-m", "mxjax", *asked, "--output", str(stopped), "--resume"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    answered = lambda: [line for file in stopped.glob("episodes/*.jsonl") for line in file.read_text().splitlines()]
+    while not answered() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM and "the same command with --resume continues" in said
+    kept = answered()
+    assert 1 <= len(kept) < 2 * 48 and not (stopped / "writer.lock").exists()
+    mxjax(*command[3:])
+    assert set(kept) <= set(answered())
+    made = [json.loads((folder / "results.json").read_text())["rows"] for folder in (stopped, tmp_path / "unbroken")]
+    clock = ("seconds", "seconds_per_question")
+    a, b = ([{key: row[key] for key in row if key not in clock} for row in found] for found in made)
+    assert a == b
