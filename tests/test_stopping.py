@@ -38,6 +38,19 @@ def test_a_signal_ends_at_once_what_has_nothing_to_lose():
         stopping.poll()  # forgotten with the handlers
 
 
+def test_a_signal_during_an_import_waits_for_its_end(tmp_path, monkeypatch):
+    """Compiled modules turn an exception there into an ImportError, which would end the run as a failure."""
+    (tmp_path / "interrupted.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\n"
+                                             "time.sleep(0.3)\nwhole = True\n")  # fmt: skip
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(stopping.Stopped), stopping.on_signals():
+        import interrupted
+
+        assert interrupted.whole
+        time.sleep(20)
+    assert sys.modules.pop("interrupted").whole
+
+
 def test_a_deferred_signal_waits_for_the_next_poll_and_a_second_one_is_safe():
     with pytest.raises(stopping.Stopped), stopping.on_signals(), stopping.deferred():
         stopping.poll()
