@@ -5,7 +5,8 @@ finished step, casts silently to the dtype asked for, and answers False when a s
 carries a manifest (digests of its files, shape and dtype of its leaves) that is checked before anything is read, and
 each of these is an error in one sentence.
 
-Layout: `<directory>/<step>/<item>/...` and `<directory>/<step>/manifest.json`. Items are `params` (policy name → tree),
+Layout: `<directory>/<step>/<item>/...`, `<directory>/<step>/manifest.json`, and, once the step has been validated,
+`<directory>/<step>/validation.json`. Items are `params` (policy name → tree),
 `opt_<role>` (an optax state) and `meta` (JSON). A state is a mapping from item name to its contents.
 """
 
@@ -20,10 +21,11 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -31,9 +33,10 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from mxjax.errors import FileError, MissingFile, UserError
-from mxjax.files import absolute, make_folder, matching
+from mxjax.files import absolute, make_folder, matching, read_json, write_text
 
 MANIFEST = "manifest.json"
+VALIDATION = "validation.json"
 META = "meta"
 PARAMS = "params"
 
@@ -66,7 +69,7 @@ class Checkpointer:
         if keep is not None and keep < 1:
             raise UserError(f"checkpoint.keep must be at least 1, or None for all, got {keep}")
         self._root = absolute(directory)
-        self._saving: tuple[int, dict] | None = None
+        self._saving: tuple[int, dict, list[str]] | None = None
         if jax.process_index() == 0:
             make_folder(self._root)
             for step in sorted(_committed(self._root) - set(steps(self._root))):
@@ -106,7 +109,7 @@ class Checkpointer:
             else:
                 leaves[item] = {name: _describe(item + name, leaf) for name, leaf in _leaves(contents)}
                 arguments[item] = ocp.args.PyTreeSave(jax.tree.map(_snapshot, contents))
-        self._saving = (step, leaves)
+        self._saving = (step, leaves, not_finite(state))
         with self._writing():
             saved = self._manager.save(step, args=ocp.args.Composite(**arguments))
         if not saved:
@@ -157,10 +160,11 @@ class Checkpointer:
 
     def _write_manifest(self) -> None:
         """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
-        step, leaves = self._saving
+        step, leaves, spoilt = self._saving
         found = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
         path = next(p for p in found if p.exists())
         body = {"step": step, "items": [p.name for p in path.iterdir() if p.is_dir()], "leaves": leaves}
+        body["not_finite"] = spoilt
         body["files"] = _digests(path, body["items"])
         text = json.dumps(body, sort_keys=True)
         sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text})
@@ -273,6 +277,56 @@ def leaves(directory: str, step: int | None = None) -> dict[str, dict[str, tuple
         item: {name: (tuple(shape), dtype) for name, (shape, dtype) in table.items()}
         for item, table in manifest["leaves"].items()
     }
+
+
+def not_finite(state: State) -> list[str]:
+    """The leaves of a state that hold a number that is not finite, named as in `leaves`."""
+    named = [(item + name, leaf) for item, tree in state.items() if item != META for name, leaf in _leaves(tree)]
+    floats = [(name, leaf) for name, leaf in named if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    finite = jax.device_get([_is_finite(leaf) for _, leaf in floats])
+    return [name for (name, _), good in zip(floats, finite) if not good]
+
+
+def _is_finite(leaf: jax.Array | np.ndarray) -> Any:
+    if isinstance(leaf, np.ndarray):
+        return np.isfinite(leaf.astype(np.float32)).all()
+    memory = next(iter(leaf.sharding.addressable_devices)).default_memory().kind
+    if leaf.sharding.memory_kind not in (None, memory):  # parked on the host, where programs do not compute
+        leaf = jax.device_put(leaf, leaf.sharding.with_memory_kind(memory))
+    return _all_finite(leaf)
+
+
+@jax.jit
+def _all_finite(leaf: jax.Array) -> jax.Array:
+    return jnp.isfinite(leaf).all()
+
+
+def say_not_finite(names: Sequence[str]) -> str:
+    """What is wrong with leaves that are not finite, as part of a sentence; "" for none."""
+    if len(names) < 2:
+        return "".join(f"{name} is not finite" for name in names)
+    return f"{names[0]} and {len(names) - 1} more are not finite"
+
+
+def saved_not_finite(directory: epath.PathLike, step: int) -> list[str]:
+    """The leaves of a finished step that are not finite, as its manifest says; none where it says nothing."""
+    try:
+        return _manifest(epath.Path(directory) / str(step)).get("not_finite", [])
+    except (OSError, ValueError):
+        return []
+
+
+def record_validation(directory: epath.PathLike, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keeps what a validation of a finished step found in the step itself, which its choice then depends on."""
+    write_text(epath.Path(directory) / str(step) / VALIDATION, json.dumps({"rows": list(rows)}) + "\n")
+
+
+def validation(directory: epath.PathLike, step: int) -> list[dict[str, Any]] | None:
+    """The rows that `record_validation` kept; None where there are none."""
+    try:
+        return read_json(epath.Path(directory) / str(step) / VALIDATION)["rows"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _committed(root: epath.Path) -> set[int]:

@@ -1,19 +1,23 @@
 """The command line: `mxjax VERB`. Exit 0: done; 1: the answer is no; 2: the user's mistake, in one sentence.
 
+Also 1 is the exit of a run that ended itself; 0 that of one which SIGTERM stopped, with its state saved.
 Verbs import what they need when they run, so that `mxjax doctor` answers even where JAX cannot start.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import importlib.util
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
-from mxjax.errors import UserError, one_line
+from mxjax.errors import RunStopped, UserError, one_line
+from mxjax.stopping import Stopped, on_signals
 
 VERBS = {
     "train": "start from `init`, or continue the workdir",
@@ -34,9 +38,16 @@ CONFIGURED = {  # verbs that take a config, and their other options
     "plan": "--topology v5e:8x8|v5litepod-64|... [--cpu]",
 }
 
+STOPPABLE = {  # verbs that SIGTERM and Ctrl-C end in good order, and what goes on afterwards
+    "train": "the same command continues from the last checkpoint",
+    "sft": "the same command continues from the last checkpoint",
+    "evaluate": "the same command with --resume continues",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit status."""
+    """Runs one verb; returns the exit status. Without `argv`, those of the process, which then ends."""
+    own = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print("usage: mxjax VERB [options]\n")
@@ -45,22 +56,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, rest = argv[0], argv[1:]
     _settle_jax(verb)
     try:
-        if verb not in VERBS:
-            raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
-        if verb in CONFIGURED and {"-h", "--help"} & set(rest):
-            print(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
-            return 0
-        return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
+        with on_signals() if verb in STOPPABLE else contextlib.nullcontext():
+            return _do(verb, rest)
     except UserError as error:
         print(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
         return 2
+    except RunStopped as error:
+        print(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Stopped as stop:
+        print(f"mxjax {verb}: stopped by {stop.signal.name}; {STOPPABLE[verb]}", file=sys.stderr)
+        return 128 + stop.signal if verb == "evaluate" else stop.code
     except KeyboardInterrupt:
-        again = "; the same command continues from the last checkpoint" if verb in ("train", "sft") else ""
+        again = f" at once; {STOPPABLE[verb]}" if verb in STOPPABLE else ""
         print(f"mxjax {verb}: stopped{again}", file=sys.stderr)
         return 130
+    finally:
+        if own and verb in STOPPABLE:  # what is left is the interpreter's end, which a late SIGTERM shall not spoil
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _do(verb: str, rest: Sequence[str]) -> int:
+    if verb not in VERBS:
+        raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
+    if verb in CONFIGURED and {"-h", "--help"} & set(rest):
+        print(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
+        return 0
+    return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
 
 
 def _settle_jax(verb: str) -> None:
@@ -110,7 +135,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         )
         add("--from", dest="source", default="", help="a local file or folder, instead of the set's home")
         add("--output", default="", help="the data directory; default $MXJAX_DATA, else ~/.cache/mxjax/data")
-        add("--partial", action="store_true", help="accept another number of rows than the published one")
+        add("--partial", action="store_true", help="accept fewer rows than published, and leave out damaged ones")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):

@@ -224,11 +224,11 @@ def _describe_model(path: str) -> int:
 
 
 def _check_workdir(path: epath.Path) -> int:
-    """Verifies every finished checkpoint of a workdir; 1 when one is damaged."""
+    """Verifies every finished checkpoint of a workdir; 1 when one is damaged or holds numbers that are not finite."""
     read_record(path)
     root, sound = path / "checkpoints", True
     for step in checkpoint.steps(root):
-        fault = checkpoint.fault(root, step)
+        fault = checkpoint.fault(root, step) or checkpoint.say_not_finite(checkpoint.saved_not_finite(root, step))
         sound = sound and not fault
         print(f"step {step}: {fault or 'sound'}")
     if not checkpoint.steps(root):

@@ -78,6 +78,7 @@ def default_config() -> ConfigDict:
                 "drop_zero_spread": False,
                 "old_logprobs": "engine",  # engine | recompute
                 "on_stage_switch": "keep",  # keep | reset_mu | reset
+                "max_skipped": 5,  # steps in a row with a loss, gradient or parameter that is not finite, then it stops
                 "microbatch_rows": 1,
                 "row_length": 16_384,
             },
@@ -93,6 +94,7 @@ def default_config() -> ConfigDict:
                 "microbatch_rows": 8,
                 "row_length": 512,
                 "checkpoint_every": 500,
+                "max_skipped": 5,  # as in rl
                 "optimizer": {
                     "learning_rate": 1e-3, "b1": 0.9, "b2": 0.98, "eps": 1e-8, "weight_decay": 0.01,
                     "clip_norm": 1.0, "warmup_steps": 50, "schedule": "cosine", "total_steps": 0,

@@ -34,6 +34,10 @@ class MissingPackage(UserError, ImportError):
     """An optional package that a setting needs and that is not installed."""
 
 
+class RunStopped(Exception):
+    """A run that ended itself, for no mistake in its settings: one sentence. The command line exits with 1."""
+
+
 @contextlib.contextmanager
 def file_errors(doing: str, path: Any) -> Iterator[None]:
     """Turns an OSError on a file of the user's into "cannot DOING PATH: why"."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 from etils import epath
 
-from mxjax.errors import UserError, file_errors
+from mxjax.errors import FileError, UserError, file_errors
 
 LONGEST_NAME = 100  # bytes, of a part of a file's name
 
@@ -77,6 +78,18 @@ def make_folder(path: epath.Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def check_can_write(folder: epath.Path) -> None:
+    """Raises OSError, in one sentence, where a folder cannot be made or written; makes nothing. Local disks only."""
+    if "://" in str(folder):
+        return
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise FileError(f"cannot make the folder {folder}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        raise FileError(f"cannot write to {there}: {os.strerror(errno.EROFS if read_only else errno.EACCES)}")
+
+
 @contextlib.contextmanager
 def new_folder(path: epath.Path) -> Iterator[None]:
     """Makes a folder for the block; where that fails, those that it has made and that are empty are removed again."""
@@ -96,10 +109,15 @@ def write_text(path: epath.Path, text: str) -> None:
 
     What UTF-8 cannot hold (lone surrogates) is written as an escape. Raises OSError, in one sentence.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: epath.Path, data: bytes) -> None:
+    """Writes a file by way of a temporary one beside it. Raises OSError, in one sentence."""
     temporary = path.parent / f"{path.name}.tmp"
     with file_errors("write", path):
         try:
-            temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+            temporary.write_bytes(data)
             temporary.replace(path)
         except OSError:
             with contextlib.suppress(OSError):

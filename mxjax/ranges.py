@@ -131,6 +131,7 @@ RANGES: dict[str, Range] = {
     "rl.minibatch_segments": COUNT, "rl.epochs": COUNT, "rl.aggregation": one_of(*AGGREGATIONS),
     "rl.executor_group": one_of(*GROUPS), "rl.drop_zero_spread": FLAG, "rl.old_logprobs": one_of(*OLD_LOGPROBS),
     "rl.on_stage_switch": one_of(*ON_STAGE_SWITCH), "rl.microbatch_rows": COUNT, "rl.row_length": whole(2),
+    "rl.max_skipped": COUNT, "sft.max_skipped": COUNT,
     "sft.examples": NAME, "sft.questions": COUNT, "sft.designer_share": SHARE, "sft.tool_share": SHARE,
     "sft.vocab_size": COUNT, "sft.steps": COUNT, "sft.batch_segments": COUNT, "sft.microbatch_rows": COUNT,
     "sft.row_length": whole(2), "sft.checkpoint_every": COUNT,

@@ -17,7 +17,7 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import checkpoint, mas, models
+from mxjax import checkpoint, mas, models, stopping
 from mxjax.checkpoint import Checkpointer
 from mxjax.choice import HELD_OUT, check_choice, chosen
 from mxjax.config import from_json, run_record, to_json
@@ -25,10 +25,11 @@ from mxjax.data import Pools, disjoint_pools, load_task
 from mxjax.data.identity import IDENTITY
 from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, quoted, shared_with
 from mxjax.data.sources import is_task
-from mxjax.errors import UserError, file_errors
+from mxjax.errors import RunStopped, UserError, file_errors
 from mxjax.evaluation import check_run_systems
-from mxjax.files import absolute, read_json
+from mxjax.files import absolute, check_can_write, read_json
 from mxjax.grading import check_same_grading, grading_record
+from mxjax.lock import Lock, only_writer
 from mxjax.mirrors import check_mirrors
 from mxjax.models.io import workdir_config
 from mxjax.ranges import check_ranges
@@ -43,12 +44,14 @@ from mxjax.sampling.engine import engine_layout
 from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
-from mxjax.telemetry import Workdir
+from mxjax.telemetry import Workdir, plain
 
 _log = logging.getLogger(__name__)
 TRAINED_ON = "trained_on.json"
 ELSEWHERE = "continue it as it was begun, on a machine that has what it needs, or choose another --workdir"
-MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps")  # in a run that continues
+MAY_CHANGE = (  # in a run that continues
+    "workdir", "init", "checkpoint", "telemetry", "rl.steps", "rl.max_skipped", "sft.max_skipped",
+)  # fmt: skip
 TOOLS = {"python_execute": python_tool}  # host tools that rollout.tools may name
 PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 
@@ -135,12 +138,23 @@ def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: dict(value) if isinstance(value, ConfigDict) else value for key, value in spec.items()}
 
 
-def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> Workdir:
+@contextlib.contextmanager
+def open_run(config: ConfigDict, kind: str, ignore: Sequence[str] = ()) -> Iterator[Workdir]:
+    """The run's workdir, this process its only writer; meanwhile SIGTERM and Ctrl-C stop the run (`mxjax.stopping`).
+
+    Raises UserError as `check_workdir` does, and where another process writes there.
+    """
+    with stopping.on_signals(), only_writer(config.workdir) as lock:
+        yield check_workdir(config, kind, ignore, lock)
+
+
+def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = (), lock: Lock | None = None) -> Workdir:
     """The run's workdir. Raises UserError when it belongs to a run of another kind or with other settings.
 
     `ignore` names the top-level keys that this kind of run does not read.
     """
-    workdir = Workdir(config.workdir)
+    workdir = Workdir(config.workdir, lock)
+    check_can_write(workdir.path)
     check_mirrors(config.telemetry.tensorboard, config.telemetry.wandb)
     if (workdir.path / "config.json").exists():
         earlier = read_record(workdir.path)
@@ -186,7 +200,8 @@ def describe_run(
     were drawn, how it is graded, and what benchmarks are compared with: the questions `trained`, None for all training
     questions.
 
-    Once there is a checkpoint nothing is written: what it was made with stays. Raises UserError where that run had
+    Once there is a checkpoint nothing is written: what it was made with stays. Until then a start leaves nothing to the
+    next one. Raises UserError where that run had
     other questions, which the config alone cannot tell.
     """
     if checkpoint.latest_step(workdir.checkpoints) is not None:
@@ -197,6 +212,7 @@ def describe_run(
             )
         return
     with file_errors("write", workdir.path):
+        workdir.begin_anew()
         tokenizer.save(workdir.path / "tokenizer")
         for name, role in config.roles.items():
             if role.prompt.endswith(".toml"):
@@ -247,10 +263,11 @@ def saved_model(workdir: str) -> tuple[models.ModelConfig, models.Tokenizer] | N
 def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDict) -> None:
     """A workdir that holds `policy` as its only checkpoint, to be served with the prompts and limits of `config`."""
     config.workdir = str(path)
-    workdir = Workdir(path)
-    describe_run(workdir, config, "convert", policy.config, policy.tokenizer)
-    meta = {"step": 0, "stage": "", "seed": config.seed, "config": to_json(config)}
-    checkpoint.save(workdir.checkpoints, {"params": {"shared": dict(policy.params)}, "meta": meta}, 0)
+    with only_writer(path):
+        workdir = Workdir(path)
+        describe_run(workdir, config, "convert", policy.config, policy.tokenizer)
+        meta = {"step": 0, "stage": "", "seed": config.seed, "config": to_json(config)}
+        checkpoint.save(workdir.checkpoints, {"params": {"shared": dict(policy.params)}, "meta": meta}, 0)
 
 
 def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str, str]:
@@ -280,31 +297,83 @@ def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = 
 
 
 def save_state(checkpointer: Checkpointer, state: TrainState, config: ConfigDict, stage: str) -> None:
-    """Saves parameters, each optimiser state, and what the step needs to go on, as step `state.step`."""
+    """Saves parameters, each optimiser state, and what the step needs to go on, as step `state.step`.
+
+    Raises RunStopped for a state that is not finite, which no checkpoint shall hold.
+    """
+    items = _items(state)
+    if fault := checkpoint.say_not_finite(checkpoint.not_finite(items)):
+        raise RunStopped(f"step {state.step} is not saved, since {fault}; the last checkpoint is as it was")
     meta = {"step": state.step, "stage": stage, "seed": config.seed, "config": to_json(config)}
-    checkpointer.save({**_items(state), "meta": meta}, state.step)
+    checkpointer.save({**items, "meta": meta}, state.step)
+    stopping.owe(False)
+
+
+@contextlib.contextmanager
+def saved_when_stopped(
+    checkpointer: Checkpointer, config: ConfigDict, current: Callable[[], tuple[TrainState | None, str]]
+) -> Iterator[None]:
+    """Lets signals wait for the next `stopping.poll`; before that ends the run, saves the `current` state, if new."""
+    try:
+        with stopping.deferred():
+            yield
+    except stopping.Stopped as stop:
+        checkpointer.wait()
+        state, stage = current()
+        if state is not None and state.step > (checkpointer.latest_step() or 0):
+            save_state(checkpointer, state, config, stage)
+            checkpointer.wait()
+        step = checkpointer.latest_step()
+        _log.warning("stopped by %s %s", stop.signal.name, f"at step {step}" if step else "before the first checkpoint")
+        raise
+
+
+def keep_validation(
+    checkpointer: Checkpointer, workdir: Workdir, step: int, rows: Sequence[Mapping[str, Any]]
+) -> None:  # fmt: skip
+    """Keeps the rows of a validation in the checkpoint of that step, if there is one, once it is on disk."""
+    if not rows:
+        return
+    checkpointer.wait()
+    if step in checkpointer.steps():
+        kept = plain([{**row, "step": step, "phase": "eval"} for row in rows])
+        checkpoint.record_validation(workdir.checkpoints, step, kept)
 
 
 def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimizer, mode: str) -> TrainState:
     """The newest undamaged checkpoint, or a fresh state from `policies` if there is none.
 
     `policies` holds parameters by name, or, to restore into, `abstract_params`: then there must be a checkpoint.
+    Raises UserError for parameters that are not finite.
     """
     state = init_state(policies, optimizer, mode)
-    if checkpointer.latest_step() is None:
-        return state
-    items = checkpointer.restore({**_items(state), "meta": {}})
-    optimizers = {owner: items[f"opt_{owner}"] for owner in state.optimizers}
-    return state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
+    if checkpointer.latest_step() is not None:
+        items = checkpointer.restore({**_items(state), "meta": {}})
+        optimizers = {owner: items[f"opt_{owner}"] for owner in state.optimizers}
+        state = state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
+    if fault := checkpoint.say_not_finite(checkpoint.not_finite(_items(state))):
+        raise UserError(f"{fault} where the run begins; begin it from another init or checkpoint")
+    return state
+
+
+def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None:
+    """`chosen` of what is on disk: validations are read from the checkpoints themselves, which keep theirs.
+
+    Those of a checkpoint that has none, as one from before they were kept, are looked for in the metrics.
+    """
+    root = workdir.checkpoints
+    saved = [step for step in checkpoint.steps(root) if not checkpoint.saved_not_finite(root, step)]
+    kept = {step: checkpoint.validation(root, step) for step in saved}
+    logged = workdir.metrics() if None in kept.values() else []
+    rows = [row for row in logged if kept.get(row["step"], ()) is None]
+    return chosen(config, rows + [row for own in kept.values() for row in own or ()], saved)
 
 
 def chosen_step(path: str) -> int:
     """The chosen step of a workdir. Raises UserError where nothing has been validated."""
     if not models.is_workdir(path):
         raise UserError(f"--step=chosen is for the workdir of a run, and {path} is not one")
-    workdir = Workdir(path)
-    saved = checkpoint.steps(workdir.checkpoints)
-    found = chosen(from_json(read_record(path)["config"]), workdir.metrics(), saved)
+    found = chosen_so_far(from_json(read_record(path)["config"]), Workdir(path))
     if found is None:
         raise UserError(f"{path} has no validated checkpoint to choose from: name one with --step")
     return found["step"]
@@ -341,8 +410,7 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
     """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
-    saved = lambda: checkpoint.steps(workdir.checkpoints)
-    best = lambda: (chosen(config, workdir.metrics(), saved()) or {}).get("step")
+    best = lambda: (chosen_so_far(config, workdir) or {}).get("step")
     checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
     with checkpointer:
         yield checkpointer

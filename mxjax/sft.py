@@ -18,7 +18,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import checkpoint, models, teacher
+from mxjax import checkpoint, models, stopping, teacher
 from mxjax.config import to_json
 from mxjax.data.rows import json_lines
 from mxjax.errors import UserError
@@ -31,18 +31,20 @@ from mxjax.rollout import Question, collect
 from mxjax.runs import (
     check_config,
     check_unseen,
-    check_workdir,
     checkpoints,
     describe_run,
     load_policy,
     make_roles,
     open_grading,
+    open_run,
     question_pools,
     run_mesh,
     save_state,
     saved_model,
+    saved_when_stopped,
     start_state,
 )
+from mxjax.skips import check_skips, keeper
 from mxjax.telemetry import Workdir, progress_bar
 
 ROLES = ("system", "user", "assistant")
@@ -57,13 +59,18 @@ Conversation = Sequence[Mapping[str, str]]
 def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     """Runs or continues the cold start in `config.workdir`; returns the last step's metrics.
 
-    Raises UserError, in one sentence, for what the user can mend.
+    Raises UserError, in one sentence, for what the user can mend, RunStopped where the run cannot go on, and
+    `stopping.Stopped`, with the last finished step saved, when SIGTERM or Ctrl-C asks for it.
     """
     check_config(config)
+    reads_rollout = config.sft.examples == SAMPLED or config.sft.tool_share > 0
+    with open_run(config, "sft", NOT_READ if reads_rollout else NOT_READ + READ_BY_SAMPLING) as workdir:
+        return _sft(config, workdir, quiet)
+
+
+def _sft(config: ConfigDict, workdir: Workdir, quiet: bool) -> dict[str, float]:
     started, settings, mesh = time.monotonic(), config.sft, run_mesh(config)
     sampled = settings.examples == SAMPLED
-    reads_rollout = sampled or settings.tool_share > 0
-    workdir = check_workdir(config, "sft", NOT_READ if reads_rollout else NOT_READ + READ_BY_SAMPLING)
     if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
         return {}
     pools = question_pools(config)
@@ -95,18 +102,27 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     describe_run(workdir, config, "sft", cfg, tokenizer, drawn, questions, graded)
     data_s, metrics = time.monotonic() - started, {}
 
-    with contextlib.closing(workdir), checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar:
+    state = None
+    with (
+        contextlib.closing(workdir), checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar,
+        saved_when_stopped(checkpointer, config, lambda: (state, "sft")),
+    ):  # fmt: skip
         state = start_state(checkpointer, {"shared": params}, learner.optimizer, "sft")
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
         workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
         task = bar.add_task("cold start", total=settings.steps, completed=state.step, note="")
         while state.step < settings.steps:
+            stopping.poll()
             step = state.step
             batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
             began = time.monotonic()
-            state, metrics = learner.update(state, batch, {"sft": 1.0}, config.seed)
+            state, metrics = learner.update(
+                state, batch, {"sft": 1.0}, config.seed, skipped=keeper(workdir, step)
+            )  # fmt: skip
+            stopping.owe(True)
             workdir.log(step, "", "sft", {**metrics, "step_s": time.monotonic() - began})
+            check_skips(workdir, metrics, "sft", settings)
             if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
                 save_state(checkpointer, state, config, "sft")
             bar.update(task, completed=state.step, note=f"loss {metrics.get('sft/loss', math.nan):.3f}")

@@ -12,6 +12,8 @@ import os
 import signal
 import socket
 import threading
+import time
+import types
 from collections.abc import Iterator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -40,18 +42,34 @@ class _Watch:
             raise KeyboardInterrupt
         if first and self.waits and number == signal.SIGINT:
             os.write(2, b"\nmxjax: stopping at the next safe place; Ctrl-C again stops at once\n")
-        if first and not self.waits:
+        if not self.waits and not self.noticed.is_set() and not _importing(frame):
             poll()
 
-    def end_if_stuck(self, woken: socket.socket) -> None:
-        """Ends the process when a SIGTERM finds no ear, as a kill would, unless work would be lost by that."""
-        while signal.SIGTERM not in (numbers := woken.recv(64)):
+    def insist(self, woken: socket.socket) -> None:
+        """Sends a signal again that came during an import, and ends the process when a SIGTERM finds no ear at all.
+
+        The latter as a kill would, unless work would be lost by that.
+        """
+        while not set(numbers := woken.recv(64)) & set(SIGNALS):
             if not numbers:
                 return
-        while not self.noticed.wait(PATIENCE_S):
-            if not self.unsaved:
+        began = time.monotonic()
+        while not self.noticed.wait(0.1):
+            if self.asked is not None and not self.waits:
+                os.kill(os.getpid(), signal.SIGTERM)
+            stuck = signal.SIGTERM in numbers and time.monotonic() - began > PATIENCE_S
+            if stuck and not self.unsaved:
                 os.write(2, b"\nmxjax: ended at once by SIGTERM, with nothing to save\n")
                 os._exit(0)
+
+
+def _importing(frame: types.FrameType | None) -> bool:
+    """Whether a frame is inside an import; a compiled module turns an exception there into an ImportError."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 _watch = _Watch()
@@ -70,7 +88,7 @@ def on_signals() -> Iterator[None]:
     _watch = watch = _Watch()
     ear, woken = socket.socketpair()
     ear.setblocking(False)
-    watcher = threading.Thread(target=watch.end_if_stuck, args=(woken,), daemon=True, name="stopping")
+    watcher = threading.Thread(target=watch.insist, args=(woken,), daemon=True, name="stopping")
     watch.installed = True
     before = {number: signal.signal(number, watch.handle) for number in SIGNALS}
     fd = signal.set_wakeup_fd(ear.fileno(), warn_on_full_buffer=False)

@@ -22,8 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mxjax import __version__
 from mxjax.errors import file_errors
 from mxjax.files import absolute, make_folder, read_rows, write_text
+from mxjax.lock import Lock
 from mxjax.mirrors import Mirror, to_tensorboard, to_wandb
 from mxjax.rollout.records import Execution, Question, QuestionTree, Segment
+
+OF_A_START = ("metrics.jsonl", "episodes", "skipped", "results.json", "report.html", "tokenizer")
 
 
 def plain(value: Any) -> Any:
@@ -49,10 +52,12 @@ class Workdir:
     """Files of one run under `path`: config.json, metrics.jsonl, episodes/, results.json.
 
     The folder is made by the first of them, so that a command that is refused before leaves nothing behind.
+    With the `lock` of its only writer nothing is appended once another process has taken that over (RunStopped).
     """
 
-    def __init__(self, path: epath.PathLike):
+    def __init__(self, path: epath.PathLike, lock: Lock | None = None):
         self.path = absolute(path)
+        self._lock = lock
         self._started = time.monotonic()
         self._writes = jax.process_index() == 0
         self._mirrors: list[Mirror] = []
@@ -102,6 +107,17 @@ class Workdir:
         """All metrics lines so far; a last line cut by a kill is left out."""
         return read_rows(self.path / "metrics.jsonl")
 
+    def begin_anew(self) -> None:
+        """Removes what an earlier start left that no checkpoint came of: it may have had another `init`."""
+        if not self._writes or not (self.path / "config.json").exists():
+            return
+        for name in OF_A_START:
+            path = self.path / name
+            if path.is_dir():
+                path.rmtree()
+            else:
+                path.unlink(missing_ok=True)
+
     def drop_metrics_from(self, step: int) -> None:
         """Drops the rows of steps that a run resumed at `step` takes again; evaluations of that state stay."""
         if self._writes and (self.path / "metrics.jsonl").exists():
@@ -150,6 +166,8 @@ class Workdir:
         """Appends rows to a jsonl file, which it makes if need be."""
         if not self._writes:
             return
+        if self._lock is not None:
+            self._lock.check()
         lines = "".join(json.dumps(plain(row)) + "\n" for row in rows)
         path = self.path / name
         make_folder(path.parent)

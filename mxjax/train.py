@@ -19,8 +19,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import checkpoint, mas, models
-from mxjax.choice import HELD_OUT, chosen, when
+from mxjax import mas, models, stopping
+from mxjax.choice import HELD_OUT, when
 from mxjax.config import to_json
 from mxjax.data import Pools, QuestionStream, load_benchmark
 from mxjax.errors import UserError
@@ -48,18 +48,22 @@ from mxjax.runs import (
     check_config,
     check_engine,
     check_unseen,
-    check_workdir,
     checkpoints,
+    chosen_so_far,
     describe_run,
+    keep_validation,
     load_policy,
     make_roles,
     open_grading,
+    open_run,
     question_pools,
     run_mesh,
     save_state,
     saved_model,
+    saved_when_stopped,
     start_state,
 )
+from mxjax.skips import check_skips, keeper
 from mxjax.telemetry import Workdir, progress_bar, progress_of
 
 EPISODES_KEPT = 8  # of each evaluation
@@ -68,12 +72,18 @@ EPISODES_KEPT = 8  # of each evaluation
 def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
     """Runs or continues the training that `config` describes, in `config.workdir`; returns the evaluation rows.
 
-    Raises UserError, in one sentence, for what the user can mend.
+    Raises UserError, in one sentence, for what the user can mend, RunStopped where the run cannot go on, and
+    `stopping.Stopped`, with the last finished step saved, when SIGTERM or Ctrl-C asks for it.
     """
     if jax.process_count() > 1:
         raise UserError("training runs in one process so far; start it on one host")
     check_config(config)
-    rl, mesh, workdir = config.rl, run_mesh(config), check_workdir(config, "train", ignore=("sft",))
+    with open_run(config, "train", ignore=("sft",)) as workdir:
+        return _train(config, workdir, quiet)
+
+
+def _train(config: ConfigDict, workdir: Workdir, quiet: bool) -> list[dict[str, Any]]:
+    rl, mesh = config.rl, run_mesh(config)
     pools, limits = question_pools(config), Limits(**config.rollout.limits)
     check_unseen(config, pools)
     benchmarks = load_benchmarks(config, pools)
@@ -95,6 +105,9 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         grading = stack.enter_context(open_grading(config, asked, workdir))
         describe_run(workdir, config, "train", cfg, tokenizer, pools, graded=grading.record)
         checkpointer, bar = map(stack.enter_context, (checkpoints(config, workdir), progress_bar(quiet)))
+        # Of a step that a signal cuts short nothing stays: its batch is a function of (seed, step), so it comes again.
+        state, stage = None, ""
+        stack.enter_context(saved_when_stopped(checkpointer, config, lambda: (state, stage)))
         state = start_state(checkpointer, params, learner.optimizer, rl.mode)
         del params  # the state owns them now
         workdir.drop_metrics_from(state.step)
@@ -105,9 +118,12 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         engines = {name: roles[role].engine for name in names for role in ROLES if name in (role, "shared")}
         for engine in engines.values():
             engine.warmup()
+            stopping.poll()
         task = bar.add_task("RL", total=rl.steps, completed=state.step, note="")
         while state.step < rl.steps:
-            validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
+            stopping.poll()
+            rows = validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
+            keep_validation(checkpointer, workdir, state.step, rows)
             for engine in engines.values():
                 engine.reset_stats()
             started = time.monotonic()
@@ -123,21 +139,24 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             collected = time.monotonic()
             segments = credit(trees, rl.executor_group, rl.aggregation, rl.drop_zero_spread)
             switched = stage_switched(step, rl.mode, rl.stage_length, rl.first_stage)
-            state, metrics = learner.update(state, segments, weights, config.seed, switched)
+            state, metrics = learner.update(state, segments, weights, config.seed, switched, keeper(workdir, step))
+            stopping.owe(True)
             use(engines, state)
 
             metrics |= rollout_metrics(trees, rl.executor_group) | design_error_counts(trees) | engine_metrics(engines)
             seconds = {"rollout_s": collected - started, "step_s": time.monotonic() - started}
             workdir.log(step, stage, "rl", {**metrics, **seconds, "sandbox_level": grading.level})
+            check_skips(workdir, metrics, "rl", rl)
             if config.telemetry.episodes_every and step % config.telemetry.episodes_every == 0:
                 workdir.save_episodes(step, trees, roles["executor"].engine.tokenizer.decode)
             if state.step % config.checkpoint.every == 0 or state.step == rl.steps:
                 save_state(checkpointer, state, config, stage)
             bar.update(task, completed=state.step, note=f"{stage} stage, {progress_note(metrics)}")
-        validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
+        rows = validate(config, state.step, benchmarks, roles, grading, limits, workdir, bar)
+        keep_validation(checkpointer, workdir, state.step, rows)
     rows = evaluation_rows(workdir)
     phases_s = phase_seconds(config, workdir)
-    best = chosen(config, workdir.metrics(), checkpoint.steps(workdir.checkpoints))
+    best = chosen_so_far(config, workdir)
     workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.record, best)
     return rows
 
@@ -179,14 +198,16 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
     return found
 
 
-def validate(config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar) -> None:
+def validate(
+    config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar
+) -> list[dict[str, Any]]:  # fmt: skip
     """Evaluates `eval.systems` on `eval.benchmarks` if that is due before RL step `step`, and not done yet.
 
-    Due are the first and the last state, and every `eval.every` steps.
+    Due are the first and the last state, and every `eval.every` steps. Returns the rows of a step that is due.
     """
     settings = config.eval
     if step not in (0, config.rl.steps) and not (settings.every and step % settings.every == 0):
-        return
+        return []
     rows = [row for row in workdir.metrics() if row["phase"] == "eval" and row["step"] == step]
     decode = roles["executor"].engine.tokenizer.decode
     roles = {
@@ -205,6 +226,7 @@ def validate(config, step: int, benchmarks, roles, grading: Grading, limits, wor
         suffix = "" if name == HELD_OUT else f"_{file_name(name)}"
         workdir.save_episodes(f"eval_{step}_{system}{suffix}", outcome.trees[:EPISODES_KEPT], decode)
         bar.update(task, visible=False)
+    return rows
 
 
 def evaluation_rows(workdir: Workdir) -> list[dict[str, Any]]:
@@ -229,6 +251,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
     executions = [execution for design in designs for execution in design.executions]
     calls = [segment for execution in executions for segment in execution.segments]
     ran = [execution for execution in executions if execution.segments]
+    replies = [*calls, *(design.segment for design in designs if design.segment is not None)]
     mean = lambda values: float(np.mean(values)) if len(values) else 0.0
     credits = [
         (
@@ -249,6 +272,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "calls": mean([len(execution.segments) for execution in ran]),
         "response_tokens": mean([len(segment.token_ids) for segment in calls]),
         "design_tokens": mean([len(design.segment.token_ids) for design in designs if design.segment is not None]),
+        "not_finite_replies": sum(not np.isfinite(segment.model_logprobs).all() for segment in replies),
         "cut_replies": mean([segment.finish_reason == "length" for segment in calls]),
         "designer_zero_spread": mean([not designer.any() for designer, _ in credits]),
         "executor_zero_spread": mean([not executor.any() for _, executor in credits]),
@@ -283,7 +307,8 @@ def engine_metrics(engines: dict[str, Any]) -> dict[str, float]:
 
 def progress_note(metrics: dict[str, Any]) -> str:
     """The figures that the progress bar shows."""
-    return (
+    skipped = f"{metrics['skipped']:.0f} optimiser steps skipped; " if metrics["skipped"] else ""
+    return skipped + (
         f"reward: designer {metrics['reward']:.2f}, executor {metrics['executor_reward']:.2f}; "
         f"correct {metrics['correct']:.0%}, valid designs {metrics['valid_designs']:.0%}"
     )

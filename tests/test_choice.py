@@ -10,7 +10,7 @@ from mxjax import checkpoint, cli
 from mxjax.choice import check_choice, chosen, remark, when
 from mxjax.config import default_config, run_record
 from mxjax.errors import UserError
-from mxjax.runs import chosen_step
+from mxjax.runs import checkpoints, chosen_step, keep_validation
 from mxjax.telemetry import Workdir
 
 
@@ -83,6 +83,40 @@ def test_a_continued_runs_settings_do_not_decide_what_was_saved(tmp_path):
     assert chosen_step(str(tmp_path)) == 4
     (workdir.checkpoints / "4").rename(workdir.checkpoints / "4.bad")
     assert chosen_step(str(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("lost", ["removed", "cut short"])
+def test_the_choice_is_in_the_checkpoints_and_not_in_the_metrics(tmp_path, lost):
+    """A run that lost its metrics chooses, and keeps on disk, what it would have."""
+    workdir, config = Workdir(tmp_path), config_with()
+    config.checkpoint.keep = 1
+    (tmp_path / "config.json").write_text(json.dumps(run_record(config, "train", {})))
+    with checkpoints(config, workdir) as checkpointer:
+        for step, row in enumerate(rows(0.0, 0.3, 0.9, 0.5, 0.4)):
+            if step:
+                checkpointer.save({"params": {"x": {"w": jnp.zeros(3)}}}, step)
+            workdir.log(step, "", "eval", row)
+            keep_validation(checkpointer, workdir, step, [row])
+            if step == 3:
+                (tmp_path / "metrics.jsonl").unlink()
+                (tmp_path / "metrics.jsonl").write_text("" if lost == "removed" else '{"step": 2, "phase": "ev')
+    assert checkpoint.steps(workdir.checkpoints) == [2, 4] and chosen_step(str(tmp_path)) == 2
+    (workdir.checkpoints / "2" / checkpoint.VALIDATION).write_text('{"rows": [')  # not even half of it counts
+    assert chosen_step(str(tmp_path)) == 4
+
+
+def test_a_checkpoint_that_is_not_finite_is_neither_sound_nor_chosen(tmp_path, capsys):
+    workdir, config = Workdir(tmp_path), config_with()
+    (tmp_path / "config.json").write_text(json.dumps(run_record(config, "train", {})))
+    with checkpoint.Checkpointer(workdir.checkpoints) as checkpointer:
+        for step, row in enumerate(rows(0.3, 0.4, 0.9)):
+            tree = {"w": jnp.full(3, jnp.inf if step == 2 else 0.0), "v": jnp.zeros(2, jnp.int32)}
+            checkpointer.save({"params": {"x": tree}}, step)
+            keep_validation(checkpointer, workdir, step, [row])
+    assert chosen_step(str(tmp_path)) == 1
+    assert cli.main(["doctor", str(tmp_path)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["step 0: sound", "step 1: sound", "step 2: params['x']['w'] is not finite"]
 
 
 def test_the_chosen_step_stays_on_disk(tmp_path):

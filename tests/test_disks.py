@@ -12,7 +12,7 @@ from runs import mxjax, tiny
 
 from mxjax import checkpoint
 from mxjax.errors import FileError
-from mxjax.files import matching, new_folder, write_text
+from mxjax.files import check_can_write, matching, new_folder, write_text
 from mxjax.telemetry import Workdir
 
 ODD = "a[1] *?{b}"
@@ -113,6 +113,16 @@ def test_files_survive_a_full_disk(disk):
 def test_a_disk_that_takes_nothing_is_named(disk, make):
     with pytest.raises(FileError, match=r"cannot (write|make the folder) .*: Read-only file system"):
         make(disk(64, "ro"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_it_is_needed(tmp_path, disk):
+    check_can_write(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match=r"cannot make the folder .*/file/run: .*/file is a file"):
+        check_can_write(tmp_path / "file" / "run")
+    with pytest.raises(FileError, match=r"cannot write to .*: Read-only file system"):
+        check_can_write(disk(64, "ro") / "run")
 
 
 # Whole commands

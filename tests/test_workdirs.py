@@ -50,6 +50,33 @@ def test_a_run_goes_on_with_its_own_questions_only(config, tmp_path):
     describe(Pools(QUESTIONS[:3], QUESTIONS[4:]))  # of a workdir that names no questions anything goes
 
 
+def test_nothing_of_a_start_without_a_checkpoint_reaches_the_next(config, tmp_path):
+    """The first began from another `init`: its validation of step 0 is of other parameters."""
+    (tmp_path / "mine.txt").write_text("the user's own")
+    (tmp_path / "cold_start").mkdir()
+
+    def begin(init, accuracy):
+        config.init = init
+        workdir = check_workdir(config, "train")
+        describe_run(workdir, config, "train", models.preset("tiny"), TOKENIZER)
+        workdir.drop_metrics_from(0)
+        before = workdir.metrics()
+        workdir.log(0, "", "eval", {"accuracy": accuracy})
+        workdir.save_episodes(f"eval_0_{accuracy}", [], None)
+        return workdir, before
+
+    begin("random:tiny", 0.9)
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "chat_template.jinja").write_text("of the first")
+    workdir, before = begin("random:other", 0.1)
+    assert before == [] and [row["accuracy"] for row in workdir.metrics()] == [0.1]
+    assert not any("0.9" in path.name for path in (tmp_path / "episodes").iterdir())
+    assert not (tmp_path / "tokenizer").exists()  # of this tokenizer nothing is written
+    assert (tmp_path / "mine.txt").exists() and (tmp_path / "cold_start").exists()
+    checkpoint.save(workdir.checkpoints, {"params": {"x": {"w": jnp.zeros(3)}}}, 1)
+    assert [row["accuracy"] for row in begin("random:tiny", 0.5)[1]] == [0.1]  # with a checkpoint it goes on
+
+
 def test_what_a_cold_start_was_trained_on_is_not_held_out(config, tmp_path):
     """It was trained on two of its three training questions."""
     config.workdir = config.init = str(tmp_path / "cold_start")

@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import models
+from mxjax import models, stopping
 from mxjax.choice import HELD_OUT, ON_TEST, is_test, remark
 from mxjax.commands import check_counts, checkpoint_config, load_roles
 from mxjax.config import to_json
@@ -28,6 +28,7 @@ from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems,
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
 from mxjax.grading import check_same_grading
+from mxjax.lock import only_writer
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
@@ -41,7 +42,6 @@ def evaluate(args: argparse.Namespace) -> int:
     """`mxjax evaluate`: prints the table and writes results.json, results.md, results.html and whole episodes."""
     config = checkpoint_config(args.checkpoint)
     systems = expand(args.system.split(","), bool(args.executor))
-    sources = _Sources(config, args)
     names = {parse_system(system)[0] for system in systems}
     check_counts(args, "samples", "limit", "validation_limit")
     if FROZEN_EXECUTOR in names and not args.executor:
@@ -50,7 +50,13 @@ def evaluate(args: argparse.Namespace) -> int:
         check_systems(systems)
     if not args.output and not models.is_workdir(args.checkpoint):
         raise UserError(f"{args.checkpoint} is not a workdir: say with --output DIR where results.json goes")
-    workdir = Workdir(args.output or epath.Path(args.checkpoint) / "evaluation")
+    with only_writer(args.output or epath.Path(args.checkpoint) / "evaluation") as lock:
+        return _evaluate(args, config, systems, Workdir(lock.path.parent, lock))
+
+
+def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[str], workdir: Workdir) -> int:
+    sources = _Sources(config, args)
+    names = {parse_system(system)[0] for system in systems}
     benchmarks = sources.benchmarks()
     trained = {source: trained_on(source) for source in (args.checkpoint, args.executor) if source}
     remarks = {name: _remarks(config, args, trained, name, benchmarks[name]) for name in benchmarks}
@@ -75,7 +81,7 @@ def evaluate(args: argparse.Namespace) -> int:
         engine.warmup()
     every = itertools.chain(*benchmarks.values(), *(questions for _, questions in validations.values()))
     limits = Limits(**config.rollout.limits)
-    with open_grading(config, every) as grading, progress_bar(args.quiet) as bar:
+    with stopping.deferred(), open_grading(config, every) as grading, progress_bar(args.quiet) as bar:
         if rows:
             path = workdir.path / "results.json"
             check_same_grading(path, read_json(path).get("grading"), grading.record, NOT_KEPT)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from mxjax.errors import place_of
 from mxjax.mas.records import Reply, Tool, ToolCall
 from mxjax.sandbox.records import InfrastructureError
+
+_log = logging.getLogger(__name__)
+_noted: set[tuple[str, type, str]] = set()
+
+
+def _note(tool: str, error: Exception) -> None:
+    """Logs a fault of a tool's own code, once per kind; not arguments that do not fit, which are the script's."""
+    kind = tool, type(error), place_of(error)
+    if error.__traceback__.tb_next is not None and kind not in _noted:
+        _noted.add(kind)
+        _log.warning("the tool %s failed, as its script is told; more of the kind are not logged", tool, exc_info=error)
 
 
 class Toolbox:
@@ -25,7 +38,8 @@ class Toolbox:
     def use(self, call: ToolCall) -> Reply:
         """The reply to a call; an exception of the tool is the reply's error, for the script to handle.
 
-        Calls of different sessions may be answered in several threads at once.
+        The log has the first of each kind, since designs with a broken tool look like designs that do not work. Calls
+        of different sessions may be answered in several threads at once.
 
         Raises InfrastructureError when the tool lost its machine, which is nobody's doing.
         """
@@ -36,6 +50,7 @@ class Toolbox:
         except InfrastructureError:
             raise
         except Exception as error:
+            _note(call.name, error)
             return Reply("", error=f"{type(error).__name__}: {error}")
         return answer if isinstance(answer, Reply) else Reply(str(answer))
 

@@ -55,7 +55,9 @@ def _answer(command: list[str], request: str, environment: dict[str, str]) -> di
                         print(answer["note"], file=sys.stderr)
         if child.returncode or "note" in answer or not answer:
             log.seek(0)
-            reason = (log.read().strip().splitlines() or ["it ended without a word"])[-1]
+            said = log.read().strip()
+            print(said, file=sys.stderr)  # with the traceback, if there is one
+            reason = (said.splitlines() or ["it ended without a word"])[-1]
             raise UserError(f"the compiling process failed: {reason}")
     return answer
 

@@ -11,6 +11,8 @@ from rollout.scripted import ScriptedEngine
 
 from mxjax.errors import UserError
 from mxjax.evaluation import evaluate
+from mxjax.mas.records import Tool, ToolCall
+from mxjax.mas.toolbox import Toolbox
 from mxjax.rewards import InfrastructureError, make_reward
 from mxjax.rl import credit
 from mxjax.rollout import Question, Reward, Role, collect
@@ -110,7 +112,7 @@ def test_a_worker_that_grades_is_guarded_likewise():
     with ThreadPoolExecutor(2) as pool:
         outcome = single(QUESTIONS[:8], InWorkers(pool))
         assert outcome.row["grading_faults"] == 8 == InWorkers.faults.count
-        with pytest.raises(UserError, match=r"10 of 10 answers.*of a worker"):
+        with pytest.raises(UserError, match=r"1\d of 1\d answers.*of a worker"):
             single(QUESTIONS[:8], InWorkers(pool))
 
 
@@ -136,3 +138,16 @@ def test_it_stops_exactly_where_the_rule_says(kinds, share):
                 assert stops
     finally:
         logging.getLogger("mxjax.rollout.faults").disabled = False
+
+
+def test_a_broken_tool_is_told_to_its_script_and_once_to_the_log(caplog):
+    def broken(code):
+        return {}[code]
+
+    toolbox = Toolbox({"mine": Tool(broken, "Mine", {})})
+    call = lambda **arguments: toolbox.use(ToolCall("c", "mine", arguments, "s"))
+    for _ in range(3):
+        assert call(code="x").error == "KeyError: 'x'"
+    assert call(cod="x").error.startswith("TypeError")  # the script's own mistake
+    (record,) = caplog.records
+    assert "the tool mine failed" in record.message and "in broken" in caplog.text and "Traceback" in caplog.text
