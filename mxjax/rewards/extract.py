@@ -13,7 +13,6 @@ boxes has answered the last of them. Only the last 65,536 characters of a messag
 
 from __future__ import annotations
 
-import ast
 import collections
 import re
 
@@ -22,8 +21,6 @@ MAX_MESSAGE = 65_536
 
 FINAL_ANSWER = re.compile(r"final\s{1,4}answer\*{0,2}\s{0,4}:\*{0,2}", re.IGNORECASE)
 BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
-_SOLUTION = re.compile(r"<solution>((?:(?!<solution>).)*)</solution>", re.DOTALL)
-_FENCE = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)```", re.DOTALL)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -45,28 +42,6 @@ def extract_answer(message: str) -> str | None:
     whole = text.strip()
     is_short = len(whole) <= MAX_ANSWER and len(whole.splitlines()) == 1
     return whole if is_short and marker is None else None
-
-
-def extract_program(message: str) -> str | None:
-    """The one program of a message: the last `<solution>` block, a fence in it opened; else the last fenced block.
-
-    A message without either is the program if it is Python as a whole. Only its last 65,536 characters are looked at.
-    """
-    text = message[-MAX_MESSAGE:]
-    solution = _last(_SOLUTION, text)
-    fence = _last(_FENCE, solution[1] if solution else text)
-    if fence is not None:
-        return fence[1]
-    if solution is not None:
-        return solution[1].strip("\n") if solution[1].strip() else None
-    return text if _is_python(text) else None
-
-
-def _is_python(text: str) -> bool:
-    try:
-        return bool(ast.parse(text).body) and "\n" in text.strip()
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
 
 
 def closing_brace(text: str, start: int) -> int | None:

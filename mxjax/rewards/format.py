@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
+from mxjax.programs import extract_program
 from mxjax.rewards.extract import BOX, closing_brace
 
 _STATEMENT = re.compile(r"FINAL ANSWER:\s{0,8}")
-_FENCE = re.compile(r"\A\s*```[A-Za-z0-9]*[ \t]*\n?(.*?)(?:```)?\s*\Z", re.DOTALL)
 
 
 def format_math(text: str) -> float:
@@ -29,13 +29,11 @@ def format_math(text: str) -> float:
 
 
 def format_code(text: str) -> float:
-    """1.0 if `text` has one non-empty `<delivery>` block and then ends in one non-empty `<solution>` block, else 0."""
+    """1.0 if `text` has one non-empty `<delivery>` block and then ends in one `<solution>` with a program, else 0."""
     delivery, solution = _block(text, "delivery"), _block(text, "solution")
     if delivery is None or solution is None or solution.start() < delivery.end() or text[solution.end() :].strip():
         return 0.0
-    fence = _FENCE.match(solution[1])
-    program = fence[1] if fence else solution[1]
-    return 1.0 if program.strip() else 0.0
+    return 1.0 if extract_program(solution[0]) else 0.0
 
 
 def _block(text: str, tag: str) -> re.Match[str] | None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from mxjax.programs import extract_program
 from mxjax.rewards.code import grade_code
-from mxjax.rewards.extract import extract_program
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
 from mxjax.rewards.text import grade_text

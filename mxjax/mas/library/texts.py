@@ -6,9 +6,10 @@ import json
 import re
 from fractions import Fraction
 
+from mxjax.fences import fences
+from mxjax.programs import extract_program, program_fence
+
 _ANSWER = re.compile(r"FINAL ANSWER:[ \t]*(.*)")
-_PYTHON = re.compile(r"```python[ \t]*\n(.*?)```", re.DOTALL)
-_FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
 _VERDICT = re.compile(r"\bVERDICT\b[^A-Za-z\n]{0,20}((?:NOT|IN)?[ _-]{0,3}CORRECT)\b", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(not|never|no|cannot|nor|hardly|partially|partly|whether|if|un\w+|\w+n['’]t|incorrect)\b")
 _BRACES = re.compile(r"\\boxed\{|[{}]")
@@ -63,9 +64,8 @@ def boxed(text: str) -> tuple[str, int] | None:
 
 
 def python_block(text: str) -> str | None:
-    """The first ```python block."""
-    match = _PYTHON.search(text)
-    return match[1].strip() if match else None
+    """The first Python fence."""
+    return next((fence.content.strip() for fence in fences(text) if fence.is_python), None)
 
 
 def tool_call(text: str) -> tuple[str, dict] | str | None:
@@ -134,8 +134,8 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
         found = blocks(text, "solution")
         if found:
             return f"<solution>{found[-1][0]}</solution>", found[-1][1]
-        matches = list(_FENCE.finditer(text))
-        return (matches[-1][0], matches[-1].start()) if matches else None
+        fence = program_fence(text)
+        return (text[fence.start : fence.end], fence.start) if fence else None
     found = boxed(text)
     if found:
         return f"\\boxed{{{found[0]}}}", found[1]
@@ -146,7 +146,7 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
 def vote_key(text: str, task_type: str) -> str | None:
     """What replies are compared by in a vote: normalised answer, or program without comments and blank lines."""
     if task_type == "code":
-        source = _TOKENS.sub(_kept, program(text) or "")
+        source = _TOKENS.sub(_kept, extract_program(text) or "")
         lines = [line.rstrip() for line in source.split("\n")]
         return "\n".join(line for line in lines if line) or None
     found = boxed(text)
@@ -161,15 +161,6 @@ def vote_key(text: str, task_type: str) -> str | None:
 def _kept(token: re.Match) -> str:
     """What a vote sees of a literal or comment: its line breaks stand for themselves, a comment for nothing."""
     return "" if token[0].startswith("#") else token[0].replace("\n", "\0")
-
-
-def program(text: str) -> str | None:
-    """The program that a reply delivers: the last solution block, without a fence in it, else the last fence."""
-    matches = [inner for inner, _ in blocks(text, "solution")] or _FENCE.findall(text)
-    if not matches:
-        return None
-    fence = _FENCE.search(matches[-1])
-    return fence[1] if fence else matches[-1]
 
 
 def normalise(answer: str) -> str:
