@@ -59,7 +59,7 @@ def fences(text: str) -> list[Fence]:
 
 
 class _Line:
-    """What is left of a line once the marks of quotes and list items are taken off; a tab goes to the next fourth column."""
+    """What is left of a line once the marks of quotes and list items are taken off; tabs count as columns."""
 
     __slots__ = ("column", "indent", "rest", "text")
 

@@ -375,7 +375,9 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
                 tools["run_program"] = program_tool(sandbox, limits)
 
         def reward(**choice) -> RewardFunction:
-            made = make_reward(config.reward.answer_from, None, sandbox, limits, **choice)
+            made = make_reward(
+                config.reward.answer_from, None, sandbox, limits, in_process=config.reward.in_process, **choice
+            )
             by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
             return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made
 

@@ -38,15 +38,15 @@ def program_tool(sandbox: Sandbox, limits: SandboxLimits | None = None) -> Tool:
 
 def _behaviour(program: str, example: dict[str, Any], sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
     """(status, what the program does on one example)."""
-    source = f"{example['setup']}\n{program}" if example.get("setup") else program
+    setup = example.get("setup") or ""
     if "check" in example:
-        status, _ = run_check(source, example, sandbox, limits)
+        status, _ = run_check(program, example, sandbox, limits)
         return status, PASSED
     if "args" in example:
-        status, value = call_candidate(source, example["entry_point"], list(example["args"]), sandbox, limits)
+        status, value = call_candidate(program, example["entry_point"], list(example["args"]), sandbox, limits, setup)
         try:
             return status, canonical(value)
         except RecursionError:
             return "runtime_error", ""
-    outcome = known(sandbox.run(source, example["stdin"].encode(), limits))
+    outcome = known(sandbox.run(program, example["stdin"].encode(), limits, setup))
     return outcome.status, "\n".join(line.rstrip() for line in outcome.stdout.decode(errors="replace").splitlines())

@@ -66,6 +66,7 @@ def make_reward(
     all_pass: bool = True,
     tests: int = 0,
     seed: int = 0,
+    in_process: bool = False,
 ) -> RewardFunction:
     """The reward function of a run.
 
@@ -76,6 +77,7 @@ def make_reward(
         sandbox, limits: where the programs of code questions run, and the limits of each test.
         all_pass: a program is correct (1) or not (0); False: its correctness is the share of tests that it passes.
         tests: run so many of a question's tests, drawn by `seed` and its id, the same ones for every program; 0: all.
+        in_process: count checks that only run beside the program, which could forge them.
 
     Raises:
         ValueError: an unknown `answer_from`.
@@ -84,7 +86,7 @@ def make_reward(
         raise ValueError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
     if verify is not None:
         return RewardFunction(answer_from, verify)
-    by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed)
+    by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed, in_process)
     return RewardFunction(answer_from, by_kind, sandbox, all_pass)
 
 
@@ -94,6 +96,7 @@ def _by_kind(
     all_pass: bool,
     tests: int,
     seed: int,
+    in_process: bool,
     question: Question,
     answer: str,
 ) -> Verdict:
@@ -112,7 +115,9 @@ def _by_kind(
     if program is None:
         return Verdict(False, "no_program")
     drawn = derive_seed(seed, question.id, "tests")
-    return grade_code(program, question.tests, sandbox, question.gold, all_pass, limits, tests or None, drawn)
+    return grade_code(
+        program, question.tests, sandbox, question.gold, all_pass, limits, tests or None, drawn, in_process
+    )
 
 
 def _graded(verdict: Verdict | bool | float, all_pass: bool) -> tuple[float, str]:

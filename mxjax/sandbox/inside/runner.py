@@ -15,10 +15,18 @@ import threading
 import traceback
 import types
 
+import peer
+import ready
 import wire
 
-CHANNEL = 3
 NAME = "<program>"
+_usual: dict = {}
+
+
+def prepare() -> None:
+    """Makes ready, in the warm process, what jobs find in their interpreter."""
+    ready.make_ready()
+    _usual.update(ready.usual_builtins())
 
 
 def main(payload: dict, report: int) -> None:
@@ -44,9 +52,9 @@ def main(payload: dict, report: int) -> None:
     _leave(code)
 
 
-def _compile(source: str):
-    linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
-    return compile(source, NAME, "exec", dont_inherit=True)
+def _compile(source: str, name: str = NAME):
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    return compile(source, name, "exec", dont_inherit=True)
 
 
 def _module(name: str) -> dict:
@@ -85,54 +93,54 @@ def _leave(code: int) -> None:
 
 
 def _script(program, payload: dict) -> None:
-    exec(program, _module("__main__"))
+    namespace = _module("__main__")
+    exec(_compile(payload.get("setup", ""), "<setup>"), namespace)
+    exec(program, namespace)
 
 
 def _functions(program, payload: dict) -> None:
-    """Answers calls of the program's functions, [base, attributes, arguments, keywords], until the trainer hangs up.
+    """Answers requests for the program's values until the trainer hangs up.
 
-    A base is a global name or a handle from an earlier reply. A name that is no global is looked for in a class
-    `Solution`, as LeetCode's format has it.
+    A name that the program does not define is looked for in a class `Solution`, as LeetCode's format has it, whose
+    methods belong to a new instance at each call.
     """
     namespace = _module("program")
+    if payload["usual"]:
+        namespace["__builtins__"] = _usual
+        sys.setrecursionlimit(ready.RECURSION)
+    exec(_compile(payload["setup"], "<setup>"), namespace)
+    before = dict(namespace)
     exec(program, namespace)
-    kept = []
 
-    def keep(value) -> int:
-        kept.append(value)
-        return len(kept) - 1
+    def names(name):
+        found = namespace.get(name, before)
+        solution = namespace.get("Solution")
+        if hasattr(solution, name) and (found is before or found is before.get(name, before)):
+            return lambda *arguments, **keywords: getattr(solution(), name)(*arguments, **keywords)
+        if found is before:
+            raise NameError(f"name {name!r} is not defined")
+        return found
 
-    def call(base, attributes, arguments, keywords):
-        target = base
-        if type(base) is str:
-            is_method = base not in namespace and "Solution" in namespace
-            target = getattr(namespace["Solution"](), base) if is_method else namespace[base]
-        for attribute in attributes:
-            target = getattr(target, attribute)
-        return list(target) if keywords is None else target(*arguments, **keywords)
-
-    channel = open(CHANNEL, "r+b", buffering=0)  # noqa: SIM115
-    for line in io.BufferedReader(channel, 1 << 16):
-        try:
-            reply = {"value": call(*wire.loads(line, kept.__getitem__))}
-        except Exception as error:
-            reply = {"error": [type(error).__name__, str(error)[:500]]}
-        sys.stdout.flush()
-        _send(wire.dumps(reply, keep))
+    peer.Peer(names=names).serve(sys.stdout.flush)
 
 
 def _tests(program, payload: dict) -> None:
-    """Runs test code; a global name that it uses and does not define is a function of the program under test.
+    """Runs test code; a global name that it uses and does not define is of the program under test.
 
     So are `functions`, whatever else they may be: a program may call its function `sum`.
     """
     namespace = _module("__main__")
-    exec(_compile(payload["prelude"]), namespace)
-    lines = io.BufferedReader(open(CHANNEL, "r+b", buffering=0), 1 << 16)  # noqa: SIM115
+    exec(_compile(payload["prelude"], "<prelude>"), namespace)
+    theirs = peer.Peer(holds_tests=True)
     defined = {*namespace, *vars(builtins)}
-    for name in (_names(program) - defined) | set(payload["functions"]):
-        namespace[name] = Remote(lines, name)
-    exec(program, namespace)
+    for name in sorted((_names(program) - defined) | set(payload["functions"])):
+        namespace[name] = peer.named(theirs, name)
+    try:
+        exec(program, namespace)
+    except SystemExit as stop:  # of the tests themselves: an exception of the program is never one
+        if stop.code not in (None, 0):
+            raise
+    peer.send(wire.dumps({"end": None}))
 
 
 def _names(code) -> set[str]:
@@ -140,65 +148,20 @@ def _names(code) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-class Remote:
-    """A function, or anything else that is not plain data, of the program under test, which runs in another job.
-
-    `_base` is a global name there, or the handle of a value that stayed there; `_path` attributes of it.
-    """
-
-    def __init__(self, lines, base, path=()):
-        self.__dict__.update(_lines=lines, _base=base, _path=path)
-
-    def __call__(self, *arguments, **keywords):
-        return self._ask(list(arguments), keywords)
-
-    def __getattr__(self, name):
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return Remote(self._lines, self._base, (*self._path, name))
-
-    def __setattr__(self, name, value):
-        _refuse("an attribute that is set")
-
-    def __iter__(self):
-        return iter(self._ask([], None))
-
-    def _ask(self, arguments, keywords):
-        try:
-            base = self._base if type(self._base) is str else Remote(self._lines, self._base)
-            _send(wire.dumps([base, list(self._path), arguments, keywords], _handle_of))
-        except wire.NotPlain as error:
-            _refuse(str(error))
-        reply = wire.loads(self._lines.readline(), lambda number: Remote(self._lines, number))
-        if "error" in reply:
-            name, text = reply["error"]
-            kind = vars(builtins).get(name)
-            raise (kind if isinstance(kind, type) and issubclass(kind, Exception) else RuntimeError)(text)
-        return reply["value"]
-
-
-def _refuse(what: str) -> None:
-    """Says that these tests cannot be run apart from the program, and ends."""
-    _send(wire.dumps({"not plain": what}))
-    os._exit(1)
-
-
-def _handle_of(value) -> int:
-    if type(value) is Remote and type(value._base) is int and not value._path:
-        return value._base
-    raise wire.NotPlain(f"an argument of type {type(value).__name__}")
-
-
-def _send(line: bytes) -> None:
-    view = memoryview(line)
-    while view:
-        view = view[os.write(CHANNEL, view) :]
+def _together(program, payload: dict) -> None:
+    """Runs tests in the namespace of the program itself, which can do to them what it likes."""
+    namespace = _module("__main__")
+    exec(_compile(payload["setup"], "<setup>"), namespace)
+    exec(program, namespace)
+    exec(_compile(payload["prelude"], "<prelude>"), namespace)
+    exec(_compile(payload["check"], "<check>"), namespace)
+    peer.send(wire.dumps({"end": None}))
 
 
 def _session(program, payload: dict) -> None:
     """Runs cell after cell in one namespace; the value of a last expression is printed, errors are printed."""
     namespace = _module("__main__")
-    channel = open(CHANNEL, "r+b", buffering=0)  # noqa: SIM115
+    channel = open(peer.CHANNEL, "r+b", buffering=0)  # noqa: SIM115
     for line in io.BufferedReader(channel, 1 << 16):
         try:
             _cell(wire.loads(line), namespace)
@@ -208,7 +171,7 @@ def _session(program, payload: dict) -> None:
             _show_error()
         sys.stdout.flush()
         sys.stderr.flush()
-        _send(wire.dumps("done"))
+        peer.send(wire.dumps("done"))
 
 
 def _cell(source: str, namespace: dict) -> None:
@@ -222,4 +185,4 @@ def _cell(source: str, namespace: dict) -> None:
             print(repr(value))
 
 
-_KINDS = {"script": _script, "functions": _functions, "tests": _tests, "session": _session}
+_KINDS = {"script": _script, "functions": _functions, "tests": _tests, "together": _together, "session": _session}

@@ -44,6 +44,7 @@ def main() -> None:
             __import__(name)
         except Exception:  # what is absent or broken here is absent or broken in jobs
             continue
+    runner.prepare()
     del sys.path[-len(policy["paths"]) :]  # jobs have what is loaded by now
     policy["seccomp"] = bytes.fromhex(policy["seccomp"])
     policy["scratch"] = jail.SCRATCH if policy["level"] == "A" else None
