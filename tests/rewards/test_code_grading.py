@@ -253,6 +253,13 @@ def test_a_candidate_cannot_end_a_check(box, program):
     assert grade_code(program, [test], box, limits=LIMITS).how in ("runtime_error", "wrong_answer")
 
 
+@pytest.mark.parametrize("asks", ['"get", f, "__name__"', '"set", f, "x", 1', '"global", f', '"call", print, [], {}'])
+def test_a_candidate_can_only_call_what_it_was_given(box, asks):
+    test = {"check": "assert apply(lambda: 'called') in ('<lambda>', None)"}
+    program = f"def apply(f): return f._peer.ask({asks})"
+    assert grade_code(program, [test], box, limits=LIMITS).how == "runtime_error"
+
+
 @pytest.mark.parametrize(
     ("program", "tests", "entry_point"),
     [
