@@ -87,10 +87,11 @@ class Sandbox:
     @property
     def advice(self) -> str:
         """The level in one line, with the part that is missing for a stronger one, or why that one does not work."""
-        stronger = next(iter(self._faults), self.level)
-        if stronger == self.level:
+        if self.level == LEVELS[0]:
             return f"sandbox level {self.level}"
-        why = f"{_NAMES[stronger]} does not work: {self._faults[stronger]}"
+        stronger = next(iter(self._faults), LEVELS[0])
+        fault = self._faults.get(stronger)
+        why = f"{_NAMES[stronger]} does not work: {fault}" if fault else f"level auto tries level {stronger} first"
         if needed := to_install(missing_parts()):
             why = f"{needed} for level {stronger}"
         return f"sandbox level {self.level}; {why}{_LACKS.get(self.level, '')}"
