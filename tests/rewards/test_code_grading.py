@@ -286,14 +286,22 @@ def test_a_candidate_can_only_call_what_it_was_given(box, asks):
         ("import asyncio\n"
          "async def f():\n    await asyncio.sleep(0.01)\n    return await asyncio.to_thread(sum, [2, 3])\n"
          "print(asyncio.run(f()))", [{"input": "", "output": "5"}], None),
-        ("import tempfile, os\nwith tempfile.TemporaryFile() as f:\n    f.write(b'5')\n    f.seek(0)\n"
-         "    print(f.read().decode())\nwith tempfile.NamedTemporaryFile('w+') as f: print(os.path.exists(f.name))\n"
-         "with tempfile.TemporaryDirectory() as d: print(os.listdir(d))",
-         [{"input": "", "output": "5\nTrue\n[]"}], None),
     ],
 )  # fmt: skip
 def test_programs_run_as_benchmarks_run_them(box, program, tests, entry_point):
     assert grade_code(program, tests, box, entry_point).how == "tests"
+
+
+def test_temporary_files(box):
+    if box.run("import os\nprint(os.getcwd())").stdout == b"/\n":
+        pytest.skip("level B has no scratch directory without the right to mount")
+    program = (
+        "import tempfile, os\nwith tempfile.TemporaryFile() as f:\n    f.write(b'5')\n    f.seek(0)\n"
+        "    print(f.read().decode())\nwith tempfile.NamedTemporaryFile('w+') as f: print(os.path.exists(f.name))\n"
+        "with tempfile.TemporaryDirectory() as d: print(os.listdir(d))\nopen('here', 'w').write('x')\n"
+        "print(open('here').read())"
+    )
+    assert grade_code(program, [{"input": "", "output": "5\nTrue\n[]\nx"}], box)
 
 
 @pytest.mark.parametrize(
