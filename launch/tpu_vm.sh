@@ -12,7 +12,7 @@ usage: launch/tpu_vm.sh VERB --name NAME --zone ZONE [--project PROJECT] [--dry_
   create  --type TYPE [--version RUNTIME] [--spot]
           a TPU VM; one host: $types
   setup   [--git URL] [--ref REF] | --wheel FILE
-          Python 3.12 and mxjax[tpu,data] on every worker, from git or from a wheel of yours; again, it updates
+          Python 3.12 and mxjax[tpu,data,code] on every worker, from git or from a wheel of yours; again, it updates
   run     [--workdir DIR] [--type TYPE] -- COMMAND...
           starts COMMAND in the background on every worker and returns; DIR is appended as --workdir
   logs    [--lines N]
@@ -230,10 +230,10 @@ setup() {
     folder=$(cd "$(dirname "$wheel")" && pwd)
     on_workers 'mkdir -p ~/mxjax'
     tpu scp --recurse "$folder/${wheel##*/}" "$here/configs" "$name:mxjax/" --worker=all
-    on_workers "$(install_uv && install "\$HOME/mxjax/${wheel##*/}'[tpu,data]'")"
+    on_workers "$(install_uv && install "\$HOME/mxjax/${wheel##*/}'[tpu,data,code]'")"
   else
     git=${git:-$repository} ref=${ref:-HEAD}
-    on_workers "$(install_uv && checkout && install "-e ~/mxjax'[tpu,data]'")"
+    on_workers "$(install_uv && checkout && install "-e ~/mxjax'[tpu,data,code]'")"
   fi
 }
 

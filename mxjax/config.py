@@ -53,6 +53,7 @@ def default_config() -> ConfigDict:
                 "format_weight": 0.4,
                 "sandbox": "auto",  # auto | A | B | C
                 "limits": {},  # of each test, names of mxjax.sandbox.SandboxLimits, such as {"cpu_s": 10.0}
+                "in_process": False,  # True: checks that only run beside the program count, though it could forge them
                 # Of RL steps; elsewhere a program runs on all tests of its question, and all must pass.
                 "tests": 0,  # so many, drawn by question and step; 0: all
                 "all_pass": True,  # False: a program's correctness is the share of tests that it passes

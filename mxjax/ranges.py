@@ -124,7 +124,7 @@ RANGES: dict[str, Range] = {
     "engine.attention": one_of("auto", *BACKENDS),
     "reward.answer_from": one_of("agent", "any"), "reward.format_weight": real(0),
     "reward.sandbox": one_of("auto", *LEVELS), "reward.limits": MAPPING, "reward.tests": NO_LIMIT,
-    "reward.all_pass": FLAG, "reward.max_fault_share": SHARE,
+    "reward.all_pass": FLAG, "reward.in_process": FLAG, "reward.max_fault_share": SHARE,
     "rl.steps": COUNT, "rl.mode": one_of(*MODES), "rl.split_policy": FLAG, "rl.stage_length": COUNT,
     "rl.first_stage": one_of(*ROLES), **{f"rl.optimizer.{key}": value for key, value in OPTIMIZER.items()},
     "rl.clip_low": real(0, 1, below=True), "rl.clip_high": real(0), "rl.entropy": real(),

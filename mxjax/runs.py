@@ -467,7 +467,9 @@ def open_grading(
             tools["run_program"] = program_tool(sandbox, limits)
 
         def reward(**choice) -> RewardFunction:
-            made = make_reward(config.reward.answer_from, None, sandbox, limits, **choice)
+            made = make_reward(
+                config.reward.answer_from, None, sandbox, limits, in_process=config.reward.in_process, **choice
+            )
             made = dataclasses.replace(made, faults=faults)
             by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
             return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made

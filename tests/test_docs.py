@@ -31,11 +31,11 @@ What replies are read for is fixed: `<code>` around a script, `<delivery>` aroun
 `FINAL ANSWER: \\boxed{...}` for an answer, `<solution>` for a program. `{...}` are places that are filled.
 
 For code the contract is: an agent answers with the whole program in `<solution>`; the last `<solution>` of the message
-that the workflow returns is graded (without one, the last fenced block). Examples in the question's text are seen by
-every agent, and one that has the tool `python_execute` can run a program on them. Hidden tests never enter a prompt:
-they stay with the grader, in another process than the program, except a check whose arguments are not plain values
-(`how="in_process"`). Later agents are shown the `<delivery>` of those before them, so a program that the next agent is
-to test stands there too; the design at the end of this page does that.
+that the workflow returns is graded (without one, the last Python fence: [programs.md](programs.md)). Examples in the
+question's text are seen by every agent, and one that has the tool `python_execute` can run a program on them. Hidden
+tests never enter a prompt: they stay with the grader, in another process than the program. Later agents are shown the
+`<delivery>` of those before them, so a program that the next agent is to test stands there too; the design at the end
+of this page does that.
 
 Files in `configs/prompts/`: `arithmetic.toml` is that of the quickstart; `small_math.toml` and `small_code.toml` are
 for general models of a few hundred million parameters.

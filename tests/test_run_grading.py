@@ -44,8 +44,16 @@ def test_code_is_graded_and_tools_run_in_one():
         assert grading.tools["run_program"].func(code="print(int(input()) + 1)", stdin="1").text == "2"
 
 
-@pytest.mark.parametrize(("level", "says"), [("A", ""), ("B", "install bubblewrap for level A (make system-deps)")])
-def test_a_weaker_sandbox_says_how_to_get_a_stronger_one(level, says, capfd):
+@pytest.mark.parametrize(
+    ("level", "missing", "says"),
+    [
+        ("A", (), ""),
+        ("B", (), "level auto tries level A first"),
+        ("B", ("bubblewrap",), "install bubblewrap (make system-deps, or apt-get install bubblewrap) for level A"),
+    ],
+)
+def test_a_weaker_sandbox_says_how_to_get_a_stronger_one(level, missing, says, capfd, monkeypatch):
+    monkeypatch.setattr("mxjax.sandbox.pool.missing_parts", lambda: missing)
     sandbox(level).close()
     config = default_config()
     config.reward.sandbox = level

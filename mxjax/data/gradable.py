@@ -17,7 +17,7 @@ from mxjax.rollout.records import Question
 
 SHAPES = (  # keys that make a shape, and others that it may have
     ({"input", "output"}, {"tolerance"}),
-    ({"args", "expected"}, {"tolerance"}),
+    ({"args", "expected"}, {"tolerance", "wrapped"}),
     ({"check"}, {"prelude", "functions"}),
 )
 ANY_SHAPE = {"setup", "public"}

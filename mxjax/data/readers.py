@@ -138,14 +138,14 @@ def dapo(row: Row) -> Item:
 
 
 def humaneval(row: Row) -> Item:
-    """A function to complete; the prompt's imports and helpers go before the candidate and, unreplaced, the check."""
+    """A function to complete; what else the prompt defines is there for it, and the check has its own."""
     prompt, entry_point = row["prompt"], row["entry_point"]
     helpers = _module(prompt)
     helpers.body = [node for node in helpers.body if getattr(node, "name", None) != entry_point]
     check = f"{row['test']}\ncheck({entry_point})"
     text = f"{COMPLETE}\n\n{prompt.strip()}"
-    source = ast.unparse(helpers)
-    return Item(text, None, [{"setup": source, "check": check, "prelude": source, "functions": [entry_point]}])
+    given = ast.unparse(helpers)
+    return Item(text, None, [{"check": check, "setup": given, "prelude": given, "functions": [entry_point]}])
 
 
 def mbpp(row: Row) -> Item:
@@ -223,9 +223,9 @@ def apps(row: Row) -> Item:
         raise NoTests(f"its tests are not JSON that can be read: {error}") from error
     function, outputs = cases.get("fn_name"), cases["outputs"]
     if function:
-        # Most rows wrap each result in a list of its own, and some results are lists of one element
-        wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
-        mark = {"wrapped": True} if wrapped else {}
+        # Most rows wrap each result in a list of its own, and nothing says which do.
+        is_wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
+        mark = {"wrapped": True} if is_wrapped else {}
         pairs = zip(cases["inputs"], outputs, strict=True)
         tests = [{"args": arguments, "expected": expected, **mark} for arguments, expected in pairs]
     else:

@@ -26,7 +26,7 @@ LONG_VOTE = 64  # characters; a longer vote is kept as its digest
 REASONS = 12  # most that a row lists
 _OUTCOMES = frozenset((
     "no_answer", "too_long", "undecided", "not_from_agent", "no_program", "runtime_error", "time", "memory",
-    "output", "compile",
+    "output", "compile", IN_PROCESS,
 ))  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def answered(tree: QuestionTree, size: int = 1, seconds: float = 0.0) -> Answere
         failures=dict(collections.Counter(e.status for e in executions if e.status != "ok")),
         reasons=dict(collections.Counter(reasons)),
         seconds=seconds,
-        in_process=sum(e.reason == IN_PROCESS for e in executions),
+        in_process=sum(e.reason == IN_PROCESS and e.correct > 0 for e in executions),
         grading_faults=sum(e.grading_fault for e in executions),
     )
 

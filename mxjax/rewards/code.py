@@ -8,29 +8,29 @@ Three shapes of test, told apart by their keys:
 | `{"args": [...], "expected": ...}` | our driver calls `entry_point` in a process; its JSON is compared here |
 | `{"check": source}` | the test program runs in one job and calls the candidate in another, as plain values |
 
-The candidate never shares a process with an expected output. The exception is a check whose arguments are not plain
-values: it runs together with the candidate, which could forge its pass, and so that counts only where the caller says
-so (`in_process`). A program with a class `Solution`, LeetCode's format, finds the usual imports made.
+The candidate never shares a process with an expected output. The exception is a check that passes an object of a class
+of its own, which cannot leave its process: it runs together with the candidate, which can then do to it what it likes,
+so that it counts only with `in_process=True`, and the verdict says `how="in_process"`.
 
-A test may have a "setup", source that runs before the program; a "tolerance" for decimal numbers; one with "args" may
-be "wrapped": its expected value is a list of one element that stands for the element as well; and a check may have a
-"prelude", source that stands before it, and "functions", names of the candidate that the check could mistake for
-builtins. `"public": True` marks a test that the question's text shows: votes compare programs on it
-(`rewards.program_tool`).
+A test may have a "setup", source that is run before the program in its namespace; a "tolerance" for decimal numbers;
+"wrapped": True, which also takes the one item of `expected` for right; and a check a "prelude", source that stands
+before it, and "functions", names of the candidate that the check could mistake for builtins. `"public": True` marks a
+test that the question's text shows: votes compare programs on it (`rewards.program_tool`).
+
+Programs that are called, and programs with a class `Solution`, find the usual imports (`sandbox/inside/usual.py`).
 """
 
 from __future__ import annotations
 
 import decimal
-import json
 import math
 import random
 import re
-import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mxjax.rewards import scripted
 from mxjax.rewards.verdict import InfrastructureError, Verdict
 from mxjax.sandbox import Outcome, Sandbox, SandboxLimits
 from mxjax.sandbox.inside import wire
@@ -40,10 +40,8 @@ PASSED, WRONG = "passed", "wrong_answer"
 CALLED = "called"
 IN_PROCESS = "in_process"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_NOT_PLAIN = wire.dumps({"not plain": ""})[:22]
-_BROKEN = wire.dumps({"broken": ""})
-_ENDED = wire.dumps("ended")
-_ERROR = wire.dumps({"error": ""})[:18]
+_GOES_ON = ("ask", "value", "error")  # messages that the other side is to have
+_LEETCODE = re.compile(r"^class[ \t]+Solution\b", re.MULTILINE)
 Test = Mapping[str, Any]
 
 
@@ -68,11 +66,12 @@ def grade_code(
         all_pass: stop at the first test that fails; False: run all, for the share that passes.
         limits: of each test.
         subset: run only so many tests, drawn by `seed`, the same ones for every program.
-        in_process: count the passes of checks that had to share the program's process, which it could forge.
+        in_process: count checks that only run beside the program, which can forge their outcome.
 
     Returns:
         `how` is "tests", "in_process" if any check had to run beside the program, or, not correct, the status of the
-        first test that failed; `statuses` has one for each test that was run, "in_process" for a pass not counted.
+        first test that failed, "in_process" for a check that is not counted; `statuses` has one for each test that was
+        run.
 
     Raises:
         ValueError: no tests, or a test of no known shape.
@@ -87,11 +86,9 @@ def grade_code(
     statuses: list[str] = []
     together = False
     for test in chosen:
-        status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits())
-        if how == IN_PROCESS and status == PASSED:
-            together = True
-            status = PASSED if in_process else IN_PROCESS
+        status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits(), in_process)
         statuses.append(status)
+        together = together or how == IN_PROCESS
         if status != PASSED and all_pass:
             break
     passed = statuses.count(PASSED)
@@ -101,22 +98,26 @@ def grade_code(
 
 
 def _run_test(
-    program: str, test: Test, sandbox: Sandbox, entry_point: str | None, limits: SandboxLimits
+    program: str,
+    test: Test,
+    sandbox: Sandbox,
+    entry_point: str | None,
+    limits: SandboxLimits,
+    in_process: bool,
 ) -> tuple[str, str]:
     """(status, how) of one test."""
+    setup = test.get("setup") or ""
     if "check" in test:
-        return run_check(program, test, sandbox, limits)
+        return run_check(program, test, sandbox, limits, in_process)
     if "args" in test and "expected" in test:
         if entry_point is None:
             raise ValueError("Tests with args need the name of the function: pass entry_point.")
-        status, value = call_candidate(program, entry_point, test, sandbox, limits)
+        status, value = call_candidate(program, entry_point, list(test["args"]), sandbox, limits, setup)
         if status == CALLED:
-            wanted = [test["expected"], *(test["expected"] if test.get("wrapped") else ())]
-            same = any(same_value(expected, value, test.get("tolerance")) for expected in wanted)
-            status = PASSED if same else WRONG
+            status = PASSED if _is_expected(test, value) else WRONG
         return status, "tests"
     if isinstance(test.get("input"), str) and isinstance(test.get("output"), str):
-        outcome = known(sandbox.run(with_setup(program, test), test["input"].encode(), limits))
+        outcome = known(sandbox.run(program, test["input"].encode(), limits, setup))
         if not outcome.ok:
             return outcome.status, "tests"
         same = same_output(test["output"], outcome.stdout.decode(errors="replace"), test.get("tolerance"))
@@ -126,9 +127,11 @@ def _run_test(
     )
 
 
-def with_setup(program: str, test: Test) -> str:
-    """The program behind the test's setup, as one source."""
-    return f"{test['setup']}\n{program}" if test.get("setup") else program
+def _is_expected(test: Test, value: Any) -> bool:
+    """Whether a call's value is the expected one or, where that may be wrapped in a list of one, its item."""
+    expected, tolerance = test["expected"], test.get("tolerance")
+    is_wrapped = bool(test.get("wrapped")) and isinstance(expected, (list, tuple)) and len(expected) == 1
+    return same_value(expected, value, tolerance) or (is_wrapped and same_value(expected[0], value, tolerance))
 
 
 def same_output(expected: str, given: str, tolerance: float | None = None) -> bool:
@@ -233,19 +236,19 @@ def known(outcome: Outcome) -> Outcome:
 
 
 def call_candidate(
-    program: str, entry_point: str, test: Test, sandbox: Sandbox, limits: SandboxLimits
+    program: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits, setup: str = ""
 ) -> tuple[str, Any]:
-    """One call of the candidate's function with `test["args"]`: ("called", its value), or why there is none and None.
+    """One call of the candidate's function: ("called", its value), or why there is none and None.
 
     Sets and dicts of the value are `wire.Unbuilt`, as in all that is decoded here.
     """
+    request = wire.dumps({"ask": ["call", entry_point, args, {}]})
     if sandbox.level == "C":
-        return _call_in_script(with_setup(program, test), entry_point, list(test["args"]), sandbox, limits)
-    request = wire.dumps([entry_point, [], list(test["args"]), {}])
-    payload = {"kind": "functions", "source": program, "setup": test.get("setup", "")}
+        status, reply = scripted.next_line(_of_candidate(program, setup, True), [request], 0, sandbox, limits)
+        return _value_of(reply) if status == "ok" else (status, None)
 
     def attempt(zygote) -> tuple[str, Any]:
-        job = Job(zygote, payload, b"", limits, channel=True)
+        job = Job(zygote, _of_candidate(program, setup, True), b"", limits, channel=True)
         try:
             reply = job.ask(request, limits.wall)
             if reply is None:
@@ -253,106 +256,115 @@ def call_candidate(
                 return "runtime_error" if outcome.ok else outcome.status, None
         finally:
             job.close()
-        return read_reply(reply)
+        return _value_of(reply)
 
     return sandbox.attempt(attempt)
 
 
-def read_reply(line: bytes) -> tuple[str, Any]:
-    """("called", the value) of a reply, ("runtime_error", None) for any that holds none, whatever its shape."""
+def _of_candidate(program: str, setup: str, usual: bool) -> dict[str, Any]:
+    return {"kind": "functions", "source": program, "setup": setup, "usual": usual or bool(_LEETCODE.search(program))}
+
+
+def _value_of(reply: bytes) -> tuple[str, Any]:
+    """("called", the value) of a candidate's reply, or ("runtime_error", None) for anything else that it sent."""
     try:
-        reply = wire.loads(line, hashed=False)
+        kind, value = wire.message(reply, hashed=False)
     except wire.NotPlain:
         return "runtime_error", None
-    pairs = _pairs(reply) or ()
-    return (CALLED, pairs[0][1]) if len(pairs) == 1 and pairs[0][0] == "value" else ("runtime_error", None)
+    return (CALLED, value) if kind == "value" else ("runtime_error", None)
 
 
-def run_check(program: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
-    """(status, how) of a check: its program in one job, the candidate's functions in another."""
+def run_check(
+    program: str, test: Test, sandbox: Sandbox, limits: SandboxLimits, in_process: bool = False
+) -> tuple[str, str]:
+    """(status, how) of a check: its program in one job, the candidate's functions in another.
+
+    A check that cannot be parted from the candidate has the status "in_process" unless `in_process` lets it run so.
+    """
+    candidate = _of_candidate(program, test.get("setup") or "", False)
+    tests = {"kind": "tests", "source": test["check"], "prelude": test.get("prelude") or ""}
+    tests["functions"] = list(test.get("functions", ()))
     if sandbox.level == "C":
-        return _check_in_script(with_setup(program, test), test, sandbox, limits), IN_PROCESS
-    status = sandbox.attempt(lambda zygote: _relay(zygote, program, test, limits))
+        status = _verdict(scripted.converse(candidate, tests, sandbox, limits))
+    else:
+        status = sandbox.attempt(lambda zygote: _relay(zygote, candidate, tests, limits))
     if status != IN_PROCESS:
         return status, "tests"
-    return sandbox.attempt(lambda zygote: _check_beside(zygote, program, test, limits)), IN_PROCESS
+    if not in_process or sandbox.level == "C":
+        return IN_PROCESS, IN_PROCESS
+    together = {**candidate, "kind": "together", "check": test["check"], "prelude": tests["prelude"]}
+    return sandbox.attempt(lambda zygote: _beside(zygote, together, limits)), IN_PROCESS
 
 
-def _check_beside(zygote, program: str, test: Test, limits: SandboxLimits) -> str:
-    """The status of a check that shares the candidate's process and says on the channel that it came to its end.
-
-    No secret lies in that process before: what a candidate can find there is worth nothing.
-    """
-    payload = {"kind": "together", "source": program, "setup": test.get("setup", ""), "check": test["check"]}
-    job = Job(zygote, {**payload, "prelude": test.get("prelude", "")}, b"", limits, channel=True)
-    try:
-        ended = job.receive(time.monotonic() + limits.wall) == _ENDED
-        return _status_beside(job.wait(), ended)
-    finally:
-        job.close()
-
-
-def _check_in_script(source: str, test: Test, sandbox: Sandbox, limits: SandboxLimits) -> str:
-    """`_check_beside` where a job has no descriptor of its own: the end is a word, drawn anew, as the last line."""
-    token = secrets.token_hex(16)
-    whole = f"{source}\n{test.get('prelude', '')}\n{test['check']}\nprint('\\n{token}')"
-    outcome = sandbox.run(whole, b"", limits)
-    return _status_beside(outcome, outcome.stdout.rstrip().endswith(token.encode()))
-
-
-def _status_beside(outcome: Outcome, ended: bool) -> str:
-    if known(outcome).ok:
-        return PASSED if ended else WRONG
+def _beside(zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
+    """The status of a check in the candidate's own process: it passes if it says its end and then ends well."""
+    job = Job(zygote, payload, b"", limits, channel=True)
+    ended = job.receive(time.monotonic() + limits.wall)
+    outcome = job.wait()
+    if outcome.ok:
+        return PASSED if ended is not None and wire.kind_of(ended) == "end" else WRONG
     last = outcome.stderr.rstrip().rsplit(b"\n", 1)[-1]
     return WRONG if last.startswith(b"AssertionError") else outcome.status
 
 
-def _relay(zygote, program: str, test: Test, limits: SandboxLimits) -> str:
+def _relay(zygote, candidate: dict[str, Any], tests: dict[str, Any], limits: SandboxLimits) -> str:
     """The status of a check, or "in_process" if an argument cannot be sent. Raises ZygoteLost."""
-    payload = {"kind": "functions", "source": program, "setup": test.get("setup", "")}
-    candidate = Job(zygote, payload, b"", limits, channel=True)
-    tests = None
+    theirs, ours = Job(zygote, candidate, b"", limits, channel=True), None
     try:
-        payload = {"kind": "tests", "source": test["check"], "prelude": test.get("prelude", "")}
-        payload["functions"] = list(test.get("functions", ()))
-        tests = Job(zygote, payload, b"", limits, channel=True)
-        deadline = time.monotonic() + limits.wall
-        failed = False
-        while (request := tests.receive(deadline)) is not None:
-            if request.startswith(_NOT_PLAIN):
-                return IN_PROCESS
-            if request == _BROKEN:
-                return "runtime_error"
-            reply = candidate.ask(request, limits.wall)
-            if reply is None:
-                outcome = candidate.wait()
-                return "runtime_error" if outcome.ok else outcome.status
-            failed = reply.startswith(_ERROR)
-            tests.send(reply)
-        outcome = tests.wait()
-        if outcome.ok:
-            return PASSED
-        if outcome.status == "runtime_error":
-            return "runtime_error" if failed else WRONG
-        return outcome.status
+        ours = Job(zygote, tests, b"", limits, channel=True)
+        return _verdict(_turns(theirs, ours, limits))
     finally:
-        candidate.close()
-        if tests is not None:
-            tests.close()
+        theirs.close()
+        if ours is not None:
+            ours.close()
 
 
-def _call_in_script(
-    source: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits
-) -> tuple[str, Any]:
-    """`call_candidate` where a job has no descriptor of its own: the value is the last line printed."""
-    script = (
-        f"{source}\nimport json as _json\n_f = globals().get({entry_point!r}) or getattr(Solution(), {entry_point!r})\n"
-        f"print('\\n' + _json.dumps(_f(*_json.loads({json.dumps(args)!r}))))"
-    )
-    outcome = known(sandbox.run(script, b"", limits))
-    if not outcome.ok:
-        return outcome.status, None
-    try:
-        return CALLED, json.loads(outcome.stdout.rstrip().rsplit(b"\n", 1)[-1])
-    except (ValueError, RecursionError):
-        return WRONG, None
+def _turns(theirs: Job, ours: Job, limits: SandboxLimits) -> Iterator[tuple[str, str, bytes]]:
+    """The lines of a check as `scripted.converse` gives them, between two jobs."""
+    deadline = time.monotonic() + limits.wall
+    while (line := ours.receive(deadline)) is not None:
+        if wire.kind_of(line) == "end":
+            status = ours.wait().status
+            yield "tests", status, line
+            return
+        yield "tests", "ok", line
+        reply = theirs.ask(line, limits.wall)
+        if reply is None:
+            status = theirs.wait().status
+            yield "candidate", status, b""
+            return
+        yield "candidate", "ok", reply
+        ours.send(reply)
+    yield "tests", ours.wait().status, b""
+
+
+def _verdict(turns: Iterator[tuple[str, str, bytes]]) -> str:
+    """The status of a check from what the two sides send in turns.
+
+    What the candidate sends is looked at before it is handed on, so that its faults are its own.
+    """
+    failed = False
+    for side, status, line in turns:
+        if side == "tests" and status in ("ok", "runtime_error"):
+            kind = wire.kind_of(line) if status == "ok" else ""
+            if kind == "end":
+                return PASSED
+            if kind == "apart":
+                return IN_PROCESS
+            if kind not in _GOES_ON:
+                return "runtime_error" if failed else WRONG
+        elif status != "ok":
+            return status
+        else:
+            try:
+                kind, _ = wire.message(line, handle=_opaque, hashed=False)
+            except wire.NotPlain:
+                return "runtime_error"
+            if kind not in _GOES_ON:
+                return "runtime_error"
+            failed = kind == "error"
+    return WRONG
+
+
+def _opaque(handle: int | str) -> None:
+    """A handle, which means something to the two jobs alone."""

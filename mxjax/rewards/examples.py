@@ -10,7 +10,7 @@ import hashlib
 from typing import Any
 
 from mxjax.mas.records import Reply, Tool
-from mxjax.rewards.code import CALLED, PASSED, call_candidate, canonical, known, run_check, with_setup
+from mxjax.rewards.code import CALLED, PASSED, call_candidate, canonical, known, run_check
 from mxjax.sandbox import Sandbox, SandboxLimits
 
 SHOWN_CHARS = 2_000
@@ -38,14 +38,15 @@ def program_tool(sandbox: Sandbox, limits: SandboxLimits | None = None) -> Tool:
 
 def _behaviour(program: str, example: dict[str, Any], sandbox: Sandbox, limits: SandboxLimits) -> tuple[str, str]:
     """(status, what the program does on one example)."""
+    setup = example.get("setup") or ""
     if "check" in example:
         status, _ = run_check(program, example, sandbox, limits)
         return status, PASSED
     if "args" in example:
-        status, value = call_candidate(program, example["entry_point"], example, sandbox, limits)
+        status, value = call_candidate(program, example["entry_point"], list(example["args"]), sandbox, limits, setup)
         try:
             return status, canonical(value)
         except RecursionError:
             return "runtime_error", ""
-    outcome = known(sandbox.run(with_setup(program, example), example["stdin"].encode(), limits))
+    outcome = known(sandbox.run(program, example["stdin"].encode(), limits, setup))
     return outcome.status, "\n".join(line.rstrip() for line in outcome.stdout.decode(errors="replace").splitlines())

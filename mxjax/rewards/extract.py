@@ -16,30 +16,20 @@ boxes has answered the last of them. Only the last 65,536 characters of a messag
 
 from __future__ import annotations
 
-import ast
-import builtins
 import collections
 import re
-import warnings
-
-from mxjax.fences import program_fence
 
 MAX_ANSWER = 512
 MAX_MESSAGE = 65_536
 
 FINAL_ANSWER = re.compile(r"final\s{1,4}answer\*{0,2}\s{0,4}:\*{0,2}", re.IGNORECASE)
 BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
-_SOLUTION = re.compile(r"<solution>((?:(?!<solution>).)*)</solution>", re.DOTALL)
 _STATEMENT = re.compile(
     r"^(?:[ \t>*_#-]{0,20}#{4}[ \t]+|.{0,400}?\banswer\b[*_]{0,2}[ \t]*(?:is\b|:|=)[*_ \t:]{0,8})(\S.{0,600})$",
     re.IGNORECASE | re.MULTILINE,
 )
 _IS = re.compile(r"\banswer\b[*_]{0,2}[ \t]*(?:is\b|:|=)[*_ \t:]{0,8}", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!](?=[ \t]+[A-Z*]|[ \t*_]*$)")
-_WORKING = (
-    ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AugAssign, ast.For,
-    ast.While, ast.If, ast.With, ast.Try, ast.Match,
-)  # fmt: skip
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
@@ -70,44 +60,6 @@ def _stated(line: str) -> str:
     verb = _last(_IS, line)
     sentence = line[verb.end() :] if verb is not None else line
     return _SENTENCE_END.split(sentence, maxsplit=1)[0].strip(" \t\r*_")
-
-
-def extract_program(message: str) -> str | None:
-    """The one program of a message, None if it has none.
-
-    First that applies: of the last `<solution>` block, else of the message, the last fenced block of Python, else the
-    last one of no named language; that `<solution>` block as it stands; the message, if it is Python as a whole and
-    not a word or two that happen to be. Only its last 65,536 characters are looked at.
-    """
-    text = message[-MAX_MESSAGE:]
-    solution = _last(_SOLUTION, text)
-    fence = program_fence(solution[1] if solution else text)
-    if fence is not None:
-        return fence.content
-    if solution is not None:
-        return solution[1].strip("\r\n") if solution[1].strip() else None
-    return text if _is_program(text) else None
-
-
-def _is_program(text: str) -> bool:
-    """Whether `text` is Python that does something: `yes`, `42` and `Answer: 5` are Python as well."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            statements = compile(text, "<reply>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(map(_does_something, statements))
-
-
-def _does_something(statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.Expr):
-        call = statement.value
-        named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-        return hasattr(builtins, call.func.id) if named else isinstance(call, ast.Call)
-    if isinstance(statement, ast.AnnAssign):
-        return statement.value is not None
-    return isinstance(statement, _WORKING)
 
 
 def closing_brace(text: str, start: int) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mxjax.fences import fences, program_fence
+from mxjax.programs import extract_program
 from mxjax.rewards.extract import BOX, closing_brace
 
 _STATEMENT = re.compile(r"FINAL ANSWER:\s{0,8}")
@@ -29,12 +29,11 @@ def format_math(text: str) -> float:
 
 
 def format_code(text: str) -> float:
-    """1.0 if `text` has one non-empty `<delivery>` block and then ends in one non-empty `<solution>` block, else 0."""
+    """1.0 if `text` has one non-empty `<delivery>` block and then ends in one `<solution>` with a program, else 0."""
     delivery, solution = _block(text, "delivery"), _block(text, "solution")
     if delivery is None or solution is None or solution.start() < delivery.end() or text[solution.end() :].strip():
         return 0.0
-    fenced = fences(solution[1])
-    return 1.0 if program_fence(solution[1]) is not None or not fenced else 0.0
+    return 1.0 if extract_program(solution[0]) else 0.0
 
 
 def _block(text: str, tag: str) -> re.Match[str] | None:

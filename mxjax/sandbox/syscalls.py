@@ -38,7 +38,7 @@ _FCNTL = (
     "F_GETPIPE_SZ"
 )
 _CLONE_THREAD = 0x00010000
-_TERMINAL_QUERY, _BYTES_WAITING = 0x5401, 0x541B  # TCGETS, FIONREAD
+_IOCTLS = (0x5401, 0x541B, 0x5450, 0x5451, 0x5421)  # TCGETS, FIONREAD, FIONCLEX, FIOCLEX, FIONBIO
 
 
 @functools.lru_cache(maxsize=1)
@@ -57,7 +57,7 @@ def compiled_filter() -> bytes:
         _add(made, pyseccomp.ERRNO(errno.ENOSYS), name)
     thread = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD)
     _add(made, pyseccomp.ALLOW, "clone", thread)
-    for request in (_TERMINAL_QUERY, _BYTES_WAITING):
+    for request in _IOCTLS:
         _add(made, pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
     for command in _FCNTL.split():
         _add(made, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, getattr(fcntl, command)))

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from mxjax.mas.records import Tool
+from mxjax.sandbox.parts import what_sessions_need
 from mxjax.sandbox.pool import Sandbox, Session
 from mxjax.sandbox.records import InfrastructureError, SandboxLimits, SandboxUnavailable
 
@@ -47,7 +48,7 @@ def python_tool(sandbox: Sandbox, limits: SandboxLimits | None = None, stateful:
         SandboxUnavailable: the sandbox is of level C, which has no sessions.
     """
     if sandbox.level == "C":
-        raise SandboxUnavailable("The Python tool needs level A or B: install bubblewrap or pyseccomp (mxjax doctor).")
+        raise SandboxUnavailable(f"The Python tool needs level A or B; {what_sessions_need()}.")
     limits = limits or SandboxLimits(output_bytes=64 << 10)
 
     def run(code: Any = "") -> str:

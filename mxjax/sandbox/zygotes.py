@@ -1,8 +1,8 @@
 """Starts the warm process behind level A (inside bubblewrap) or level B (plain), and hands jobs to it.
 
-What level A can see of the file system is built up from nothing: the interpreter, its standard library, the system's
-shared libraries, numpy, sympy and mpmath, all read-only, and four devices. Installed packages are left out, since
-data sets, tests among them, are shipped in packages.
+What level A can see of the file system is built up from nothing: the interpreter, its standard library, the shared
+libraries that these load, numpy, sympy, mpmath and sortedcontainers, all read-only, and four devices. Installed
+packages are left out, since data sets, tests among them, are shipped in packages.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import tempfile
 import threading
 from collections.abc import Sequence
 
+from mxjax.sandbox.libraries import shared_libraries
 from mxjax.sandbox.records import InfrastructureError
 from mxjax.sandbox.syscalls import compiled_filter
 
 _INSIDE = pathlib.Path(__file__).parent / "inside"
-_PACKAGES = ("numpy", "sympy", "mpmath")
+_PACKAGES = ("numpy", "sympy", "mpmath", "sortedcontainers")
 _PRELOAD = (
-    "numpy", "numpy.linalg", "numpy.random", "sympy",
-    "array", "asyncio", "bisect", "cmath", "collections.abc",
+    "numpy", "numpy.linalg", "numpy.random", "sympy", "sortedcontainers",
+    "array", "bisect", "cmath", "collections.abc",
     "copy", "dataclasses", "datetime", "decimal",
     "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools", "json", "math", "operator",
     "queue", "random", "re", "statistics", "string", "struct", "textwrap", "threading", "timeit", "types", "typing",
@@ -43,6 +44,7 @@ _START_S = 120
 _DESCRIPTORS = 1 << 16
 _FLAGS = ("-s", "-S", "-B", "-P")
 _MOUNTED, _SITE = "/inside", "/site"
+_UNNEEDED = ("test", "idlelib", "turtledemo", "ensurepip")
 
 
 class ZygoteLost(InfrastructureError):
@@ -153,7 +155,7 @@ def _policy(level: str) -> dict:
     is_root = os.geteuid() == 0
     stdlib = pathlib.Path(sysconfig.get_path("stdlib"))
     folders = _package_folders()
-    readable = [*_entries(stdlib), *folders, _INSIDE, *_library_folders()]
+    readable = [*(entry for entry in stdlib.iterdir() if not _hidden(entry)), *folders, _INSIDE, *_libraries()]
     others_may_read = all(path.stat().st_mode & 1 for path in (stdlib, *stdlib.parents))
     return {
         "level": level,
@@ -167,17 +169,13 @@ def _policy(level: str) -> dict:
     }
 
 
-def _entries(stdlib: pathlib.Path) -> list[pathlib.Path]:
-    """The standard library without the packages installed inside it."""
-    return [path for path in stdlib.iterdir() if not path.name.endswith("-packages")]
+def _hidden(entry: pathlib.Path) -> bool:
+    """Whether a part of the standard library is none that programs need: installed packages, tests, build files."""
+    return entry.name.endswith("-packages") or entry.name.startswith("config-") or entry.name in _UNNEEDED
 
 
-def _library_folders() -> list[pathlib.Path]:
-    """Where shared libraries lie: the system's, and those beside the interpreter."""
-    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
-    system = [pathlib.Path(path) for path in (f"/usr/lib/{multiarch}", f"/lib/{multiarch}", "/usr/lib64", "/lib64")]
-    beside = pathlib.Path(sys.base_prefix, "lib").glob("*.so*")
-    return [path for path in (*(path for path in system if path != pathlib.Path("/usr/lib")), *beside) if path.exists()]
+def _libraries() -> dict[str, tuple[str, ...]]:
+    return shared_libraries(_python(), tuple(_package_folders()))
 
 
 def _bubblewrap() -> list[str]:
@@ -195,15 +193,17 @@ def _bubblewrap() -> list[str]:
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         command += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
-    prefix = os.path.join(sys.base_prefix, "lib")
-    roots = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", *([] if prefix.startswith(("/usr/lib", "/lib")) else [prefix])]
-    for path in roots:
+    for path in ("/lib", "/lib64"):
         if os.path.islink(path):
             command += ["--symlink", os.readlink(path), path]
-        elif os.path.isdir(path):
-            command += [*_parents(path), "--ro-bind", path, path]
-            for installed in pathlib.Path(path).glob("python3*/*-packages"):
-                command += ["--tmpfs", str(installed)]
+    stdlib = sysconfig.get_path("stdlib")
+    command += [*_parents(stdlib), "--ro-bind", stdlib, stdlib]
+    for entry in filter(_hidden, pathlib.Path(stdlib).iterdir()):
+        command += ["--tmpfs", str(entry)] if entry.is_dir() else []
+    for file, links in _libraries().items():
+        command += [*_parents(file), "--ro-bind", file, file]
+        for link in links:
+            command += [*_parents(link), "--symlink", file, link]
     command += [*_parents(_python()), "--ro-bind", _python(), _python(), "--ro-bind", str(_INSIDE), _MOUNTED]
     command += ["--perms", "0755", "--dir", _SITE]
     for folder in _package_folders():

@@ -139,6 +139,13 @@ def test_apps_with_calls(auto, outputs):
     assert "Define the function add" in readers.apps({**row, "starter_code": ""}).text
 
 
+@pytest.mark.parametrize(("body", "right"), [("[x]", True), ("x", True), ("[[x]]", False), ("[x, x]", False)])
+def test_apps_results_of_one_may_be_wrapped_or_not(auto, body, right):
+    cases = {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[1], [2]]}
+    item = readers.apps({"question": "Wrap it.", "input_output": json.dumps(cases)})
+    assert bool(grade_code(f"def f(x): return {body}", item.tests, auto, item.gold)) is right
+
+
 def test_apps_keeps_lists_that_are_results():
     cases = {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[1], [1, 2]]}
     item = readers.apps({"question": "Divisors.", "input_output": json.dumps(cases)})

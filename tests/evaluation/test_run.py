@@ -223,13 +223,15 @@ def test_all_is_every_baseline_in_an_order_that_can_be_matched():
 
 
 def test_programs_that_passed_beside_their_tests_are_counted():
-    """A check whose argument is no plain value runs in one process with the program."""
+    """A check whose argument is of a class of its own runs in one process with the program, if the config allows."""
     check = "class Box:\n    n = 1\nassert f(Box()) == 2"
     tests = {"a": [{"check": check}], "b": [{"check": "assert f(None) == 2"}]}
     questions = [Question(name, "Write f.", "code", tests=own) for name, own in tests.items()]
     engine = ScriptedEngine(lambda prompt, request: "<solution>\ndef f(box):\n    return 2\n</solution>")
     with sandbox("auto") as box:
-        row = evaluate(questions, "single", {"executor": Role(engine)}, make_reward(sandbox=box), samples=2).row
+        graded = lambda reward: evaluate(questions, "single", {"executor": Role(engine)}, reward, samples=2).row
+        strict, row = graded(make_reward(sandbox=box)), graded(make_reward(sandbox=box, in_process=True))
+    assert strict["accuracy"] == 0.5 and strict["in_process"] == 0 and strict["reasons"] == {"in process": 2}
     assert row["accuracy"] == 1.0 and row["in_process"] == 2 and row["reasons"] == {}
     assert "2 passed in one process with their tests" in markdown([row])
 

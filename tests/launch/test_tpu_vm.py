@@ -318,7 +318,7 @@ def test_setup_from_git(installing):
         f"git -C {home}/mxjax fetch -q --depth 1 {address} main",
         f"git -C {home}/mxjax checkout -q --force --detach FETCH_HEAD",
         f"uv pip install --python {home}/mxjax_venv/bin/python --reinstall-package mxjax "
-        f"-e {home}/mxjax[tpu,data] gcsfs",
+        f"-e {home}/mxjax[tpu,data,code] gcsfs",
         "mxjax doctor",
         "on tpu",
     ]
@@ -337,7 +337,7 @@ def test_setup_from_a_wheel_copies_it_with_the_configs(installing, tmp_path):
     ]  # fmt: skip
     assert install == ssh(command_of(install))
     assert installing.run("bash", "-c", command_of(install)).returncode == 0
-    target = f"{installing.home}/mxjax/mxjax-0.1.0-py3-none-any.whl[tpu,data]"
+    target = f"{installing.home}/mxjax/mxjax-0.1.0-py3-none-any.whl[tpu,data,code]"
     assert f"--reinstall-package mxjax {target} gcsfs" in (installing.home / "asked").read_text()
 
 

@@ -153,12 +153,170 @@ def test_values_that_are_not_plain_stay_with_the_candidate(box):
     assert grade_code("def pairs(x): return enumerate(x)", [iterator], box).how == "tests"
 
 
-def test_a_check_with_arguments_that_are_not_plain_runs_beside_the_candidate(box):
-    test = {"check": "assert apply(lambda x: x + 1, 2) == 3"}
-    assert grade_code("def apply(f, x): return f(x)", [test], box).how == "in_process"
-    assert not grade_code("def apply(f, x): return x", [test], box)
-    assert not grade_code("import os\ndef apply(f, x): os._exit(0)", [test], box)
-    assert not grade_code("import os\nos._exit(0)", [test], box)
+@pytest.mark.parametrize(
+    ("program", "check"),
+    [
+        ("def apply(f, x): return f(x)", "assert apply(lambda x: x + 1, 2) == 3"),
+        ("def apply(f, x): return f(x)", "assert apply(len, [1, 2]) == 2"),
+        ("def without(xs, kind): return [x for x in xs if not isinstance(x, kind)]",
+         "assert without([1, 'a', 2.5], int) == ['a', 2.5]"),
+        ("def twice(f): return lambda x: f(f(x))", "assert twice(lambda x: x + 3)(1) == 7"),
+        ("def sort(xs, key): return sorted(xs, key=key)",
+         "seen = []\nassert sort([3, 1], lambda x: seen.append(x) or -x) == [3, 1] and seen == [3, 1]"),
+        ("def safe(f):\n    try: return f()\n    except ZeroDivisionError: return 'zero'",
+         "assert safe(lambda: 1 / 0) == 'zero'"),
+        ("class Node:\n    def __init__(self, v): self.v, self.next = v, None\n"
+         "def count(n): return 0 if n is None else 1 + count(n.next)",
+         "root = Node(1)\nroot.next = Node(2)\nassert count(root) == 2 and root.next.v == 2 and not root.next.next"),
+        ("import concurrent.futures as c\n"
+         "def both(f, xs):\n    with c.ThreadPoolExecutor(2) as e: return list(e.map(f, xs))",
+         "assert both(lambda x: x * 2, [1, 2, 3]) == [2, 4, 6]"),
+        ("LIMIT = 0", "assert not LIMIT"),
+    ],
+)  # fmt: skip
+def test_functions_and_types_of_a_check_reach_the_candidate_apart(box, program, check):
+    verdict = grade_code(program, [{"check": check}], box)
+    assert verdict and verdict.how == "tests"
+
+
+def test_a_check_with_objects_of_its_own_counts_only_where_that_is_said(box):
+    test = {"check": "class P: n = 1\nassert get(P()) == 1"}
+    passes = lambda program: bool(grade_code(program, [test], box, in_process=True))
+    strict = grade_code("def get(p): return p.n", [test], box)
+    assert (bool(strict), strict.how) == (False, "in_process")
+    assert grade_code("def get(p): return p.n", [test], box, in_process=True).how == "in_process"
+    assert passes("from __future__ import annotations\ndef get(p: int): return p.n")
+    assert not passes("def get(p): return 2")
+    assert not passes("import os\ndef get(p): os._exit(0)")
+    assert not passes("import os\nos._exit(0)")
+    assert not passes("raise SystemExit(0)")
+
+
+LEAK = """
+import gc, os, sys
+def every(n=0):
+    texts = [str(sys.argv), str(dict(os.environ))]
+    frame = sys._getframe()
+    while frame:
+        texts += [str(frame.f_locals)[:20000], str(frame.f_code.co_consts)]
+        frame = frame.f_back
+    texts += [str(x)[:5000] for x in gc.get_objects() if type(x) in (dict, list, tuple)]
+    texts += [str(vars(m))[:5000] for m in list(sys.modules.values())]
+    return "".join(texts)
+def get(p):
+    {}
+"""
+
+
+def test_nothing_that_a_program_can_read_says_that_it_has_passed(box):
+    """Whatever the process holds is printed and written to both outputs; no text makes the check pass."""
+    test = {"check": "class P: n = 1\nassert get(P()) == 1"}
+    for action in ("print(every()); raise SystemExit(0)", "print(every()); os._exit(0)", "print(every()); return 0"):
+        limits = SandboxLimits(output_bytes=1 << 26, cpu_s=5)
+        assert not grade_code(LEAK.format(action), [test], box, in_process=True, limits=limits)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    ["StopIteration", "StopIteration(4)", "StopAsyncIteration", "GeneratorExit", "SystemExit(0)", "BaseException",
+     "type('E', (StopIteration,), {})", "type('StopIteration', (Exception,), {})"],
+)  # fmt: skip
+def test_what_a_candidate_raises_ends_no_loop_of_a_check(box, raised):
+    checks = (
+        "for got, want in zip(map(f, [1, 2]), [2, 4]):\n    assert got == want",
+        "assert all(map(f, [1, 2])) and next(map(f, [1]), 7) == 7",
+    )
+    verdict = grade_code(f"def f(x): raise {raised}", [{"check": check} for check in checks], box, all_pass=False)
+    assert verdict.statuses == ("runtime_error",) * 2
+
+
+def test_a_check_may_ask_for_an_exception(box):
+    check = "for kind in (ValueError, IndexError, KeyError):\n    try:\n        f(kind.__name__)\n"
+    check += "        raise SystemExit(1)\n    except kind:\n        pass"
+    program = "def f(name): raise {'ValueError': ValueError, 'IndexError': IndexError, 'KeyError': KeyError}[name]('x')"
+    assert grade_code(program, [{"check": check}], box)
+    assert not grade_code("def f(name): return 0", [{"check": check}], box)
+    unicode = {"check": "try:\n    f()\nexcept RuntimeError as e:\n    assert 'UnicodeDecodeError' in str(e)"}
+    assert grade_code("def f(): return b'\\xff'.decode()", [unicode], box)
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["def f(x): return exit", "def f(x): return SystemExit", "def f(x): return lambda: exit(0)",
+     "import os\nos.write(3, b'{\"dict\": [[\"end\", null]]}\\n')\ndef f(x): return 0",
+     "import os\nos.write(3, b'{\"dict\": [[\"value\", {\"handle\": \"exit\"}]]}\\n' * 3)\ndef f(x): return 0",
+     "import os\nos.write(3, b'{\"dict\": [[\"ask\", {\"list\": [\"call\", {\"handle\": \"exit\"}, {\"list\": []}, "
+     "{\"dict\": []}]}]]}\\n')\ndef f(x): return 0"],
+)  # fmt: skip
+def test_a_candidate_cannot_end_a_check(box, program):
+    test = {"check": "f(1)()\nassert False"}
+    assert grade_code(program, [test], box, limits=LIMITS).how in ("runtime_error", "wrong_answer")
+
+
+@pytest.mark.parametrize("asks", ['"get", f, "__name__"', '"set", f, "x", 1', '"global", f', '"call", print, [], {}'])
+def test_a_candidate_can_only_call_what_it_was_given(box, asks):
+    test = {"check": "assert apply(lambda: 'called') in ('<lambda>', None)"}
+    program = f"def apply(f): return f._peer.ask({asks})"
+    assert grade_code(program, [test], box, limits=LIMITS).how == "runtime_error"
+
+
+@pytest.mark.parametrize(
+    ("program", "tests", "entry_point"),
+    [
+        ("print(5)\nexit()", [{"input": "", "output": "5"}], None),
+        ("def main():\n    print(5)\n    quit(0)\nmain()", [{"input": "", "output": "5"}], None),
+        ("print(bool(copyright), bool(credits), bool(license), bool(help))",
+         [{"input": "", "output": "True True True True"}], None),
+        ("class Solution:\n    def two(self, nums: List[int]) -> Optional[int]:\n        return Counter(nums)[2]",
+         [{"args": [[2, 2, 1]], "expected": 2}, {"check": "assert two([2]) == 1"},
+          {"check": "def check(f):\n    assert f(nums=[2, 2]) == 2\ncheck(Solution().two)"}], "two"),
+        ("class Solution:\n    def search(self, x): return pow(x, 2, 5) + gcd(x, 4) + (x == inf)",
+         [{"args": [2], "expected": 6}], "search"),
+        ("def f(x): return heappop(x)", [{"args": [[1, 2]], "expected": 1}], "f"),
+        ("class Solution:\n    def deep(self, n): return 0 if n == 0 else 1 + self.deep(n - 1)",
+         [{"args": [5000], "expected": 5000}], "deep"),
+        ("class Solution:\n"
+         "    def s(self, xs): return list(SortedList(xs)) + [TreeNode(4).val, ListNode(5).val]",
+         [{"args": [[3, 1]], "expected": [1, 3, 4, 5]}], "s"),
+        ("from __future__ import annotations\nclass Solution:\n    def f(self, x: Missing): return x + y",
+         [{"args": [1], "expected": 3, "setup": "y = 2"}, {"check": "assert f(1) == 3", "setup": "y = 2"}], "f"),
+        ("from __future__ import annotations\nprint(y)", [{"input": "", "output": "2", "setup": "y = 2"}], None),
+        ("def f(x): return [x]", [{"args": [1], "expected": [1], "wrapped": True}], "f"),
+        ("def f(x): return x", [{"args": [1], "expected": [1], "wrapped": True}], "f"),
+        ("import asyncio\n"
+         "async def f():\n    await asyncio.sleep(0.01)\n    return await asyncio.to_thread(sum, [2, 3])\n"
+         "print(asyncio.run(f()))", [{"input": "", "output": "5"}], None),
+    ],
+)  # fmt: skip
+def test_programs_run_as_benchmarks_run_them(box, program, tests, entry_point):
+    assert grade_code(program, tests, box, entry_point).how == "tests"
+
+
+def test_temporary_files(box):
+    if box.run("import os\nprint(os.getcwd())").stdout == b"/\n":
+        pytest.skip("level B has no scratch directory without the right to mount")
+    program = (
+        "import tempfile, os\nwith tempfile.TemporaryFile() as f:\n    f.write(b'5')\n    f.seek(0)\n"
+        "    print(f.read().decode())\nwith tempfile.NamedTemporaryFile('w+') as f: print(os.path.exists(f.name))\n"
+        "with tempfile.TemporaryDirectory() as d: print(os.listdir(d))\nopen('here', 'w').write('x')\n"
+        "print(open('here').read())"
+    )
+    assert grade_code(program, [{"input": "", "output": "5\nTrue\n[]\nx"}], box)
+
+
+@pytest.mark.parametrize(
+    ("program", "test", "entry_point"),
+    [
+        ("print(gcd(4, 6))", {"input": "", "output": "2"}, None),
+        ("def f(x): return Counter(x)[1]", {"check": "assert f([1]) == 1"}, None),
+        ("def f(x): return x", {"args": [1], "expected": [1]}, "f"),
+        ("def f(x): return x", {"args": [1], "expected": [1, 1], "wrapped": True}, "f"),
+        ("def f(x): return [[x]]", {"args": [1], "expected": [1], "wrapped": True}, "f"),
+        ("class Solution:\n    def g(self, x): return x", {"args": [1, 2], "expected": 1}, "gcd"),
+    ],
+)
+def test_nothing_else_is_given_to_a_program(box, program, test, entry_point):
+    assert not grade_code(program, [test], box, entry_point)
 
 
 def test_a_function_may_have_a_builtin_s_name(box):

@@ -12,7 +12,7 @@ import threading
 import pytest
 from support import sandbox
 
-from mxjax.sandbox import Outcome, Sandbox, SandboxLimits, SandboxUnavailable, jobs, pool, probe, syscalls
+from mxjax.sandbox import Outcome, Sandbox, SandboxLimits, SandboxUnavailable, jobs, parts, pool, probe, syscalls
 from mxjax.sandbox.records import InfrastructureError
 
 LIMITS = SandboxLimits(cpu_s=0.5, wall_s=5, memory_mb=256)
@@ -256,6 +256,32 @@ def test_auto_takes_the_strongest_level_and_says_how_to_get_a_stronger_one(monke
     with Sandbox() as box:
         assert box.level == "B" and "bubblewrap" in box.advice
         assert box.run("print(1)").ok
+
+
+@pytest.mark.parametrize(
+    ("bwrap", "seccomp", "named", "unnamed"),
+    [
+        (None, None, ["bubblewrap ("], ["pyseccomp", "libseccomp"]),
+        ("/usr/bin/bwrap", ImportError, ["pyseccomp ("], ["install bubblewrap", "libseccomp"]),
+        ("/usr/bin/bwrap", RuntimeError, ["libseccomp ("], ["install bubblewrap", "pyseccomp"]),
+        (None, ImportError, ["bubblewrap (", "pyseccomp ("], ["libseccomp"]),
+        ("/usr/bin/bwrap", None, ["does not work: no namespaces"], ["install"]),
+    ],
+)
+def test_the_advice_names_the_part_that_is_missing(monkeypatch, bwrap, seccomp, named, unnamed):
+    def compiled():
+        if seccomp:
+            raise seccomp("absent")
+
+    monkeypatch.setattr(parts.shutil, "which", lambda name: bwrap)
+    monkeypatch.setattr(parts, "compiled_filter", compiled)
+    monkeypatch.setattr(Sandbox, "_fault", lambda self, level: "" if level == "C" else "no namespaces")
+    with Sandbox() as box:
+        assert all(word in box.advice for word in named) and not any(word in box.advice for word in unnamed)
+    monkeypatch.setattr(Sandbox, "_fault", lambda self, level: "refused")
+    with pytest.raises(SandboxUnavailable) as refused:
+        Sandbox()
+    assert all(word in str(refused.value) for word in named if bwrap is None or seccomp)
 
 
 @pytest.mark.parametrize("limits", [{"cpu_s": 0}, {"memory_mb": 0.5}, {"wall_s": -1}, {"output_bytes": "1"}])

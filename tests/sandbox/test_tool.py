@@ -10,8 +10,7 @@ from support import sandbox
 from mxjax import mas
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Role, collect
-from mxjax.sandbox import SandboxLimits, SandboxUnavailable, tool
-from mxjax.sandbox.pool import STRONGER
+from mxjax.sandbox import Sandbox, SandboxLimits, SandboxUnavailable, tool
 from mxjax.sandbox.records import InfrastructureError
 from mxjax.sandbox.tool import MAX_CHARS, python_tool
 
@@ -60,8 +59,12 @@ def test_variables_stay_only_in_a_stateful_tool(box, stateful, expected):
     assert "(no output)" in told[0] and expected in told[1]
 
 
-def test_who_has_level_c_alone_is_told_that_the_tool_needs_more():
-    assert "no Python tool" in STRONGER["C"]
+def test_who_has_level_c_alone_is_told_that_the_tool_needs_more(monkeypatch):
+    monkeypatch.setattr(Sandbox, "_fault", lambda self, level: "" if level == "C" else "absent")
+    with Sandbox() as box:
+        assert "no Python tool" in box.advice
+        with pytest.raises(SandboxUnavailable, match="needs level A or B; "):
+            python_tool(box)
 
 
 @pytest.mark.parametrize(("level", "found"), [("B", True), ("C", False), (None, False)])

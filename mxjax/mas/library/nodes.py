@@ -28,6 +28,7 @@ from mxjax.mas.library.core import (
 )
 from mxjax.mas.library.groups import gathered
 from mxjax.mas.prompts import fill
+from mxjax.programs import extract_program
 
 VOTE_EXAMPLES = 3  # public examples that programs are compared on
 
@@ -88,6 +89,8 @@ def _sum(m, nodes: list, depth: int) -> int | None:
 
 
 def _short(m, reply: str) -> str:
+    if m.host.task_type == "code":
+        m.charge(len(reply) // 4)
     return texts.compact(reply, m.host.task_type, m.host.prompts.omitted)
 
 
@@ -142,6 +145,8 @@ def process_ensemble(m, self, context):
 
 def _combine(m, self, strategy, agents: list, answers: dict[int, str], context):
     weights = self.fields.get("weights") if strategy == "weighted_vote" else None
+    if m.host.task_type == "code":
+        m.charge(sum(map(len, answers.values())) // 2)  # what finding their programs may take
     keys = {index: texts.vote_key(text, m.host.task_type) for index, text in answers.items()}
     keys = yield from _by_behaviour(m, keys, answers)
     winner, unanimous = _vote(answers, keys, weights)
@@ -166,7 +171,7 @@ def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
     calls; inside a group whose calls are reserved, the agents that wrote the programs are what bounds them.
     """
     examples = m.host.examples[:VOTE_EXAMPLES]
-    programs = {key: texts.program(answers[index]) for index, key in keys.items() if key is not None}
+    programs = {key: extract_program(answers[index]) for index, key in keys.items() if key is not None}
     needed = len(programs) * len(examples)
     possible = m.host.task_type == "code" and tools.RUN_PROGRAM in m.host.tools
     counted = not m.task.private

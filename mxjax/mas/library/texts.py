@@ -6,7 +6,8 @@ import json
 import re
 from fractions import Fraction
 
-from mxjax.fences import fences, program_fence
+from mxjax.fences import fences
+from mxjax.programs import extract_program, program_fence
 
 _ANSWER = re.compile(r"FINAL ANSWER:[ \t]*(.*)")
 _VERDICT = re.compile(r"\bVERDICT\b[^A-Za-z\n]{0,20}((?:NOT|IN)?[ _-]{0,3}CORRECT)\b", re.IGNORECASE)
@@ -63,7 +64,7 @@ def boxed(text: str) -> tuple[str, int] | None:
 
 
 def python_block(text: str) -> str | None:
-    """The first Python block."""
+    """The first Python fence."""
     return next((fence.content.strip() for fence in fences(text) if fence.is_python), None)
 
 
@@ -133,11 +134,8 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
         found = blocks(text, "solution")
         if found:
             return f"<solution>{found[-1][0]}</solution>", found[-1][1]
-        fenced = fences(text)
-        if not fenced:
-            return None
-        last = fenced[-1]
-        return f"```{last.info}\n{last.content}```", last.start
+        fence = program_fence(text)
+        return (text[fence.start : fence.end], fence.start) if fence else None
     found = boxed(text)
     if found:
         return f"\\boxed{{{found[0]}}}", found[1]
@@ -148,7 +146,7 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
 def vote_key(text: str, task_type: str) -> str | None:
     """What replies are compared by in a vote: normalised answer, or program without comments and blank lines."""
     if task_type == "code":
-        source = _TOKENS.sub(_kept, program(text) or "")
+        source = _TOKENS.sub(_kept, extract_program(text) or "")
         lines = [line.rstrip() for line in source.split("\n")]
         return "\n".join(line for line in lines if line) or None
     found = boxed(text)
@@ -163,15 +161,6 @@ def vote_key(text: str, task_type: str) -> str | None:
 def _kept(token: re.Match) -> str:
     """What a vote sees of a literal or comment: its line breaks stand for themselves, a comment for nothing."""
     return "" if token[0].startswith("#") else token[0].replace("\n", "\0")
-
-
-def program(text: str) -> str | None:
-    """The program that a reply delivers: that of its last solution block, or that block whole; else its own."""
-    solutions = [inner for inner, _ in blocks(text, "solution")]
-    found = program_fence(solutions[-1] if solutions else text)
-    if found is not None:
-        return found.content
-    return solutions[-1] if solutions else None
 
 
 def normalise(answer: str) -> str:

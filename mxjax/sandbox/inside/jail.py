@@ -10,16 +10,19 @@ import resource
 _libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x08000000, 0x20000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 16384, 1 << 18
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 32, 16384, 1 << 18
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_SECCOMP = 1, 4, 8, 22
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 _CAP_DAC_READ_SEARCH = 2
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446  # the same numbers on every architecture
 _READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
+_MAKE_AND_REMOVE = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 14  # folders and files; 14: truncating them
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many file rights each version of Landlock knows
 _MADV_COLLAPSE = 25
-SCRATCH = "/tmp"
+SCRATCH, _SHARED = "/tmp", "/dev/shm"
+SCRATCH_B = f"{_SHARED}/job"
 _INODES = 1024
+_SAFE = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
 
 
 def _check(result: int, what: str) -> int:
@@ -51,12 +54,40 @@ def fork(pids: int | None) -> int:
 
 
 def mount_private(disk_mb: int, uid: int) -> None:
-    """Mounts and IPC of its own: a scratch directory of limited bytes and inodes, a /proc that shows this job alone."""
+    """Mounts and IPC of its own: a scratch directory of limited bytes and inodes, a /proc that shows this job alone.
+
+    /proc is read-only: a job that lowered its `oom_score_adj` would have the kernel end the trainer in its place.
+    """
     _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWIPC), "unshare")
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE, "")
-    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-    _mount("tmpfs", SCRATCH, "tmpfs", flags, f"size={disk_mb}m,nr_inodes={_INODES},mode=700,uid={uid},gid={uid}")
-    _mount("proc", "/proc", "proc", flags, "subset=pid")
+    _mount_scratch(SCRATCH, disk_mb, uid)
+    _mount("proc", "/proc", "proc", _MS_RDONLY | _SAFE, "subset=pid")
+
+
+def mount_alone(disk_mb: int, uid: int) -> None:
+    """Mounts of its own with the scratch directory of level B; needs `prepare_scratch`."""
+    _check(_libc.unshare(CLONE_NEWNS), "unshare")
+    _mount_scratch(SCRATCH_B, disk_mb, uid)
+
+
+def prepare_scratch() -> bool:
+    """A place for the scratch directories of level B, over the shared memory of the machine; False where none can be.
+
+    It takes the right to mount, which root has on a machine and mostly not in a container.
+    """
+    try:
+        _check(_libc.unshare(CLONE_NEWNS), "unshare")
+        _mount("none", "/", None, _MS_REC | _MS_PRIVATE, "")
+        _mount("tmpfs", _SHARED, "tmpfs", _SAFE, "size=4k,nr_inodes=8,mode=755")
+        os.mkdir(SCRATCH_B)
+        _mount("none", _SHARED, None, _MS_REMOUNT | _MS_RDONLY | _SAFE, "")
+    except OSError:
+        return False
+    return True
+
+
+def _mount_scratch(path: str, disk_mb: int, uid: int) -> None:
+    _mount("tmpfs", path, "tmpfs", _SAFE, f"size={disk_mb}m,nr_inodes={_INODES},mode=700,uid={uid},gid={uid}")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str) -> None:
@@ -131,8 +162,10 @@ def _read(path: str) -> str:
         return ""
 
 
-def landlock_ruleset(readable: list[str], listable: list[str]) -> int:
+def landlock_ruleset(readable: list[str], listable: list[str], scratch: bool) -> int:
     """A Landlock rule set, as a descriptor: `readable` trees may be read, `listable` ones only listed, nothing more.
+
+    With `scratch`, what is mounted below the place that `prepare_scratch` made may be written.
 
     Raises OSError where the kernel has no Landlock.
     """
@@ -143,7 +176,9 @@ def landlock_ruleset(readable: list[str], listable: list[str]) -> int:
     attributes = (ctypes.c_uint64 * 3)(handled_fs, handled_net, scoped)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = _check(_libc.syscall(_LANDLOCK_CREATE, attributes, size, 0), "landlock_create_ruleset")
-    for paths, rights in ((readable, _READ_FILE | _READ_DIR), (listable, _READ_DIR)):
+    writing = (_READ_FILE | _READ_DIR | _WRITE_FILE | _MAKE_AND_REMOVE) & handled_fs
+    writable = [_SHARED] if scratch else []
+    for paths, rights in ((readable, _READ_FILE | _READ_DIR), (listable, _READ_DIR), (writable, writing)):
         for path in paths:
             _allow(ruleset, path, rights)
     for device in ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"):

@@ -4,9 +4,7 @@ Nothing here protects anything: a hostile program shares this process and may ch
 through descriptor 3 is read by the trainer as data, never believed.
 """
 
-import _sitebuiltins
 import ast
-import asyncio.selector_events
 import atexit
 import builtins
 import io
@@ -17,10 +15,18 @@ import threading
 import traceback
 import types
 
+import peer
+import ready
 import wire
 
-CHANNEL = 3
 NAME = "<program>"
+_usual: dict = {}
+
+
+def prepare() -> None:
+    """Makes ready, in the warm process, what jobs find in their interpreter."""
+    ready.make_ready()
+    _usual.update(ready.usual_builtins())
 
 
 def main(payload: dict, report: int) -> None:
@@ -31,7 +37,6 @@ def main(payload: dict, report: int) -> None:
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.argv = [NAME]
-    _offer_site()
     code = 1
     try:
         program = _compile(payload["source"])
@@ -47,65 +52,9 @@ def main(payload: dict, report: int) -> None:
     _leave(code)
 
 
-def _offer_site() -> None:
-    """What `site` gives every program; it is not imported, since it would look for packages."""
-    for name in ("exit", "quit"):
-        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
-    for name in ("copyright", "credits", "license"):
-        setattr(builtins, name, _sitebuiltins._Printer(name, "See https://www.python.org"))
-    builtins.help = _sitebuiltins._Helper()
-
-
-class _PipeEnd:
-    """An end of a pipe with the few methods of a socket that an event loop uses to wake itself."""
-
-    def __init__(self, fd: int):
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def recv(self, size: int) -> bytes:
-        return os.read(self._fd, size)
-
-    def send(self, data: bytes) -> int:
-        return os.write(self._fd, data)
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-
-def _make_self_pipe(loop) -> None:
-    """Gives an event loop a pipe to wake itself by, since a job has no sockets."""
-    loop._ssock, loop._csock = map(_PipeEnd, os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
-    loop._internal_fds += 1
-    loop._add_reader(loop._ssock.fileno(), loop._read_from_self)
-
-
-asyncio.selector_events.BaseSelectorEventLoop._make_self_pipe = _make_self_pipe
-
-# What LiveCodeBench puts before an answer in LeetCode's format, builtins last, so that `pow` stays Python's own
-_USUAL_IMPORTS = (
-    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json "
-    "typing builtins"
-)
-
-
-def _usual_imports() -> dict:
-    """The names that an answer in LeetCode's format may use without importing them."""
-    names = {}
-    modules = _USUAL_IMPORTS.split()
-    for name in modules:
-        module = __import__(name)
-        public = getattr(module, "__all__", None) or [key for key in vars(module) if not key.startswith("_")]
-        names.update((key, getattr(module, key)) for key in public)
-    names.update((name, sys.modules[name]) for name in modules if name not in ("datetime", "copy", "bisect"))
-    return names
-
-
-def _compile(source: str):
-    linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
-    return compile(source, NAME, "exec", dont_inherit=True)
+def _compile(source: str, name: str = NAME):
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    return compile(source, name, "exec", dont_inherit=True)
 
 
 def _module(name: str) -> dict:
@@ -144,89 +93,54 @@ def _leave(code: int) -> None:
 
 
 def _script(program, payload: dict) -> None:
-    exec(program, _module("__main__"))
+    namespace = _module("__main__")
+    exec(_compile(payload.get("setup", ""), "<setup>"), namespace)
+    exec(program, namespace)
 
 
 def _functions(program, payload: dict) -> None:
-    """Answers calls of the program's functions, [base, attributes, arguments, keywords], until the trainer hangs up.
+    """Answers requests for the program's values until the trainer hangs up.
 
-    A base is a global name or a handle from an earlier reply. A name that is no global is looked for in a class
-    `Solution`, as LeetCode's format has it; such a program finds the usual imports made.
+    A name that the program does not define is looked for in a class `Solution`, as LeetCode's format has it, whose
+    methods belong to a new instance at each call.
     """
     namespace = _module("program")
-    if "Solution" in program.co_names:
-        namespace.update(_usual_imports())
-    _set_up(payload, namespace)
+    if payload["usual"]:
+        namespace["__builtins__"] = _usual
+        sys.setrecursionlimit(ready.RECURSION)
+    exec(_compile(payload["setup"], "<setup>"), namespace)
+    before = dict(namespace)
     exec(program, namespace)
-    kept = []
 
-    def keep(value) -> int:
-        kept.append(value)
-        return len(kept) - 1
+    def names(name):
+        found = namespace.get(name, before)
+        solution = namespace.get("Solution")
+        if hasattr(solution, name) and (found is before or found is before.get(name, before)):
+            return lambda *arguments, **keywords: getattr(solution(), name)(*arguments, **keywords)
+        if found is before:
+            raise NameError(f"name {name!r} is not defined")
+        return found
 
-    def call(base, attributes, arguments, keywords):
-        target = base
-        if type(base) is str:
-            is_method = base not in namespace and "Solution" in namespace
-            target = getattr(namespace["Solution"](), base) if is_method else namespace[base]
-        for attribute in attributes:
-            target = getattr(target, attribute)
-        return list(target) if keywords is None else target(*arguments, **keywords)
-
-    channel = open(CHANNEL, "r+b", buffering=0)  # noqa: SIM115
-    for line in io.BufferedReader(channel, 1 << 16):
-        try:
-            reply = {"value": call(*wire.loads(line, kept.__getitem__))}
-        except Exception as error:
-            reply = {"error": [_builtin_name(error), _text(error)]}
-        sys.stdout.flush()
-        _send(wire.dumps(reply, keep))
-
-
-def _set_up(payload: dict, namespace: dict) -> None:
-    """Runs what a question gives to every program, such as the imports of its text."""
-    if payload.get("setup"):
-        exec(compile(payload["setup"], "<setup>", "exec", dont_inherit=True), namespace)
-
-
-def _builtin_name(error: Exception) -> str:
-    """The builtin exception that an error is, or descends from."""
-    return next(kind.__name__ for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is kind)
-
-
-def _text(error: Exception) -> str:
-    try:
-        return str(error)[:500]
-    except Exception:
-        return ""
-
-
-def _together(program, payload: dict) -> None:
-    """Runs a program and its tests in one namespace; says on the channel that they came to their end.
-
-    A program that shares its process with its tests can pretend that they did: such passes count where the config
-    says so, and nowhere else.
-    """
-    namespace = _module("__main__")
-    _set_up(payload, namespace)
-    exec(program, namespace)
-    exec(_compile(payload["prelude"]), namespace)
-    exec(_compile(payload["check"]), namespace)
-    _send(wire.dumps("ended"))
+    peer.Peer(names=names).serve(sys.stdout.flush)
 
 
 def _tests(program, payload: dict) -> None:
-    """Runs test code; a global name that it uses and does not define is a function of the program under test.
+    """Runs test code; a global name that it uses and does not define is of the program under test.
 
     So are `functions`, whatever else they may be: a program may call its function `sum`.
     """
     namespace = _module("__main__")
-    exec(_compile(payload["prelude"]), namespace)
-    lines = io.BufferedReader(open(CHANNEL, "r+b", buffering=0), 1 << 16)  # noqa: SIM115
+    exec(_compile(payload["prelude"], "<prelude>"), namespace)
+    theirs = peer.Peer(holds_tests=True)
     defined = {*namespace, *vars(builtins)}
-    for name in (_names(program) - defined) | set(payload["functions"]):
-        namespace[name] = Remote(lines, name)
-    exec(program, namespace)
+    for name in sorted((_names(program) - defined) | set(payload["functions"])):
+        namespace[name] = peer.named(theirs, name)
+    try:
+        exec(program, namespace)
+    except SystemExit as stop:  # of the tests themselves: an exception of the program is never one
+        if stop.code not in (None, 0):
+            raise
+    peer.send(wire.dumps({"end": None}))
 
 
 def _names(code) -> set[str]:
@@ -234,93 +148,20 @@ def _names(code) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-class Remote:
-    """A function, or anything else that is not plain data, of the program under test, which runs in another job.
-
-    `_base` is a global name there, or the handle of a value that stayed there; `_path` attributes of it.
-    """
-
-    def __init__(self, lines, base, path=()):
-        self.__dict__.update(_lines=lines, _base=base, _path=path)
-
-    def __call__(self, *arguments, **keywords):
-        return self._ask(list(arguments), keywords)
-
-    def __getattr__(self, name):
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return Remote(self._lines, self._base, (*self._path, name))
-
-    def __setattr__(self, name, value):
-        _refuse("an attribute that is set")
-
-    def __iter__(self):
-        return iter(self._ask([], None))
-
-    def _ask(self, arguments, keywords):
-        try:
-            base = self._base if type(self._base) is str else Remote(self._lines, self._base)
-            _send(wire.dumps([base, list(self._path), arguments, keywords], _handle_of))
-        except wire.NotPlain as error:
-            _refuse(str(error))
-        kind, content = self._reply()
-        if kind == "error":
-            raise _raised(*content)
-        return content
-
-    def _reply(self):
-        """("value", a value) or ("error", (name, text)); a reply of any other shape is the program's failure."""
-        try:
-            ((kind, content),) = wire.loads(self._lines.readline(), lambda number: Remote(self._lines, number)).items()
-            if kind == "value":
-                return kind, content
-            name, text = content
-            if kind == "error" and type(name) is type(text) is str:
-                return kind, (name, text)
-        except Exception:
-            pass
-        _send(wire.dumps({"broken": ""}))
-        os._exit(1)
-
-
-def _raised(name: str, text: str) -> Exception:
-    """The program's exception as tests see it.
-
-    Those by which Python's own loops end become RuntimeError: a program that raised StopIteration would end the loop
-    of a test that should have failed.
-    """
-    kind = vars(builtins).get(name)
-    ends_loops = name in ("StopIteration", "StopAsyncIteration")
-    if ends_loops or not (isinstance(kind, type) and issubclass(kind, Exception)):
-        return RuntimeError(f"{name}: {text}")
-    try:
-        return kind(text)
-    except TypeError:  # UnicodeDecodeError and others are not made from a text
-        return RuntimeError(f"{name}: {text}")
-
-
-def _refuse(what: str) -> None:
-    """Says that these tests cannot be run apart from the program, and ends."""
-    _send(wire.dumps({"not plain": what}))
-    os._exit(1)
-
-
-def _handle_of(value) -> int:
-    if type(value) is Remote and type(value._base) is int and not value._path:
-        return value._base
-    raise wire.NotPlain(f"an argument of type {type(value).__name__}")
-
-
-def _send(line: bytes) -> None:
-    view = memoryview(line)
-    while view:
-        view = view[os.write(CHANNEL, view) :]
+def _together(program, payload: dict) -> None:
+    """Runs tests in the namespace of the program itself, which can do to them what it likes."""
+    namespace = _module("__main__")
+    exec(_compile(payload["setup"], "<setup>"), namespace)
+    exec(program, namespace)
+    exec(_compile(payload["prelude"], "<prelude>"), namespace)
+    exec(_compile(payload["check"], "<check>"), namespace)
+    peer.send(wire.dumps({"end": None}))
 
 
 def _session(program, payload: dict) -> None:
     """Runs cell after cell in one namespace; the value of a last expression is printed, errors are printed."""
     namespace = _module("__main__")
-    channel = open(CHANNEL, "r+b", buffering=0)  # noqa: SIM115
+    channel = open(peer.CHANNEL, "r+b", buffering=0)  # noqa: SIM115
     for line in io.BufferedReader(channel, 1 << 16):
         try:
             _cell(wire.loads(line), namespace)
@@ -330,7 +171,7 @@ def _session(program, payload: dict) -> None:
             _show_error()
         sys.stdout.flush()
         sys.stderr.flush()
-        _send(wire.dumps("done"))
+        peer.send(wire.dumps("done"))
 
 
 def _cell(source: str, namespace: dict) -> None:
@@ -344,6 +185,4 @@ def _cell(source: str, namespace: dict) -> None:
             print(repr(value))
 
 
-_KINDS = {
-    "script": _script, "functions": _functions, "tests": _tests, "together": _together, "session": _session,
-}  # fmt: skip
+_KINDS = {"script": _script, "functions": _functions, "tests": _tests, "together": _together, "session": _session}

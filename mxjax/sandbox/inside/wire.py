@@ -1,7 +1,7 @@
 """Plain Python values as JSON lines, without losing what JSON has no word for: tuples, sets, bytes, big integers.
 
 Decoding builds values of built-in types only, whatever the bytes say, so the receiver runs none of the sender's code.
-A value that is not plain travels as a handle: a number that only its owner can turn back into the value.
+A value that is not plain travels as a handle: a number, or the name of a builtin, for `handle` to make sense of.
 """
 
 import base64
@@ -16,7 +16,7 @@ class NotPlain(TypeError):
 
 
 def dumps(value, handle=None) -> bytes:
-    """`value` as one line of JSON. `handle(object) -> int` names what is not plain; without it NotPlain is raised."""
+    """`value` as one line of JSON. `handle(object)` names what is not plain; without it NotPlain is raised."""
     try:
         return json.dumps(_pack(value, handle)).encode() + b"\n"
     except RecursionError:
@@ -39,11 +39,43 @@ def loads(line, handle=None, hashed=True):
     Raises NotPlain for anything else, and for handles without `handle`.
     """
     try:
-        return _unpack(json.loads(line), handle, hashed)
+        return _unpack(json.loads(str(line, "utf-8")), handle, hashed)
     except NotPlain:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as error:
         raise NotPlain(f"not an encoded value: {type(error).__name__}") from None
+
+
+def message(line, handle=None, hashed=True):
+    """(kind, content) of a line between two jobs: "value", "error" [type, text], or "ask" [what, of what, ...].
+
+    Tests also say "end", and "apart" with what keeps them from running apart from the program.
+
+    Raises NotPlain for anything else.
+    """
+    whole = loads(line, handle, hashed)
+    pairs = whole.items if type(whole) is Unbuilt and whole.kind == "dict" else whole
+    pairs = list(pairs.items()) if type(pairs) is dict else pairs
+    if type(pairs) is not list or len(pairs) != 1 or type(pairs[0]) is not tuple or type(pairs[0][0]) is not str:
+        raise NotPlain("not a message")
+    ((kind, content),) = pairs
+    is_list = type(content) is list
+    fits = {
+        "value": True,
+        "end": content is None,
+        "apart": type(content) is str,
+        "error": is_list and [type(part) for part in content] == [str, str],
+        "ask": is_list and len(content) >= 2 and type(content[0]) is str and _ASKS.get(content[0]) == len(content),
+    }
+    if not fits.get(kind):
+        raise NotPlain("not a message")
+    return kind, content
+
+
+def kind_of(line) -> str:
+    """The kind of a message of one's own side, without reading the rest of it; "" if it is none."""
+    head = bytes(line[:40]).split(b'"')
+    return head[3].decode(errors="replace") if len(head) > 4 and head[1] == b"dict" else ""
 
 
 def _pack(value, handle):
@@ -67,28 +99,34 @@ def _pack(value, handle):
     for base in (bool, int, float, str, tuple, list, set, frozenset):
         if isinstance(value, base):  # named tuples, enumerations and other subclasses: as what they are
             return _pack(base(value), handle)
-    if hasattr(value, "tolist") and kind.__module__.partition(".")[0] == "numpy":
+    if str(kind.__module__).partition(".")[0] == "numpy" and hasattr(value, "tolist"):
         return _pack(value.tolist(), handle)
     if handle is None:
         raise NotPlain(f"a value of type {kind.__name__}")
     return {"handle": handle(value)}
 
 
-def _unpack(data, handle, hashed):
+def _unpack(data, handle, hashed, key=False):
+    """The value of `data`; with `key`, one that Python could hash: nothing comes out that no program could hold."""
     if data is None or type(data) in (bool, int, float, str):
         return data
     if type(data) is not dict or len(data) != 1:
         raise NotPlain("not an encoded value")
     ((kind, content),) = data.items()
-    if kind == "handle" and handle is not None and type(content) is int:
+    if kind == "handle" and handle is not None and type(content) in (int, str):
         return handle(content)
+    if key and kind in ("list", "dict", "set"):
+        raise NotPlain(f"a {kind} as a key")
     if kind == "dict":
-        pairs = [(_unpack(key, handle, hashed), _unpack(item, handle, hashed)) for key, item in content]
+        pairs = [(_unpack(name, handle, hashed, True), _unpack(item, handle, hashed)) for name, item in content]
         return dict(pairs) if hashed else Unbuilt(kind, pairs)
     for sequence in _SEQUENCES:
         if kind == sequence.__name__:
-            items = [_unpack(item, handle, hashed) for item in content]
-            return sequence(items) if hashed or sequence in (list, tuple) else Unbuilt(kind, items)
+            is_set = sequence in (set, frozenset)
+            if type(content) is not list:
+                raise NotPlain("not an encoded value")
+            items = [_unpack(item, handle, hashed, key or is_set) for item in content]
+            return sequence(items) if hashed or not is_set else Unbuilt(kind, items)
     if kind == "int":
         return int(content, 16)
     if kind == "float":
@@ -103,3 +141,4 @@ def _unpack(data, handle, hashed):
 
 
 _SEQUENCES = (list, tuple, set, frozenset)
+_ASKS = {"global": 2, "items": 2, "get": 3, "set": 4, "call": 4}  # what may be asked, and the length of the request

@@ -44,11 +44,17 @@ def main() -> None:
             __import__(name)
         except Exception:  # what is absent or broken here is absent or broken in jobs
             continue
+    runner.prepare()
     del sys.path[-len(policy["paths"]) :]  # jobs have what is loaded by now
     policy["seccomp"] = bytes.fromhex(policy["seccomp"])
+    policy["scratch"] = jail.SCRATCH if policy["level"] == "A" else None
     by_landlock = policy["level"] == "B"
     policy["pids"] = os.open("/proc/self/ns/pid", os.O_RDONLY) if policy["level"] == "A" else None
-    policy["ruleset"] = jail.landlock_ruleset(policy["readable"], policy["listable"]) if by_landlock else None
+    policy["ruleset"] = None
+    if by_landlock:
+        policy["scratch"] = jail.SCRATCH_B if jail.prepare_scratch() else None
+        os.environ["TMPDIR"] = policy["scratch"] or "/"
+        policy["ruleset"] = jail.landlock_ruleset(policy["readable"], policy["listable"], bool(policy["scratch"]))
     if policy["level"] != "none":
         jail.bound_capabilities()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -232,17 +238,18 @@ def _become_job(policy: dict, takes: socket.socket, report: int, uid: int | None
         if flags & socket.MSG_CTRUNC:
             raise OSError("descriptors were lost")
         limits = json.loads(message)
-        if policy["level"] == "A":
-            jail.mount_private(limits["disk_mb"], os.getuid() if uid is None else uid)
+        if policy["scratch"]:
+            mount = jail.mount_private if policy["level"] == "A" else jail.mount_alone
+            mount(limits["disk_mb"], os.getuid() if uid is None else uid)
         payload = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
         report, *rest = _place([*fds[1:], report, *([] if ruleset is None else [ruleset])], len(fds) - 1)
-        jail.limit(limits, writes=policy["level"] == "A", own_uid=uid is not None)
+        jail.limit(limits, writes=bool(policy["scratch"]), own_uid=uid is not None)
         random.seed(0)  # forking has stirred it
         if policy["level"] != "none":
             jail.drop_privileges(uid, policy["keep_reading"])
         jail.die_with(parent)
         if policy["level"] != "none":
-            os.chdir(jail.SCRATCH if policy["level"] == "A" else "/")
+            os.chdir(policy["scratch"] or "/")
             if ruleset is not None:
                 jail.restrict_files(rest[0])
             jail.filter_syscalls(policy["seccomp"])
