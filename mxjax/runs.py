@@ -31,7 +31,7 @@ from mxjax.files import absolute, read_json
 from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rl.stages import ROLES
-from mxjax.rollout import Question, Role
+from mxjax.rollout import DesignSampling, Question, Role
 from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Engine, SamplingParams
 from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
@@ -54,6 +54,7 @@ def check_config(config: ConfigDict) -> None:
         for role in config.roles.values():
             mas.load_prompts(role.prompt)
             SamplingParams(**role.sampling, max_tokens=role.max_tokens)
+        DesignSampling(**config.roles.executor.design_sampling)
         mas.Limits(**rollout.limits)
         role_weights(0, rl.mode, rl.stage_length, rl.first_stage)
         credit([], rl.executor_group, rl.aggregation)
@@ -312,7 +313,8 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
     for role in ROLES:
         own = config.roles[role]
         params = SamplingParams(**{**own.sampling, **sampling}, max_tokens=own.max_tokens)
-        roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt)
+        bounds = DesignSampling(**own.get("design_sampling", {}))
+        roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt, bounds)
     return roles
 
 
