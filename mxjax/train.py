@@ -125,6 +125,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
             use(engines, state)
 
             metrics |= rollout_metrics(trees, rl.executor_group) | design_error_counts(trees) | engine_metrics(engines)
+            metrics |= mas.use_shares(trees, limits)
             seconds = {"rollout_s": collected - started, "step_s": time.monotonic() - started}
             workdir.log(step, stage, "rl", {**metrics, **seconds, "sandbox_level": grading.level})
             if config.telemetry.episodes_every and step % config.telemetry.episodes_every == 0:
@@ -248,6 +249,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "calls": mean([len(execution.segments) for execution in ran]),
         "response_tokens": mean([len(segment.token_ids) for segment in calls]),
         "design_tokens": mean([len(design.segment.token_ids) for design in designs if design.segment is not None]),
+        "clamped_sampling": mean([segment.clamped for segment in calls]),
         "cut_replies": mean([segment.finish_reason == "length" for segment in calls]),
         "designer_zero_spread": mean([not designer.any() for designer, _ in credits]),
         "executor_zero_spread": mean([not executor.any() for _, executor in credits]),
