@@ -33,7 +33,12 @@ def default_config() -> ConfigDict:
                 "validation_size": 256,
                 "overlap": "refuse",  # refuse | drop: training questions that are also in a benchmark
             },
-            "roles": {"designer": _role(), "executor": _role()},
+            "roles": {
+                "designer": _role(),
+                # What designs may choose for their agents, in training and evaluation alike: a range of temperatures,
+                # which the role's own may widen, and whether top_k, top_p and min_p count.
+                "executor": {**_role(), "design_sampling": {"temperature": (0.3, 1.5), "truncation": False}},
+            },
             # tools: host tools that agents may be given, such as "python_execute", which runs in the sandbox
             # stateful_tools: variables stay from one piece of an agent's code to its next
             "rollout": {

@@ -64,6 +64,17 @@ def real(least: float = -math.inf, most: float = math.inf, above: bool = False, 
     return Range(f"a finite number {'above' if above else 'of at least'} {least:g}", holds)
 
 
+def pair(least: float) -> Range:
+    """Two finite numbers of at least `least`, the lower first."""
+    each = real(least)
+
+    def holds(value: Any) -> bool:
+        is_pair = isinstance(value, tuple | list) and len(value) == 2
+        return is_pair and all(map(each.holds, value)) and value[0] <= value[1]
+
+    return Range(f"two finite numbers of at least {least:g}, the lower first", holds)
+
+
 def one_of(*choices: str) -> Range:
     """One of some words."""
     return Range(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
@@ -117,6 +128,7 @@ RANGES: dict[str, Range] = {
     "data.train": SPEC, "data.mixture": SPECS, "data.validation": SPEC, "data.train_size": NO_LIMIT,
     "data.validation_size": COUNT, "data.overlap": one_of(*POLICIES),
     **{f"roles.{role}.{key}": value for role in ROLES for key, value in ROLE.items()},
+    "roles.executor.design_sampling.temperature": pair(0), "roles.executor.design_sampling.truncation": FLAG,
     "rollout.questions": COUNT, "rollout.designs": COUNT, "rollout.executions": COUNT, "rollout.limits": MAPPING,
     "rollout.tools": NAMES, "rollout.stateful_tools": FLAG,
     "engine.slots": COUNT, "engine.page_size": COUNT, "engine.max_len": whole(2), "engine.pages": whole(0),

@@ -36,7 +36,7 @@ from mxjax.ranges import check_ranges
 from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, init_state
 from mxjax.rl.stages import ROLES
-from mxjax.rollout import Question, Role
+from mxjax.rollout import DesignSampling, Question, Role
 from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Engine, SamplingParams
@@ -62,6 +62,7 @@ def check_config(config: ConfigDict) -> None:
     rl = config.rl
     for role in config.roles.values():
         mas.load_prompts(role.prompt)
+    DesignSampling(**config.roles.executor.design_sampling)
     known_names("rollout.limits", config.rollout.limits, mas.Limits)
     mas.Limits(**config.rollout.limits)
     limits_of_tests(config)
@@ -403,7 +404,8 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
     for role in ROLES:
         own = config.roles[role]
         params = SamplingParams(**{**own.sampling, **sampling}, max_tokens=own.max_tokens)
-        roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt)
+        bounds = DesignSampling(**own.get("design_sampling", {}))
+        roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt, bounds)
     return roles
 
 

@@ -144,6 +144,7 @@ def _train(config: ConfigDict, workdir: Workdir, quiet: bool) -> list[dict[str, 
             use(engines, state)
 
             metrics |= rollout_metrics(trees, rl.executor_group) | design_error_counts(trees) | engine_metrics(engines)
+            metrics |= mas.use_shares(trees, limits)
             seconds = {"rollout_s": collected - started, "step_s": time.monotonic() - started}
             workdir.log(step, stage, "rl", {**metrics, **seconds, "sandbox_level": grading.level})
             check_skips(workdir, metrics, "rl", rl)
@@ -273,6 +274,7 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "response_tokens": mean([len(segment.token_ids) for segment in calls]),
         "design_tokens": mean([len(design.segment.token_ids) for design in designs if design.segment is not None]),
         "not_finite_replies": sum(not np.isfinite(segment.model_logprobs).all() for segment in replies),
+        "clamped_sampling": mean([segment.clamped for segment in calls]),
         "cut_replies": mean([segment.finish_reason == "length" for segment in calls]),
         "designer_zero_spread": mean([not designer.any() for designer, _ in credits]),
         "executor_zero_spread": mean([not executor.any() for _, executor in credits]),

@@ -14,6 +14,7 @@ from mxjax.mas.prompts import Prompts, designer_messages, load_prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
 from mxjax.mas.replay import record, replay
 from mxjax.mas.runs import ScriptRun, run, start
+from mxjax.mas.uses import use_shares
 
 __all__ = [
     "AgentCall",
@@ -42,4 +43,5 @@ __all__ = [
     "run",
     "start",
     "trace",
+    "use_shares",
 ]

@@ -343,7 +343,7 @@ def _bound_names(nodes: list[ast.AST]) -> Iterator[str]:
 def _members(name: str | None):
     """The names that `from name import *` brings, or None where a module is made per execution."""
     module = LIBRARY.get(name) or MODULES.get(name)
-    return module.members if isinstance(module, Module) else None
+    return module.members if isinstance(module, Module) else getattr(module, "public", None)
 
 
 def _loads(tree: ast.Module, scopes) -> Iterator[tuple[ast.Name, object]]:

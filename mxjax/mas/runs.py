@@ -29,6 +29,7 @@ from mxjax.mas.toolbox import Toolbox
 NAMES = {**BUILTINS, **BUDGET}  # what a script can use without importing it
 PATH = "/designs/design.py"  # what a script reads as its own path; there is no such file
 INTERNAL = "internal error of the interpreter"
+DEADLOCK = "deadlock: every thread and task of the script waits for another one"
 
 
 class ScriptRun:
@@ -115,6 +116,8 @@ class ScriptRun:
             return
         outcome = machine.root.outcome
         if outcome is None:
+            if not machine.pending:
+                self._end("error", reason=DEADLOCK)
             return
         host = machine.host
         error = outcome.error

@@ -81,6 +81,7 @@ class Segment:
 
     `logprobs` are those of the distribution sampled from, `model_logprobs` those of softmax(logits / T) before
     truncation; the policy ratio uses the latter. `parent` is the call whose conversation this one continues.
+    `clamped` says that the design asked for other `sampling`, outside of its bounds.
     """
 
     role: str
@@ -92,6 +93,7 @@ class Segment:
     model_logprobs: np.ndarray
     sampling: Any
     finish_reason: str
+    clamped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

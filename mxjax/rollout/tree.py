@@ -20,6 +20,7 @@ from mxjax import mas, stopping
 from mxjax.errors import UserError
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout.faults import GradingFaults
+from mxjax.rollout.overrides import DesignSampling, overridden
 from mxjax.rollout.records import Design, Execution, Question, QuestionTree, Reward, Segment
 from mxjax.sampling import Completion, Engine, Request, SamplingParams
 from mxjax.sandbox.records import InfrastructureError
@@ -29,11 +30,15 @@ DESIGNER, EXECUTOR = "designer", "executor"
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """Who plays a role: an engine, how it samples, and the prompt set ("short", "documented", or a TOML path)."""
+    """Who plays a role: an engine, how it samples, and the prompt set ("short", "documented", or a TOML path).
+
+    `design_sampling` bounds what a design may choose for its agents.
+    """
 
     engine: Engine
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     prompt: str = "short"
+    design_sampling: DesignSampling = dataclasses.field(default_factory=DesignSampling)
 
 
 def derive_seed(*parts: Any) -> int:
@@ -204,12 +209,12 @@ class _Rollout:
             return "prompt_too_long"
         sampling = self._sampling(EXECUTOR, q, run.design, run.index, call.id)
         try:
-            sampling = _overridden(sampling, call.sampling)
+            sampling, clamped = overridden(sampling, call.sampling, self.roles[EXECUTOR].design_sampling)
         except (TypeError, ValueError, OverflowError):  # the script's own numbers, which may be anything
             return "impossible_sampling"
 
         def replied(completion: Completion) -> None:
-            run.segments.append(_segment(EXECUTOR, call.id, call.parent, ids, sampling, completion))
+            run.segments.append(_segment(EXECUTOR, call.id, call.parent, ids, sampling, completion, clamped))
             run.calls[call.id] = (call, np.concatenate([ids, completion.token_ids]))
             reply = mas.Reply(
                 completion.text, len(completion.token_ids), completion.finish_reason, error=completion.error
@@ -312,22 +317,10 @@ def _tool_reply(run: _Run, call: mas.ToolCall) -> mas.Reply:
         return mas.Reply("", error="the tool is not available")
 
 
-def _overridden(sampling: SamplingParams, overrides: Mapping[str, Any]) -> SamplingParams:
-    """The role's settings with those of one agent; a script may ask for fewer tokens, never for more.
-
-    Raises ValueError, TypeError or OverflowError for values that mean nothing.
-    """
-    whole = ("max_tokens", "min_tokens", "top_k")
-    values = {name: int(value) if name in whole else float(value) for name, value in overrides.items()}
-    values["max_tokens"] = min(values.get("max_tokens", sampling.max_tokens), sampling.max_tokens)
-    values["min_tokens"] = min(values.get("min_tokens", sampling.min_tokens), max(values["max_tokens"], 0))
-    return sampling.replace(**values)
-
-
-def _segment(role, call_id, parent, prompt_ids, sampling, completion: Completion) -> Segment:
+def _segment(role, call_id, parent, prompt_ids, sampling, completion: Completion, clamped: bool = False) -> Segment:
     return Segment(
         role, call_id, parent, prompt_ids, completion.token_ids, completion.logprobs, completion.model_logprobs,
-        sampling, completion.finish_reason,
+        sampling, completion.finish_reason, clamped,
     )  # fmt: skip
 
 

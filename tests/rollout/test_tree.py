@@ -10,7 +10,7 @@ from mxjax import mas
 from mxjax.models import Tokenizer
 from mxjax.rewards import make_reward
 from mxjax.rl import credit, merge_turns, pack
-from mxjax.rollout import Question, Reward, Role, collect
+from mxjax.rollout import DesignSampling, Question, Reward, Role, collect
 from mxjax.rollout.tree import derive_seed
 from mxjax.sampling import Request, SamplingParams
 
@@ -284,6 +284,50 @@ def test_a_scripts_sampling_settings_cannot_stop_the_rollout(setting):
     assert tree.rewards_MN[1, 0] == 1.4
     assert tree.rewards_MN[0, 0] in (0, 1.4)
     assert all(request.sampling.max_tokens <= 50 for request in engine.requests)
+
+
+@pytest.mark.parametrize(
+    ("asked", "bounds", "used", "clamped"),
+    [
+        ("temperature=0.0", {}, {"temperature": 0.3}, True),
+        ("temperature=0", {}, {"temperature": 0.3}, True),
+        ("temperature=9.5", {}, {"temperature": 1.5}, True),
+        ("temperature=0.7", {}, {"temperature": 0.7}, False),
+        ("temperature=1.2, max_tokens=9", {}, {"temperature": 1.2, "max_tokens": 9}, False),
+        ("top_k=1", {}, {"top_k": 0}, True),
+        ("top_p=0.1, min_p=0.5", {}, {"top_p": 1.0, "min_p": 0.0}, True),
+        ("top_k=5, top_p=0.9", {"truncation": True}, {"top_k": 5, "top_p": 0.9}, False),
+        ("temperature=0.5", {"temperature": (0.9, 1.1)}, {"temperature": 0.9}, True),
+        ("temperature=0.5", {"temperature": (1.2, 1.3)}, {"temperature": 1.0}, True),
+    ],
+)
+def test_a_design_chooses_sampling_settings_within_bounds(asked, bounds, used, clamped):
+    script = mas.parse_design(SINGLE).replace('"Solve.")', f'"Solve.", {asked})')
+    engine = ScriptedEngine(lambda prompt, request: GOOD)
+    role = Role(engine, SamplingParams(max_tokens=50), design_sampling=DesignSampling(**bounds))
+    (tree,) = collect(QUESTIONS[:1], {"executor": role}, make_reward(), scripts=[script], executions=2)
+    for execution in tree.designs[0].executions:
+        (segment,) = execution.segments
+        assert {name: getattr(segment.sampling, name) for name in used} == used
+        assert segment.clamped is clamped
+    assert [request.sampling.temperature for request in engine.requests] == [segment.sampling.temperature] * 2
+
+
+def test_greedy_executors_stay_greedy_where_a_design_asks_for_it():
+    script = mas.parse_design(SINGLE).replace('"Solve.")', '"Solve.", temperature=0.0)')
+    role = Role(ScriptedEngine(lambda prompt, request: GOOD), SamplingParams(temperature=0.0))
+    (tree,) = collect(QUESTIONS[:1], {"executor": role}, make_reward(), scripts=[script], executions=1)
+    (segment,) = tree.designs[0].executions[0].segments
+    assert segment.sampling.temperature == 0.0 and not segment.clamped
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"temperature": (1.0, 0.5)}, {"temperature": (-1, 1)}, {"temperature": (0.3,)}, {"truncation": 1},
+               {"temperature": (0.3, float("nan"))}, {"temperature": ("a", 1)}]
+)  # fmt: skip
+def test_impossible_bounds_are_refused(bounds):
+    with pytest.raises(ValueError, match=r"design_sampling\.(temperature|truncation) must be"):
+        DesignSampling(**bounds)
 
 
 def test_segments_stand_in_the_order_of_the_calls():

@@ -6,7 +6,6 @@ Each is a function of the machine and its arguments; those that may have to run 
 
 from __future__ import annotations
 
-from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import attributes, exceptions, operators, text
 from mxjax.mas.interpreter.frames import Emit, Invoke, Next, Throw
 from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, lazy, pull, size, take_all
@@ -41,10 +40,12 @@ def print_(m, *values, sep=" ", end="\n", file=None, flush=False):
         name, wrong = ("sep", sep) if type(sep) is not str else ("end", end)
         raise TypeError(f"{name} must be None or a string, not {type_name(wrong)}")
     length = sum(map(len, parts)) + len(sep) * max(0, len(parts) - 1) + len(end)
-    m.charge(length >> 4)
-    m.printed_chars += length
-    if m.printed_chars > m.limits.printed_chars:
-        raise LimitExceeded("printed_chars")
+    if file is not None:
+        m.need_string(length, False)
+        write = yield Invoke(attributes.LOAD, (file, "write"))
+        yield Invoke(write, (sep.join(parts) + end,))
+        return
+    m.need_printed(length)
     m.printed.append(sep.join(parts) + end)
 
 
@@ -85,7 +86,8 @@ def round_(m, value, ndigits=None):
         if ndigits is not None and abs(ndigits) > 400:
             ndigits = 400 if ndigits > 0 else -400
         return round(value, ndigits)
-    return _dunder(value, "__round__", f"type {type_name(value)} doesn't define __round__ method")
+    given = () if ndigits is None else (ndigits,)
+    return _dunder(value, "__round__", f"type {type_name(value)} doesn't define __round__ method", *given)
 
 
 def divmod_(m, a, b):
@@ -293,7 +295,12 @@ def iter_(m, value, sentinel=UNBOUND):
     source = host_iterator(value)
     if source is not None:
         return HostIterator(source, f"{type_name(value)}_iterator")
-    return iterate(m, value)
+    return _iterator(m, value)
+
+
+def _iterator(m, value):
+    iterator = yield from iterate(m, value)
+    return iterator if type(iterator) is Generator else HostIterator(iterator, f"{type_name(value)}_iterator")
 
 
 def _until(m, function, sentinel):

@@ -5,7 +5,7 @@ They follow the same convention as those of `ops`.
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter import attributes, exceptions, operators
+from mxjax.mas.interpreter import attributes, exceptions, operators, tasks
 from mxjax.mas.interpreter.frames import Completion, Frame, Invoke
 from mxjax.mas.interpreter.iteration import host_iterator, iterate
 from mxjax.mas.interpreter.machine import HANDLER
@@ -137,20 +137,21 @@ def yield_from(m, frame, argument):
 
 
 def await_(m, frame, argument):
-    """Runs a coroutine in place, or waits for a task; a value that is neither (an agent's reply) is already there."""
+    """Runs a coroutine in place, or what `__await__` gives; any other value (an agent's reply) is already there."""
     value = frame.stack[-1]
     if type(value) is not Generator or not value.awaitable:
-        task = getattr(value, "awaited", None)
-        if task is None:
+        method = value.cls.lookup("__await__") if type(value) is Instance else UNBOUND
+        if method is UNBOUND:
             return None
         frame.stack.pop()
-        m.start(task(m))
+        m.start(tasks.awaited(m, value))
         return True
     frame.stack.pop()
     inner, value.frame = value.frame, None
     if inner is None:
         raise RuntimeError("cannot reuse already awaited coroutine")
     inner.back = frame
+    inner.place = frame.place  # of the task that runs it, whoever made it
     m.enter(inner)
     return True
 

@@ -95,6 +95,18 @@ class Later:
     __slots__ = ()
 
 
+class Park:
+    """Wait until `Machine.wake` is called for this task, or for some seconds of the script's own clock.
+
+    True comes back for a task that was woken. No time at all lets the tasks that are ready go first.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float | None = None):
+        self.seconds = seconds
+
+
 class Outcome:
     """How a member of a group ended: with a value, or with a script exception."""
 
@@ -185,19 +197,9 @@ class Task:
     """A stack of frames that runs on its own; the script is one, each member of a group is another."""
 
     __slots__ = (
-        "closing",
-        "depth",
-        "frame",
-        "group",
-        "limit",
-        "line",
-        "meter",
-        "order",
-        "outcome",
-        "place",
-        "private",
-        "waiting",
-    )
+        "closing", "depth", "frame", "group", "interrupt", "limit", "line", "meter", "order", "outcome", "parked",
+        "place", "private", "waiting",
+    )  # fmt: skip
 
     def __init__(self, frame, group: Group | None, meter: Meter):
         self.frame = frame
@@ -208,6 +210,8 @@ class Task:
         self.meter = meter
         self.depth = 0
         self.waiting = False
+        self.parked = 0  # the number of the `Park` that the task is in
+        self.interrupt = None  # an exception that it raises where it next parks
         self.closing: Group | None = None  # a group that has ended and is not yet added up
         self.outcome: Outcome | None = None
         self.limit: str | None = None

@@ -26,7 +26,7 @@ from mxjax.mas.interpreter.values import (
     type_name,
 )
 
-SIZED = frozenset({list, tuple, str, range, dict, DefaultDict, CounterDict, deque, Set, View})
+SIZED = frozenset({list, tuple, str, bytes, range, dict, DefaultDict, CounterDict, deque, Set, View})
 
 
 def size(value) -> int:

@@ -26,6 +26,7 @@ from mxjax.mas.interpreter.frames import (
     NativeFrame,
     Next,
     Outcome,
+    Park,
     Place,
     Task,
     Throw,
@@ -57,8 +58,9 @@ class Machine:
     """State of one execution. `host` is handed to the library and is opaque here."""
 
     __slots__ = (
-        "arrived", "asked", "builtins", "free", "globals", "host", "imported", "limits", "measured_at", "meter",
-        "modules", "outstanding", "pending", "printed", "printed_chars", "ready", "root", "seed", "task",
+        "arrived", "asked", "builtins", "clock", "free", "globals", "host", "imported", "limits", "measured_at",
+        "meter", "modules", "outstanding", "parks", "pending", "printed", "printed_chars", "ready", "root", "seed",
+        "sleeping", "spawned", "task", "woken",
     )  # fmt: skip
 
     def __init__(self, code, limits: Limits, builtins: dict[str, Any], modules: dict[str, Any], names: dict[str, Any]):
@@ -79,6 +81,11 @@ class Machine:
         self.arrived: list[Task] = []
         self.free: deque[Task] = deque()
         self.outstanding = 0
+        self.clock = 0.0  # seconds that the script has slept; it has no other time
+        self.parks = 0
+        self.woken: deque[Task] = deque()
+        self.sleeping: list[tuple[float, int, Task]] = []  # when, in which `Park`, who
+        self.spawned: dict[Task, None] = {}
         frame = Frame(code, [UNBOUND] * code.slots, None, Place(None, "", 0))
         self.root = self.task = Task(frame, None, self.meter)
         self.ready.append(self.root)
@@ -134,17 +141,57 @@ class Machine:
         self.charge((bits >> 6) + (bits * bits >> 20))
         self.allocate(bits >> 3)
 
+    def need_printed(self, length: int):
+        """Accounts for so many characters of output."""
+        self.charge(length >> 4)
+        self.printed_chars += length
+        if self.printed_chars > self.limits.printed_chars:
+            raise LimitExceeded("printed_chars")
+
     # Tasks
 
     def settle(self):
         """Runs every task that can go on, until all wait or the script has ended."""
-        while True:
-            while self.free or self.ready:
-                self.run(self.free.popleft() if self.free else heapq.heappop(self.ready))
-            if self.outstanding or not self.arrived:
+        root = self.root
+        while root.frame is not None:
+            if self.free:
+                self.run(self.free.popleft())
+            elif self.ready:
+                self.run(heapq.heappop(self.ready))
+            elif self.woken:
+                self.run(self.woken.popleft())
+            elif self.outstanding:
                 return
-            self.ready, self.arrived = self.arrived, []
-            heapq.heapify(self.ready)
+            elif self.arrived:
+                self.ready, self.arrived = self.arrived, []
+                heapq.heapify(self.ready)
+            elif not self.rouse():
+                return
+
+    def rouse(self) -> bool:
+        """Lets time pass up to where the first sleeper wakes; False when nobody sleeps."""
+        while self.sleeping:
+            at, park, task = heapq.heappop(self.sleeping)
+            if task.parked == park:
+                self.clock = max(self.clock, at)
+                self.wake(task, False)
+                return True
+        return False
+
+    def spawn(self, gen, place: Place) -> Task:
+        """A task of its own, which runs beside the running one and on the same meter."""
+        task = Task(NativeFrame(gen, None, place), None, self.task.meter)
+        task.depth = self.task.depth
+        self.spawned[task] = None
+        self.woken.append(task)
+        return task
+
+    def wake(self, task: Task, value=True):
+        """Lets a parked task go on, after those that are ready; others are left as they are."""
+        if task.parked:
+            task.parked = 0
+            task.frame.inbox = value
+            self.woken.append(task)
 
     def resume(self, task: Task, value):
         """Gives a waiting task what it waits for; it runs at the next `settle` at which its turn comes."""
@@ -194,9 +241,11 @@ class Machine:
             raise LimitExceeded("live_bytes") from None
         if task.frame is None and task.group is not None:
             self.leave_group(task)
+        elif task.frame is None:
+            self.spawned.pop(task, None)
 
     def wait(self, request):
-        """Suspends the running task on an `Ask`, a `Gather`, or for `Later`."""
+        """Suspends the running task on an `Ask`, a `Gather`, a `Park`, or for `Later`."""
         task = self.task
         if type(request) is Ask:
             request.task = task
@@ -208,6 +257,14 @@ class Machine:
         if type(request) is Later:
             task.waiting = True
             self.arrived.append(task)
+            return
+        if type(request) is Park:
+            task.waiting = True
+            self.parks = task.parked = self.parks + 1
+            if request.seconds == 0:
+                self.wake(task)
+            elif request.seconds is not None:
+                heapq.heappush(self.sleeping, (self.clock + request.seconds, task.parked, task))
             return
         group = Group(task, request.private)
         group.start = task.meter.copy()
@@ -496,8 +553,8 @@ class Machine:
             if type(frame) is NativeFrame:
                 frame.error = error
                 return
-            if first:
-                task.line = frame.code.lines[frame.ip - 1]
+            if first and (line := frame.code.lines[frame.ip - 1]):  # our own code in the language has no lines
+                task.line = line
                 first = False
             if self.complete(frame, Completion("raise", error)):
                 return

@@ -33,7 +33,7 @@ def live_bytes(machine) -> int:
     """Bytes reachable from the globals and every frame of every task."""
     seen: set[int] = set()
     stack: list = [machine.globals, machine.imported]
-    tasks = [machine.task, machine.root, *machine.ready, *machine.arrived, *machine.free]
+    tasks = [machine.task, machine.root, *machine.ready, *machine.arrived, *machine.free, *machine.spawned]
     tasks += [request.task for request in machine.pending.values()]
     for task in tasks:
         while task is not None:
@@ -41,7 +41,7 @@ def live_bytes(machine) -> int:
             if task.group is not None:
                 stack.extend(member.frame for member in task.group.tasks)
             task = task.group.parent if task.group is not None else None
-    total = 0
+    total = 120 * len(machine.sleeping)
     while stack:
         value = stack.pop()
         kind = type(value)
@@ -59,6 +59,8 @@ def _size(value, kind, stack: list) -> int:
     """The size of one object; what it refers to goes on the stack."""
     if kind is str:
         return 56 + len(value) * (1 if value.isascii() else 4)
+    if kind is bytes:
+        return 40 + len(value)
     if kind is int:
         return 36 + value.bit_length() // 8
     if kind is list or kind is tuple or kind is deque:

@@ -418,6 +418,9 @@ def equal(m, a, b, depth: int = 0):
         return True
     if _both_sets(a, b):
         return _keys(m, a).keys() == _keys(m, b).keys()
+    if left is right is bytes:
+        m.charge(len(a) >> 6)
+        return a == b
     return left is right is range and a == b
 
 
@@ -534,14 +537,14 @@ def hashable(m, key):
     What is nested in tuples and frozen sets is walked as often as the host would walk it.
     """
     kind = type(key)
-    if kind is str:
+    if kind is str or kind is bytes:
         m.charge(len(key) >> 6)
     elif kind is tuple or kind is Set or kind in UNHASHABLE or kind is Instance:
         stack = [(key, 0)]
         while stack:
             value, depth = stack.pop()
             kind = type(value)
-            if kind is str:
+            if kind is str or kind is bytes:
                 m.charge(len(value) >> 6)
             elif kind is tuple or (kind is Set and value.frozen):
                 if depth >= m.limits.nesting:

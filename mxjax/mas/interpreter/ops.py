@@ -411,27 +411,48 @@ def build_string(m, frame, count):
 def import_(m, frame, argument):
     """Imports a module; with `top`, binds the first part of a dotted name."""
     name, top = argument
-    module = _module(m, name)
-    frame.stack.append(_module(m, name.split(".")[0]) if top else module)
+    return _imported(m, frame, (name, name.split(".")[0]) if top else (name,), lambda module: module)
 
 
 def import_from(m, frame, argument):
     module_name, name = argument
-    value = _module(m, module_name).members.get(name, UNBOUND)
-    if value is UNBOUND:
-        raise ImportError(f"cannot import name '{name}' from '{module_name}'")
-    frame.stack.append(value)
+
+    def member(module: Module):
+        value = module.members.get(name, UNBOUND)
+        if value is UNBOUND:
+            raise ImportError(f"cannot import name '{name}' from '{module_name}'")
+        return value
+
+    return _imported(m, frame, (module_name,), member)
 
 
 def import_all(m, frame, name):
-    m.globals.update(_module(m, name).public)
+    def bind(module: Module):
+        m.globals.update(module.public)
+        return NOTHING
+
+    return _imported(m, frame, (name,), bind)
 
 
-def _module(m, name) -> Module:
-    module = m.imported.get(name)
-    if module is None:
+def _imported(m, frame, names: tuple[str, ...], take):
+    """Leaves what `take` makes of the last of the modules of these names, which are made where they are new."""
+    if all(name in m.imported for name in names):
+        m.deliver(take(m.imported[names[-1]]))
+        return None
+    m.start(_import(m, names, take))
+    return True
+
+
+def _import(m, names: tuple[str, ...], take):
+    for name in names:
+        if name in m.imported:
+            continue
         make = m.modules.get(name)
         if make is None:
             raise ModuleNotFoundError(f"No module named '{name}'")
-        module = m.imported[name] = make(m) if callable(make) else make
-    return module
+        if type(make) is Module:
+            m.imported[name] = make
+        else:
+            made = make(m)
+            m.imported[name] = (yield from made) if type(made) is GeneratorType else made
+    return take(m.imported[names[-1]])

@@ -139,10 +139,6 @@ def expandtabs(m, owner, tabsize=8):
     return owner.expandtabs(tabsize)
 
 
-def encode(m, owner, *args):
-    raise TypeError("bytes are not part of the script language")
-
-
 def translate(m, owner, table):
     if type(table) not in DICTS:
         raise TypeError(f"translate() needs a dict, not {type_name(table)}")
@@ -166,7 +162,7 @@ methods(
         **{name: _stripped(name) for name in ("strip", "lstrip", "rstrip")},
         **{name: _padded(name) for name in ("center", "ljust", "rjust", "zfill")},
         "join": join, "replace": replace, "split": split, "rsplit": rsplit, "splitlines": splitlines,
-        "expandtabs": expandtabs, "encode": encode, "translate": translate, "format": text.str_format,
+        "expandtabs": expandtabs, "translate": translate, "format": text.str_format,
         "format_map": text.format_map,
     },
 )  # fmt: skip

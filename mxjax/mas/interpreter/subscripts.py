@@ -19,7 +19,7 @@ from mxjax.mas.interpreter.values import (
     type_name,
 )
 
-SEQUENCES = frozenset({list, tuple, str, range, deque})
+SEQUENCES = frozenset({list, tuple, str, bytes, range, deque})
 
 
 def get_item(m, owner, key):

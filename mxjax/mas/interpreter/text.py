@@ -90,6 +90,9 @@ def to_repr(m, value, depth: int = 0, inside: tuple = ()):
         return quoted(m, value)
     if kind is int:
         return int_text(m, value)
+    if kind is bytes:
+        m.need_string(4 * len(value) + 3)
+        return repr(value)
     if value is None or kind is bool or kind is float or kind is range:
         return repr(value)
     if kind is Instance:
@@ -370,6 +373,8 @@ def _percent_field(m, value, kind: str, flags: str, width, precision):
         kind = "s"
     elif kind in "diouxXeEfFgGc":
         value = plain(value)
+        if type(value) is Instance and kind in "eEfFgG" and (method := value.cls.lookup("__float__")) is not UNBOUND:
+            value = yield Invoke(method, (value,))
         if type(value) not in (int, float, bool) and not (kind == "c" and type(value) is str):
             wanted = "a real number" if kind in "diueEfFgG" else "an integer"
             raise TypeError(f"%{kind} format: {wanted} is required, not {type_name(value)}")

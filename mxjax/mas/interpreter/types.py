@@ -213,7 +213,7 @@ TYPES: dict[str, BuiltinType | Class] = {
         BuiltinType("defaultdict", (DefaultDict,), make_nothing),
         BuiltinType("Counter", (CounterDict,), make_nothing),
         BuiltinType("dict_keys", (View,), make_nothing),
-        BuiltinType("bytes", (), make_nothing),
+        BuiltinType("bytes", (bytes,), make_nothing),  # see `modules.hashlib_`
         BuiltinType("complex", (), make_nothing),
     )
 }

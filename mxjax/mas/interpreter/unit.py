@@ -10,11 +10,11 @@ from mxjax.mas.interpreter.code import Code, Signature
 from mxjax.mas.interpreter.scopes import Scope
 
 _DUNDERS = """
-    abs add aenter aexit aiter all and anext author bool call cause class contains delitem dict doc enter eq exit file
-    float floordiv format ge getattr getitem gt hash iadd iand ifloordiv imod imul index init int invert ior isub iter
-    itruediv le len lshift lt main match_args mod mul name ne neg next or pos post_init pow qualname radd rand repr
-    reversed rfloordiv rmod rmul ror round rpow rshift rsub rtruediv rxor setattr setitem slots str sub truediv
-    version xor
+    abs add aenter aexit aiter all and anext author await bool call cause ceil class contains delitem dict doc enter
+    eq exit file float floor floordiv format ge getattr getitem gt hash iadd iand ifloordiv imod imul index init int
+    invert ior isub iter itruediv le len lshift lt main match_args missing mod mul name ne neg next or pos post_init
+    pow qualname radd rand repr reversed rfloordiv rmod rmul ror round rpow rshift rsub rtruediv rxor setattr
+    setitem slots str sub truediv trunc version xor
 """
 ALLOWED_DUNDERS = frozenset(f"__{name}__" for name in _DUNDERS.split())
 

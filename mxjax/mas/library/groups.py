@@ -22,7 +22,8 @@ def gathered(m, jobs: list[tuple[Instance, Instance]], bound):
     task, place, left = m.task, m.task.frame.place, m.meter.calls_left
     bounds = [bound(m, node) for node, _ in jobs]
     private = None not in bounds and _holds_text(m, jobs[0][1])
-    shared = task.private or (task.group is None and len(jobs) <= left)
+    alone = task is m.root and not m.spawned
+    shared = task.private or (alone and len(jobs) <= left)
     private = private and (shared or sum(bounds) <= left)
     if task.private and (not private or left <= 0):  # a script changed a node while it ran, or no call is left
         raise LimitExceeded("agent_calls")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from mxjax.mas.interpreter import tasks
+from mxjax.mas.interpreter.exceptions import EXCEPTIONS
 from mxjax.mas.interpreter.modules import (
-    asyncio_,
     collections_,
     contextlib_,
     dataclasses_,
     enum_,
     functools_,
+    hashlib_,
     heapq_,
     inert,
     json_,
@@ -19,6 +21,7 @@ from mxjax.mas.interpreter.modules import (
 )
 from mxjax.mas.interpreter.modules.itertools_ import CHAIN, ITERTOOLS
 from mxjax.mas.interpreter.values import Module, Native
+from mxjax.mas.interpreter.written import Written
 
 
 def module(name: str, functions: dict, constants: dict | None = None) -> Module:
@@ -30,9 +33,9 @@ MODULES = {
     "collections": module("collections", collections_.FUNCTIONS, collections_.TYPES),
     "functools": module("functools", functools_.FUNCTIONS),
     "itertools": module("itertools", ITERTOOLS, {"chain": CHAIN}),
-    "asyncio": module("asyncio", asyncio_.FUNCTIONS, asyncio_.CONSTANTS),
     "dataclasses": module("dataclasses", dataclasses_.FUNCTIONS, dataclasses_.CONSTANTS),
     "enum": module("enum", enum_.FUNCTIONS, enum_.CONSTANTS),
+    "hashlib": module("hashlib", hashlib_.FUNCTIONS),
     "json": module("json", json_.FUNCTIONS, json_.CONSTANTS),
     "math": module("math", math_.FUNCTIONS, math_.CONSTANTS),
     "statistics": module("statistics", math_.STATISTICS, {"StatisticsError": math_.STATISTICS_ERROR}),
@@ -47,3 +50,11 @@ MODULES = {
     **inert.MODULES,
 }
 MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
+
+_IN_THE_LANGUAGE = (
+    "_sync ast asyncio bisect collections concurrent concurrent.futures datetime decimal fractions io pprint queue "
+    "threading time types uuid"
+)
+_TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
+_MORE = {"asyncio": _TIME_OUT, "collections": MODULES["collections"].members, "concurrent.futures": _TIME_OUT}
+MODULES |= {name: Written(name, tasks.FUNCTIONS, MODULES, _MORE.get(name, {})) for name in _IN_THE_LANGUAGE.split()}

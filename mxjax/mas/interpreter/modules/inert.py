@@ -10,7 +10,7 @@ from mxjax.mas.interpreter import exceptions
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
 from mxjax.mas.interpreter.modules.abstract import ABSTRACT, NUMBERS, TYPING, Annotation
 from mxjax.mas.interpreter.types import make_dict
-from mxjax.mas.interpreter.values import Class, Module, Native, Raised
+from mxjax.mas.interpreter.values import Class, Module, Native, Raised, type_name
 
 
 class Handle:
@@ -26,8 +26,31 @@ class Handle:
         return self.name
 
 
+class Output:
+    """`sys.stdout`: what is written to it is printed."""
+
+    __slots__ = ()
+    type_name = "TextIO"
+
+
 def nothing(m, *args, **kwargs):
     return None
+
+
+def write(m, owner: Output, text):
+    if type(text) is not str:
+        raise TypeError(f"write() argument must be str, not {type_name(text)}")
+    m.need_printed(len(text))
+    m.printed.append(text)
+    return len(text)
+
+
+def unread(m, owner, size=-1):
+    """There is nothing on the standard input."""
+    return ""
+
+
+methods(Output, {"write": write, "flush": nothing, "isatty": lambda m, owner: False})
 
 
 _LOG = "debug info warning warn error critical exception log setLevel addHandler removeHandler setFormatter"
@@ -84,13 +107,20 @@ _LOGGING = {
 _SYS = {
     "path": [],
     "argv": [],
-    "stdout": Handle("TextIO"),
+    "stdout": Output(),
     "stderr": Handle("TextIO"),
+    "stdin": Handle("TextIO"),
     "maxsize": 2**63 - 1,
     "version_info": (3, 12, 0),
     "exit": Native("exit", exit_),
 }
-methods(Handle, {"write": nothing, "flush": nothing})
+methods(
+    Handle,
+    {
+        "write": lambda m, owner, text: len(text),
+        "flush": nothing, "isatty": lambda m, owner: False, "read": unread, "readline": unread,
+    },
+)  # fmt: skip
 
 
 def _fresh(name: str, members: dict):

@@ -7,9 +7,10 @@ from types import GeneratorType
 
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.exceptions import EXCEPTIONS
+from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.sorting import sort
-from mxjax.mas.interpreter.values import Class, Instance, Raised, type_name
+from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Raised, plain, type_name
 
 
 def _number(value):
@@ -22,12 +23,28 @@ def _host(name: str):
     function = getattr(math, name)
 
     def call(m, *args):
+        if any(type(argument) is Instance for argument in args):
+            return _of_objects(m, name, call, args)
         for argument in args:
             if type(_number(argument)) is int and argument.bit_length() > 64:
                 m.need_int(argument.bit_length())
         return function(*args)
 
     return call
+
+
+def _of_objects(m, name: str, call, args: tuple):
+    """The function of the numbers that objects of the script stand for."""
+    numbers = []
+    for argument in args:
+        for special in (f"__{name}__", "__float__") if type(argument) is Instance else ():
+            if (method := argument.cls.lookup(special)) is not UNBOUND:
+                argument = yield Invoke(method, (argument,))
+                if special != "__float__":
+                    return argument
+                break
+        numbers.append(_number(plain(argument)))
+    return call(m, *numbers)
 
 
 def _integers(name: str):

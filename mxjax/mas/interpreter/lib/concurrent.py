@@ -1,0 +1,3 @@
+"""`concurrent`: the package of `concurrent.futures`."""
+
+import concurrent.futures as futures

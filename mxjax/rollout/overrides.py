@@ -1,0 +1,58 @@
+"""The sampling settings of a call where the design asks for its own: within bounds, and never more tokens.
+
+The policy's gradient scales with 1/T, and executions of one design that are all sampled greedily are copies of each
+other, from which nothing can be learnt; so a design chooses only among settings that can be trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mxjax.errors import UserError
+from mxjax.sampling import SamplingParams
+
+_WHOLE = ("max_tokens", "min_tokens", "top_k")
+_TRUNCATION = ("top_k", "top_p", "min_p")
+
+
+@dataclasses.dataclass(frozen=True)
+class DesignSampling:
+    """What a design may choose: a range of temperatures, and whether it may cut off unlikely tokens.
+
+    The role's own temperature is always within the range.
+    """
+
+    temperature: tuple[float, float] = (0.3, 1.5)
+    truncation: bool = False
+
+    def __post_init__(self):
+        pair = tuple(self.temperature)
+        numbers = len(pair) == 2 and all(type(value) in (int, float) and math.isfinite(value) for value in pair)
+        if not numbers or not 0 <= pair[0] <= pair[1]:
+            raise UserError(
+                f"design_sampling.temperature must be two numbers, 0 <= lowest <= highest, got {self.temperature!r}"
+            )
+        if type(self.truncation) is not bool:
+            raise UserError(f"design_sampling.truncation must be True or False, got {self.truncation!r}")
+        object.__setattr__(self, "temperature", pair)
+
+
+def overridden(
+    sampling: SamplingParams, overrides: Mapping[str, Any], bounds: DesignSampling
+) -> tuple[SamplingParams, bool]:
+    """The role's settings with those of one agent, and whether what it asked for was out of bounds.
+
+    Raises ValueError, TypeError or OverflowError for values that mean nothing.
+    """
+    values = {name: int(value) if name in _WHOLE else float(value) for name, value in overrides.items()}
+    values["max_tokens"] = min(values.get("max_tokens", sampling.max_tokens), sampling.max_tokens)
+    values["min_tokens"] = min(values.get("min_tokens", sampling.min_tokens), max(values["max_tokens"], 0))
+    asked = sampling.replace(**values)
+    low, high = bounds.temperature
+    temperature = min(max(asked.temperature, min(low, sampling.temperature)), max(high, sampling.temperature))
+    kept = {} if bounds.truncation else {name: getattr(sampling, name) for name in _TRUNCATION}
+    used = asked.replace(temperature=temperature, **kept)
+    return used, used != asked
