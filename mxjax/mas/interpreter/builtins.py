@@ -7,9 +7,19 @@ Each is a function of the machine and its arguments; those that may have to run 
 from __future__ import annotations
 
 from mxjax.mas.errors import LimitExceeded
-from mxjax.mas.interpreter import attributes, exceptions, operators, text
+from mxjax.mas.interpreter import attributes, exceptions, keys, operators, text
+from mxjax.mas.interpreter.coroutines import ASYNCHRONOUS, coroutine, next_async
 from mxjax.mas.interpreter.frames import Emit, Invoke, Next, Throw
-from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, lazy, pull, size, take_all
+from mxjax.mas.interpreter.iteration import (
+    SIZED,
+    host_iterator,
+    iterate,
+    lazy,
+    members_of,
+    pull,
+    size,
+    take_all,
+)
 from mxjax.mas.interpreter.sorting import best, sort
 from mxjax.mas.interpreter.types import TYPES
 from mxjax.mas.interpreter.values import (
@@ -56,10 +66,10 @@ def len_(m, value):
         method = value.cls.lookup("__len__")
         if method is not UNBOUND:
             return _invoke(method, value)
-        if type(operators.plain(value)) is str:
-            return len(operators.plain(value))
+        if type(operators.plain(value)) in SIZED:
+            return size(operators.plain(value))
     if kind is Class and "__members__" in value.members:
-        return len(value.members["__members__"])
+        return len(members_of(value))
     raise TypeError(f"object of type '{type_name(value)}' has no len()")
 
 
@@ -70,6 +80,8 @@ def _invoke(function, *args):
 def abs_(m, value):
     if type(value) in operators.NUMBERS:
         return abs(value)
+    if operators.plain(value) is not value and value.cls.lookup("__abs__") is UNBOUND:
+        return abs_(m, operators.plain(value))
     return _dunder(value, "__abs__", f"bad operand type for abs(): '{type_name(value)}'")
 
 
@@ -85,12 +97,20 @@ def round_(m, value, ndigits=None):
         if ndigits is not None and abs(ndigits) > 400:
             ndigits = 400 if ndigits > 0 else -400
         return round(value, ndigits)
-    return _dunder(value, "__round__", f"type {type_name(value)} doesn't define __round__ method")
+    if operators.plain(value) is not value and value.cls.lookup("__round__") is UNBOUND:
+        return round_(m, operators.plain(value), ndigits)
+    message = f"type {type_name(value)} doesn't define __round__ method"
+    return _dunder(value, "__round__", message, *(() if ndigits is None else (ndigits,)))
 
 
 def divmod_(m, a, b):
     if type(a) in operators.NUMBERS and type(b) in operators.NUMBERS:
         return (operators.floor_divide(m, a, b), operators.modulo(m, a, b))
+    for owner, other, name in ((a, b, "__divmod__"), (b, a, "__rdivmod__")):
+        if type(owner) is Instance and owner.cls.lookup(name) is not UNBOUND:
+            return _invoke(owner.cls.lookup(name), owner, other)
+    if operators.plain(a) is not a or operators.plain(b) is not b:
+        return divmod_(m, operators.plain(a), operators.plain(b))
     raise TypeError(f"unsupported operand type(s) for divmod(): '{type_name(a)}' and '{type_name(b)}'")
 
 
@@ -333,6 +353,10 @@ def ascii_(m, value):
     return text.ascii_of(m, (yield from text.to_repr(m, value)))
 
 
+def hash_(m, value):
+    return keys.hash_(m, value)
+
+
 def format_(m, value, spec=""):
     return text.formatted(m, value, spec)
 
@@ -371,24 +395,7 @@ def isinstance_(m, value, wanted):
 
 
 def issubclass_(m, cls, wanted):
-    if type(cls) not in (Class, BuiltinType):
-        raise TypeError("issubclass() arg 1 must be a class")
-    return attributes.any_class(m, wanted, lambda option, in_union: _derives(cls, option, in_union))
-
-
-def _derives(cls, wanted, in_union: bool) -> bool:
-    if wanted is None and in_union:
-        return cls is TYPES["NoneType"]
-    covers = getattr(wanted, "covers", None)
-    if covers is not None:
-        return covers(cls)
-    if type(wanted) not in (Class, BuiltinType):
-        raise TypeError("issubclass() arg 2 must be a class or a tuple of classes")
-    if wanted is cls or wanted is TYPES["object"]:
-        return True
-    if type(cls) is Class:
-        return wanted in cls.mro
-    return cls.name == "bool" and wanted is TYPES["int"]
+    return attributes.is_subclass(m, cls, wanted)
 
 
 def callable_(m, value):
@@ -418,13 +425,29 @@ def setattr_(m, owner, name, value):
 
 
 def delattr_(m, owner, name):
-    attributes.delete(m, owner, attributes.dynamic_name(m, name))
+    running = attributes.delete(m, owner, attributes.dynamic_name(m, name))
+    if running is not None:
+        yield from running
 
 
 def vars_(m, owner):
-    if type(owner) is not Instance:
+    if type(owner) not in (Instance, Class):
         raise TypeError("vars() argument must have __dict__ attribute")
-    return owner.fields
+    return attributes.load(m, owner, "__dict__")
+
+
+def anext_(m, iterator, default=UNBOUND):
+    """What `await anext(iterator)` waits for: the next value of an asynchronous iterator."""
+    return coroutine(m, _anext(m, iterator, default))
+
+
+def _anext(m, iterator, default):
+    value = yield from next_async(m, iterator)
+    if value is not EXHAUSTED:
+        return value
+    if default is UNBOUND:
+        raise Raised(exceptions.make("StopAsyncIteration"))
+    return default
 
 
 def super_(m, cls=None, owner=None):
@@ -433,8 +456,8 @@ def super_(m, cls=None, owner=None):
     return Super(cls, owner)
 
 
-def property_(m, getter, setter=None):
-    return Wrapper("property", getter, setter)
+def property_(m, fget=None, fset=None, fdel=None, doc=None):
+    return Wrapper("property", fget, fset, fdel, doc)
 
 
 def staticmethod_(m, function):
@@ -467,7 +490,7 @@ FUNCTIONS = {
     "issubclass": issubclass_, "callable": callable_, "getattr": getattr_, "hasattr": hasattr_, "setattr": setattr_,
     "delattr": delattr_,
     "vars": vars_, "super": super_, "property": property_, "staticmethod": staticmethod_, "classmethod": classmethod_,
-    "exit": exit_, "quit": exit_,
+    "exit": exit_, "quit": exit_, "hash": hash_, "anext": anext_,
 }  # fmt: skip
 REFUSED = (
     "input",
@@ -479,7 +502,6 @@ REFUSED = (
     "locals",
     "dir",
     "id",
-    "hash",
     "breakpoint",
     "memoryview",
 )
@@ -492,7 +514,14 @@ BUILTINS = {
     "NotImplemented": NOT_IMPLEMENTED,
     "Ellipsis": ELLIPSIS,
 }
-attributes.methods(Wrapper, {"setter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, fn)})
+attributes.methods(
+    Wrapper,
+    {
+        "getter": lambda m, owner, fn: Wrapper(owner.kind, fn, owner.setter, owner.deleter, owner.doc),
+        "setter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, fn, owner.deleter, owner.doc),
+        "deleter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, owner.setter, fn, owner.doc),
+    },
+)
 
 
 def send(m, owner: Generator, value):
@@ -535,4 +564,29 @@ def close(m, owner: Generator):
         raise RuntimeError("generator ignored GeneratorExit")
 
 
-attributes.methods(Generator, {"send": send, "throw": throw, "close": close, "__next__": next_})
+def _asynchronous(method):
+    """A method of asynchronous generators, which is awaited."""
+
+    def started(m, owner: Generator, *args):
+        if owner.name != ASYNCHRONOUS:
+            raise AttributeError(f"'{owner.name}' object has no such attribute")
+        return coroutine(m, method(m, owner, *args))
+
+    return started
+
+
+def _asend(m, owner: Generator, value):
+    result = yield Next(owner, value)
+    if result is EXHAUSTED:
+        raise Raised(exceptions.make("StopAsyncIteration"))
+    return result
+
+
+attributes.methods(
+    Generator,
+    {
+        "send": send, "throw": throw, "close": close, "__next__": next_, "__iter__": lambda m, owner: owner,
+        "__aiter__": lambda m, owner: owner, "__anext__": _asynchronous(lambda m, owner: _anext(m, owner, UNBOUND)),
+        "asend": _asynchronous(_asend), "aclose": _asynchronous(lambda m, owner: close(m, owner)),
+    },
+)  # fmt: skip

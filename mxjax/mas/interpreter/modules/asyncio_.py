@@ -8,10 +8,11 @@ on which reply came first.
 from __future__ import annotations
 
 from mxjax.mas.interpreter.attributes import methods
+from mxjax.mas.interpreter.coroutines import RUN, coroutine
 from mxjax.mas.interpreter.exceptions import EXCEPTIONS
-from mxjax.mas.interpreter.frames import MEMBER_BYTES, Gather, Invoke, Later, NativeFrame, Outcome
+from mxjax.mas.interpreter.frames import MEMBER_BYTES, Gather, Invoke, Later, Outcome
 from mxjax.mas.interpreter.iteration import take_all
-from mxjax.mas.interpreter.values import PENDING, Class, Generator, HostIterator, Instance, Native, Raised, Set
+from mxjax.mas.interpreter.values import Class, Generator, HostIterator, Instance, Raised, Set
 
 _WAITING = "asyncio tasks"  # where a machine keeps the tasks that have not started
 INVALID = Class("InvalidStateError", (EXCEPTIONS["Exception"],), {}, shared=True)
@@ -82,29 +83,10 @@ class Loop:
         self.tasks: list[Task] = []
 
 
-def coroutine(m, gen) -> Generator:
-    """A coroutine of a generator of ours, which runs when it is awaited."""
-    m.allocate(1000)
-    return Generator(NativeFrame(gen, None, m.task.frame.place), "coroutine", awaitable=True)
-
-
-def enter(m, coroutine: Generator):
-    """Runs a coroutine in place of a call."""
-    frame, coroutine.frame = coroutine.frame, None
-    if frame is None:
-        raise RuntimeError("cannot reuse already awaited coroutine")
-    frame.back = m.task.frame
-    m.enter(frame)
-    return PENDING
-
-
-_ENTER = Native("await", enter)
-
-
 def awaited(m, value):
     """What `await value` gives."""
     if type(value) is Generator and value.awaitable:
-        return (yield Invoke(_ENTER, (value,)))
+        return (yield Invoke(RUN, (value,)))
     if type(value) is Task:
         return (yield from value.awaited(m))
     return value
