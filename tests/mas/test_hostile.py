@@ -52,6 +52,52 @@ LIMITED = {
     "recursion_through_eq": ("class C:\n  def __eq__(self, o): return self == o\nC() == C()", "depth"),
     "recursion_through_repr": ("class C:\n  def __repr__(self): return repr(self)\nprint(C())", "depth"),
     "recursion_through_getattr": ("class C:\n  def __getattr__(self, n): return self.other\nC().x", "depth"),
+    "recursion_through_hash": (
+        "class C:\n  def __eq__(self, o): pass\n  def __hash__(self): return hash(self)\n{C()}",
+        "depth",
+    ),
+    "recursion_through_keys": (
+        "class C:\n  def __hash__(self): return 1\n  def __eq__(self, o): return {self: 1} == {o: 1}\n{C(), C()}",
+        "depth",
+    ),
+    "recursion_through_new": ("class C:\n  def __new__(cls): return cls()\nC()", "depth"),
+    "recursion_through_missing": ("class D(dict):\n  def __missing__(self, k): return self[k]\nD()[1]", "depth"),
+    "recursion_through_descriptor": (
+        "class D:\n  def __get__(self, o, c): return o.x\nclass C: x = D()\nC().x",
+        "depth",
+    ),
+    "recursion_through_metaclass": (
+        "class M(type):\n  def __call__(cls): return cls()\nclass C(metaclass=M): pass\nC()",
+        "depth",
+    ),
+    "recursion_through_subclassing": (
+        "class A:\n  def __init_subclass__(cls):\n    class B(cls): pass\nclass C(A): pass",
+        ("depth", "nesting"),
+    ),
+    "recursion_through_deepcopy": (
+        "import copy\nclass C:\n  def __deepcopy__(self, memo): return copy.deepcopy(self)\ncopy.deepcopy(C())",
+        "depth",
+    ),
+    "keys_of_one_hash": (
+        "class K:\n  def __hash__(self): return 1\n  def __eq__(self, o): return False\nd = {}\nwhile True: d[K()] = 1",
+        "fuel",
+    ),
+    "nested_tuples_of_a_class_as_key": ("class T(tuple): pass\nt = ()\nwhile True:\n  t = T((t, t))\n  {t}", "fuel"),
+    "nested_tuples_of_a_class_hashed": (
+        "class T(tuple): pass\nt = ()\nwhile True:\n  t = T((t, t))\n  hash(t)",
+        "fuel",
+    ),
+    "list_of_a_class_doubled": ("class L(list): pass\na = L([1])\nwhile True: a += a", "items"),
+    "text_of_a_class_doubled": ("class S(str): pass\na = S('x')\nwhile True: a = S(a + a)", "string_chars"),
+    "flags_without_end": (
+        "from enum import Flag\nclass F(Flag): A = 1 << 4000\ni = 0\nwhile True:\n  F(i)\n  i += 1",
+        ("fuel", "live_bytes"),
+    ),
+    "endless_asynchronous_generator": (
+        "import asyncio\nasync def g():\n  while True: yield 1\n"
+        "async def f():\n  async for x in g(): pass\nasyncio.run(f())",
+        "fuel",
+    ),
     "recursion_through_init": ("class C:\n  def __init__(self): C()\nC()", "depth"),
     "recursion_through_property": ("class C:\n  @property\n  def x(self): return self.x\nC().x", "depth"),
     "recursion_through_reduce": (
@@ -314,11 +360,18 @@ CAUGHT = {
     "format_index": "'{0[0]}'.format([1])",
     "format_map_attribute": "'{x.__init__}'.format_map({'x': 1})",
     "percent_key": "'%(a)s' % [1]",
+    "getattr_new": "getattr(object, '__new__')",
+    "getattr_mro": "class C: pass\ngetattr(C, '__mro__')",
+    "make_of_no_class": "object.__new__(1)",
+    "abstract": "from abc import *\nclass A(ABC):\n  @abstractmethod\n  def f(self): pass\nA()",
+    "protocol_not_runtime": "from typing import Protocol\nclass P(Protocol):\n  def f(self): pass\nisinstance(1, P)",
+    "hash_no_number": "class C:\n  def __eq__(self, o): pass\n  def __hash__(self): return 'a'\n{C()}",
     "setattr_dunder": "class C: pass\nsetattr(C, '__eq__', 1)",
     "generator_frame": "(x for x in []).gi_frame",
     "function_closure": "(lambda: 0).func_globals",
     "traceback_frame": "try:\n    1 / 0\nexcept Exception as e:\n    e.tb_frame",
     "string_method_mro": "str.mro()",
+    "metaclass_body": "class M(type): pass\nM('X', (), {'__getattribute__': 1})",
     "type_makes_classes": "type('X', (), {'__reduce__': 1})",
     "derive_from_bool": "class X(bool): pass",
     "os_system": "import os\nos.system('true')",

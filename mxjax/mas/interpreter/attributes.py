@@ -320,6 +320,11 @@ def _super(m, owner: Super, name: str):
     raise AttributeError(f"'super' object has no attribute '{name}'")
 
 
+def of_meta(cls, name: str):
+    """A method that the metaclass of a class defines, or UNBOUND."""
+    return cls.meta.lookup(name) if type(cls) is Class and cls.meta is not None else UNBOUND
+
+
 def _super_of_meta(owner: Super, cls: Class, name: str):
     """`super()` in a method of a metaclass."""
     order = cls.meta.mro if cls.meta is not None else cls.mro if owner.cls in cls.mro else ()

@@ -70,6 +70,8 @@ def len_(m, value):
             return size(operators.plain(value))
     if kind is Class and "__members__" in value.members:
         return len(members_of(value))
+    if (method := attributes.of_meta(value, "__len__")) is not UNBOUND:
+        return _invoke(method, value)
     raise TypeError(f"object of type '{type_name(value)}' has no len()")
 
 
@@ -93,6 +95,7 @@ def _dunder(value, name: str, message: str, *args):
 
 
 def round_(m, value, ndigits=None):
+    ndigits = operators.plain(ndigits)
     if type(value) in operators.NUMBERS and (ndigits is None or type(ndigits) is int):
         if ndigits is not None and abs(ndigits) > 400:
             ndigits = 400 if ndigits > 0 else -400
@@ -211,6 +214,7 @@ def truth(m, value):
 
 
 def enumerate_(m, iterable, start=0):
+    start = operators.plain(start)
     if type(start) not in (int, bool):
         raise TypeError(f"'{type_name(start)}' object cannot be interpreted as an integer")
     if type(iterable) in SIZED:
@@ -362,13 +366,14 @@ def format_(m, value, spec=""):
 
 
 def ord_(m, char):
+    char = operators.plain(char)
     if type(char) is not str:
         raise TypeError(f"ord() expected string of length 1, but {type_name(char)} found")
     return ord(char)
 
 
 def chr_(m, code):
-    return chr(code)
+    return chr(operators.plain(code))
 
 
 def bin_(m, value):
@@ -384,6 +389,7 @@ def hex_(m, value):
 
 
 def _digits(m, value, host):
+    value = operators.plain(value)
     if type(value) not in (int, bool):
         raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
     m.need_string(value.bit_length() + 4)

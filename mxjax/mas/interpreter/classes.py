@@ -76,7 +76,7 @@ def finish_class(
     m, name: str, qualname: str, parents: list, members: dict, keywords: dict, cells=(), meta=None, abstract=False
 ):
     """A class of its parents and members, once everything that its making sets off has run."""
-    bases = tuple(parent for parent in parents if type(parent) is Class)
+    bases = tuple(b for b in (getattr(p, "mixin", None) or p for p in parents) if type(b) is Class)
     orders = sum(len(base.mro) for base in bases)
     m.charge(len(bases) ** 2 * orders >> 2)
     for special, kind in _IMPLICIT.items():
@@ -194,8 +194,22 @@ def _through_meta(m, meta: Class, name: str, qualname: str, parents: list, membe
     return cls
 
 
+def _called_meta(m, meta: Class, name, bases, body, **keywords):
+    """`Meta(name, bases, body)`."""
+    check_body(m, name, bases, body)
+    return (yield from _through_meta(m, meta, name, name, list(bases), dict(body), keywords, ()))
+
+
 def make_type(m, name, bases, body, meta: Class | None = None, keywords: dict | None = None):
     """`type(name, bases, body)`."""
+    check_body(m, name, bases, body)
+    parents = [parent for parent in bases if parent is not OBJECT]
+    _check_parents(parents)
+    return (yield from finish_class(m, name, name, parents, dict(body), keywords or {}, (), meta))
+
+
+def check_body(m, name, bases, body):
+    """Refuses what no class statement could have made."""
     if type(name) is not str or type(bases) is not tuple or not isinstance(body, dict):
         raise TypeError("type() needs a name, a tuple of classes and a dict")
     m.need_entries(len(body))
@@ -203,9 +217,6 @@ def make_type(m, name, bases, body, meta: Class | None = None, keywords: dict | 
         if type(key) is not str or (key.startswith("__") and key.endswith("__") and key not in ALLOWED_DUNDERS):
             if key != "__annotations__":
                 raise TypeError(f"a class cannot have the attribute {str(key)[:80]!r}")
-    parents = [parent for parent in bases if parent is not OBJECT]
-    _check_parents(parents)
-    return (yield from finish_class(m, name, name, parents, dict(body), keywords or {}, (), meta))
 
 
 def call_class(m, cls: Class, *args, **kwargs):
@@ -213,16 +224,10 @@ def call_class(m, cls: Class, *args, **kwargs):
     return construct(m, cls, args, kwargs)
 
 
-def _new_class(m, cls: Class, meta, name, bases, body, **keywords):
-    """`super().__new__(meta, name, bases, body)` in a metaclass."""
-    return make_type(m, name, bases, body, meta, keywords)
-
-
 OF_METACLASSES.update(
     {
         "__call__": Native("__call__", call_class),
         "__init__": Native("__init__", lambda m, cls, *args, **kwargs: None),
-        "__new__": Native("__new__", _new_class),
     }
 )
 
@@ -231,6 +236,8 @@ OF_METACLASSES.update(
 
 def construct(m, cls: Class, args: tuple, kwargs: dict | None):
     """A new object of a class that says how its objects are made."""
+    if cls.base is not None and cls.base.name == "type":
+        return (yield from _called_meta(m, cls, *args, **(kwargs or {})))
     new = cls.lookup("__new__")
     if new is UNBOUND:
         made = yield from allocate(m, cls, args, kwargs)
@@ -292,6 +299,8 @@ def _constructor(owner, target: Instance | None) -> Native:
             return cls.make(m, *args, **kwargs)
         if type(cls) is not Class:
             raise TypeError(f"{owner.name}.__new__(X): X is not a type object ({type_name(cls)})")
+        if cls.base is not None and cls.base.name == "type":
+            return make_type(m, *args, meta=cls, keywords=kwargs)
         return allocate(m, cls, args, kwargs)
 
     return Native("__new__", new)

@@ -174,7 +174,10 @@ class Compiler(Expressions, Patterns):
     def stmt_If(self, node):
         unit, other, end = self.unit, Label(), Label()
         self.branch(node.test, other, False)
+        for_checkers = "TYPE_CHECKING" in (getattr(node.test, "id", ""), getattr(node.test, "attr", ""))
+        self.in_try += for_checkers  # it never runs, so that its imports need not exist
         self.body(node.body)
+        self.in_try -= for_checkers
         if node.orelse:
             unit.emit(control.jump, end)
         unit.place(other)

@@ -10,10 +10,10 @@ from mxjax.mas.interpreter.attributes import PROPERTIES, methods
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.keys import by_key, put, stored
 from mxjax.mas.interpreter.sorting import sort
-from mxjax.mas.interpreter.subscripts import room
+from mxjax.mas.interpreter.subscripts import host_slice, room
 from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import update_dict
-from mxjax.mas.interpreter.values import UNBOUND, CounterDict, DefaultDict, HostIterator, Native, Set, View
+from mxjax.mas.interpreter.values import UNBOUND, CounterDict, DefaultDict, HostIterator, Native, Set, Slice, View
 
 # Lists, tuples, deques
 
@@ -140,6 +140,19 @@ def range_index(m, owner, value):
 
 methods(range, {"index": range_index, "count": range_count})
 PROPERTIES[range] = {name: (lambda m, owner, name=name: getattr(owner, name)) for name in ("start", "stop", "step")}
+PROPERTIES[Slice] = {
+    name: (lambda m, owner, at=at: owner.parts[at]) for at, name in enumerate(("start", "stop", "step"))
+}
+
+
+def slice_indices(m, owner: Slice, length):
+    """Start, stop and step of a slice for a sequence of some length."""
+    if type(length) is not int or length < 0:
+        raise ValueError("length should not be negative")
+    return host_slice(owner).indices(length)
+
+
+methods(Slice, {"indices": slice_indices})
 methods(HostIterator, {"__next__": lambda m, owner: next(owner.source)})
 
 # Dicts

@@ -588,6 +588,12 @@ def _contains(m, item, container):
         if type(plain(container)) in HELD and container.cls.lookup("__iter__") is UNBOUND:
             found = contains(m, item, plain(container))
             return (yield from found) if type(found) is GeneratorType else found
+    if type(container) is Class and container.meta is not None:
+        function = container.meta.lookup("__contains__")
+        if function is not UNBOUND:
+            return bool((yield Invoke(function, (container, item))))
+        if container.meta.lookup("__iter__") is not UNBOUND:
+            container = yield from take_all(m, container)
     if type(container) is Class and "__members__" in container.members:
         container = members_of(container)
     if (

@@ -45,6 +45,8 @@ def get_item(m, owner, key):
         hashable(m, key)
         return owner.members["__members__"][key]
     if kind is Class:
+        if owner.meta is not None and (getter := owner.meta.lookup("__getitem__")) is not UNBOUND:
+            return _invoke(getter, owner, key)
         own = owner.lookup("__class_getitem__")
         return owner if own is UNBOUND else _invoke(own.function, owner, key)
     getter = getattr(owner, "get_item", None)
@@ -99,10 +101,11 @@ def _index(key, kind) -> int:
 
 def host_slice(key: Slice) -> slice:
     """The host's slice; TypeError for parts that are no integers."""
-    for part in key.parts:
+    parts = tuple(map(plain, key.parts))
+    for part in parts:
         if part is not None and type(part) not in (int, bool):
             raise TypeError("slice indices must be integers or None or have an __index__ method")
-    return slice(*key.parts)
+    return slice(*parts)
 
 
 def _slice(m, owner, part: slice):

@@ -147,10 +147,11 @@ def update_dict(m, target: dict, source, kwargs: dict):
 
 
 def make_range(m, *args):
-    for value in args:
+    bounds = tuple(map(plain, args))
+    for value in bounds:
         if type(value) not in (int, bool):
             raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
-    return range(*args)
+    return range(*bounds)
 
 
 def make_slice(m, *args):

@@ -96,7 +96,7 @@ def exit_stack(m):
 
 def _push(m, owner: Exits, function, args=None, kwargs=None):
     m.need_items(len(owner.callbacks) + 1) if len(owner.callbacks) >= m.limits.items else m.allocate(200)
-    owner.callbacks.append((function, args, kwargs))
+    owner.callbacks.append((function, args, kwargs or None))
 
 
 def _enter_context(m, owner: Exits, cm):
