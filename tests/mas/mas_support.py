@@ -3,6 +3,8 @@
 import collections
 import contextlib
 import io
+import pathlib
+import re
 
 from mxjax import mas
 from mxjax.mas.interpreter.values import Set
@@ -33,10 +35,18 @@ def values(names, apart=()):
     return "".join(f"{name} = {plain[name]}\n" for name in sorted(plain) if plain[name] and name not in apart)
 
 
-def cpython(source, final=False, apart=()):
+def read_snippets(name):
+    """The snippets of a file beside this one, by the name over each."""
+    text = (pathlib.Path(__file__).parent / name).read_text()
+    found = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", text, re.DOTALL | re.MULTILINE))
+    assert len(found) == text.count("### ")
+    return found
+
+
+def cpython(source, final=False, apart=(), names=None):
     """What CPython prints for a snippet; an uncaught exception is its last line, before the `final` values."""
     out = io.StringIO()
-    names = {"__name__": "__main__"}
+    names = {"__name__": "__main__", **(names or {})}
     with contextlib.redirect_stdout(out):
         try:
             exec(compile(source, "<snippet>", "exec"), names)
@@ -49,12 +59,18 @@ def machine(source, limits=None, seed=0, final=False, apart=()):
     """What the machine prints for a snippet; an uncaught exception is its last line, before the `final` values."""
     run = mas.start(mas.check(source, limits), "q", seed=seed)
     assert run.result is not None
-    text = run.printed
+    ended = told(run)
+    limited = run.result.status == "limit"
+    return ended + (values(run._machine.globals, ("question", *apart)) if final and not limited else "")
+
+
+def told(run):
+    """What a run that has ended printed; the limit or the exception that ended it is its last line."""
     if run.result.status == "limit":
-        return text + f"limit: {run.result.reason}\n"
+        return run.printed + f"limit: {run.result.reason}\n"
     if run.result.status == "error" and run.result.reason.startswith("line "):
-        text += run.result.reason.split(": ", 1)[1] + "\n"
-    return text + (values(run._machine.globals, ("question", *apart)) if final else "")
+        return run.printed + run.result.reason.split(": ", 1)[1] + "\n"
+    return run.printed
 
 
 def boxed(value):

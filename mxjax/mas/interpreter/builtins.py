@@ -6,9 +6,19 @@ Each is a function of the machine and its arguments; those that may have to run 
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter import attributes, exceptions, operators, text
+from mxjax.mas.interpreter import attributes, exceptions, keys, operators, text
+from mxjax.mas.interpreter.coroutines import ASYNCHRONOUS, coroutine, next_async
 from mxjax.mas.interpreter.frames import Emit, Invoke, Next, Throw
-from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, lazy, pull, size, take_all
+from mxjax.mas.interpreter.iteration import (
+    SIZED,
+    host_iterator,
+    iterate,
+    lazy,
+    members_of,
+    pull,
+    size,
+    take_all,
+)
 from mxjax.mas.interpreter.sorting import best, sort
 from mxjax.mas.interpreter.types import TYPES
 from mxjax.mas.interpreter.values import (
@@ -57,10 +67,12 @@ def len_(m, value):
         method = value.cls.lookup("__len__")
         if method is not UNBOUND:
             return _invoke(method, value)
-        if type(operators.plain(value)) is str:
-            return len(operators.plain(value))
+        if type(operators.plain(value)) in SIZED:
+            return size(operators.plain(value))
     if kind is Class and "__members__" in value.members:
-        return len(value.members["__members__"])
+        return len(members_of(value))
+    if (method := attributes.of_meta(value, "__len__")) is not UNBOUND:
+        return _invoke(method, value)
     raise TypeError(f"object of type '{type_name(value)}' has no len()")
 
 
@@ -71,6 +83,8 @@ def _invoke(function, *args):
 def abs_(m, value):
     if type(value) in operators.NUMBERS:
         return abs(value)
+    if operators.plain(value) is not value and value.cls.lookup("__abs__") is UNBOUND:
+        return abs_(m, operators.plain(value))
     return _dunder(value, "__abs__", f"bad operand type for abs(): '{type_name(value)}'")
 
 
@@ -82,17 +96,25 @@ def _dunder(value, name: str, message: str, *args):
 
 
 def round_(m, value, ndigits=None):
+    ndigits = operators.plain(ndigits)
     if type(value) in operators.NUMBERS and (ndigits is None or type(ndigits) is int):
         if ndigits is not None and abs(ndigits) > 400:
             ndigits = 400 if ndigits > 0 else -400
         return round(value, ndigits)
-    given = () if ndigits is None else (ndigits,)
-    return _dunder(value, "__round__", f"type {type_name(value)} doesn't define __round__ method", *given)
+    if operators.plain(value) is not value and value.cls.lookup("__round__") is UNBOUND:
+        return round_(m, operators.plain(value), ndigits)
+    message = f"type {type_name(value)} doesn't define __round__ method"
+    return _dunder(value, "__round__", message, *(() if ndigits is None else (ndigits,)))
 
 
 def divmod_(m, a, b):
     if type(a) in operators.NUMBERS and type(b) in operators.NUMBERS:
         return (operators.floor_divide(m, a, b), operators.modulo(m, a, b))
+    for owner, other, name in ((a, b, "__divmod__"), (b, a, "__rdivmod__")):
+        if type(owner) is Instance and owner.cls.lookup(name) is not UNBOUND:
+            return _invoke(owner.cls.lookup(name), owner, other)
+    if operators.plain(a) is not a or operators.plain(b) is not b:
+        return divmod_(m, operators.plain(a), operators.plain(b))
     raise TypeError(f"unsupported operand type(s) for divmod(): '{type_name(a)}' and '{type_name(b)}'")
 
 
@@ -193,6 +215,7 @@ def truth(m, value):
 
 
 def enumerate_(m, iterable, start=0):
+    start = operators.plain(start)
     if type(start) not in (int, bool):
         raise TypeError(f"'{type_name(start)}' object cannot be interpreted as an integer")
     if type(iterable) in SIZED:
@@ -340,18 +363,23 @@ def ascii_(m, value):
     return text.ascii_of(m, (yield from text.to_repr(m, value)))
 
 
+def hash_(m, value):
+    return keys.hash_(m, value)
+
+
 def format_(m, value, spec=""):
     return text.formatted(m, value, spec)
 
 
 def ord_(m, char):
+    char = operators.plain(char)
     if type(char) is not str:
         raise TypeError(f"ord() expected string of length 1, but {type_name(char)} found")
     return ord(char)
 
 
 def chr_(m, code):
-    return chr(code)
+    return chr(operators.plain(code))
 
 
 def bin_(m, value):
@@ -367,6 +395,7 @@ def hex_(m, value):
 
 
 def _digits(m, value, host):
+    value = operators.plain(value)
     if type(value) not in (int, bool):
         raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
     m.need_string(value.bit_length() + 4)
@@ -378,24 +407,7 @@ def isinstance_(m, value, wanted):
 
 
 def issubclass_(m, cls, wanted):
-    if type(cls) not in (Class, BuiltinType):
-        raise TypeError("issubclass() arg 1 must be a class")
-    return attributes.any_class(m, wanted, lambda option, in_union: _derives(cls, option, in_union))
-
-
-def _derives(cls, wanted, in_union: bool) -> bool:
-    if wanted is None and in_union:
-        return cls is TYPES["NoneType"]
-    covers = getattr(wanted, "covers", None)
-    if covers is not None:
-        return covers(cls)
-    if type(wanted) not in (Class, BuiltinType):
-        raise TypeError("issubclass() arg 2 must be a class or a tuple of classes")
-    if wanted is cls or wanted is TYPES["object"]:
-        return True
-    if type(cls) is Class:
-        return wanted in cls.mro
-    return cls.name == "bool" and wanted is TYPES["int"]
+    return attributes.is_subclass(m, cls, wanted)
 
 
 def callable_(m, value):
@@ -425,13 +437,29 @@ def setattr_(m, owner, name, value):
 
 
 def delattr_(m, owner, name):
-    attributes.delete(m, owner, attributes.dynamic_name(m, name))
+    running = attributes.delete(m, owner, attributes.dynamic_name(m, name))
+    if running is not None:
+        yield from running
 
 
 def vars_(m, owner):
-    if type(owner) is not Instance:
+    if type(owner) not in (Instance, Class):
         raise TypeError("vars() argument must have __dict__ attribute")
-    return owner.fields
+    return attributes.load(m, owner, "__dict__")
+
+
+def anext_(m, iterator, default=UNBOUND):
+    """What `await anext(iterator)` waits for: the next value of an asynchronous iterator."""
+    return coroutine(m, _anext(m, iterator, default))
+
+
+def _anext(m, iterator, default):
+    value = yield from next_async(m, iterator)
+    if value is not EXHAUSTED:
+        return value
+    if default is UNBOUND:
+        raise Raised(exceptions.make("StopAsyncIteration"))
+    return default
 
 
 def super_(m, cls=None, owner=None):
@@ -440,8 +468,8 @@ def super_(m, cls=None, owner=None):
     return Super(cls, owner)
 
 
-def property_(m, getter, setter=None):
-    return Wrapper("property", getter, setter)
+def property_(m, fget=None, fset=None, fdel=None, doc=None):
+    return Wrapper("property", fget, fset, fdel, doc)
 
 
 def staticmethod_(m, function):
@@ -474,7 +502,7 @@ FUNCTIONS = {
     "issubclass": issubclass_, "callable": callable_, "getattr": getattr_, "hasattr": hasattr_, "setattr": setattr_,
     "delattr": delattr_,
     "vars": vars_, "super": super_, "property": property_, "staticmethod": staticmethod_, "classmethod": classmethod_,
-    "exit": exit_, "quit": exit_,
+    "exit": exit_, "quit": exit_, "hash": hash_, "anext": anext_,
 }  # fmt: skip
 REFUSED = (
     "input",
@@ -486,7 +514,6 @@ REFUSED = (
     "locals",
     "dir",
     "id",
-    "hash",
     "breakpoint",
     "memoryview",
 )
@@ -499,7 +526,14 @@ BUILTINS = {
     "NotImplemented": NOT_IMPLEMENTED,
     "Ellipsis": ELLIPSIS,
 }
-attributes.methods(Wrapper, {"setter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, fn)})
+attributes.methods(
+    Wrapper,
+    {
+        "getter": lambda m, owner, fn: Wrapper(owner.kind, fn, owner.setter, owner.deleter, owner.doc),
+        "setter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, fn, owner.deleter, owner.doc),
+        "deleter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, owner.setter, fn, owner.doc),
+    },
+)
 
 
 def send(m, owner: Generator, value):
@@ -542,4 +576,29 @@ def close(m, owner: Generator):
         raise RuntimeError("generator ignored GeneratorExit")
 
 
-attributes.methods(Generator, {"send": send, "throw": throw, "close": close, "__next__": next_})
+def _asynchronous(method):
+    """A method of asynchronous generators, which is awaited."""
+
+    def started(m, owner: Generator, *args):
+        if owner.name != ASYNCHRONOUS:
+            raise AttributeError(f"'{owner.name}' object has no such attribute")
+        return coroutine(m, method(m, owner, *args))
+
+    return started
+
+
+def _asend(m, owner: Generator, value):
+    result = yield Next(owner, value)
+    if result is EXHAUSTED:
+        raise Raised(exceptions.make("StopAsyncIteration"))
+    return result
+
+
+attributes.methods(
+    Generator,
+    {
+        "send": send, "throw": throw, "close": close, "__next__": next_, "__iter__": lambda m, owner: owner,
+        "__aiter__": lambda m, owner: owner, "__anext__": _asynchronous(lambda m, owner: _anext(m, owner, UNBOUND)),
+        "asend": _asynchronous(_asend), "aclose": _asynchronous(lambda m, owner: close(m, owner)),
+    },
+)  # fmt: skip

@@ -33,6 +33,7 @@ class Code:
       slots: size of a frame; `cells` those slots that start as a cell of this frame, `frees` those filled from the
         closure.
       doc: the text that a function's body begins with.
+      annotation: the name that its first parameter is annotated with, for `singledispatch`.
       kind: "plain", "generator", "coroutine" or "class".
     """
 
@@ -47,3 +48,4 @@ class Code:
     slot_names: tuple[str, ...] = ()
     qualname: str = ""
     doc: str | None = None
+    annotation: str = ""

@@ -174,7 +174,10 @@ class Compiler(Expressions, Patterns):
     def stmt_If(self, node):
         unit, other, end = self.unit, Label(), Label()
         self.branch(node.test, other, False)
+        for_checkers = "TYPE_CHECKING" in (getattr(node.test, "id", ""), getattr(node.test, "attr", ""))
+        self.in_try += for_checkers  # it never runs, so that its imports need not exist
         self.body(node.body)
+        self.in_try -= for_checkers
         if node.orelse:
             unit.emit(control.jump, end)
         unit.place(other)
@@ -192,9 +195,15 @@ class Compiler(Expressions, Patterns):
         unit.place(end)
 
     def stmt_For(self, node):
+        self.for_loop(node, control.get_iter)
+
+    def stmt_AsyncFor(self, node):
+        self.for_loop(node, control.get_async_iter)
+
+    def for_loop(self, node, get_iter):
         unit, again, leave, done, end = self.unit, Label(), Label(), Label(), Label()
         self.expr(node.iter)
-        unit.emit(control.get_iter)
+        unit.emit(get_iter)
         unit.place(again)
         unit.emit(control.for_iter, (done, False))
         self.assign(node.target)
@@ -329,9 +338,7 @@ class Compiler(Expressions, Patterns):
         self.define(node, "generator" if _yields(node) else "plain")
 
     def stmt_AsyncFunctionDef(self, node):
-        if _yields(node):
-            raise refuse(node, "asynchronous generators are not part of the script language")
-        self.define(node, "coroutine")
+        self.define(node, "async_generator" if _yields(node) else "coroutine")
 
     def define(self, node, kind: str):
         check_name(node.name, node)
@@ -373,9 +380,10 @@ class Compiler(Expressions, Patterns):
             varkw=arguments.kwarg is not None,
         )
         scope = self.scopes[node]
-        qualname = name if outer.scope.kind == "module" else f"{outer.qualname}.{name}"
-        self.unit = inner = Unit(name, scope, kind, signature, qualname)
+        self.unit = inner = Unit(name, scope, kind, signature, self.qualified(outer, name))
         inner.line = node.lineno
+        if parameters and isinstance(parameters[0].annotation, ast.Name):
+            inner.annotation = parameters[0].annotation.id
         body()
         self.unit = outer
         outer.line = node.lineno
@@ -383,6 +391,12 @@ class Compiler(Expressions, Patterns):
             control.make_function,
             (inner.finish(), len(arguments.defaults), tuple(n for n, _ in kw_defaults), outer.captured(scope)),
         )
+
+    def qualified(self, outer: Unit, name: str) -> str:
+        """The name of what is defined in `outer`, with the names around it."""
+        if outer.scope.kind == "module":
+            return name
+        return f"{outer.qualname}.{name}" if outer.kind == "class" else f"{outer.qualname}.<locals>.{name}"
 
     def stmt_ClassDef(self, node):
         check_name(node.name, node)
@@ -392,7 +406,10 @@ class Compiler(Expressions, Patterns):
             raise refuse(node, "a class statement cannot take starred arguments")
         self.exprs((*node.bases, *(keyword.value for keyword in node.keywords)))
         scope = self.scopes[node]
-        self.unit = inner = Unit(node.name, scope, "class", qualname=node.name)
+        self.unit = inner = Unit(node.name, scope, "class", qualname=self.qualified(outer, node.name))
+        if (doc := ast.get_docstring(node, clean=False)) is not None:
+            inner.emit(ops.load_const, doc)
+            inner.emit(ops.store_name, ("__doc__", None))
         self.body(node.body)
         inner.emit(ops.load_const, None)
         inner.emit(control.return_)

@@ -8,11 +8,12 @@ from types import GeneratorType
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
 from mxjax.mas.interpreter.iteration import take_all
+from mxjax.mas.interpreter.keys import by_key, put, stored
 from mxjax.mas.interpreter.sorting import sort
-from mxjax.mas.interpreter.subscripts import grow
+from mxjax.mas.interpreter.subscripts import host_slice, room
 from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import update_dict
-from mxjax.mas.interpreter.values import UNBOUND, CounterDict, DefaultDict, HostIterator, Native, Set, View
+from mxjax.mas.interpreter.values import UNBOUND, CounterDict, DefaultDict, HostIterator, Native, Set, Slice, View
 
 # Lists, tuples, deques
 
@@ -139,23 +140,37 @@ def range_index(m, owner, value):
 
 methods(range, {"index": range_index, "count": range_count})
 PROPERTIES[range] = {name: (lambda m, owner, name=name: getattr(owner, name)) for name in ("start", "stop", "step")}
+PROPERTIES[Slice] = {
+    name: (lambda m, owner, at=at: owner.parts[at]) for at, name in enumerate(("start", "stop", "step"))
+}
+
+
+def slice_indices(m, owner: Slice, length):
+    """Start, stop and step of a slice for a sequence of some length."""
+    if type(length) is not int or length < 0:
+        raise ValueError("length should not be negative")
+    return host_slice(owner).indices(length)
+
+
+methods(Slice, {"indices": slice_indices})
 methods(HostIterator, {"__next__": lambda m, owner: next(owner.source)})
 
 # Dicts
 
 
+@by_key
 def get(m, owner, key, default=None):
-    operators.hashable(m, key)
     return owner.get(key, default)
 
 
+@by_key
 def set_default(m, owner, key, default=None):
-    grow(m, owner, key)
+    room(m, owner, key)
     return owner.setdefault(key, default)
 
 
+@by_key
 def pop_key(m, owner, key, default=UNBOUND):
-    operators.hashable(m, key)
     if key not in owner and default is UNBOUND:
         raise KeyError(key)
     return owner.pop(key, default)
@@ -183,7 +198,11 @@ def pop_pair(m, owner, last=True):
 
 def move_to_end(m, owner, key, last=True):
     """Of `OrderedDict`, which is a dict here."""
-    operators.hashable(m, key)
+    return _move(m, owner, key, last)
+
+
+@by_key
+def _move(m, owner, key, last):
     value = owner.pop(key)
     if last:
         owner[key] = value
@@ -233,7 +252,9 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
         items = yield from take_all(m, source)
         pairs = [*((item, 1) for item in items), *pairs]
     for key, amount in pairs:
-        grow(m, target, key)
+        if operators.hashable(m, key):
+            key = yield from stored(m, target, key)
+        room(m, target, key)
         value = (operators.add if sign > 0 else operators.subtract)(m, target.get(key, 0), amount)
         target[key] = (yield from value) if type(value) is GeneratorType else value
 
@@ -281,8 +302,8 @@ methods(
 # Sets
 
 
+@by_key
 def add(m, owner, value):
-    operators.hashable(m, value)
     m.allocate(100)
     if len(owner) >= m.limits.items:
         m.need_items(len(owner) + 1)
@@ -295,13 +316,13 @@ def _mutable(owner: Set) -> dict:
     return owner.items
 
 
+@by_key
 def discard(m, owner, value):
-    operators.hashable(m, value)
     _mutable(owner).pop(value, None)
 
 
+@by_key
 def remove_item(m, owner, value):
-    operators.hashable(m, value)
     if value not in owner.items:
         raise KeyError(value)
     del _mutable(owner)[value]
@@ -323,6 +344,7 @@ def _combined(operator, in_place: bool = False):
         result = owner
         for other in others:
             result = operator(m, result, (yield from _as_set(m, other)))
+            result = (yield from result) if type(result) is GeneratorType else result
         if in_place:
             _mutable(owner)
             owner.items = result.items
@@ -340,18 +362,18 @@ def copy_set(m, owner):
 def _as_set(m, other):
     if type(other) is Set:
         return other
+    made = Set()
     items = yield from take_all(m, other)
     m.need_entries(len(items))
-    for item in items:
-        operators.hashable(m, item)
-    return Set(items)
+    yield from put(m, made.items, [(item, None) for item in items])
+    return made
 
 
 def _related(test):
     def method(m, owner, other):
-        items = (yield from _as_set(m, other)).items
+        items = yield from _as_set(m, other)
         m.charge(len(items) + len(owner))
-        return test(owner.items.keys(), items.keys())
+        return (yield from operators.compared(m, owner, items, test))
 
     return method
 

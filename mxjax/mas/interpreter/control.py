@@ -5,7 +5,8 @@ They follow the same convention as those of `ops`.
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter import attributes, exceptions, operators, tasks
+from mxjax.mas.interpreter import attributes, classes, exceptions, operators, tasks
+from mxjax.mas.interpreter.coroutines import ASYNCHRONOUS, iterate_async
 from mxjax.mas.interpreter.frames import Completion, Frame, Invoke
 from mxjax.mas.interpreter.iteration import host_iterator, iterate
 from mxjax.mas.interpreter.machine import HANDLER
@@ -87,10 +88,15 @@ def get_iter(m, frame, argument):
     if iterator is not None:
         stack.append(iterator)
         return None
-    if type(value) is Generator:
+    if type(value) is Generator and not value.awaitable and value.name != ASYNCHRONOUS:
         stack.append(value)
         return None
     m.start(iterate(m, value))
+    return True
+
+
+def get_async_iter(m, frame, argument):
+    m.start(iterate_async(m, frame.stack.pop()))
     return True
 
 
@@ -263,7 +269,7 @@ def build_class(m, frame, argument):
     for index, source in zip(code.frees, captured):
         slots[index] = frame.slots[source]
     body = Frame(code, slots, None, frame.place, namespace={})
-    m.start(attributes.make_class(m, name, parents, body, dict(zip(keywords, values))))
+    m.start(classes.make_class(m, name, code.qualname, parents, body, dict(zip(keywords, values))))
     return True
 
 
@@ -280,13 +286,13 @@ def with_enter(m, frame, argument):
     """Leaves the manager's exit method, and above it what its enter method returns: `argument` names the two."""
     enter, leave = argument
     manager = frame.stack.pop()
-    function = _special(m, manager, leave)
-    entered = _special(m, manager, enter)
+    function = special(m, manager, leave)
+    entered = special(m, manager, enter)
     frame.stack.append(function)
     return _finish_call(frame, m.call(entered, ()))
 
 
-def _special(m, owner, name: str):
+def special(m, owner, name: str):
     """A method that a statement calls, bound to its owner."""
     try:
         function, bound = attributes.method(m, owner, name)
@@ -376,20 +382,28 @@ def raise_(m, frame, count):
     cause = frame.stack.pop() if count == 2 else None
     error = frame.stack.pop()
     if exceptions.is_exception_class(error):
-        m.start(_raise_class(error, cause))
+        m.start(_raise_class(frame, error, count, cause))
         return True
     if not exceptions.is_exception(error):
         raise TypeError("exceptions must derive from BaseException")
-    if cause is not None:
+    if count == 2:
         error.fields["__cause__"] = cause
-    raise Raised(error)
+    raise Raised(_in_context(frame, error))
 
 
-def _raise_class(cls, cause):
+def _raise_class(frame, cls, count, cause):
     error = yield Invoke(cls)
-    if cause is not None:
+    if count == 2:
         error.fields["__cause__"] = cause
-    raise Raised(error)
+    raise Raised(_in_context(frame, error))
+
+
+def _in_context(frame, error):
+    """The exception, with the one that was being handled as its context."""
+    handled = frame.handling
+    if handled is not None and handled is not error and handled.fields.get("__context__") is not error:
+        error.fields["__context__"] = handled
+    return error
 
 
 def _handled(frame):
@@ -422,6 +436,7 @@ def match_mapping(m, frame, argument):
     keys = stack[len(stack) - count :]
     del stack[len(stack) - count :]
     value = stack.pop()
+    value = plain(value)
     for key in keys:
         operators.hashable(m, key)
     if not isinstance(value, dict) or any(key not in value for key in keys):

@@ -330,7 +330,8 @@ class Expressions:
         """Calls a function of one argument, the first iterable, that builds the result."""
         outer = self.unit
         scope = self.scopes[node]
-        kind = "plain" if build else "generator"
+        generators = "async_generator" if any(part.is_async for part in node.generators) else "generator"
+        kind = "plain" if build else generators
         inner = Unit(name, scope, kind, Signature(positional=(".0",)))
         inner.line = node.lineno
         self.unit = inner
@@ -354,7 +355,7 @@ class Expressions:
             self.expr(generator.iter)
         else:
             unit.load(".0")
-        unit.emit(control.get_iter)
+        unit.emit(control.get_async_iter if generator.is_async else control.get_iter)
         again, done = Label(), Label()
         unit.place(again)
         unit.emit(control.for_iter, (done, False))
@@ -369,7 +370,7 @@ class Expressions:
 
     def check_yield(self, node):
         """Refuses `yield` anywhere but in the body of a function."""
-        if self.unit.scope.kind != "function" or self.unit.kind != "generator":
+        if self.unit.scope.kind != "function" or not self.unit.kind.endswith("generator"):
             raise refuse(node, "'yield' outside the body of a def; define a function for it", "syntax")
 
     def expr_Yield(self, node):
@@ -382,6 +383,8 @@ class Expressions:
 
     def expr_YieldFrom(self, node):
         self.check_yield(node)
+        if self.unit.kind == "async_generator":
+            raise refuse(node, "'yield from' inside async function", "syntax")
         unit, again, done = self.unit, Label(), Label()
         self.expr(node.value)
         unit.emit(control.get_iter)

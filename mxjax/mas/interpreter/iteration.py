@@ -53,7 +53,7 @@ def iterate(m, value):
     iterator = host_iterator(value)
     if iterator is not None:
         return iterator
-    if type(value) is Generator and not value.awaitable:
+    if type(value) is Generator and not value.awaitable and value.name != "async_generator":
         return value
     if type(value) is Instance:
         method = value.cls.lookup("__iter__")
@@ -62,14 +62,21 @@ def iterate(m, value):
             if type(inner) is Instance and inner.cls.lookup("__next__") is not UNBOUND:
                 return lazy(m, _drain(inner), "iterator")
             return (yield from iterate(m, inner))
-        if value.cls.lookup("__getitem__") is not UNBOUND:
-            return lazy(m, _by_index(value), "iterator")
         iterator = host_iterator(plain(value))
         if iterator is not None:
             return iterator
+        if value.cls.lookup("__getitem__") is not UNBOUND:
+            return lazy(m, _by_index(value), "iterator")
+    if type(value) is Class and value.meta is not None and (method := value.meta.lookup("__iter__")) is not UNBOUND:
+        return (yield from iterate(m, (yield Invoke(method, (value,)))))
     if type(value) is Class and "__members__" in value.members:
-        return iter(list(value.members["__members__"].values()))
+        return iter(members_of(value))
     raise TypeError(f"'{type_name(value)}' object is not iterable")
+
+
+def members_of(cls: Class) -> list:
+    """The members of an enum, each once, in the order of their definition."""
+    return list({id(member): member for member in cls.members["__members__"].values()}.values())
 
 
 def _drain(instance: Instance):

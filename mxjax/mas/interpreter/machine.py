@@ -15,6 +15,7 @@ from typing import Any
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, measure
 from mxjax.mas.interpreter.arguments import bind
+from mxjax.mas.interpreter.classes import construct
 from mxjax.mas.interpreter.frames import (
     Ask,
     Completion,
@@ -481,7 +482,12 @@ class Machine:
                 result = fn.make(self, *args, **kwargs) if kwargs else fn.make(self, *args)
                 return self.start(result) if type(result) is GeneratorType else result
             if kind is Class:
-                return self.instantiate(fn, args, kwargs)
+                if fn.meta is None:
+                    return self.instantiate(fn, args, kwargs)
+                fn, args = fn.meta.lookup("__call__"), (fn, *args)
+                if fn is UNBOUND:
+                    return self.instantiate(args[0], args[1:], kwargs)
+                continue
             if kind is BoundMethod:
                 method, owner = fn.function, fn.owner
             else:
@@ -515,7 +521,7 @@ class Machine:
             return PENDING
         self.allocate(600 + 8 * code.slots)
         generator = Generator(frame, code.kind, awaitable=code.kind == "coroutine")
-        if code.kind == "generator":
+        if code.kind != "coroutine":
             frame.generator = generator
         frame.back = None
         return generator
@@ -526,6 +532,8 @@ class Machine:
         hook = cls.lookup("__class_call__")
         if hook is not UNBOUND:
             return self.call(hook, (cls, *args), kwargs)
+        if cls.constructed or cls.abstract:
+            return self.start(construct(self, cls, args, kwargs))
         instance = Instance(cls, {})
         if exceptions.BASE in cls.mro:
             instance.fields["args"] = args

@@ -22,6 +22,7 @@ _SIZES = {
     Frame: 600,
     NativeFrame: 400,
     values.Class: 400,
+    values.Instance: 150,
     values.Function: 130,
     values.Native: 400,
     GeneratorType: 500,

@@ -11,9 +11,11 @@ from collections import deque
 from types import GeneratorType
 
 from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter import keys
 from mxjax.mas.interpreter.frames import Invoke
-from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, pull, take_all
+from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, members_of, pull, take_all
 from mxjax.mas.interpreter.values import (
+    DATA,
     EXHAUSTED,
     NOT_IMPLEMENTED,
     SCALARS,
@@ -102,8 +104,7 @@ def subtract(m, a, b):
     if _both_numbers(a, b):
         return _checked(m, a - b)
     if _both_sets(a, b):
-        mine, other = _keys(m, a), _keys(m, b)
-        return _set(m, a, [item for item in mine if item not in other])
+        return _combined(m, a, b, lambda mine, other: [item for item in mine if item not in other])
     if type(a) is CounterDict and type(b) is CounterDict:
         return _counter(m, a, b, lambda x, y: x - y)
     return _dispatch(m, "-", a, b)
@@ -192,8 +193,7 @@ def and_(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
         return _checked(m, a & b)
     if _both_sets(a, b):
-        mine, other = _keys(m, a), _keys(m, b)
-        return _set(m, a, [item for item in mine if item in other])
+        return _combined(m, a, b, lambda mine, other: [item for item in mine if item in other])
     if type(a) is CounterDict and type(b) is CounterDict:
         return _counter(m, a, b, min)
     return _dispatch(m, "&", a, b)
@@ -203,12 +203,12 @@ def or_(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
         return _checked(m, a | b)
     if _both_sets(a, b):
-        return _set(m, a, [*_keys(m, a), *_keys(m, b)])
+        return _combined(m, a, b, lambda mine, other: [*mine, *other])
     if type(a) is CounterDict and type(b) is CounterDict:
         return _counter(m, a, b, max)
     if type(a) in DICTS and type(b) in DICTS:
         m.need_entries(len(a) + len(b))
-        return {**a, **b}
+        return _merged(m, dict(a), b) if hash_again(m, b) else {**a, **b}
     if (a is None or is_type(a)) and (b is None or is_type(b)) and not a is b is None:
         options = [option for side in (a, b) for option in (side.options if type(side) is Union else (side,))]
         m.need_items(len(options))
@@ -221,8 +221,9 @@ def xor(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
         return _checked(m, a ^ b)
     if _both_sets(a, b):
-        mine, other = _keys(m, a), _keys(m, b)
-        return _set(m, a, [x for x in mine if x not in other] + [x for x in other if x not in mine])
+        return _combined(
+            m, a, b, lambda mine, other: [x for x in mine if x not in other] + [x for x in other if x not in mine]
+        )
     return _dispatch(m, "^", a, b)
 
 
@@ -230,16 +231,46 @@ def _both_sets(a, b) -> bool:
     return all(type(x) is Set or (type(x) is View and x.kind != "values") for x in (a, b))
 
 
-def _keys(m, value) -> dict:
-    """The items of a set or view as the keys of a dict, with looking all of them up accounted for."""
+def _keys(m, value) -> tuple[dict, bool]:
+    """The items of a set or view as the keys of a dict, looking all of them up accounted for; see `hashable`."""
     items = value.items if type(value) is Set else list(value.host())
     m.charge(len(items) >> 1)
     if type(value) is View:
         m.need_entries(len(items))
+    own = False
     for item in items:
         if type(item) is not int:
-            hashable(m, item)
-    return items if type(value) is Set else dict.fromkeys(items)
+            own = hashable(m, item) or own
+    return (items if type(value) is Set else dict.fromkeys(items)), own
+
+
+def _combined(m, a, b, combine):
+    """A set of what `combine` picks from the items of `a` and `b`."""
+    (mine, own), (other, others_own) = _keys(m, a), _keys(m, b)
+    if own or others_own:
+        return _combined_keys(m, a, mine, other, combine)
+    return _set(m, a, combine(mine, other))
+
+
+def _combined_keys(m, a, mine: dict, other: dict, combine):
+    return _set(m, a, combine(mine, (yield from _as_keys_of(m, mine, other))))
+
+
+def _as_keys_of(m, table: dict, other: dict):
+    """The entries of `other`, each under the key of `table` that equals its own, if there is one."""
+    m.need_entries(len(other))
+    found = {}
+    for key, value in list(other.items()):
+        found[(yield from keys.stored(m, table, key)) if hashable(m, key) else key] = value
+    return found
+
+
+def compared(m, a, b, test):
+    """`test(keys, keys)` of what is in two sets or views."""
+    (mine, own), (other, others_own) = _keys(m, a), _keys(m, b)
+    if own or others_own:
+        other = yield from _as_keys_of(m, mine, other)
+    return test(mine.keys(), other.keys())
 
 
 def _set(m, like, items: list) -> Set:
@@ -247,10 +278,19 @@ def _set(m, like, items: list) -> Set:
     return Set(items, frozen=type(like) is Set and like.frozen)
 
 
-def _counter(m, a: dict, b: dict, combine) -> CounterDict:
+def _counter(m, a: dict, b: dict, combine):
     m.need_entries(len(a) + len(b))
-    hash_again(m, a)
-    hash_again(m, b)
+    own = hash_again(m, a)
+    if hash_again(m, b) or own:
+        return _counter_of_keys(m, a, b, combine)
+    return _counted(a, b, combine)
+
+
+def _counter_of_keys(m, a: dict, b: dict, combine):
+    return _counted(a, (yield from _as_keys_of(m, a, b)), combine)
+
+
+def _counted(a: dict, b: dict, combine) -> CounterDict:
     if not all(type(count) in NUMBERS for counts in (a, b) for count in counts.values()):
         raise TypeError("a Counter must hold numbers to be combined with another")
     counts = {key: combine(a.get(key, 0), b.get(key, 0)) for key in (*a, *b)}
@@ -284,14 +324,44 @@ def in_place(operator, method: str):
             return _extend(m, a, b)
         if type(a) in DICTS and type(b) in DICTS and operator is or_ and type(a) is not CounterDict:
             m.need_entries(len(a) + len(b))
+            if hash_again(m, b):
+                return _merged(m, a, b)
             a.update(b)
             return a
         if type(a) is Set and not a.frozen and type(b) is Set and operator in (or_, and_, subtract, xor):
-            a.items = operator(m, a, b).items
-            return a
+            return _changed_set(m, a, operator(m, a, b))
+        if type(a) is Instance and type(a.data) in CHANGED_IN_PLACE:
+            return _changed(m, apply, a, b)
         return operator(m, a, b)
 
     return apply
+
+
+CHANGED_IN_PLACE = DICTS | {list, deque, Set}
+
+
+def _changed(m, apply, a: Instance, b):
+    """`a += b` for an object whose class derives from a built-in type that changes in place."""
+    result = apply(m, a.data, plain(b))
+    result = (yield from result) if type(result) is GeneratorType else result
+    return a if result is a.data else result
+
+
+def _merged(m, a: dict, b: dict):
+    yield from keys.put(m, a, list(b.items()))
+    return a
+
+
+def _changed_set(m, a: Set, result):
+    if type(result) is GeneratorType:
+        return _changed_set_later(a, result)
+    a.items = result.items
+    return a
+
+
+def _changed_set_later(a: Set, result):
+    a.items = (yield from result).items
+    return a
 
 
 def _invoke(function, *args):
@@ -405,7 +475,8 @@ def equal(m, a, b, depth: int = 0):
         if len(a) != len(b):
             return False
         for key, value in list(a.items()):
-            hashable(m, key)
+            if hashable(m, key):
+                key = yield from keys.stored(m, b, key)
             if key not in b or not (yield from equal(m, value, b[key], depth + 1)):
                 return False
         return True
@@ -417,7 +488,7 @@ def equal(m, a, b, depth: int = 0):
                 return False
         return True
     if _both_sets(a, b):
-        return _keys(m, a).keys() == _keys(m, b).keys()
+        return (yield from compared(m, a, b, lambda mine, other: mine == other))
     if left is right is bytes:
         m.charge(len(a) >> 6)
         return a == b
@@ -470,13 +541,16 @@ def ordered(m, symbol: str, a, b, depth: int = 0):
                 return (yield from ordered(m, symbol, x, y, depth + 1))
         return host(len(a), len(b))
     if _both_sets(a, b):
-        return host(_keys(m, a).keys(), _keys(m, b).keys())
+        return (yield from compared(m, a, b, host))
     left, right = plain(a), plain(b)
     if left is not a or right is not b:
         if depth >= m.limits.nesting:
             raise LimitExceeded("nesting")
         return (yield from ordered(m, symbol, left, right, depth + 1))
     raise TypeError(f"'{symbol}' not supported between instances of '{type_name(a)}' and '{type_name(b)}'")
+
+
+HELD = DICTS | {str, list, tuple, deque, Set}
 
 
 def contains(m, item, container):
@@ -487,15 +561,9 @@ def contains(m, item, container):
             raise TypeError(f"'in <string>' requires string as left operand, not {type_name(item)}")
         m.charge(len(container) >> 4)
         return item in container
-    if kind in DICTS:
-        hashable(m, item)
-        return item in container
-    if kind is Set:
-        hashable(m, item)
-        return item in container.items
-    if kind is View and container.kind == "keys":
-        hashable(m, item)
-        return item in container.owner
+    table = container if kind in DICTS else _table(container, kind)
+    if table is not None:
+        return _contains_key(m, item, table) if hashable(m, item) else item in table
     if kind is range and type(item) in (int, bool):
         return item in container
     if kind in (list, tuple) and type(item) in SCALARS:
@@ -504,15 +572,33 @@ def contains(m, item, container):
     return _contains(m, item, container)
 
 
+def _table(container, kind) -> dict | None:
+    """The dict in which the items of a set or of a dict's keys are looked up."""
+    if kind is Set:
+        return container.items
+    return container.owner if kind is View and container.kind == "keys" else None
+
+
+def _contains_key(m, item, table: dict):
+    return (yield from keys.stored(m, table, item)) in table
+
+
 def _contains(m, item, container):
     if type(container) is Instance:
         function = container.cls.lookup("__contains__")
         if function is not UNBOUND:
             return bool((yield Invoke(function, (container, item))))
-        if type(plain(container)) is str:
-            return contains(m, item, plain(container))
+        if type(plain(container)) in HELD and container.cls.lookup("__iter__") is UNBOUND:
+            found = contains(m, item, plain(container))
+            return (yield from found) if type(found) is GeneratorType else found
+    if type(container) is Class and container.meta is not None:
+        function = container.meta.lookup("__contains__")
+        if function is not UNBOUND:
+            return bool((yield Invoke(function, (container, item))))
+        if container.meta.lookup("__iter__") is not UNBOUND:
+            container = yield from take_all(m, container)
     if type(container) is Class and "__members__" in container.members:
-        container = list(container.members["__members__"].values())
+        container = members_of(container)
     if (
         type(container) not in SIZED
         and type(container) not in (Generator, Instance)
@@ -529,43 +615,55 @@ def _contains(m, item, container):
 
 
 UNHASHABLE = frozenset({list, dict, deque, DefaultDict, CounterDict, View, Slice})
+_COMPOUND = UNHASHABLE | {tuple, Set, Instance}
 
 
-def hashable(m, key):
-    """Accounts for hashing `key` and comparing it with its like; TypeError where it cannot be a key.
+def hashable(m, key) -> bool:
+    """Accounts for hashing `key` and comparing it with its like; whether it must be `stored` before it is looked up.
 
-    What is nested in tuples and frozen sets is walked as often as the host would walk it.
+    TypeError where it cannot be a key. What is nested in tuples and frozen sets is walked as often as the host would.
     """
     kind = type(key)
     if kind is str or kind is bytes:
         m.charge(len(key) >> 6)
-    elif kind is tuple or kind is Set or kind in UNHASHABLE or kind is Instance:
-        stack = [(key, 0)]
-        while stack:
-            value, depth = stack.pop()
-            kind = type(value)
-            if kind is str or kind is bytes:
-                m.charge(len(value) >> 6)
-            elif kind is tuple or (kind is Set and value.frozen):
-                if depth >= m.limits.nesting:
-                    raise LimitExceeded("nesting")
-                m.charge(len(value) + 1)
-                stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
-            elif kind in UNHASHABLE or kind is Set or (kind is Instance and not has_identity(value.cls)):
-                raise TypeError(f"unhashable type: '{type_name(value)}'")
-            elif kind is Instance and value.cls.key is not None:
-                if depth >= m.limits.nesting:
-                    raise LimitExceeded("nesting")
-                stack.append((value.part(value.cls.key), depth + 1))
+        return False
+    if kind not in _COMPOUND:
+        return False
+    own = False
+    stack = [(key, 0)]
+    while stack:
+        value, depth = stack.pop()
+        kind = type(value)
+        if kind is str or kind is bytes:
+            m.charge(len(value) >> 6)
+        elif kind is tuple or (kind is Set and value.frozen):
+            if depth >= m.limits.nesting:
+                raise LimitExceeded("nesting")
+            m.charge(len(value) + 1)
+            stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
+        elif kind in UNHASHABLE or kind is Set or (kind is Instance and not has_identity(value.cls)):
+            raise TypeError(f"unhashable type: '{type_name(value)}'")
+        elif kind is Instance and value.cls.key is not None:
+            if depth >= m.limits.nesting:
+                raise LimitExceeded("nesting")
+            stack.append((value.part(value.cls.key), depth + 1))
+        elif kind is Instance and value.cls.lookup("__eq__") is not UNBOUND:
+            own = True
+    return own
 
 
-def hash_again(m, mapping):
-    """Accounts for hashing keys that are in a dict already."""
+def hash_again(m, mapping) -> bool:
+    """Accounts for hashing keys that are in a dict already; whether one of them must be `stored` elsewhere."""
+    own = False
     for key in mapping:
-        if type(key) is tuple or type(key) is Set or type(key) is Instance:
-            hashable(m, key)
+        if type(key) in _COMPOUND:
+            own = hashable(m, key) or own
+    return own
 
 
 def has_identity(cls: Class) -> bool:
     """Whether objects of a class can be keys: it does not say what is equal, or also how to hash."""
-    return cls.lookup("__eq__") is UNBOUND or cls.lookup("__hash__") not in (UNBOUND, None)
+    changes = cls.plain is DATA and cls.key is None  # derived from a type that is no key, unless the script says how
+    if cls.lookup("__eq__") is UNBOUND and not changes:
+        return True
+    return cls.lookup("__hash__") not in (UNBOUND, None)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from types import GeneratorType
 
-from mxjax.mas.interpreter import attributes, exceptions, operators, subscripts, text
+from mxjax.mas.interpreter import attributes, exceptions, keys, operators, subscripts, text
 from mxjax.mas.interpreter.iteration import host_iterator, take_all
+from mxjax.mas.interpreter.types import update_dict as merge
 from mxjax.mas.interpreter.values import (
     NOTHING,
     PENDING,
@@ -21,6 +22,7 @@ from mxjax.mas.interpreter.values import (
     Raised,
     Set,
     Slice,
+    plain,
     type_name,
 )
 
@@ -189,9 +191,19 @@ def build_set(m, frame, count):
     m.allocate(128 + 100 * count)
     items = stack[len(stack) - count :]
     del stack[len(stack) - count :]
+    own = False
     for item in items:
-        operators.hashable(m, item)
+        own = operators.hashable(m, item) or own
+    if own:
+        m.start(_set_of_keys(m, items))
+        return True
     stack.append(Set(items))
+
+
+def _set_of_keys(m, items):
+    made = Set()
+    yield from keys.put(m, made.items, [(item, None) for item in items])
+    return made
 
 
 def build_dict(m, frame, count):
@@ -203,9 +215,16 @@ def build_dict(m, frame, count):
     result = {}
     for at in range(0, 2 * count, 2):
         key = pairs[at]
-        operators.hashable(m, key)
+        if operators.hashable(m, key):
+            m.start(_dict_of_keys(m, result, list(zip(pairs[at::2], pairs[at + 1 :: 2]))))
+            return True
         result[key] = pairs[at + 1]
     stack.append(result)
+
+
+def _dict_of_keys(m, result, pairs):
+    yield from keys.put(m, result, pairs)
+    return result
 
 
 def build_slice(m, frame, count):
@@ -225,22 +244,28 @@ def append_item(m, frame, depth):
 
 def add_item(m, frame, depth):
     value = frame.stack.pop()
-    operators.hashable(m, value)
+    own = operators.hashable(m, value)
     m.allocate(100)
     target = frame.stack[-depth]
     if len(target) >= m.limits.items:
         m.need_items(len(target) + 1)
+    if own:
+        m.start(_quiet(keys.put(m, target.items, [(value, None)])))
+        return True
     target.items[value] = None
 
 
 def map_item(m, frame, depth):
     value = frame.stack.pop()
     key = frame.stack.pop()
-    operators.hashable(m, key)
+    own = operators.hashable(m, key)
     m.allocate(140)
     target = frame.stack[-depth]
     if len(target) >= m.limits.items:
         m.need_items(len(target) + 1)
+    if own:
+        m.start(_quiet(keys.put(m, target, [(key, value)])))
+        return True
     target[key] = value
 
 
@@ -257,9 +282,7 @@ def _extend(m, target, value, kind):
     if kind == "list":
         target.extend(items)
     else:
-        for item in items:
-            operators.hashable(m, item)
-            target.items[item] = None
+        yield from keys.put(m, target.items, [(item, None) for item in items])
     return target
 
 
@@ -270,9 +293,16 @@ def to_tuple(m, frame, argument):
 def update_dict(m, frame, for_call):
     value = frame.stack.pop()
     target = frame.stack[-1]
+    if type(value) is Instance and not isinstance(plain(value), dict):
+        m.start(_update_from_object(m, frame, value, for_call))
+        return True
+    value = plain(value)
     if not isinstance(value, dict):
         raise TypeError(f"'{type_name(value)}' object is not a mapping")
     m.need_entries(len(target) + len(value))
+    if operators.hash_again(m, value):
+        m.start(_quiet(keys.put(m, target, list(value.items()))))
+        return True
     if for_call:
         for key in value:
             if type(key) is not str:
@@ -280,6 +310,16 @@ def update_dict(m, frame, for_call):
             if key in target:
                 raise TypeError(f"got multiple values for keyword argument '{key}'")
     target.update(value)
+
+
+def _update_from_object(m, frame, value: Instance, for_call):
+    """Puts the dict that an object with `keys` and `__getitem__` stands for where the object was."""
+    if value.cls.lookup("keys") is UNBOUND:
+        raise TypeError(f"'{type_name(value)}' object is not a mapping")
+    made: dict = {}
+    yield from merge(m, made, value, {})
+    frame.ip -= 1
+    return made
 
 
 def unpack(m, frame, shape):
@@ -334,7 +374,10 @@ def store_attr(m, frame, name):
 
 
 def delete_attr(m, frame, name):
-    attributes.delete(m, frame.stack.pop(), name)
+    running = attributes.delete(m, frame.stack.pop(), name)
+    if running is not None:
+        m.start(_quiet(running))
+        return True
 
 
 def load_item(m, frame, argument):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from types import GeneratorType
 
+from mxjax.mas.interpreter import keys
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import DICTS, hashable
@@ -26,22 +28,16 @@ def get_item(m, owner, key):
     """`owner[key]`, or a generator where script code has to run."""
     kind = type(owner)
     if kind in DICTS:
-        hashable(m, key)
-        value = owner.get(key, UNBOUND)
-        if value is not UNBOUND:
-            return value
-        if kind is CounterDict:
-            return 0
-        if kind is DefaultDict and owner.factory is not None:
-            return _default(m, owner, key)
-        raise KeyError(key)
+        return _get_stored(m, owner, key) if hashable(m, key) else _get(m, owner, key)
     if kind in SEQUENCES:
         if type(key) is Slice:
             return _slice(m, owner, host_slice(key))
+        if type(key) is Instance and key.cls.lookup("__index__") is not UNBOUND:
+            return _at_index_of(m, owner, key)
         return owner[_index(key, kind)]
     if kind is Instance:
         if owner.cls.plain is not None and owner.cls.lookup("__getitem__") is UNBOUND:
-            return get_item(m, plain(owner), key)
+            return get_held(m, owner, key)
         return _dunder(owner, "__getitem__", f"'{owner.cls.name}' object is not subscriptable", key)
     if kind is BuiltinType:
         return owner
@@ -49,11 +45,47 @@ def get_item(m, owner, key):
         hashable(m, key)
         return owner.members["__members__"][key]
     if kind is Class:
-        return owner
+        if owner.meta is not None and (getter := owner.meta.lookup("__getitem__")) is not UNBOUND:
+            return _invoke(getter, owner, key)
+        own = owner.lookup("__class_getitem__")
+        return owner if own is UNBOUND else _invoke(own.function, owner, key)
     getter = getattr(owner, "get_item", None)
     if getter is not None:
         return getter(m, key)
     raise TypeError(f"'{type_name(owner)}' object is not subscriptable")
+
+
+def _get(m, owner, key):
+    value = owner.get(key, UNBOUND)
+    if value is not UNBOUND:
+        return value
+    if type(owner) is CounterDict:
+        return 0
+    if type(owner) is DefaultDict and owner.factory is not None:
+        return _default(m, owner, key)
+    raise KeyError(key)
+
+
+def _get_stored(m, owner, key):
+    found = _get(m, owner, (yield from keys.stored(m, owner, key)))
+    return (yield from found) if type(found) is GeneratorType else found
+
+
+def get_held(m, owner: Instance, key):
+    """An item of the data of `owner`; `__missing__` answers for a key that is not in a dict."""
+    data = plain(owner)
+    hook = owner.cls.lookup("__missing__") if type(data) in DICTS else UNBOUND
+    return get_item(m, data, key) if hook is UNBOUND else _get_or_ask(m, owner, data, key, hook)
+
+
+def _get_or_ask(m, owner: Instance, data: dict, key, hook):
+    if hashable(m, key):
+        key = yield from keys.stored(m, data, key)
+    return data[key] if key in data else (yield Invoke(hook, (owner, key)))
+
+
+def _at_index_of(m, owner, key: Instance):
+    return owner[_index((yield Invoke(key.cls.lookup("__index__"), (key,))), type(owner))]
 
 
 def _index(key, kind) -> int:
@@ -69,10 +101,11 @@ def _index(key, kind) -> int:
 
 def host_slice(key: Slice) -> slice:
     """The host's slice; TypeError for parts that are no integers."""
-    for part in key.parts:
+    parts = tuple(map(plain, key.parts))
+    for part in parts:
         if part is not None and type(part) not in (int, bool):
             raise TypeError("slice indices must be integers or None or have an __index__ method")
-    return slice(*key.parts)
+    return slice(*parts)
 
 
 def _slice(m, owner, part: slice):
@@ -88,7 +121,7 @@ def _slice(m, owner, part: slice):
 
 def _default(m, owner: DefaultDict, key):
     value = yield Invoke(owner.factory)
-    grow(m, owner, key)
+    room(m, owner, key)
     owner[key] = value
     return value
 
@@ -105,8 +138,13 @@ def _invoke(function, *args):
 
 
 def grow(m, owner: dict, key):
-    """Accounts for a new key of a dict."""
+    """Accounts for a key of a dict, and for its place where it is new."""
     hashable(m, key)
+    room(m, owner, key)
+
+
+def room(m, owner: dict, key):
+    """Accounts for a key of a dict that may be new."""
     if key not in owner:
         m.allocate(140)
         if len(owner) >= m.limits.items:
@@ -117,22 +155,30 @@ def set_item(m, owner, key, value):
     """`owner[key] = value`, or a generator where script code has to run."""
     kind = type(owner)
     if kind in DICTS:
-        grow(m, owner, key)
-        owner[key] = value
+        return put_item(m, owner, key, value)
     elif kind is list and type(key) is Slice:
         return _set_slice(m, owner, host_slice(key), value)
     elif kind is list or kind is deque:
         owner[_index(key, kind)] = value
     elif kind is Instance:
-        return _set_dunder(owner, key, value)
+        return _set_dunder(m, owner, key, value)
     else:
         raise TypeError(f"'{type_name(owner)}' object does not support item assignment")
     return None
 
 
-def _set_dunder(owner: Instance, key, value):
+@keys.by_key
+def put_item(m, owner: dict, key, value):
+    """`owner[key] = value`."""
+    room(m, owner, key)
+    owner[key] = value
+
+
+def _set_dunder(m, owner: Instance, key, value):
     function = owner.cls.lookup("__setitem__")
     if function is UNBOUND:
+        if owner.data is not None:
+            return set_item(m, owner.data, key, value)
         raise TypeError(f"'{owner.cls.name}' object does not support item assignment")
     return _invoke(function, owner, key, value)
 
@@ -147,19 +193,25 @@ def delete_item(m, owner, key):
     """`del owner[key]`, or a generator where script code has to run."""
     kind = type(owner)
     if kind in DICTS:
-        hashable(m, key)
-        if kind is CounterDict:
-            owner.pop(key, None)
-        else:
-            del owner[key]
+        return _delete_key(m, owner, key)
     elif kind is list and type(key) is Slice:
         m.charge(len(owner) >> 4)
         del owner[host_slice(key)]
     elif kind is list or kind is deque:
         m.charge(len(owner) >> 4)
         del owner[_index(key, kind)]
+    elif kind is Instance and owner.data is not None and owner.cls.lookup("__delitem__") is UNBOUND:
+        return delete_item(m, owner.data, key)
     elif kind is Instance:
         return _dunder(owner, "__delitem__", f"'{owner.cls.name}' object doesn't support item deletion", key)
     else:
         raise TypeError(f"'{type_name(owner)}' object doesn't support item deletion")
     return None
+
+
+@keys.by_key
+def _delete_key(m, owner: dict, key):
+    if type(owner) is CounterDict:
+        owner.pop(key, None)
+    else:
+        del owner[key]

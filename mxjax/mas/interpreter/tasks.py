@@ -7,25 +7,12 @@ which reply came first. The only clock is the machine's: it moves when everybody
 
 from __future__ import annotations
 
+from mxjax.mas.interpreter.coroutines import RUN
 from mxjax.mas.interpreter.frames import MEMBER_BYTES, Invoke, Next, Park, Task
-from mxjax.mas.interpreter.values import EXHAUSTED, PENDING, UNBOUND, Generator, Instance, Native, Raised, type_name
+from mxjax.mas.interpreter.values import EXHAUSTED, UNBOUND, Generator, Instance, Raised, type_name
 
 _TICK = 1e-6  # what passes between two readings of the clock
 _LONGEST = 1e9
-
-
-def enter(m, coroutine: Generator):
-    """Runs a coroutine in place of a call."""
-    frame, coroutine.frame = coroutine.frame, None
-    if frame is None:
-        raise RuntimeError("cannot reuse already awaited coroutine")
-    frame.back = m.task.frame
-    frame.place = frame.back.place
-    m.enter(frame)
-    return PENDING
-
-
-_ENTER = Native("await", enter)
 
 
 def awaited(m, value):
@@ -33,7 +20,7 @@ def awaited(m, value):
     hops = 0
     while True:
         if type(value) is Generator and value.awaitable:
-            return (yield Invoke(_ENTER, (value,)))
+            return (yield Invoke(RUN, (value,)))
         method = value.cls.lookup("__await__") if type(value) is Instance else UNBOUND
         if method is UNBOUND or hops == 8:
             break

@@ -52,9 +52,17 @@ def to_str(m, value):
             method = value.cls.lookup(name)
             if method is not UNBOUND:
                 return _text((yield Invoke(method, (value,))), name)
-        if exceptions.is_exception(value):
-            return (yield from exception_text(m, value))
+        return (yield from own_text(m, value))
     return (yield from to_repr(m, value))
+
+
+def own_text(m, value):
+    """`str` of an object whose class defines neither `__str__` nor `__repr__`."""
+    if exceptions.is_exception(value):
+        return (yield from exception_text(m, value))
+    if type(plain(value)) is str:
+        return plain(value)
+    return (yield from own_repr(m, value))
 
 
 def _text(value, method: str) -> str:
@@ -99,15 +107,35 @@ def to_repr(m, value, depth: int = 0, inside: tuple = ()):
         method = value.cls.lookup("__repr__")
         if method is not UNBOUND:
             return _text((yield Invoke(method, (value,))), "__repr__")
-        if exceptions.is_exception(value):
-            args = yield from to_repr(m, exceptions.args_of(value), depth + 1, inside)
-            return value.cls.name + (args[:-2] + ")" if args.endswith(",)") else args)
-        return f"<{value.cls.name} object>"
+        return (yield from own_repr(m, value, depth, inside))
     if kind is Slice:
         return "slice" + (yield from to_repr(m, value.parts, depth + 1, inside))
     if kind in (list, tuple, dict, DefaultDict, CounterDict, Set, View, deque):
         return (yield from _container(m, value, kind, depth, inside))
     return _opaque(value, kind)
+
+
+def own_repr(m, value, depth: int = 0, inside: tuple = ()):
+    """`repr` of an object whose class defines none."""
+    if type(value) is not Instance:
+        return (yield from to_repr(m, value, depth, inside))
+    if exceptions.is_exception(value):
+        args = yield from to_repr(m, exceptions.args_of(value), depth + 1, inside)
+        return value.cls.name + (args[:-2] + ")" if args.endswith(",)") else args)
+    if value.data is None:
+        return f"<{value.cls.name} object>"
+    if depth >= m.limits.nesting:
+        raise LimitExceeded("nesting")
+    shown = yield from to_repr(m, value.data, depth + 1, inside)
+    own = type_name(value.data)
+    if own == "set" and not value.data.items:
+        return f"{value.cls.name}()"
+    if own == "set":
+        return f"{value.cls.name}({shown})"
+    return value.cls.name + shown.removeprefix(own) if own in _NAMED else shown
+
+
+_NAMED = ("frozenset", "deque", "defaultdict", "Counter")  # whose `repr` begins with the name of the class
 
 
 def quoted(m, value: str) -> str:
@@ -129,7 +157,7 @@ def _opaque(value, kind) -> str:
     if kind is BuiltinType:
         return f"<class '{value.name}'>"
     if kind is Class:
-        return f"<class '{value.name}'>" if value.name in exceptions.EXCEPTIONS else f"<class '__main__.{value.name}'>"
+        return f"<class '{'' if value.shared else '__main__.'}{value.qualname}'>"
     if kind is Module:
         return f"<module '{value.name}'>"
     if value is ELLIPSIS:
@@ -223,9 +251,17 @@ def formatted(m, value, spec: str):
         method = value.cls.lookup("__format__")
         if method is not UNBOUND:
             return _text((yield Invoke(method, (value, spec))), "__format__")
+    return (yield from formatted_as(m, value, spec))
+
+
+def formatted_as(m, value, spec: str):
+    """`format(value, spec)` of a value whose class does not define it."""
+    kind = type(value)
     if not spec:
         return (yield from to_str(m, value))
-    if kind is Instance and value.cls.plain is not None and type(plain(value)) is not tuple:
+    if kind is Instance and type(value.data) in (int, float, str):
+        return format_spec(m, value.data, spec)
+    if kind is Instance and value.cls.plain is not None and type(plain(value)) is not tuple and value.data is None:
         return format_spec(m, (yield from to_str(m, value)), spec)
     if kind in (int, float, bool, str):
         return format_spec(m, value, spec)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from mxjax.mas.interpreter import operators, text
+from mxjax.mas.interpreter import classes, keys, operators, text
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import iterate, pull, take_all
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
+    OBJECT,
     UNBOUND,
     BoundMethod,
     BuiltinType,
@@ -108,9 +109,9 @@ def make_frozenset(m, iterable=()):
 def _set(m, iterable, frozen: bool):
     items = yield from take_all(m, iterable)
     m.allocate(100 * len(items))
-    for item in items:
-        operators.hashable(m, item)
-    return Set(items, frozen)
+    made = Set((), frozen)
+    yield from keys.put(m, made.items, [(item, None) for item in items])
+    return made
 
 
 def make_dict(m, source=(), **kwargs):
@@ -121,31 +122,36 @@ def make_dict(m, source=(), **kwargs):
 
 def update_dict(m, target: dict, source, kwargs: dict):
     """`target.update(source, **kwargs)`."""
+    source = plain(source) if isinstance(plain(source), dict) else source
     if isinstance(source, dict):
         m.need_entries(len(target) + len(source))
-        target.update(source)
+        if operators.hash_again(m, source):
+            yield from keys.put(m, target, list(source.items()))
+        else:
+            target.update(source)
     elif type(source) is Instance and source.cls.lookup("keys") is not UNBOUND:
-        keys = yield Invoke(source.cls.lookup("keys"), (source,))
-        for key in (yield from take_all(m, keys)):
-            operators.hashable(m, key)
-            target[key] = yield Invoke(source.cls.lookup("__getitem__"), (source, key))
+        names = yield Invoke(source.cls.lookup("keys"), (source,))
+        for key in (yield from take_all(m, names)):
+            value = yield Invoke(source.cls.lookup("__getitem__"), (source, key))
+            m.allocate(140)
+            yield from keys.put(m, target, ((key, value),))
     else:
         iterator = yield from iterate(m, source)
         while (pair := (yield from pull(m, iterator))) is not EXHAUSTED:
             items = yield from take_all(m, pair)
             if len(items) != 2:
                 raise ValueError(f"dictionary update sequence element has length {len(items)}; 2 is required")
-            operators.hashable(m, items[0])
             m.allocate(140)
-            target[items[0]] = items[1]
+            yield from keys.put(m, target, (items,))
     target.update(kwargs)
 
 
 def make_range(m, *args):
-    for value in args:
+    bounds = tuple(map(plain, args))
+    for value in bounds:
         if type(value) not in (int, bool):
             raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
-    return range(*args)
+    return range(*bounds)
 
 
 def make_slice(m, *args):
@@ -155,9 +161,11 @@ def make_slice(m, *args):
 
 def make_type(m, value, *more):
     if more:
-        raise TypeError("type() makes no classes here; use a class statement")
+        return classes.make_type(m, value, *more)
     if type(value) is Instance:
         return value.cls
+    if type(value) is Class and value.meta is not None:
+        return value.meta
     name = type_name(value)
     if name in TYPES:
         return TYPES[name]
@@ -165,7 +173,7 @@ def make_type(m, value, *more):
 
 
 def make_object(m):
-    return Instance(OBJECT_CLASS, {})
+    return Instance(OBJECT, {})
 
 
 def make_nothing(m, *args, **kwargs):
@@ -176,9 +184,9 @@ def fromkeys(m, iterable, value=None):
     """`dict.fromkeys`."""
     items = yield from take_all(m, iterable)
     m.allocate(100 * len(items))
-    for item in items:
-        operators.hashable(m, item)
-    return dict.fromkeys(items, value)
+    made: dict = {}
+    yield from keys.put(m, made, [(item, value) for item in items])
+    return made
 
 
 def maketrans(m, source, target=None, drop=""):
@@ -189,7 +197,6 @@ def maketrans(m, source, target=None, drop=""):
     return str.maketrans(source, target, drop)
 
 
-OBJECT_CLASS = Class("object", (), {}, shared=True)
 TYPES: dict[str, BuiltinType | Class] = {
     kind.name: kind
     for kind in (
@@ -217,4 +224,4 @@ TYPES: dict[str, BuiltinType | Class] = {
         BuiltinType("complex", (), make_nothing),
     )
 }
-TYPES["object"] = OBJECT_CLASS
+TYPES["object"] = OBJECT

@@ -1,4 +1,4 @@
-"""The code object under construction, and the names that a script may not use."""
+"""The code object under construction, and the refusal of names that a script may not use."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ import ast
 from mxjax.mas.errors import DesignError
 from mxjax.mas.interpreter import ops
 from mxjax.mas.interpreter.code import Code, Signature
+from mxjax.mas.interpreter.names import ALLOWED_DUNDERS
 from mxjax.mas.interpreter.scopes import Scope
-
-_DUNDERS = """
-    abs add aenter aexit aiter all and anext author await bool call cause ceil class contains delitem dict doc enter
-    eq exit file float floor floordiv format ge getattr getitem gt hash iadd iand ifloordiv imod imul index init int
-    invert ior isub iter itruediv le len lshift lt main match_args missing mod mul name ne neg next or pos post_init
-    pow qualname radd rand repr reversed rfloordiv rmod rmul ror round rpow rshift rsub rtruediv rxor setattr
-    setitem slots str sub truediv trunc version xor
-"""
-ALLOWED_DUNDERS = frozenset(f"__{name}__" for name in _DUNDERS.split())
 
 
 class Label:
@@ -60,6 +52,7 @@ class Unit:
         self.signature = signature or Signature()
         self.qualname = qualname or name
         self.doc: str | None = None
+        self.annotation = ""
         self.code: list[tuple] = []
         self.lines: list[int] = []
         self.line = 1
@@ -112,6 +105,7 @@ class Unit:
             slot_names=tuple(scope.slots),
             qualname=self.qualname,
             doc=self.doc,
+            annotation=self.annotation,
         )
 
 

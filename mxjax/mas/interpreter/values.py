@@ -26,6 +26,7 @@ UNBOUND = Sentinel("UNBOUND")
 EXHAUSTED = Sentinel("EXHAUSTED")
 PENDING = Sentinel("PENDING")
 NOTHING = Sentinel("NOTHING")
+DATA = Sentinel("DATA")  # names the `data` of an instance, where the name of a field may stand
 
 
 class Raised(Exception):
@@ -106,21 +107,41 @@ class Class:
     """A class of the script or of ours; `members` are its own attributes, `mro` the classes looked through.
 
     A `shared` class serves every execution and can therefore not be changed by a script. `plain` says what its objects
-    stand for where a plain value is needed: the field of that name (members of an enum of text or numbers), or a tuple
-    of the fields of these names (named tuples). Objects are keys by the fields named in `key`, or by identity.
+    stand for where a plain value is needed: the field of that name (members of an enum of text or numbers), a tuple
+    of the fields of these names (named tuples), or `DATA` (classes derived from the built-in type `base`). Objects are
+    keys by what `key` names, by `__hash__` and `__eq__` of the script (see `keys`), or by identity.
+
+    Attributes:
+      abstract: names that a derived class must define before it can have objects; None if no parent is abstract.
+      base: the built-in type that the class derives from.
+      constructed: an object is not just made and given to `__init__` (see `classes.construct`).
+      managed: some attribute is a descriptor that comes before the fields of an object.
+      meta: the class that the script made for this one to be an object of.
+      protocol: names that any object must have to count as one of this class.
     """
 
-    __slots__ = ("bases", "key", "members", "mro", "name", "plain", "shared")
+    __slots__ = (
+        "abstract", "base", "bases", "constructed", "key", "managed", "members", "meta", "mro", "name", "plain",
+        "protocol", "qualname", "shared",
+    )  # fmt: skip
 
     def __init__(self, name: str, bases: tuple[Class, ...], members: dict[str, Any], shared: bool = False):
-        self.name = name
+        self.name = self.qualname = name
         self.bases = bases
         self.members = members
         self.mro = _linearise(self)
         self.shared = shared
-        self.plain: str | tuple[str, ...] | None = next((c.plain for c in self.mro[1:] if c.plain is not None), None)
+        self.abstract: tuple[str, ...] | None = None
+        self.protocol: tuple[str, ...] | None = None
+        self.base: BuiltinType | None = next((c.base for c in self.mro[1:] if c.base is not None), None)
+        self.meta: Class | None = next((c.meta for c in self.mro[1:] if c.meta is not None), None)
+        self.managed = any(c.managed for c in self.mro[1:])
+        self.constructed = "__new__" in members or any(c.constructed for c in self.mro[1:])
+        self.plain: str | tuple[str, ...] | Sentinel | None = next(
+            (c.plain for c in self.mro[1:] if c.plain is not None), None
+        )
         own = "__eq__" in members or "__hash__" in members
-        self.key: str | tuple[str, ...] | None = (
+        self.key: str | tuple[str, ...] | Sentinel | None = (
             None if own else next((c.key for c in self.mro[1:] if c.key is not None), None)
         )
 
@@ -149,30 +170,63 @@ def _linearise(cls: Class) -> tuple[Class, ...]:
     return tuple(order)
 
 
+OBJECT = Class("object", (), {}, shared=True)
+
+
 class Instance:
-    """An object of a `Class`."""
+    """An object of a `Class`; `data` is its value as one of the built-in type that the class derives from.
 
-    __slots__ = ("cls", "fields")
+    `hashed` is the hash that the script's own `__hash__` gave last (see `keys`).
+    """
 
-    def __init__(self, cls: Class, fields: dict[str, Any]):
+    __slots__ = ("cls", "data", "fields", "hashed")
+
+    def __init__(self, cls: Class, fields: dict[str, Any], data=None):
         self.cls = cls
         self.fields = fields
+        self.data = data
+        self.hashed: int | None = None
 
     def __hash__(self) -> int:
-        return object.__hash__(self) if self.cls.key is None else hash(self.part(self.cls.key))
+        if self.cls.key is not None:
+            return hash(self.part(self.cls.key))
+        return object.__hash__(self) if self.hashed is None else self.hashed
 
     def __eq__(self, other) -> bool:
         """Equality of keys, which runs no code of the script; what `==` means is for `operators.equal`."""
         cls = self.cls
-        if self is other or cls.key is None:
-            return self is other
+        if self is other:
+            return True
+        if type(other) is Probe:
+            return NotImplemented
+        if cls.key is None:
+            return False
         if cls.plain is not None:
             return self.part(cls.plain) == plain(other)
         return type(other) is Instance and other.cls is cls and self.part(cls.key) == other.part(cls.key)
 
-    def part(self, names: str | tuple[str, ...]):
-        """One field, or a tuple of some."""
+    def part(self, names: str | tuple[str, ...] | Sentinel):
+        """One field, a tuple of some, or the data."""
+        if names is DATA:
+            return self.data
         return self.fields.get(names) if type(names) is str else tuple(map(self.fields.get, names))
+
+
+class Probe:
+    """A key equal to none, that notes every key of a dict which has the same hash."""
+
+    __slots__ = ("found", "hashed")
+
+    def __init__(self, hashed: int):
+        self.hashed = hashed
+        self.found: list[Any] = []
+
+    def __hash__(self) -> int:
+        return self.hashed
+
+    def __eq__(self, other) -> bool:
+        self.found.append(other)
+        return False
 
 
 def plain(value):
@@ -183,12 +237,14 @@ def plain(value):
 class Wrapper:
     """A class attribute that changes how it is looked up: kind "property", "staticmethod" or "classmethod"."""
 
-    __slots__ = ("function", "kind", "name", "setter")
+    __slots__ = ("deleter", "doc", "function", "kind", "name", "setter")
 
-    def __init__(self, kind: str, function, setter=None):
+    def __init__(self, kind: str, function, setter=None, deleter=None, doc=None):
         self.kind = kind
         self.function = function
         self.setter = setter
+        self.deleter = deleter
+        self.doc = doc
         self.name = getattr(function, "name", "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from mxjax.mas.interpreter import operators
+from mxjax.mas.interpreter.modules.mixins import MIXINS
 from mxjax.mas.interpreter.values import (
     UNBOUND,
     BoundMethod,
@@ -70,7 +71,7 @@ class Annotation:
     have it if they define `methods`.
     """
 
-    __slots__ = ("hosts", "methods", "name")
+    __slots__ = ("hosts", "methods", "mixin", "name")
     type_name = "type"
     ignored_base = True
 
@@ -78,6 +79,7 @@ class Annotation:
         self.name = name
         self.hosts = hosts
         self.methods = methods
+        self.mixin = MIXINS.get(name) if hosts is not None else None  # what a class gets that derives from it
 
     def shown(self) -> str:
         return f"typing.{self.name}"
@@ -123,6 +125,10 @@ class Annotation:
         self._known()
         if self.name == "Hashable":
             return operators.has_identity(cls)
+        if self.mixin is not None and self.mixin in cls.mro:
+            return True
+        if cls.base is not None and cls.base.hosts and issubclass(cls.base.hosts[0], self.hosts):
+            return True
         return bool(self.methods) and all(cls.lookup(name) not in (UNBOUND, None) for name in self.methods)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mxjax.mas.interpreter.attributes import methods
+from mxjax.mas.interpreter.control import special
 from mxjax.mas.interpreter.exceptions import is_exception
 from mxjax.mas.interpreter.frames import Invoke, Next, Throw
-from mxjax.mas.interpreter.values import EXHAUSTED, Generator, Native, Raised
+from mxjax.mas.interpreter.values import EXHAUSTED, Generator, Instance, Native, Raised
 
 
 class Manager:
@@ -78,6 +79,71 @@ def _swallows(m, owner: Suppress, kind, error, trace):
     return is_exception(error) and any(cls in error.cls.mro for cls in owner.classes)
 
 
-methods(Manager, {"__enter__": _enter, "__exit__": _leave})
+class Exits:
+    """What an `ExitStack` has to do when it is left: (function, arguments or None for an exit method, keywords)."""
+
+    __slots__ = ("callbacks",)
+    type_name = "ExitStack"
+
+    def __init__(self):
+        self.callbacks: list[tuple] = []
+
+
+def exit_stack(m):
+    m.allocate(200)
+    return Exits()
+
+
+def _push(m, owner: Exits, function, args=None, kwargs=None):
+    m.need_items(len(owner.callbacks) + 1) if len(owner.callbacks) >= m.limits.items else m.allocate(200)
+    owner.callbacks.append((function, args, kwargs or None))
+
+
+def _enter_context(m, owner: Exits, cm):
+    leave, enter = special(m, cm, "__exit__"), special(m, cm, "__enter__")
+    value = yield Invoke(enter)
+    _push(m, owner, leave)
+    return value
+
+
+def _push_exit(m, owner: Exits, exit):
+    _push(m, owner, special(m, exit, "__exit__") if type(exit) is Instance else exit)
+    return exit
+
+
+def _callback(m, owner: Exits, callback, *args, **kwargs):
+    _push(m, owner, callback, args, kwargs)
+    return callback
+
+
+def _leave_all(m, owner: Exits, kind, error, trace):
+    """Runs what is left to do, last first; each sees the exception that is under way by then."""
+    pending = error
+    while owner.callbacks:
+        m.charge(1)
+        function, args, kwargs = owner.callbacks.pop()
+        try:
+            if args is not None:
+                yield Invoke(function, args, kwargs)
+            elif (yield Invoke(function, (None,) * 3 if pending is None else (pending.cls, pending, None))):
+                pending = None
+        except Raised as raised:
+            pending = raised.value
+    if pending is not None and pending is not error:
+        raise Raised(pending)
+    return error is not None and pending is None
+
+
+methods(
+    Exits,
+    {
+        "__enter__": lambda m, owner: owner, "__exit__": _leave_all, "enter_context": _enter_context,
+        "callback": _callback, "push": _push_exit, "close": lambda m, owner: _leave_all(m, owner, None, None, None),
+    },
+)  # fmt: skip
+methods(Manager, {"__enter__": _enter, "__exit__": _leave, "__aenter__": _enter, "__aexit__": _leave})
 methods(Suppress, {"__enter__": lambda m, owner: owner.value, "__exit__": _swallows})
-FUNCTIONS = {"contextmanager": contextmanager, "suppress": suppress, "nullcontext": nullcontext}
+FUNCTIONS = {
+    "contextmanager": contextmanager, "asynccontextmanager": contextmanager, "ExitStack": exit_stack,
+    "suppress": suppress, "nullcontext": nullcontext,
+}  # fmt: skip

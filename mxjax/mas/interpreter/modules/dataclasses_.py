@@ -6,22 +6,27 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.exceptions import EXCEPTIONS
 from mxjax.mas.interpreter.frames import Invoke
+from mxjax.mas.interpreter.keys import hash_
 from mxjax.mas.interpreter.modules.abstract import Annotation
 from mxjax.mas.interpreter.text import to_repr
-from mxjax.mas.interpreter.values import NOT_IMPLEMENTED, UNBOUND, Class, Instance, Native, Raised, type_name
+from mxjax.mas.interpreter.values import NOT_IMPLEMENTED, UNBOUND, Class, Instance, Native, Raised, Sentinel, type_name
 
 FROZEN = Class("FrozenInstanceError", (EXCEPTIONS["AttributeError"],), {}, shared=True)
 _FIELDS = "__dataclass_fields__"
+MISSING = Sentinel("MISSING")
 
 
 class Field:
     """What `field(...)` says of one field."""
 
-    __slots__ = ("compare", "default", "factory", "init", "init_only", "kw_only", "name", "repr")
+    __slots__ = ("compare", "default", "factory", "init", "init_only", "kw_only", "metadata", "name", "repr", "type")
     type_name = "Field"
 
-    def __init__(self, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=False):
-        self.name = ""
+    def __init__(
+        self, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=None, metadata=None
+    ):
+        self.name = self.type = ""
+        self.metadata = {} if metadata is None else metadata
         self.init_only = False
         self.default = default
         self.factory = default_factory
@@ -31,8 +36,11 @@ class Field:
         self.kw_only = kw_only
 
 
-def field(m, *, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=False, **ignored):
-    return Field(default, default_factory, init, repr, compare, kw_only)
+def field(
+    m, *, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=None, metadata=None,
+    hash=None,
+):  # fmt: skip
+    return Field(default, default_factory, init, repr, compare, kw_only, metadata)
 
 
 def dataclass(m, cls=None, **options):
@@ -48,24 +56,30 @@ def make(cls, options: dict) -> Class:
     fields: dict[str, Field] = {}
     for parent in reversed(cls.mro[1:]):
         fields.update(parent.members.get(_FIELDS, {}))
+    kw_only = bool(options.get("kw_only"))
     for name, annotation in cls.members.get("__annotations__", {}).items():
         if "ClassVar" in annotation:
+            continue
+        if annotation in ("KW_ONLY", "dataclasses.KW_ONLY"):
+            kw_only = True
             continue
         value = cls.members.get(name, UNBOUND)
         if type(value) in (list, dict):
             raise ValueError(f"mutable default {type(value)} for field {name} is not allowed: use default_factory")
-        made = value if type(value) is Field else Field(value, kw_only=bool(options.get("kw_only")))
-        made.name = name
+        made = value if type(value) is Field else Field(value)
+        made.name, made.type = name, annotation
+        made.kw_only = kw_only if made.kw_only is None else made.kw_only
         made.init_only = annotation.startswith(("InitVar", "dataclasses.InitVar"))
         fields[name] = made
         if made.default is UNBOUND:
             cls.members.pop(name, None)
         else:
             cls.members[name] = made.default
+    _check_order(fields)
     cls.members[_FIELDS] = fields
     cls.members.setdefault("__match_args__", tuple(f.name for f in fields.values() if f.init))
     compared = [f.name for f in fields.values() if f.compare and not f.init_only]
-    methods = {"__repr__": _show(fields)}
+    methods = {"__repr__": _show(fields)} if options.get("repr", True) else {}
     if options.get("init", True):
         methods["__init__"] = _init(cls, fields)
     if options.get("eq", True):
@@ -76,11 +90,31 @@ def make(cls, options: dict) -> Class:
         methods.update(__setattr__=_refuse, __delattr__=_refuse)
     own = "__hash__" in cls.members or "__eq__" in cls.members
     if options.get("unsafe_hash") or (options.get("frozen") and options.get("eq", True)):
-        cls.members.setdefault("__hash__", Native("__hash__", lambda m, self: 0))
+        cls.members.setdefault("__hash__", Native("__hash__", _hash(compared)))
         cls.key = None if own else tuple(compared)
+    elif options.get("eq", True):
+        cls.members.setdefault("__hash__", None)
     for name, function in methods.items():
         cls.members.setdefault(name, Native(name, function))
     return cls
+
+
+def _check_order(fields: dict[str, Field]):
+    """Refuses a field without a default after one with."""
+    defaulted = False
+    for made in fields.values():
+        if made.init and not made.kw_only:
+            optional = made.default is not UNBOUND or made.factory is not UNBOUND
+            if defaulted and not optional:
+                raise TypeError(f"non-default argument '{made.name}' follows default argument")
+            defaulted = defaulted or optional
+
+
+def _hash(names: list[str]):
+    def hashed(m, self):
+        return hash_(m, _values(self, names))
+
+    return hashed
 
 
 _ORDER = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -213,12 +247,29 @@ def is_dataclass(m, value):
 
 
 def fields(m, value):
-    cls = Class("Field", (), {})
-    return tuple(Instance(cls, {"name": name}) for name in _stored(value))
+    made = _fields_of(value)
+    m.allocate(600 * len(made))
+    return tuple(Instance(_FIELD, _shown(made[name])) for name in _stored(value))
+
+
+_FIELD = Class("Field", (), {}, shared=True)
+
+
+def _shown(made: Field) -> dict:
+    """What a script sees of a field."""
+    default = MISSING if made.default is UNBOUND else made.default
+    factory = MISSING if made.factory is UNBOUND else made.factory
+    return {
+        "name": made.name, "type": made.type, "default": default, "default_factory": factory, "init": made.init,
+        "repr": made.repr, "compare": made.compare, "kw_only": bool(made.kw_only), "metadata": made.metadata,
+    }  # fmt: skip
 
 
 FUNCTIONS = {
     "dataclass": dataclass, "field": field, "asdict": asdict, "astuple": astuple, "replace": replace,
     "is_dataclass": is_dataclass, "fields": fields,
 }  # fmt: skip
-CONSTANTS = {"FrozenInstanceError": FROZEN, "InitVar": Annotation("InitVar")}
+CONSTANTS = {
+    "FrozenInstanceError": FROZEN, "InitVar": Annotation("InitVar"), "KW_ONLY": Annotation("KW_ONLY"),
+    "MISSING": MISSING,
+}  # fmt: skip

@@ -9,11 +9,13 @@ from mxjax.mas.interpreter import attributes, operators, subscripts
 from mxjax.mas.interpreter.containers import copy_set
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import iterate, pull
+from mxjax.mas.interpreter.keys import stored
 from mxjax.mas.interpreter.modules.collections_ import record_class
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
     NOT_IMPLEMENTED,
     UNBOUND,
+    BuiltinType,
     Class,
     CounterDict,
     DefaultDict,
@@ -33,7 +35,18 @@ def partial(m, function, *args, **kwargs):
         return (yield Invoke(function, (*args, *more), {**kwargs, **extra}))
 
     m.allocate(900)
-    return Native(getattr(function, "name", "partial"), call)
+    return Native("partial", call, {"func": function, "args": args, "keywords": kwargs})
+
+
+def partialmethod(m, function, *args, **kwargs):
+    """A method that calls another with some arguments given."""
+    m.allocate(900)
+
+    def call(m, owner, *more, **extra):
+        m.charge(len(args) + len(kwargs) >> 2)
+        return (yield Invoke(function, (owner, *args, *more), {**kwargs, **extra}))
+
+    return Native(getattr(function, "name", "partialmethod"), call)
 
 
 def reduce(m, function, iterable, initial=UNBOUND):
@@ -64,7 +77,8 @@ def _cached(m, function, maxsize) -> Native:
 
     def call(m, *args, **kwargs):
         key = (args, tuple(kwargs.items()))
-        operators.hashable(m, key)
+        if operators.hashable(m, key):
+            key = yield from stored(m, results, key)
         nonlocal hits, misses
         hits += key in results
         if key not in results:
@@ -91,19 +105,59 @@ def _cached(m, function, maxsize) -> Native:
 def _identity(function) -> dict:
     """What a wrapper takes over of the function that it wraps."""
     if type(function) is not Function:
-        return {"__name__": function.name} if type(function) is Native else {}
+        return {"__name__": function.name, "__wrapped__": function} if type(function) is Native else {}
     names = {"__name__": function.name, "__qualname__": function.code.qualname, "__doc__": function.code.doc}
-    return {**names, **(function.fields or {})}
+    return {**names, **(function.fields or {}), "__wrapped__": function}
 
 
 def wraps(m, wrapped, *args, **kwargs):
     def wrap(m, function):
-        if type(function) is Function:
+        if type(function) in (Function, Instance):
             m.need_entries(8 + len(getattr(wrapped, "fields", None) or ()) + len(function.fields or ()))
             function.fields = {**(function.fields or {}), **_identity(wrapped)}
         return function
 
     return Native("wraps", wrap)
+
+
+def singledispatch(m, function):
+    """A function that picks, by the type of its first argument, among those `register`ed with it."""
+    choices: list[tuple] = []
+    m.allocate(900)
+
+    def call(m, *args, **kwargs):
+        if not args:
+            raise TypeError(f"{getattr(function, 'name', 'function')} requires at least 1 positional argument")
+        chosen, best = function, None
+        for kind, choice in choices:
+            m.charge(1)
+            if attributes.is_instance(m, args[0], kind) and (best is None or attributes.is_subclass(m, kind, best)):
+                chosen, best = choice, kind
+        return (yield Invoke(chosen, args, kwargs))
+
+    def register(m, kind, chosen=None):
+        if chosen is not None:
+            return add(m, kind, chosen)
+        if type(kind) is Function:
+            return add(m, _first_annotation(m, kind), kind)
+        return Native("register", lambda m, chosen: add(m, kind, chosen))
+
+    def add(m, kind, chosen):
+        m.need_items(len(choices) + 1)
+        choices.append((kind, chosen))
+        return chosen
+
+    methods = {"register": Native("register", register)}
+    return Native(getattr(function, "name", "singledispatch"), call, {**methods, **_identity(function)})
+
+
+def _first_annotation(m, function: Function):
+    """The type that the first parameter of a function is annotated with, by its name."""
+    name = function.code.annotation
+    found = m.globals.get(name, m.builtins.get(name))
+    if type(found) not in (Class, BuiltinType):
+        raise TypeError("Invalid first argument to `register()`: use a class or annotate the first argument with one")
+    return found
 
 
 def update_wrapper(m, wrapper, wrapped, *args, **kwargs):
@@ -157,8 +211,8 @@ def cmp_to_key(m, function):
 
 FUNCTIONS = {
     "partial": partial, "reduce": reduce, "lru_cache": lru_cache, "cache": cache, "wraps": wraps,
-    "cached_property": cached_property, "cmp_to_key": cmp_to_key,
-    "update_wrapper": update_wrapper, "total_ordering": total_ordering,
+    "cached_property": cached_property, "cmp_to_key": cmp_to_key, "singledispatch": singledispatch,
+    "partialmethod": partialmethod, "update_wrapper": update_wrapper, "total_ordering": total_ordering,
 }  # fmt: skip
 
 
@@ -168,48 +222,87 @@ FUNCTIONS = {
 def copy(m, value):
     kind = type(value)
     if kind is Instance:
-        m.allocate(64 + 100 * len(value.fields))
-        return Instance(value.cls, dict(value.fields))
-    if kind in (list, dict, deque, DefaultDict, CounterDict, Set):
+        own = value.cls.lookup("__copy__")
+        return _asked(own, value) if own is not UNBOUND else _shallow(m, value)
+    if kind in _COPIED:
         m.need_items(len(value))
         return attributes.METHODS[kind]["copy"].fn(m, value)
     return value
 
 
+_COPIED = (list, dict, deque, DefaultDict, CounterDict, Set)
+
+
+def _asked(function, *args):
+    return (yield Invoke(function, args))
+
+
+def _shallow(m, value: Instance) -> Instance:
+    m.allocate(64 + 100 * len(value.fields))
+    return Instance(value.cls, dict(value.fields), copy(m, value.data))
+
+
 def deepcopy(m, value, memo=None):
-    return _deep(m, value, {}, 0)
+    return _deep(m, value, Memo() if type(memo) is not Memo else memo, 0)
 
 
-def _deep(m, value, memo: dict, depth: int):
+class Memo:
+    """What a deep copy has made already, by the identity of what it was made of; scripts only hand it on."""
+
+    __slots__ = ("made",)
+    type_name = "dict"
+
+    def __init__(self):
+        self.made: dict[int, tuple] = {}
+
+
+def _deep(m, value, memo: Memo, depth: int):
     if depth > m.limits.nesting:
         raise LimitExceeded("nesting")
-    if id(value) in memo:
-        return memo[id(value)]
+    if id(value) in memo.made:
+        return memo.made[id(value)][0]
     m.charge(1)
     kind = type(value)
     if kind is tuple:
         m.need_items(len(value))
-        return tuple(_deep(m, item, memo, depth + 1) for item in value)
+        return tuple((yield from _deep_all(m, value, memo, depth)))
     if kind is list or kind is deque:
         m.need_items(len(value))
-        made = memo[id(value)] = kind()
-        made.extend(_deep(m, item, memo, depth + 1) for item in value)
+        made = _remember(memo, value, kind() if kind is list else deque(maxlen=value.maxlen))
+        made.extend((yield from _deep_all(m, value, memo, depth)))
         return made
     if isinstance(value, dict):
         m.need_entries(len(value))
         operators.hash_again(m, value)
-        made = memo[id(value)] = type(value)()
+        made = _remember(memo, value, kind())
         if kind is DefaultDict:
             made.factory = value.factory
-        for key, item in value.items():
-            made[key] = _deep(m, item, memo, depth + 1)
+        for key, item in list(value.items()):
+            made[key] = yield from _deep(m, item, memo, depth + 1)
         return made
     if kind is Instance:
+        own = value.cls.lookup("__deepcopy__")
+        if own is not UNBOUND:
+            return _remember(memo, value, (yield Invoke(own, (value, memo))))
         m.allocate(64 + 100 * len(value.fields))
-        made = memo[id(value)] = Instance(value.cls, {})
-        made.fields.update({key: _deep(m, item, memo, depth + 1) for key, item in value.fields.items()})
+        made = _remember(memo, value, Instance(value.cls, {}))
+        made.data = yield from _deep(m, value.data, memo, depth + 1)
+        for key, item in list(value.fields.items()):
+            made.fields[key] = yield from _deep(m, item, memo, depth + 1)
         return made
     return copy_set(m, value) if kind is Set else value
+
+
+def _deep_all(m, values, memo: Memo, depth: int):
+    made = []
+    for item in list(values):
+        made.append((yield from _deep(m, item, memo, depth + 1)))
+    return made
+
+
+def _remember(memo: Memo, value, made):
+    memo.made[id(value)] = (made, value)  # with the value, so that its identity stays its own
+    return made
 
 
 COPY = {"copy": copy, "deepcopy": deepcopy}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import exceptions
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
+from mxjax.mas.interpreter.classes import abstractmethod, runtime_checkable
 from mxjax.mas.interpreter.modules.abstract import ABSTRACT, NUMBERS, TYPING, Annotation
 from mxjax.mas.interpreter.types import make_dict
-from mxjax.mas.interpreter.values import Class, Module, Native, Raised, type_name
+from mxjax.mas.interpreter.values import Class, Module, Native, Raised, Wrapper, type_name
 
 
 class Handle:
@@ -78,10 +79,11 @@ def typed_dict(m, cls, *args, **fields):
     return make_dict(m, *args, **fields)
 
 
-_MARKS = ["overload", "runtime_checkable", "final", "override", "no_type_check", "reveal_type", "assert_type"]
+_MARKS = ["overload", "final", "override", "no_type_check", "reveal_type", "assert_type"]
 _FUNCTIONS = {
     **{name: (lambda m, value, *rest: value) for name in _MARKS},
     **{name: (lambda m, name, *args, **kwargs: Annotation(name)) for name in ("TypeVar", "TypeVarTuple", "ParamSpec")},
+    "runtime_checkable": runtime_checkable,
     "cast": lambda m, kind, value: value,
     "get_type_hints": lambda m, *args, **kwargs: {},
     "NewType": lambda m, name, kind: kind,
@@ -144,7 +146,8 @@ MODULES = {
         {"getenv": lambda m, key, default=None: default, "getcwd": lambda m: "/"})),
     "os.path": _PATH,
     "abc": Module("abc", {"ABC": Annotation("ABC"), "ABCMeta": Annotation("ABCMeta")} | _natives(
-        {"abstractmethod": lambda m, function: function})),
+        {"abstractmethod": abstractmethod,
+         "abstractproperty": lambda m, function: abstractmethod(m, Wrapper("property", function))})),
     "collections.abc": Module("collections.abc", ABSTRACT),
     "numbers": Module("numbers", NUMBERS),
 }  # fmt: skip

@@ -125,7 +125,7 @@ class _Writer:
         elif kind is float:
             self.put(repr(value) if math.isfinite(value) else json.dumps(value))
         elif plain(value) is not value:
-            yield from self.write(plain(value), depth + 1)
+            yield from self.write(plain(value), depth)
         elif self.default is not None:
             yield from self.write((yield Invoke(self.default, (value,))), depth + 1)
         else:
