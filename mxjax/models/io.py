@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from mxjax import checkpoint
-from mxjax.files import read_json
+from mxjax.files import read_json, reading
 from mxjax.models import huggingface
 from mxjax.models.config import DTYPES, ModelConfig, preset
 from mxjax.models.gguf_file import GgufFile
@@ -85,11 +85,6 @@ def load(
         policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role, verify)
     else:
         policy = _from_path(local_path(source), mesh, dtype)
-    if policy.tokenizer.text_vocab_size > policy.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer of {source!r} has {policy.tokenizer.text_vocab_size} ids and the model only "
-            f"{policy.config.vocab_size}; they do not belong together"
-        )
     if dtype is None:
         return policy
     return dataclasses.replace(policy, config=policy.config.replace(dtype=dtype, param_dtype=dtype))
@@ -150,7 +145,8 @@ def _download(name: str) -> str:
 
 def _from_gguf(path: str, mesh, dtype) -> Policy:
     file = GgufFile(path)
-    tokenizer = Tokenizer.from_gguf(file.reader)
+    tokenizer = Tokenizer.from_gguf(file.reader, file.origin)
+    tokenizer.check_rows(file.config.vocab_size, file.origin)
     return Policy(load_params(file, file.config, mesh, jnp.dtype(dtype or "float32")), file.config, tokenizer)
 
 
@@ -170,6 +166,8 @@ def _from_path(path: epath.Path, mesh, dtype) -> Policy:
 def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
     config = read_json(path / "config.json")
     cfg = huggingface.read_config(config, str(path / "config.json"))
+    tokenizer = Tokenizer.from_directory(str(path))
+    tokenizer.check_rows(cfg.vocab_size, str(path))
     weights = [p.name for p in path.iterdir() if p.name.endswith((".safetensors", ".safetensors.index.json"))]
     with _local_input(path, weights) as local:
         tensors = huggingface.SafetensorsDirectory(local, config["model_type"] == huggingface.MULTIMODAL)
@@ -178,15 +176,18 @@ def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
             _log.warning("%s: %d vision tensors are left out (%s)", path, len(tensors.left_out), parts)
         params = load_params(tensors, cfg, mesh, jnp.dtype(dtype or "float32"))
         jax.block_until_ready(params)
-    return Policy(params, cfg, Tokenizer.from_directory(str(path)))
+    return Policy(params, cfg, tokenizer)
 
 
 def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | None, verify: bool) -> Policy:
-    fields = read_json(path / "config.json")["model"]
+    fields = read_json(path / "config.json").get("model")
     known = {field.name for field in dataclasses.fields(ModelConfig)}
-    if unknown := sorted(set(fields) - known):
-        raise ValueError(f"{path / 'config.json'} has the model setting {unknown[0]!r}, which this version lacks")
-    cfg = ModelConfig(**fields)
+    with reading(path / "config.json"):
+        if unknown := sorted(set(fields) - known):
+            raise ValueError(f"{path / 'config.json'} has the model setting {unknown[0]!r}, which this version lacks")
+        cfg = ModelConfig(**fields)
+    tokenizer = Tokenizer.from_directory(str(path / "tokenizer"))
+    tokenizer.check_rows(cfg.vocab_size, str(path))
     saved = checkpoint.leaves(path / "checkpoints", step)["params"]
     name = _policy_name(path, sorted({re.match(r"\['(.*?)'\]", leaf)[1] for leaf in saved}), role)
 
@@ -198,7 +199,7 @@ def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | N
     params = checkpoint.restore(path / "checkpoints", {"params": {name: like}}, step, verify)["params"][name]
     if dtype:
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-    return Policy(params, cfg, Tokenizer.from_directory(str(path / "tokenizer")))
+    return Policy(params, cfg, tokenizer)
 
 
 def _policy_name(path: epath.Path, names: list[str], role: str | None) -> str:

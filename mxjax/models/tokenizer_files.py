@@ -1,16 +1,20 @@
-"""Tokenizer pipelines from the files that do not spell one out: GGUF fields and sentencepiece models.
+"""Tokenizer pipelines from files: tokenizer.json, and those that do not spell one out, GGUF and sentencepiece.
 
-Both store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result is the
-pipeline that a `tokenizer.json` of the same model holds.
+The latter store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result
+is the pipeline that a `tokenizer.json` of the same model holds.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import tokenizers
 from etils import epath
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+
+from mxjax.files import reading
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces, alike in both formats
 SPACE = "▁"  # how sentencepiece writes a space
@@ -20,6 +24,73 @@ _QWEN_WORDS = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _LLAMA3_WORDS = _QWEN_WORDS.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+
+
+MAX_FILE_BYTES = 1 << 28
+MAX_PIECE = 512  # characters of a piece that is looked for in all its parts
+MAX_PATTERN = 4096  # characters of a regular expression
+
+
+def pipeline_file(path: epath.Path) -> tokenizers.Tokenizer:
+    """The pipeline of a tokenizer.json.
+
+    Raises ValueError for a damaged file, for one of over 256 MiB, and for one whose ids would depend on chance or whose
+    regular expressions could take forever.
+    """
+    if path.stat().length > MAX_FILE_BYTES:
+        raise ValueError(f"{path} has {path.stat().length} bytes, which no tokenizer has")
+    with reading(path):
+        text = path.read_text()
+        state = json.loads(text)
+        if not isinstance(state, dict):
+            raise ValueError("is not a tokenizer (no JSON object); fetch it again")
+        for key, value in _leaves({**state, "model": None}):
+            if key == "Regex":
+                _check_pattern(value)
+        if (state.get("model") or {}).get("dropout"):
+            raise ValueError("sets dropout, with which the same text has other ids each time; set it to null")
+        try:
+            return tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises no narrower kind
+            raise ValueError(f"{path} is not a tokenizer ({error}); fetch it again") from error
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every (key, value) below `value` that is neither object nor list."""
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else ((key, item) for item in value):
+            yield from _leaves(item, name)
+    else:
+        yield key, value
+
+
+def _check_pattern(pattern: str) -> None:
+    """Raises ValueError for a regular expression that may take exponential time: a repeated group that repeats."""
+    if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
+        raise ValueError(f"has a regular expression that is no text of at most {MAX_PATTERN} characters")
+    repeats, at = [False], 0  # of each open group, whether something in it is repeated
+    while at < len(pattern):
+        character, after = pattern[at], at + 1
+        if character == "\\":
+            if pattern[at + 1 : at + 2].isdigit() or pattern[at + 1 : at + 3] in ("k<", "g<"):
+                raise ValueError(f"has a regular expression that refers back, which is not supported: {pattern!r}")
+            after += 1
+        elif character == "[":
+            after, depth = at + 1, 1
+            while after < len(pattern) and depth:
+                depth += {"[": 1, "]": -1}.get(pattern[after], 0)
+                after += 2 if pattern[after] == "\\" else 1
+        elif character == "(":
+            repeats.append(False)
+        elif character == ")" and len(repeats) > 1:
+            inner = repeats.pop()
+            again = pattern[after : after + 1] in ("*", "+", "{")
+            if inner and again:
+                raise ValueError(f"has a regular expression that repeats a repetition: {pattern!r}")
+            repeats[-1] = repeats[-1] or inner or again
+        elif character in "*+" or (character == "{" and "," in pattern[at : pattern.find("}", at)]):
+            repeats[-1] = True
+        at = after
 
 
 def digits_and_bytes() -> pre_tokenizers.PreTokenizer:
@@ -83,7 +154,7 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
     model = sentencepiece_model_pb2.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
+    except (DecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a sentencepiece model ({error})") from error
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
     if trainer.model_type != trainer.BPE:
@@ -92,13 +163,14 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
             f"{path} is a sentencepiece model of type {kind}, of which BPE alone is supported; write a tokenizer.json "
             "with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
-    tokens, scores, kinds = ([getattr(p, name) for p in model.pieces] for name in ("piece", "score", "type"))
-    pipeline = sentencepiece_pipeline(
-        tokens, scores, kinds, normalizer.add_dummy_prefix, normalizer.precompiled_charsmap,
-        normalizer.remove_extra_whitespaces,
-    )  # fmt: skip
-    for _, token in sorted((added or {}).items(), key=lambda item: int(item[0])):
-        _add(pipeline, [AddedToken(token["content"], normalized=False, special=token.get("special", False))])
+    with reading(path):
+        tokens, scores, kinds = ([getattr(p, name) for p in model.pieces] for name in ("piece", "score", "type"))
+        pipeline = sentencepiece_pipeline(
+            tokens, scores, kinds, normalizer.add_dummy_prefix, normalizer.precompiled_charsmap,
+            normalizer.remove_extra_whitespaces,
+        )  # fmt: skip
+        for _, token in sorted((added or {}).items(), key=lambda item: int(item[0])):
+            _add(pipeline, [AddedToken(token["content"], normalized=False, special=token.get("special", False))])
     return pipeline
 
 
@@ -135,8 +207,10 @@ def sentencepiece_pipeline(
 
 
 def _pairs(pieces: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Every way to join two pieces into a third."""
+    """Every way to join two pieces into a third. Raises ValueError for a piece that is no piece of a word."""
     for piece in pieces:
+        if len(piece) > MAX_PIECE:
+            raise ValueError(f"its vocabulary has a piece of {len(piece)} characters")
         for cut in range(1, len(piece)):
             if piece[:cut] in pieces and piece[cut:] in pieces:
                 yield piece[:cut], piece[cut:]
