@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from mxjax.config import UserError
+from mxjax.terminal import say, show_warnings
 
 VERBS = {
     "train": "start from `init`, or continue the workdir",
@@ -39,27 +40,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print("usage: mxjax VERB [options]\n")
-        print("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
+        say("usage: mxjax VERB [options]\n")
+        say("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
         return 0 if argv else 2
     verb, rest = argv[0], argv[1:]
     _settle_jax(verb)
+    show_warnings()
     try:
         if verb not in VERBS:
             raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
         if verb in CONFIGURED and {"-h", "--help"} & set(rest):
-            print(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
+            say(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
             return 0
         return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
     except UserError as error:
-        print(f"mxjax {verb}: {error}", file=sys.stderr)
+        say(f"mxjax {verb}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
         again = "; the same command continues from the last checkpoint" if verb in ("train", "sft") else ""
-        print(f"mxjax {verb}: stopped{again}", file=sys.stderr)
+        say(f"mxjax {verb}: stopped{again}", file=sys.stderr)
         return 130
 
 
@@ -213,7 +215,7 @@ def _data(argv: Sequence[str]) -> int:
     args = _parse("data", argv)
     with user_errors():
         if args.action == "list":
-            print(listing(args.output))
+            say(listing(args.output))
             return 0
         if not args.name:
             raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
@@ -222,10 +224,10 @@ def _data(argv: Sequence[str]) -> int:
                 raise UserError(f"pack takes stored questions, and {args.name} is a generator: a run names it as it is")
             if not args.output:
                 raise UserError("pack needs --output DIR, a new folder for the array_record files")
-            print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
+            say(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
             return 0
         for made in prepare(args.name, args.source, args.output, args.partial):
-            print(made)
+            say(made)
     return 0
 
 
@@ -236,9 +238,9 @@ def _train(argv: Sequence[str]) -> int:
     from mxjax.report import write_report
     from mxjax.train import train
 
-    print(table(train(config, values.quiet)))
-    print(describe(config.workdir))
-    print(f"report: {write_report(config.workdir)}")
+    say(table(train(config, values.quiet)))
+    say(describe(config.workdir))
+    say(f"report: {write_report(config.workdir)}")
     return 0
 
 
@@ -247,7 +249,7 @@ def _sft(argv: Sequence[str]) -> int:
     from mxjax.sft import sft
 
     metrics = sft(config, values.quiet)
-    print(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
+    say(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
     return 0
 
 

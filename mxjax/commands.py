@@ -27,6 +27,7 @@ from mxjax.rollout import Question, QuestionTree, Role, collect
 from mxjax.runs import make_roles, open_grading, read_record, workdir_prompts, write_workdir
 from mxjax.sampling.attention import OF_PLATFORM, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
+from mxjax.terminal import say
 
 
 def checkpoint_config(path: str) -> ConfigDict:
@@ -96,18 +97,18 @@ def solve(args: argparse.Namespace) -> int:
 
 def _show(tree: QuestionTree, decode) -> int:
     (design,) = tree.designs
-    print(design.source.strip() or "(no design)", end="\n\n")
+    say(design.source.strip() or "(no design)", end="\n\n")
     if design.error:
-        print(f"The design cannot run: {design.error}")
+        say(f"The design cannot run: {design.error}")
         return 1
     (execution,) = design.executions
     for segment in execution.segments:
-        print(f"[{segment.call_id}]\n{decode(segment.token_ids).strip()}\n")
+        say(f"[{segment.call_id}]\n{decode(segment.token_ids).strip()}\n")
     result = execution.result
     if result.status != "ok":
-        print(f"The design did not finish: {result.reason}")
+        say(f"The design did not finish: {result.reason}")
         return 1
-    print(f"answer: {extract_answer(result.content) or result.content}")
+    say(f"answer: {extract_answer(result.content) or result.content}")
     return 0
 
 
@@ -127,16 +128,16 @@ def convert(args: argparse.Namespace) -> int:
             write_workdir(policy, target, config)
     says = {"hf": "config.json, model.safetensors and tokenizer files, for transformers",
             "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
-    print(f"{target}: {says[form]}")
+    say(f"{target}: {says[form]}")
     return 0
 
 
 def report(args: argparse.Namespace) -> int:
     """`mxjax report WORKDIR`: prints the results so far and rebuilds report.html from the files of the run."""
-    print(summary(read_run(args.workdir)))
-    print(f"report: {write_report(args.workdir)}")
+    say(summary(read_run(args.workdir)))
+    say(f"report: {write_report(args.workdir)}")
     for path in write_pictures(args.workdir, args.pictures) if args.pictures else ():
-        print(f"picture: {path}")
+        say(f"picture: {path}")
     return 0
 
 
@@ -150,15 +151,15 @@ def design(args: argparse.Namespace) -> int:
     try:
         checked = mas.check(mas.parse_design(text) if "<code>" in text or "```" in text else text)
     except mas.DesignError as error:
-        print(f"{args.file}: no design that can run: {error}")
+        say(f"{args.file}: no design that can run: {error}")
         return 1
     graph = mas.graph(checked)
-    print(mas.describe(checked))
+    say(mas.describe(checked))
     if args.svg:
         if not graph.nodes:
             raise UserError(f"{args.file} builds no node that can be read from its text, so there is nothing to draw")
         epath.Path(args.svg).write_text(svg_file(graph))
-        print(f"drawing: {args.svg}")
+        say(f"drawing: {args.svg}")
     return 0
 
 
@@ -171,31 +172,31 @@ def doctor(args: argparse.Namespace) -> int:
     if args.path:
         return _check_workdir(epath.Path(args.path))
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "tokenizers", "numpy")
-    print(f"{'mxjax':<18} {__version__}")
+    say(f"{'mxjax':<18} {__version__}")
     for name in names:
-        print(f"{name:<18} {importlib.metadata.version(name)}")
-    print(f"{'python':<18} {platform.python_version()}")
+        say(f"{name:<18} {importlib.metadata.version(name)}")
+    say(f"{'python':<18} {platform.python_version()}")
     try:
-        print(f"{'devices':<18} {jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})")
+        say(f"{'devices':<18} {jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})")
     except RuntimeError as error:
-        print(f"{'devices':<18} none: {' '.join(str(error).split())}")
+        say(f"{'devices':<18} none: {' '.join(str(error).split())}")
         return 1
     backend = jax.default_backend()
     fits = f"the first of {', '.join(OF_PLATFORM.get(backend, ()))} that fits a model, else xla"
-    print(f"{'attention':<18} {fits if backend in OF_PLATFORM else f'xla: there is no kernel for {backend}'}")
+    say(f"{'attention':<18} {fits if backend in OF_PLATFORM else f'xla: there is no kernel for {backend}'}")
     parts = {"reasoning-gym": "data", "grain": "data", "math-verify": "code", "libtpu": "plan", "torch": "parity"}
     for name, extra in parts.items():
         try:
-            print(f"{name:<18} {importlib.metadata.version(name)}")
+            say(f"{name:<18} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            print(f"{name:<18} absent: pip install 'mxjax[{extra}]'")
+            say(f"{name:<18} absent: pip install 'mxjax[{extra}]'")
     try:
         with Sandbox() as sandbox:
-            print(f"{'sandbox':<18} {sandbox.advice.removeprefix('sandbox ')}")
+            say(f"{'sandbox':<18} {sandbox.advice.removeprefix('sandbox ')}")
     except SandboxUnavailable as error:
-        print(f"{'sandbox':<18} {error}")
+        say(f"{'sandbox':<18} {error}")
     works = bool(grade_math("4", r"\boxed{4}")) and mas.check("x = 1") is not None
-    print(f"{'self-test':<18} {'ok' if works else 'FAILED'}")
+    say(f"{'self-test':<18} {'ok' if works else 'FAILED'}")
     return 0 if works else 1
 
 
@@ -221,7 +222,7 @@ def _describe_model(path: str) -> int:
         "tensors": found.fault or "all there",
     }
     for name, value in rows.items():
-        print(f"{name:<18} {value}")
+        say(f"{name:<18} {value}")
     return 1 if found.fault else 0
 
 
@@ -232,8 +233,8 @@ def _check_workdir(path: epath.Path) -> int:
     for step in checkpoint.steps(root):
         fault = checkpoint.fault(root, step)
         sound = sound and not fault
-        print(f"step {step}: {fault or 'sound'}")
+        say(f"step {step}: {fault or 'sound'}")
     if not checkpoint.steps(root):
-        print("no finished checkpoint")
+        say("no finished checkpoint")
         return 1
     return 0 if sound else 1

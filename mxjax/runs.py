@@ -38,6 +38,7 @@ from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
 from mxjax.telemetry import Workdir
+from mxjax.terminal import say
 
 _log = logging.getLogger(__name__)
 TRAINED_ON = "trained_on.json"
@@ -368,7 +369,7 @@ def open_grading(config: ConfigDict, questions: Iterable[Question]) -> Iterator[
             without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
             raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
-            print(sandbox.advice, file=sys.stderr)
+            say(sandbox.advice, file=sys.stderr)
         with user_errors():
             limits = limits_of_tests(config)
             if sandbox is not None:

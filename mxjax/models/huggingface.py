@@ -258,7 +258,8 @@ class SafetensorsDirectory:
 
 
 def _is_file_name(name: str) -> bool:
-    return pathlib.PurePath(name).name == name == pathlib.PureWindowsPath(name).name and name.endswith(".safetensors")
+    kinds = (pathlib.PurePosixPath, pathlib.PureWindowsPath)
+    return isinstance(name, str) and name.endswith(".safetensors") and all(kind(name).name == name for kind in kinds)
 
 
 def _text_name(key: str) -> str:

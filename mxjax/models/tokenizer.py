@@ -148,7 +148,7 @@ class Tokenizer:
                 )
 
     def _name(self, token: int) -> str:
-        return f"{self.backend.id_to_token(token) if token >= 0 else None!r}, id {token}"
+        return f"{self.backend.id_to_token(token) if 0 <= token < self.vocab_size else None!r}, id {token}"
 
     # Conversations
 
