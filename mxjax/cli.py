@@ -20,7 +20,7 @@ VERBS = {
     "train": "start from `init`, or continue the workdir",
     "sft": "cold start: supervised fine-tuning on filtered trajectories",
     "evaluate": "a checkpoint on benchmarks, by one or more systems",
-    "solve": "answer one question and show the design and every call",
+    "solve": "answer questions and show the design and every call",
     "plan": "whether a run fits a TPU slice, and how fast it can be; compiled ahead of time, needs no TPU",
     "report": "rebuild report.html of a workdir, also while its run is going",
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
@@ -77,7 +77,7 @@ def _settle_jax(verb: str) -> None:
 
 
 def _command(verb: str):
-    module = "mxjax.evaluation.command" if verb == "evaluate" else "mxjax.commands"
+    module = {"evaluate": "mxjax.evaluation.command", "solve": "mxjax.solve"}.get(verb, "mxjax.commands")
     return lambda argv: importlib.import_module(module).__dict__[verb](_parse(verb, argv))
 
 
@@ -90,12 +90,16 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog=f"mxjax {verb}", description=VERBS[verb])
     add = parser.add_argument
     if verb == "solve":
-        add("question")
+        add("question", nargs="*")
+        add("--questions", default="", help="a file of more: one a line, or .jsonl with question; - is standard input")
+        add("--json", action="store_true", help="a line of JSON for each: answer, status, design, calls, tokens")
     if verb == "convert":
         add("source", help="what to read: a Hugging Face directory, a .gguf file, a workdir, or a name `load` knows")
         add("destination", help="a new directory")
         add("--to", choices=("hf", "orbax"), help="default: hf from a workdir, else orbax")
         add("--role", help="which policy of a split run")
+        add("--dtype", choices=("float32", "bfloat16"), help="of the weights; default that of a workdir, else float32")
+        add("--step", type=_step, help="a workdir's checkpoint, or chosen: the best in validation; default the newest")
     if verb == "report":
         add("workdir")
         add("--pictures", default="", help="a folder for learning_curve.svg and design.svg")
@@ -140,13 +144,13 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--resume", action="store_true", help="keep what --output has: its rows, and single questions")
         add("--quiet", action="store_true", help="no progress bar")
         add("--data_dir", help="where mxjax data prepare put benchmarks; default $MXJAX_DATA, else ~/.cache/mxjax/data")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv) if verb == "solve" else parser.parse_args(argv)
     args.command = shlex.join(["mxjax", verb, *argv])
     args.chosen = getattr(args, "step", None) == "chosen"
     if args.chosen:
         from mxjax.runs import chosen_step
 
-        args.step = chosen_step(args.checkpoint)
+        args.step = chosen_step(args.source if verb == "convert" else args.checkpoint)
     return args
 
 

@@ -1,5 +1,5 @@
-"""The verbs that use a trained checkpoint or look at a run, a design or the machine: solve, report, convert, design,
-doctor; and how a checkpoint's roles are loaded.
+"""The verbs that convert a checkpoint or look at a run, a design or the machine: report, convert, design, doctor; and
+how a checkpoint's roles are loaded.
 
 Each takes the parsed arguments and returns the exit status.
 """
@@ -14,29 +14,33 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import __version__, checkpoint, mas, models
+from mxjax import __version__, checkpoint, mas, models, serving
 from mxjax.config import UserError, default_config, from_json, user_errors
-from mxjax.mas import Limits
 from mxjax.models.headers import read_headers
 from mxjax.plan.estimate import ROWS, smallest_slices
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.drawing import svg_file
-from mxjax.rewards import extract_answer, grade_math, make_reward
+from mxjax.rewards import grade_math
 from mxjax.rl.stages import ROLES
-from mxjax.rollout import Question, QuestionTree, Role, collect
-from mxjax.runs import make_roles, open_grading, read_record, workdir_prompts, write_workdir
+from mxjax.rollout import Role
+from mxjax.runs import TRAINED_ON, make_roles, read_record, workdir_prompts, write_workdir
 from mxjax.sampling.attention import OF_PLATFORM, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
+from mxjax.serving import copy_beside, read_contract, write_contract
 from mxjax.terminal import say
 
 
 def checkpoint_config(path: str) -> ConfigDict:
-    """The config that a checkpoint was trained with; one for general models if it is not an mxjax workdir.
+    """The config that a checkpoint was trained with, or that `convert` kept beside it; else one for general models.
 
     Prompt sets that the run read from files are those that it saved beside its checkpoints.
     """
     with user_errors():
         is_workdir = models.is_workdir(path)
+        directory = None if is_workdir else models.directory_of(path)
+        kept = read_contract(directory) if directory is not None else None
+    if kept is not None:
+        return kept
     if is_workdir:
         record = read_record(path)
         config = from_json(record["config"])
@@ -81,37 +85,6 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
 
 
-def solve(args: argparse.Namespace) -> int:
-    """`mxjax solve`: prints the design, every call with its reply, and the answer; 1 when there is none."""
-    if not args.question.strip():
-        raise UserError("needs a question, for example mxjax solve '12 + 7 - 3' --checkpoint runs/quickstart")
-    config = checkpoint_config(args.checkpoint)
-    roles = load_roles(args, config, slots=8)
-    question = Question("asked", args.question)
-    ungraded = make_reward(config.reward.answer_from, verify=lambda question, answer: 0.0)
-    limits = Limits(**config.rollout.limits)
-    with open_grading(config, [question]) as grading:
-        (tree,) = collect([question], roles, ungraded, grading.tools, limits, designs=1, executions=1, seed=args.seed)
-    return _show(tree, roles["executor"].engine.tokenizer.decode)
-
-
-def _show(tree: QuestionTree, decode) -> int:
-    (design,) = tree.designs
-    say(design.source.strip() or "(no design)", end="\n\n")
-    if design.error:
-        say(f"The design cannot run: {design.error}")
-        return 1
-    (execution,) = design.executions
-    for segment in execution.segments:
-        say(f"[{segment.call_id}]\n{decode(segment.token_ids).strip()}\n")
-    result = execution.result
-    if result.status != "ok":
-        say(f"The design did not finish: {result.reason}")
-        return 1
-    say(f"answer: {extract_answer(result.content) or result.content}")
-    return 0
-
-
 def convert(args: argparse.Namespace) -> int:
     """`mxjax convert`: reads any source that `load` knows and writes one of the two forms."""
     target = epath.Path(args.destination)
@@ -119,14 +92,22 @@ def convert(args: argparse.Namespace) -> int:
         raise UserError(f"{target} exists and is not an empty folder; choose another destination")
     config = checkpoint_config(args.source)
     with user_errors():
-        policy = models.load(args.source, role=args.role)
-        form = args.to or ("hf" if models.is_workdir(args.source) else "orbax")
-        if form == "hf":
+        is_workdir, step = models.is_workdir(args.source), args.step
+        if is_workdir:
+            step = checkpoint.sound_step(epath.Path(args.source).expanduser() / "checkpoints", args.step)
+        policy = models.load(args.source, dtype=args.dtype, step=step, role=args.role, verify=False)
+        config.rl.split_policy = False  # one policy, whichever it was, is what is written
+        if (args.to or ("hf" if is_workdir else "orbax")) == "hf":
+            form = "hf"
             models.save_hf(policy, target)
+            directory = models.directory_of(args.source)
+            if directory is not None and (is_workdir or (directory / serving.FILE).exists()):
+                write_contract(target, config, step)
+                copy_beside(TRAINED_ON, directory, target)
         else:
-            config.init = args.source
+            form, config.init = "orbax", args.source
             write_workdir(policy, target, config)
-    says = {"hf": "config.json, model.safetensors and tokenizer files, for transformers",
+    says = {"hf": "config.json, model.safetensors, tokenizer files and mxjax.json, for transformers and --checkpoint",
             "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
     say(f"{target}: {says[form]}")
     return 0

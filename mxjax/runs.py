@@ -22,12 +22,12 @@ from mxjax import checkpoint, mas, models
 from mxjax.checkpoint import Checkpointer
 from mxjax.choice import HELD_OUT, check_choice, chosen
 from mxjax.config import UserError, from_json, run_record, to_json, user_errors
-from mxjax.data import Pools, disjoint_pools, load_task
+from mxjax.data import Pools, disjoint_pools, likeness, load_task
 from mxjax.data.identity import IDENTITY
 from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, quoted, shared_with
 from mxjax.data.sources import is_task
 from mxjax.evaluation import check_run_systems
-from mxjax.files import absolute, read_json
+from mxjax.files import absolute, read_json, reading
 from mxjax.rewards import RewardFunction, make_reward, program_tool
 from mxjax.rl import TrainState, credit, executor_advantages, init_state, role_weights
 from mxjax.rl.stages import ROLES
@@ -189,24 +189,50 @@ def describe_run(
             (workdir.path / "prompts").mkdir(exist_ok=True)
             (workdir.path / "prompts" / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
     record = run_record(config, kind, dataclasses.asdict(model))
-    own = frozenset() if pools is None else keys_of(pools.train if trained is None else trained)
-    workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))})
+    questions = () if pools is None else pools.train if trained is None else trained
+    like = likeness.merged(likeness.summary(question.text for question in questions), likeness_of(config.init))
+    keys = sorted(keys_of(questions) | trained_on(config.init))
+    workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": keys, "likeness": like})
     workdir.write_json("config.json", record if pools is None else {**record, "questions": pools.digest})
 
 
 def trained_on(source: str) -> frozenset[str]:
     """The `statement_key` of every question that a policy was trained on, by its run and by those it began from.
 
-    None for a source that is no workdir, and none for a workdir that does not have them, which a logged sentence says.
+    None for a source that does not have them, which a logged sentence says of a workdir.
     """
-    if not models.is_workdir(source):
+    if (kept := _kept(source)) is None:
         return frozenset()
-    path = absolute(source) / TRAINED_ON
-    kept = read_json(path) if path.exists() else {}
     if kept.get("identity") != IDENTITY:
-        _log.warning("%s is not there or of another version: no benchmark is compared with its training", path)
+        _log.warning(
+            "%s of %s is not there or of another version: no benchmark is compared with its training",
+            TRAINED_ON, source,
+        )  # fmt: skip
         return frozenset()
-    return frozenset(kept["texts"])
+    return frozenset(kept.get("texts", ()))
+
+
+def likeness_of(source: str) -> dict[str, Any]:
+    """The `likeness.summary` of the questions that a policy was trained on; empty where nothing is known of them.
+
+    Raises ValueError for a file that has something else there.
+    """
+    known = (_kept(source) or {}).get("likeness", {})
+    with reading(f"{TRAINED_ON} of {source}"):
+        likeness.check(known)
+    return known
+
+
+def _kept(source: str) -> dict[str, Any] | None:
+    """trained_on.json of a workdir or of a model that was converted from one; None for another model."""
+    try:
+        directory = models.directory_of(source)
+    except FileNotFoundError:  # of the hub, which cannot be reached: loading will say so
+        directory = None
+    if directory is None or not (models.is_workdir(source) or (directory / TRAINED_ON).exists()):
+        return None
+    path = directory / TRAINED_ON
+    return read_json(path) if path.exists() else {}
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LAYER_TYPES = (FULL, SLIDING)
 ROPE_TYPES = ("linear", "llama3")
 # The most that a setting can be: beyond every model, and small enough that nothing is made of a made-up number.
 LARGEST = {
-    "vocab_size": 1 << 24, "hidden_size": 1 << 18, "intermediate_size": 1 << 20, "num_hidden_layers": 1 << 10,
+    "vocab_size": 1 << 24, "hidden_size": 1 << 18, "intermediate_size": 1 << 20, "num_hidden_layers": 1 << 12,
     "num_attention_heads": 1 << 12, "num_key_value_heads": 1 << 12, "head_dim": 1 << 12,
     "max_position_embeddings": 1 << 31, "sliding_window": 1 << 31,
 }  # fmt: skip

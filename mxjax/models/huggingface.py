@@ -281,7 +281,10 @@ def write_weights(params: Mapping, cfg: ModelConfig, directory: pathlib.Path, sh
         shards.append({name: tensor.nbytes for name, tensor in batch.items()})
         if jax.process_index() == 0:
             path = directory / f"shard-{len(shards)}.safetensors"
+            path.touch()
+            mode = path.stat().st_mode  # as the user wants files to be; the package makes them private
             safetensors.numpy.save_file(batch, path, metadata={"format": "pt"})
+            path.chmod(mode)
         batch.clear()
 
     for name, tensor in to_huggingface(params, cfg):

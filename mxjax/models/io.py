@@ -133,7 +133,7 @@ def _download(name: str) -> str:
     import huggingface_hub
 
     name, _, revision = name.partition("@")
-    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "prompts/*.toml"]
     try:
         return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except Exception as error:  # also those of the client's HTTP library, whichever it is
@@ -215,6 +215,14 @@ def is_workdir(source: str) -> bool:
     """Whether `source` is the workdir of an mxjax run."""
     path = epath.Path(source).expanduser() / "config.json"
     return path.exists() and "mxjax" in read_json(path)
+
+
+def directory_of(source: str) -> epath.Path | None:
+    """The directory that a workdir or a model in Hugging Face's form is, one of the hub fetched; None for the rest."""
+    if str(source).startswith("hf:"):
+        return epath.Path(_download(str(source).removeprefix("hf:")))
+    path = epath.Path(source).expanduser()
+    return path if (path / "config.json").exists() else None
 
 
 def is_model(source: str) -> bool:
