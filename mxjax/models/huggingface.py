@@ -234,7 +234,7 @@ class SafetensorsDirectory:
         else:
             names = ["model.safetensors"]
         for name in names:
-            if not (directory / name).exists():
+            if not (directory / name).is_file():
                 raise FileNotFoundError(
                     f"{directory} has no {name}; write one with transformers' model.save_pretrained(...), or fetch "
                     "the missing file"

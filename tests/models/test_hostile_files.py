@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from test_io import LLAMA, QWEN, make_policy, write_gguf, write_workdir
+from test_tokenizer import Pieces
 
 from mxjax.models import io
 from mxjax.models.config import RopeScaling
@@ -339,9 +340,9 @@ def attempt(source):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gguf", "config", "tokenizer", "weights"])
+@pytest.mark.parametrize("kind", ["gguf", "config", "tokenizer", "weights", "pieces"])
 def test_thousands_of_mutants_are_loaded_or_refused(tmp_path, kind):
-    policy = make_policy(QWEN.replace(num_hidden_layers=1, hidden_size=32, intermediate_size=32))
+    policy = make_policy(QWEN.replace(num_hidden_layers=1, hidden_size=32, intermediate_size=32, vocab_size=420))
     io.save_hf(policy, tmp_path / "model")
     write_gguf(tmp_path / "model.gguf", policy)
     small = tmp_path / "model"
@@ -350,7 +351,13 @@ def test_thousands_of_mutants_are_loaded_or_refused(tmp_path, kind):
         "config": [small / "config.json", small / "generation_config.json", small / "tokenizer_config.json"],
         "tokenizer": [small / "tokenizer.json"],
         "weights": [small / "model.safetensors"],
+        "pieces": [small / "tokenizer.model"],
     }[kind]
+    if kind == "pieces":
+        for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
+            (small / name).unlink()
+        change(small / "config.json", eos_token_id=None)
+        files[0].write_bytes(Pieces(add_dummy_prefix=True).proto)
     source = files[0] if kind == "gguf" else small
     originals = {file: file.read_bytes() for file in files}
     header = 12_000  # where what is interesting in a large file ends
