@@ -21,10 +21,11 @@ import tokenizers
 from etils import epath
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
-from mxjax.files import read_json, reading
+from mxjax.files import reading
 from mxjax.models.chat_template import compile_template, rendered
+from mxjax.models.markup import markup_of, mask, one_of, unmask, with_spaces
 from mxjax.models.template_process import RENDERER
-from mxjax.models.tokenizer_files import digits_and_bytes, gguf_pipeline, pipeline_file, sentencepiece_file
+from mxjax.models.tokenizer_files import content_of, digits_and_bytes, directory_parts, gguf_pipeline, read_if_there
 
 ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
 END_TOKEN = "<|end|>"
@@ -45,7 +46,6 @@ COMPACT_TEMPLATE = (
 DEFAULT_OPTIONS = {"enable_thinking": False}
 
 Message = Mapping[str, str]
-_BRACKETED = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ class Tokenizer:
     def chat_text(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
         """The conversation as the template writes it. Raises ValueError if the template refuses it."""
         masked, masks = self._masked(messages)
-        return _unmasked(self._rendered(masked, add_generation_prompt), masks)
+        return unmask(self._rendered(masked, add_generation_prompt), masks)
 
     def chat_ids(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> list[int]:
         """Ids of a conversation, [{"role", "content"}], ready for the reply when `add_generation_prompt`.
@@ -247,36 +247,16 @@ class Tokenizer:
         ids: list[int] = []
         for part in re.split(f"({self._token_pattern.pattern})", text):
             if self._token_pattern.fullmatch(part):
-                ids.append(self.backend.token_to_id(part if part in self._tokens else part.strip()))
+                ids.append(self.backend.token_to_id(self._spelled_pattern.search(part)[0]))
             elif part:
-                ids += _ids(self._letters, _unmasked(part, masks))
+                ids += _ids(self._letters, unmask(part, masks))
         return ids
 
     def _masked(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """The messages with every token that they spell out behind a mask, and mask → its text."""
-        messages = [_checked(message) for message in messages]
-        everything = json.dumps(messages, ensure_ascii=False, default=str)
-        mark = next(c for c in map(chr, range(0xE000, 0xF900)) if c not in everything)
-        masks: dict[str, str] = {}
-        names: dict[str, str] = {}
-
-        def mask(found: re.Match) -> str:
-            name = names.setdefault(found[0], f"{mark}{len(names)}{mark}")
-            masks[name] = found[0]
-            return name
-
-        def hidden(value: Any, pattern: re.Pattern) -> Any:
-            if isinstance(value, str):
-                return pattern.sub(mask, value)
-            if isinstance(value, Mapping):
-                return {key: hidden(item, pattern) for key, item in value.items()}
-            return [hidden(item, pattern) for item in value] if isinstance(value, list | tuple) else value
-
-        own = {"system": self._control_pattern, "assistant": self._control_pattern}
-        masked = [hidden(message, own.get(message["role"], self._spelled_pattern)) for message in messages]
-        if wrong := next((m["role"] for m, was in zip(masked, messages) if m["role"] != was["role"]), None):
-            raise ValueError(f"the role {_unmasked(wrong, masks)!r} spells out a control token")
-        return masked, masks
+        may_show = dict.fromkeys(("system", "assistant"), self._control_pattern)
+        checked = [_checked(message) for message in messages]
+        return mask(checked, lambda role: may_show.get(role, self._spelled_pattern))
 
     def _rendered(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
         """What the template writes. Raises ValueError if it refuses the messages."""
@@ -294,7 +274,7 @@ class Tokenizer:
     @functools.cached_property
     def _variables(self) -> dict[str, Any]:
         named = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
-        tokens = {name: _content(self.config[name]) for name in named if self.config.get(name)}
+        tokens = {name: content_of(self.config[name]) for name in named if self.config.get(name)}
         return {"tools": None, "documents": None, **tokens, **self.options}
 
     @functools.cached_property
@@ -311,43 +291,20 @@ class Tokenizer:
 
     @functools.cached_property
     def _markup(self) -> frozenset[str]:
-        """Tokens that no file calls special and that yet are structure, such as "<think>" and "<|fim_prefix|>".
-
-        A name in brackets that the template spells, that has bars, or that the vocabulary of text lacks. The rest are
-        text: words of our own tokenizers, and what sentencepiece was told to keep whole, such as HTML's tags.
-        """
-        words = self.backend.get_vocab(with_added_tokens=False)
-        ours = self.template == COMPACT_TEMPLATE
-        return frozenset(
-            token.content
-            for token in self._added.values()
-            if not token.special
-            and _BRACKETED.fullmatch(token.content)
-            and (
-                token.content.startswith("<|")
-                or token.content in (self.template or "")
-                or not (ours or token.content in words)
-            )
-        )
-
-    @functools.cached_property
-    def _tokens(self) -> frozenset[str]:
-        return self._markup | frozenset(self._specials.values())
+        words = None if self.template == COMPACT_TEMPLATE else self.backend.get_vocab(with_added_tokens=False)
+        return markup_of(self._added.values(), self.template or "", words)
 
     @functools.cached_property
     def _control_pattern(self) -> re.Pattern:
-        return _one_of(self._specials.values())
+        return one_of(self._specials.values())
 
     @functools.cached_property
     def _spelled_pattern(self) -> re.Pattern:
-        return _one_of(self._tokens)
+        return one_of([*self._markup, *self._specials.values()])
 
     @functools.cached_property
     def _token_pattern(self) -> re.Pattern:
-        """A token together with the spaces that it swallows."""
-        added = sorted((t for t in self._added.values() if t.content in self._tokens), key=lambda t: -len(t.content))
-        spaces = {True: r"\s*", False: ""}
-        return re.compile("|".join(f"{spaces[t.lstrip]}{re.escape(t.content)}{spaces[t.rstrip]}" for t in added))
+        return with_spaces(token for token in self._added.values() if token.special or token.content in self._markup)
 
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
@@ -377,7 +334,7 @@ class Tokenizer:
         path.mkdir(parents=True, exist_ok=True)
         (path / "tokenizer.json").write_text(self.backend.to_str(pretty=True))
         (path / "tokenizer_config.json").write_text(json.dumps(dict(self.config), indent=2) + "\n")
-        generation = _read_json(path / "generation_config.json")
+        generation = read_if_there(path / "generation_config.json")
         generation["eos_token_id"] = list(self.stop_ids)
         (path / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
         if self.template:
@@ -391,31 +348,8 @@ class Tokenizer:
         (generation_config.json, config.json). Raises FileNotFoundError without either file, ValueError for a
         damaged one.
         """
-        root = epath.Path(path)
-        config = _read_json(root / "tokenizer_config.json")
-        if (root / "tokenizer.json").exists():
-            backend = pipeline_file(root / "tokenizer.json")
-        elif (root / "tokenizer.model").exists():
-            backend = sentencepiece_file(root / "tokenizer.model", config.pop("added_tokens_decoder", None))
-            config["tokenizer_class"] = "PreTrainedTokenizerFast"  # what reads the tokenizer.json that we save
-        else:
-            raise FileNotFoundError(
-                f"{root} has no tokenizer.json; write one with transformers' "
-                "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-            )
-        with reading(root / "tokenizer_config.json"):
-            template = config.pop("chat_template", None)
-            if isinstance(template, list):
-                template = {entry["name"]: entry["template"] for entry in template}.get("default")
-            eos = backend.token_to_id(_content(config["eos_token"])) if config.get("eos_token") else None
-        if (root / "chat_template.jinja").exists():
-            with reading(root / "chat_template.jinja"):
-                template = (root / "chat_template.jinja").read_text()
-        elif (root / "chat_template.json").exists():  # of processors, which multimodal models have
-            template = _read_json(root / "chat_template.json").get("chat_template")
-        stop_ids = {eos} | {i for name in ("generation_config.json", "config.json") for i in _stops(root / name)}
-        with reading(root):
-            return cls(_bare(backend), template, tuple(stop_ids - {None}), config)
+        with reading(path):
+            return cls(*directory_parts(epath.Path(path)))
 
     @classmethod
     def from_gguf(cls, reader, origin: str = "the GGUF file") -> Tokenizer:
@@ -521,19 +455,9 @@ def _compact():
     return compile_template(COMPACT_TEMPLATE)
 
 
-def _one_of(texts: Iterable[str]) -> re.Pattern:
-    """A pattern of any of these, the longest first; of nothing, if there is none."""
-    longest_first = sorted((text for text in texts if text), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-
-
 def _ids(pipeline: tokenizers.Tokenizer, text: str) -> list[int]:
     with reading(f"the tokenizer, on a text of {len(text)} characters"):
         return pipeline.encode(text, add_special_tokens=False).ids
-
-
-def _unmasked(text: str, masks: Mapping[str, str]) -> str:
-    return _one_of(masks).sub(lambda found: masks[found[0]], text)
 
 
 def _swallows(atom: str, specials: Sequence[str]) -> bool:
@@ -552,31 +476,6 @@ def _config(**special: str) -> dict[str, Any]:
         "model_max_length": int(1e30),
         **special,
     }
-
-
-def _bare(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Without the padding and truncation that a tokenizer.json may ask for."""
-    backend.no_padding()
-    backend.no_truncation()
-    return backend
-
-
-def _content(token: str | Mapping[str, Any]) -> str:
-    """tokenizer_config.json spells a token as its text or as an object with `content`."""
-    return token if isinstance(token, str) else token["content"]
-
-
-def _read_json(path: epath.Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
-
-
-def _stops(path: epath.Path) -> list[int]:
-    """`eos_token_id` of a file, which is one id, several or none."""
-    eos = _read_json(path).get("eos_token_id")
-    stops = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    if wrong := [token for token in stops if type(token) is not int]:
-        raise ValueError(f"{path} names {wrong[0]!r} as eos_token_id, which is no id")
-    return stops
 
 
 def _scalars(text: str) -> str:

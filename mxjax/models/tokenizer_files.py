@@ -14,7 +14,7 @@ import tokenizers
 from etils import epath
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
-from mxjax.files import reading
+from mxjax.files import read_json, reading
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces, alike in both formats
 SPACE = "▁"  # how sentencepiece writes a space
@@ -29,6 +29,57 @@ _LLAMA3_WORDS = _QWEN_WORDS.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 MAX_FILE_BYTES = 1 << 28
 MAX_PIECE = 512  # characters of a piece that is looked for in all its parts
 MAX_PATTERN = 4096  # characters of a regular expression
+
+
+def directory_parts(root: epath.Path) -> tuple[tokenizers.Tokenizer, str | None, tuple[int, ...], dict[str, Any]]:
+    """Pipeline, chat template, stop ids and tokenizer_config.json of a Hugging Face directory.
+
+    Raises FileNotFoundError without tokenizer.json and tokenizer.model, ValueError for a damaged file.
+    """
+    config = read_if_there(root / "tokenizer_config.json")
+    if (root / "tokenizer.json").exists():
+        backend = pipeline_file(root / "tokenizer.json")
+    elif (root / "tokenizer.model").exists():
+        backend = sentencepiece_file(root / "tokenizer.model", config.pop("added_tokens_decoder", None))
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # what reads the tokenizer.json that we save
+    else:
+        raise FileNotFoundError(
+            f"{root} has no tokenizer.json; write one with transformers' "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        )
+    backend.no_padding()
+    backend.no_truncation()
+    with reading(root / "tokenizer_config.json"):
+        template = config.pop("chat_template", None)
+        if isinstance(template, list):
+            template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        eos = backend.token_to_id(content_of(config["eos_token"])) if config.get("eos_token") else None
+    if (root / "chat_template.jinja").exists():
+        with reading(root / "chat_template.jinja"):
+            template = (root / "chat_template.jinja").read_text()
+    elif (root / "chat_template.json").exists():  # of processors, which multimodal models have
+        template = read_if_there(root / "chat_template.json").get("chat_template")
+    stop_ids = {eos} | {i for name in ("generation_config.json", "config.json") for i in _stops(root / name)}
+    return backend, template, tuple(stop_ids - {None}), config
+
+
+def read_if_there(path: epath.Path) -> dict[str, Any]:
+    """The JSON object in a file, empty where there is none."""
+    return read_json(path) if path.exists() else {}
+
+
+def content_of(token: str | Mapping[str, Any]) -> str:
+    """A token's text: tokenizer_config.json spells it as that or as an object with `content`."""
+    return token if isinstance(token, str) else token["content"]
+
+
+def _stops(path: epath.Path) -> list[int]:
+    """`eos_token_id` of a file, which is one id, several or none."""
+    eos = read_if_there(path).get("eos_token_id")
+    stops = eos if isinstance(eos, list) else [] if eos is None else [eos]
+    if wrong := [token for token in stops if type(token) is not int]:
+        raise ValueError(f"{path} names {wrong[0]!r} as eos_token_id, which is no id")
+    return stops
 
 
 def pipeline_file(path: epath.Path) -> tokenizers.Tokenizer:

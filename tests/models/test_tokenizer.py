@@ -215,6 +215,18 @@ def test_markup_of_replies_and_words_that_are_tokens(markup):
     )
 
 
+def test_tokens_swallow_spaces_beside_masks_as_elsewhere(chatml):
+    """With lstrip and rstrip a token takes the white space around it, whether a message spells a token out or not."""
+    backend = tokenizers.Tokenizer.from_str(chatml.backend.to_str())
+    backend.add_special_tokens([tokenizers.AddedToken("<|turn|>", lstrip=True, rstrip=True, normalized=False)])
+    template = "{% for m in messages %}{{ m.content + ' <|turn|> ' }}{% endfor %}"
+    tokenizer = Tokenizer(backend, template, (), chatml.config)
+    turn = backend.token_to_id("<|turn|>")
+    assert tokenizer.chat_ids([{"role": "user", "content": "a"}]) == [*tokenizer.encode("a"), turn]
+    spelled = [{"role": "user", "content": "<|end|>"}, {"role": "user", "content": "a"}]
+    assert tokenizer.chat_ids(spelled) == [*tokenizer.encode("<|end|>"), turn, *tokenizer.encode("a"), turn]
+
+
 def test_nothing_in_a_message_forges_a_turn(chatml):
     """Neither its role, nor what a template reads beside role and content."""
     with pytest.raises(ValueError, match="spells out a control token"):
