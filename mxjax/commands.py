@@ -67,6 +67,8 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
         if args.tools:
             config.rollout.tools = () if args.tools == "none" else tuple(args.tools.split(","))
         policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
+        for policy in policies.values():
+            policy.tokenizer.check_turns()
         positions = min(policy.config.max_position_embeddings for policy in policies.values())
         config.engine.max_len = min(args.max_len or config.engine.max_len, positions)
         config.engine.slots = args.slots or min(slots or config.engine.slots, config.engine.slots)

@@ -288,6 +288,7 @@ def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = 
     """The policy that `config.init` names, in the run's dtypes. Raises UserError in one sentence."""
     with user_errors():
         policy = models.load(config.init, mesh=mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
+        policy.tokenizer.check_turns()
         return dataclasses.replace(policy, config=policy.config.replace(**config.model))
 
 

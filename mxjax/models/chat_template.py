@@ -90,7 +90,10 @@ def rendered(render: Callable[..., str], variables: dict) -> str:
 
 
 def serve(cpu_s: float, memory_bytes: int, max_chars: int) -> None:
-    """Answers lines `[source, variables]` with lines `[text, refusal]`, within limits that hold for each of them."""
+    """Answers lines `[source, variables]` with lines `[text, refusal, whether a limit was broken]`.
+
+    The limits hold for each of them; over that of processor time the process ends.
+    """
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -104,11 +107,12 @@ def serve(cpu_s: float, memory_bytes: int, max_chars: int) -> None:
         try:
             source, variables = json.loads(line)
             text = rendered(compiled(source), variables)
-            answer = [text, ""] if len(text) <= max_chars else ["", f"it writes over {max_chars:,} characters"]
+            fits = len(text) <= max_chars
+            answer = [text, "", False] if fits else ["", f"it writes over {max_chars:,} characters", True]
         except MemoryError:
-            answer = ["", f"it takes over {memory_bytes >> 20:,} MiB of memory"]
+            answer = ["", f"it takes over {memory_bytes >> 20:,} MiB of memory", True]
         except Exception as error:
-            answer = ["", str(error)[:1000] or type(error).__name__]
+            answer = ["", str(error)[:1000] or type(error).__name__, False]
         text = json.dumps(answer)
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(text, file=out, flush=True)

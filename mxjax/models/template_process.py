@@ -18,7 +18,7 @@ import threading
 import time
 from typing import Any
 
-CPU_S, WALL_S, START_S = 5, 120.0, 60.0
+CPU_S, WALL_S, START_S = 2, 120.0, 60.0
 MEMORY_BYTES = 1 << 30
 MAX_CHARS = 1 << 24  # of a rendered conversation
 
@@ -46,7 +46,7 @@ class Renderer:
         """The text that the template `source` writes.
 
         Raises ValueError, saying why, for a template that cannot be compiled, that refuses its variables, or that
-        takes more than 5 seconds of processor time, 1 GiB of memory or 16 million characters of text.
+        takes more than 2 seconds of processor time, 1 GiB of memory or 16 million characters of text.
         """
         line = (json.dumps([source, variables]) + "\n").encode()
         with self._lock:
@@ -59,7 +59,9 @@ class Renderer:
                 late = code == -signal.SIGPROF
                 self._over[source] = f"it takes over {self._cpu_s} s" if late else "it ends the process that renders it"
                 raise ValueError(self._over[source])
-        text, refusal = json.loads(answer)
+            text, refusal, over = json.loads(answer)
+            if over:
+                self._over[source] = refusal
         if refusal:
             raise ValueError(refusal)
         return text
@@ -73,6 +75,10 @@ class Renderer:
             answer = self._line(self._wall_s)
         except OSError:
             answer = b""
+        except BaseException:  # Ctrl-C: an answer that nobody has read would be taken for the next one
+            self._child.kill()
+            self.close()
+            raise
         return (answer, None) if answer else (b"", self.close())
 
     def _start(self) -> None:

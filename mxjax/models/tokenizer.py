@@ -99,7 +99,8 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on all cores."""
         texts = [_scalars(text) for text in texts]
-        return [e.ids for e in self._letters.encode_batch_fast(texts, add_special_tokens=False)]
+        with reading(f"the tokenizer, on {len(texts)} texts"):
+            return [e.ids for e in self._letters.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of `ids`; control tokens are left out, or spelled out with `skip_special=False`.
@@ -166,6 +167,10 @@ class Tokenizer:
         refuses.
         """
         return self._markup_ids(messages, lambda masked: self._rendered(masked, add_generation_prompt))
+
+    def check_turns(self) -> None:
+        """Raises ValueError for a template that does not take what every role is asked: a system and a user turn."""
+        self.chat_ids([{"role": "system", "content": "text"}, {"role": "user", "content": "text"}])
 
     def extend_ids(self, ids: Sequence[int], messages: Sequence[Message]) -> list[int]:
         """Ids that continue the conversation `ids` with `messages` and ask for the next reply.

@@ -15,6 +15,7 @@ import safetensors.numpy
 from test_io import LLAMA, QWEN, make_policy, write_gguf, write_workdir
 from test_tokenizer import Pieces
 
+from mxjax import cli
 from mxjax.models import io
 from mxjax.models.config import RopeScaling
 from mxjax.models.headers import read_headers
@@ -284,6 +285,24 @@ def test_strange_tokenizers_of_gguf_files(tmp_path, change, said):
         refused(tmp_path / "model.gguf", said)
     else:
         io.load(tmp_path / "model.gguf")
+
+
+def test_the_command_line_says_it_in_a_sentence_too(model, tmp_path, capsys):
+    def fails(*arguments):
+        assert cli.main([*map(str, arguments)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "Traceback" not in said and not set(said) & set("\x1b\u202e")
+        return said
+
+    hostile = tmp_path / "model.gguf"
+    hostile.write_bytes(HEADERS["array"][0])
+    assert "elements" in fails("doctor", hostile)
+    (model / "chat_template.jinja").write_text("{{ 'x' * 10**10 }}")
+    assert "MiB of memory" in fails("solve", "1 + 1", "--checkpoint", model)
+    (model / "chat_template.jinja").unlink()
+    assert "no chat template" in fails("solve", "1 + 1", "--checkpoint", model)
+    change(model / "config.json", model_type="\x1b[2J\u202e")
+    assert "\\x1b[2J" in fails("convert", model, tmp_path / "out") and not (tmp_path / "out").exists()
 
 
 # Thousands of mutants

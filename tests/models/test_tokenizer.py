@@ -443,6 +443,37 @@ def test_hostile_templates_end_in_a_sentence(chatml, template, renderer, monkeyp
     assert chatml.chat_ids([{"role": "user", "content": "x"}])  # the same process, or the next one, goes on
 
 
+def test_an_interrupted_rendering_answers_nobody_else(renderer, monkeypatch):
+    def interrupt(limit_s):
+        raise KeyboardInterrupt
+
+    assert renderer.render("{{ x }}", {"x": 1}) == "1"
+    with monkeypatch.context() as patched:
+        patched.setattr(renderer, "_line", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            renderer.render("{{ x }}", {"x": 2})
+    assert renderer.render("{{ x }}", {"x": 3}) == "3"
+
+
+def test_a_template_that_broke_a_limit_is_not_tried_again(monkeypatch):
+    renderer = Renderer(cpu_s=1)
+    for template in ("{{ 'x' * 10**10 }}", "{% for i in range(99999) %}{{ range(99999) | list | length }}{% endfor %}"):
+        with pytest.raises(ValueError, match="it takes over") as first:
+            renderer.render(template, {})
+        with monkeypatch.context() as patched:
+            patched.setattr(renderer, "_ask", None)
+            with pytest.raises(ValueError, match="it takes over") as second:
+                renderer.render(template, {})
+        assert str(first.value) == str(second.value)
+    renderer.close()
+
+
+def test_a_child_that_is_killed_from_outside_is_replaced(renderer):
+    assert renderer.render("{{ 1 }}", {}) == "1"
+    renderer._child.kill()
+    assert renderer.render("{{ 2 }}", {}) == "2"
+
+
 class Pieces:
     """A sentencepiece model trained here, and its own implementation as the oracle."""
 
