@@ -116,10 +116,10 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Raises ValueError for a regular expression that may take exponential time: a repeated group that repeats."""
+    """Raises ValueError for a regular expression that may take exponential time: a repeated group that has choices."""
     if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
         raise ValueError(f"has a regular expression that is no text of at most {MAX_PATTERN} characters")
-    repeats, at = [False], 0  # of each open group, whether something in it is repeated
+    choices, at = [False], 0  # of each open group, whether something in it can match in more than one way
     while at < len(pattern):
         character, after = pattern[at], at + 1
         if character == "\\":
@@ -132,15 +132,16 @@ def _check_pattern(pattern: str) -> None:
                 depth += {"[": 1, "]": -1}.get(pattern[after], 0)
                 after += 2 if pattern[after] == "\\" else 1
         elif character == "(":
-            repeats.append(False)
-        elif character == ")" and len(repeats) > 1:
-            inner = repeats.pop()
+            choices.append(False)
+            after += pattern[after : after + 1] == "?"
+        elif character == ")" and len(choices) > 1:
+            inner = choices.pop()
             again = pattern[after : after + 1] in ("*", "+", "{")
             if inner and again:
-                raise ValueError(f"has a regular expression that repeats a repetition: {pattern!r}")
-            repeats[-1] = repeats[-1] or inner or again
-        elif character in "*+" or (character == "{" and "," in pattern[at : pattern.find("}", at)]):
-            repeats[-1] = True
+                raise ValueError(f"has a regular expression that repeats what has choices: {pattern!r}")
+            choices[-1] = choices[-1] or inner or again
+        elif character in "*+?|{":
+            choices[-1] = True
         at = after
 
 

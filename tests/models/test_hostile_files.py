@@ -193,9 +193,11 @@ def test_a_link_to_the_weights_is_followed(model, tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        ("(a+)+$", "repeats a repetition"),
-        ("(?:a|b*)*c", "repeats a repetition"),
-        ("((a{2,})){3}", "repeats a repetition"),
+        ("(a+)+$", "repeats what has choices"),
+        ("(?:a|b*)*c", "repeats what has choices"),
+        ("((a{2,})){3}", "repeats what has choices"),
+        ("(?:a|a)+$", "repeats what has choices"),
+        ("(a?){50}a{50}", "repeats what has choices"),
         (r"(a)\1", "refers back"),
         ("[unclosed", "not a tokenizer"),
         ("a" * 5000, "no text of at most"),
@@ -212,6 +214,17 @@ def test_patterns_that_may_take_forever_are_refused(model, pattern, said):
         refused(model, "tokenizer.json", said)
     else:
         assert io.load(model).tokenizer.decode(io.load(model).tokenizer.encode("abab 12 (x)")) == "abab 12 (x)"
+
+
+def test_a_pattern_that_takes_too_long_on_a_text_is_a_sentence(model):
+    """The engine gives up by a panic, which is no Exception."""
+    state = json.loads((model / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": "a*" * 30 + "[bc]$"}, "behavior": "Isolated", "invert": False}
+    (model / "tokenizer.json").write_text(json.dumps({**state, "pre_tokenizer": split}))
+    tokenizer = io.load(model).tokenizer
+    for encode in (tokenizer.encode, lambda text: tokenizer.encode_batch([text])):
+        with pytest.raises(ValueError, match=r"the tokenizer, on .* Regex search error"):
+            encode("a" * 60 + "b!")
 
 
 def test_ids_that_depend_on_chance_are_refused(model):
