@@ -18,12 +18,13 @@ from collections.abc import Sequence
 
 from mxjax.errors import RunStopped, UserError, one_line
 from mxjax.stopping import Stopped, on_signals
+from mxjax.terminal import say, show_warnings
 
 VERBS = {
     "train": "start from `init`, or continue the workdir",
     "sft": "cold start: supervised fine-tuning on filtered trajectories",
     "evaluate": "a checkpoint on benchmarks, by one or more systems",
-    "solve": "answer one question and show the design and every call",
+    "solve": "answer questions and show the design and every call",
     "plan": "whether a run fits a TPU slice, and how fast it can be; compiled ahead of time, needs no TPU",
     "report": "rebuild report.html of a workdir, also while its run is going",
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
@@ -50,29 +51,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     own = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print("usage: mxjax VERB [options]\n")
-        print("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
+        say("usage: mxjax VERB [options]\n")
+        say("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
         return 0 if argv else 2
     verb, rest = argv[0], argv[1:]
     _settle_jax(verb)
+    show_warnings()
     try:
         with on_signals() if verb in STOPPABLE else contextlib.nullcontext():
             return _do(verb, rest)
     except UserError as error:
-        print(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
+        say(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
         return 2
     except RunStopped as error:
-        print(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
+        say(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Stopped as stop:
-        print(f"mxjax {verb}: stopped by {stop.signal.name}; {STOPPABLE[verb]}", file=sys.stderr)
+        say(f"mxjax {verb}: stopped by {stop.signal.name}; {STOPPABLE[verb]}", file=sys.stderr)
         return 128 + stop.signal if verb == "evaluate" else stop.code
     except KeyboardInterrupt:
         again = f" at once; {STOPPABLE[verb]}" if verb in STOPPABLE else ""
-        print(f"mxjax {verb}: stopped{again}", file=sys.stderr)
+        say(f"mxjax {verb}: stopped{again}", file=sys.stderr)
         return 130
     finally:
         if own and verb in STOPPABLE:  # what is left is the interpreter's end, which a late SIGTERM shall not spoil
@@ -83,7 +85,7 @@ def _do(verb: str, rest: Sequence[str]) -> int:
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
     if verb in CONFIGURED and {"-h", "--help"} & set(rest):
-        print(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
+        say(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
         return 0
     return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
 
@@ -100,7 +102,7 @@ def _settle_jax(verb: str) -> None:
 
 
 def _command(verb: str):
-    module = "mxjax.evaluation.command" if verb == "evaluate" else "mxjax.commands"
+    module = {"evaluate": "mxjax.evaluation.command", "solve": "mxjax.solve"}.get(verb, "mxjax.commands")
     return lambda argv: importlib.import_module(module).__dict__[verb](_parse(verb, argv))
 
 
@@ -113,12 +115,16 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog=f"mxjax {verb}", description=VERBS[verb])
     add = parser.add_argument
     if verb == "solve":
-        add("question")
+        add("question", nargs="*")
+        add("--questions", default="", help="a file of more: one a line, or .jsonl with question; - is standard input")
+        add("--json", action="store_true", help="a line of JSON for each: answer, status, design, calls, tokens")
     if verb == "convert":
         add("source", help="what to read: a Hugging Face directory, a .gguf file, a workdir, or a name `load` knows")
         add("destination", help="a new directory")
         add("--to", choices=("hf", "orbax"), help="default: hf from a workdir, else orbax")
         add("--role", help="which policy of a split run")
+        add("--dtype", choices=("float32", "bfloat16"), help="of the weights; default that of a workdir, else float32")
+        add("--step", type=_step, help="a workdir's checkpoint, or chosen: the best in validation; default the newest")
     if verb == "report":
         add("workdir")
         add("--pictures", default="", help="a folder for learning_curve.svg and design.svg")
@@ -163,13 +169,13 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--resume", action="store_true", help="keep what --output has: its rows, and single questions")
         add("--quiet", action="store_true", help="no progress bar")
         add("--data_dir", help="where mxjax data prepare put benchmarks; default $MXJAX_DATA, else ~/.cache/mxjax/data")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv) if verb == "solve" else parser.parse_args(argv)
     args.command = shlex.join(["mxjax", verb, *argv])
     args.chosen = getattr(args, "step", None) == "chosen"
     if args.chosen:
         from mxjax.runs import chosen_step
 
-        args.step = chosen_step(args.checkpoint)
+        args.step = chosen_step(args.source if verb == "convert" else args.checkpoint)
     return args
 
 
@@ -198,7 +204,7 @@ def _data(argv: Sequence[str]) -> int:
 
     args = _parse("data", argv)
     if args.action == "list":
-        print(listing(args.output))
+        say(listing(args.output))
         return 0
     if not args.name:
         raise UserError(f"{args.action} needs a NAME, such as gsm8k/train; mxjax data list shows all")
@@ -207,10 +213,10 @@ def _data(argv: Sequence[str]) -> int:
             raise UserError(f"pack takes stored questions, and {args.name} is a generator: a run names it as it is")
         if not args.output:
             raise UserError("pack needs --output DIR, a new folder for the array_record files")
-        print(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
+        say(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
         return 0
     for made in prepare(args.name, args.source, args.output, args.partial):
-        print(made)
+        say(made)
     return 0
 
 
@@ -222,9 +228,9 @@ def _train(argv: Sequence[str]) -> int:
     from mxjax.train import train
 
     config, values = command_config("train", argv)
-    print(table(train(config, values.quiet)))
-    print(describe(config.workdir))
-    print(f"report: {write_report(config.workdir)}")
+    say(table(train(config, values.quiet)))
+    say(describe(config.workdir))
+    say(f"report: {write_report(config.workdir)}")
     return 0
 
 
@@ -234,7 +240,7 @@ def _sft(argv: Sequence[str]) -> int:
 
     config, values = command_config("sft", argv)
     metrics = sft(config, values.quiet)
-    print(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
+    say(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
     return 0
 
 

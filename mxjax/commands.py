@@ -1,5 +1,5 @@
-"""The verbs that use a trained checkpoint or look at a run, a design or the machine: solve, report, convert, design,
-doctor; and how a checkpoint's roles are loaded.
+"""The verbs that convert a checkpoint or look at a run, a design or the machine: report, convert, design, doctor; and
+how a checkpoint's roles are loaded.
 
 Each takes the parsed arguments and returns the exit status.
 """
@@ -14,28 +14,33 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import __version__, checkpoint, mas, models
+from mxjax import __version__, checkpoint, mas, models, serving
 from mxjax.config import default_config, from_json
 from mxjax.errors import UserError, file_errors
-from mxjax.mas import Limits
 from mxjax.models.headers import read_headers
 from mxjax.plan.estimate import ROWS, smallest_slices
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.drawing import svg_file
-from mxjax.rewards import extract_answer, grade_math, make_reward
+from mxjax.rewards import grade_math
 from mxjax.rl.stages import ROLES
-from mxjax.rollout import Question, QuestionTree, Role, collect
-from mxjax.runs import check_tools, make_roles, open_grading, read_record, workdir_prompts, write_workdir
+from mxjax.rollout import Role
+from mxjax.runs import TRAINED_ON, check_tools, make_roles, read_record, workdir_prompts, write_workdir
 from mxjax.sampling.attention import OF_PLATFORM, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
+from mxjax.serving import copy_beside, read_contract, write_contract
+from mxjax.terminal import say
 
 
 def checkpoint_config(path: str) -> ConfigDict:
-    """The config that a checkpoint was trained with; one for general models if it is not an mxjax workdir.
+    """The config that a checkpoint was trained with, or that `convert` kept beside it; else one for general models.
 
     Prompt sets that the run read from files are those that it saved beside its checkpoints.
     """
     is_workdir = models.is_workdir(path)
+    directory = None if is_workdir else models.directory_of(path)
+    kept = read_contract(directory) if directory is not None else None
+    if kept is not None:
+        return kept
     if is_workdir:
         record = read_record(path)
         config = from_json(record["config"])
@@ -62,6 +67,8 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
         config.rollout.tools = () if args.tools == "none" else tuple(args.tools.split(","))
     check_tools(config)
     policies = {r: load(r) for r in ROLES} if config.rl.split_policy else {"shared": load(None)}
+    for policy in policies.values():
+        policy.tokenizer.check_turns()
     positions = min(policy.config.max_position_embeddings for policy in policies.values())
     config.engine.max_len = min(args.max_len or config.engine.max_len, positions)
     config.engine.slots = args.slots or min(slots or config.engine.slots, config.engine.slots)
@@ -80,62 +87,39 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
             raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")
 
 
-def solve(args: argparse.Namespace) -> int:
-    """`mxjax solve`: prints the design, every call with its reply, and the answer; 1 when there is none."""
-    if not args.question.strip():
-        raise UserError("needs a question, for example mxjax solve '12 + 7 - 3' --checkpoint runs/quickstart")
-    config = checkpoint_config(args.checkpoint)
-    roles = load_roles(args, config, slots=8)
-    question = Question("asked", args.question)
-    ungraded = make_reward(config.reward.answer_from, verify=lambda question, answer: 0.0)
-    limits = Limits(**config.rollout.limits)
-    with open_grading(config, [question]) as grading:
-        (tree,) = collect([question], roles, ungraded, grading.tools, limits, designs=1, executions=1, seed=args.seed)
-    return _show(tree, roles["executor"].engine.tokenizer.decode)
-
-
-def _show(tree: QuestionTree, decode) -> int:
-    (design,) = tree.designs
-    print(design.source.strip() or "(no design)", end="\n\n")
-    if design.error:
-        print(f"The design cannot run: {design.error}")
-        return 1
-    (execution,) = design.executions
-    for segment in execution.segments:
-        print(f"[{segment.call_id}]\n{decode(segment.token_ids).strip()}\n")
-    result = execution.result
-    if result.status != "ok":
-        print(f"The design did not finish: {result.reason}")
-        return 1
-    print(f"answer: {extract_answer(result.content) or result.content}")
-    return 0
-
-
 def convert(args: argparse.Namespace) -> int:
     """`mxjax convert`: reads any source that `load` knows and writes one of the two forms."""
     target = epath.Path(args.destination)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} exists and is not an empty folder; choose another destination")
     config = checkpoint_config(args.source)
-    policy = models.load(args.source, role=args.role)
-    form = args.to or ("hf" if models.is_workdir(args.source) else "orbax")
-    if form == "hf":
+    is_workdir, step = models.is_workdir(args.source), args.step
+    if is_workdir:
+        step = checkpoint.sound_step(epath.Path(args.source).expanduser() / "checkpoints", args.step)
+    policy = models.load(args.source, dtype=args.dtype, step=step, role=args.role, verify=False)
+    config.rl.split_policy = False  # one policy, whichever it was, is what is written
+    if (args.to or ("hf" if is_workdir else "orbax")) == "hf":
+        form = "hf"
         models.save_hf(policy, target)
+        directory = models.directory_of(args.source)
+        if directory is not None and (is_workdir or (directory / serving.FILE).exists()):
+            write_contract(target, config, step)
+            copy_beside(TRAINED_ON, directory, target)
     else:
-        config.init = args.source
+        form, config.init = "orbax", args.source
         write_workdir(policy, target, config)
-    says = {"hf": "config.json, model.safetensors and tokenizer files, for transformers",
+    says = {"hf": "config.json, model.safetensors, tokenizer files and mxjax.json, for transformers and --checkpoint",
             "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
-    print(f"{target}: {says[form]}")
+    say(f"{target}: {says[form]}")
     return 0
 
 
 def report(args: argparse.Namespace) -> int:
     """`mxjax report WORKDIR`: prints the results so far and rebuilds report.html from the files of the run."""
-    print(summary(read_run(args.workdir)))
-    print(f"report: {write_report(args.workdir)}")
+    say(summary(read_run(args.workdir)))
+    say(f"report: {write_report(args.workdir)}")
     for path in write_pictures(args.workdir, args.pictures) if args.pictures else ():
-        print(f"picture: {path}")
+        say(f"picture: {path}")
     return 0
 
 
@@ -149,16 +133,16 @@ def design(args: argparse.Namespace) -> int:
     try:
         checked = mas.check(mas.parse_design(text) if "<code>" in text or "```" in text else text)
     except mas.DesignError as error:
-        print(f"{args.file}: no design that can run: {error}")
+        say(f"{args.file}: no design that can run: {error}")
         return 1
     graph = mas.graph(checked)
-    print(mas.describe(checked))
+    say(mas.describe(checked))
     if args.svg:
         if not graph.nodes:
             raise UserError(f"{args.file} builds no node that can be read from its text, so there is nothing to draw")
         with file_errors("write", args.svg):
             epath.Path(args.svg).write_text(svg_file(graph))
-        print(f"drawing: {args.svg}")
+        say(f"drawing: {args.svg}")
     return 0
 
 
@@ -170,31 +154,31 @@ def doctor(args: argparse.Namespace) -> int:
     if args.path:
         return _check_workdir(epath.Path(args.path))
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "tokenizers", "numpy")
-    print(f"{'mxjax':<18} {__version__}")
+    say(f"{'mxjax':<18} {__version__}")
     for name in names:
-        print(f"{name:<18} {importlib.metadata.version(name)}")
-    print(f"{'python':<18} {platform.python_version()}")
+        say(f"{name:<18} {importlib.metadata.version(name)}")
+    say(f"{'python':<18} {platform.python_version()}")
     try:
-        print(f"{'devices':<18} {jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})")
+        say(f"{'devices':<18} {jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})")
     except RuntimeError as error:
-        print(f"{'devices':<18} none: {' '.join(str(error).split())}")
+        say(f"{'devices':<18} none: {' '.join(str(error).split())}")
         return 1
     backend = jax.default_backend()
     fits = f"the first of {', '.join(OF_PLATFORM.get(backend, ()))} that fits a model, else xla"
-    print(f"{'attention':<18} {fits if backend in OF_PLATFORM else f'xla: there is no kernel for {backend}'}")
+    say(f"{'attention':<18} {fits if backend in OF_PLATFORM else f'xla: there is no kernel for {backend}'}")
     parts = {"reasoning-gym": "data", "grain": "data", "libtpu": "plan", "torch": "parity"}
     for name, extra in parts.items():
         try:
-            print(f"{name:<18} {importlib.metadata.version(name)}")
+            say(f"{name:<18} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            print(f"{name:<18} absent: pip install 'mxjax[{extra}]'")
+            say(f"{name:<18} absent: pip install 'mxjax[{extra}]'")
     try:
         with Sandbox() as sandbox:
-            print(f"{'sandbox':<18} {sandbox.advice.removeprefix('sandbox ')}")
+            say(f"{'sandbox':<18} {sandbox.advice.removeprefix('sandbox ')}")
     except SandboxUnavailable as error:
-        print(f"{'sandbox':<18} {error}")
+        say(f"{'sandbox':<18} {error}")
     works = bool(grade_math("4", r"\boxed{4}")) and mas.check("x = 1") is not None
-    print(f"{'self-test':<18} {'ok' if works else 'FAILED'}")
+    say(f"{'self-test':<18} {'ok' if works else 'FAILED'}")
     return 0 if works else 1
 
 
@@ -219,7 +203,7 @@ def _describe_model(path: str) -> int:
         "tensors": found.fault or "all there",
     }
     for name, value in rows.items():
-        print(f"{name:<18} {value}")
+        say(f"{name:<18} {value}")
     return 1 if found.fault else 0
 
 
@@ -230,8 +214,8 @@ def _check_workdir(path: epath.Path) -> int:
     for step in checkpoint.steps(root):
         fault = checkpoint.fault(root, step) or checkpoint.say_not_finite(checkpoint.saved_not_finite(root, step))
         sound = sound and not fault
-        print(f"step {step}: {fault or 'sound'}")
+        say(f"step {step}: {fault or 'sound'}")
     if not checkpoint.steps(root):
-        print("no finished checkpoint")
+        say("no finished checkpoint")
         return 1
     return 0 if sound else 1

@@ -24,6 +24,29 @@ def absolute(path: epath.PathLike) -> epath.Path:
     return epath.Path(path) if "://" in str(path) else epath.Path(os.path.abspath(os.path.expanduser(path)))
 
 
+@contextlib.contextmanager
+def reading(origin: epath.PathLike) -> Iterator[None]:
+    """Around what parses a file that may hold anything: each error becomes a ValueError that names `origin`.
+
+    A missing file stays a FileNotFoundError. Libraries in Rust panic, with an exception that is no Exception.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except BaseException as error:
+        kind = type(error).__name__
+        if not isinstance(error, Exception) and kind != "PanicException":
+            raise
+        said = " ".join(str(error).split())
+        said = said if len(said) < 500 else f"{said[:500]} ..."
+        if not isinstance(error, ValueError):
+            raise UserError(f"{origin} is damaged, or of another kind ({kind}: {said})") from error
+        if str(origin) in said:
+            raise
+        raise UserError(f"{origin}: {said}") from error
+
+
 def read_json(path: epath.PathLike) -> dict[str, Any]:
     """The JSON object in a file. Raises ValueError for a file that holds none, OSError for one that cannot be read."""
     with file_errors("read", path):

@@ -21,13 +21,13 @@ from mxjax import checkpoint, mas, models, stopping
 from mxjax.checkpoint import Checkpointer
 from mxjax.choice import HELD_OUT, check_choice, chosen
 from mxjax.config import from_json, run_record, to_json
-from mxjax.data import Pools, disjoint_pools, load_task
+from mxjax.data import Pools, disjoint_pools, likeness, load_task
 from mxjax.data.identity import IDENTITY
 from mxjax.data.overlap import benchmark_keys, check_apart, keys_of, left_out, quoted, shared_with
 from mxjax.data.sources import is_task
 from mxjax.errors import RunStopped, UserError, file_errors
 from mxjax.evaluation import check_run_systems
-from mxjax.files import absolute, check_can_write, read_json
+from mxjax.files import absolute, check_can_write, read_json, reading
 from mxjax.grading import check_same_grading, grading_record
 from mxjax.lock import Lock, only_writer
 from mxjax.mirrors import check_mirrors
@@ -45,6 +45,7 @@ from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.tool import python_tool
 from mxjax.sharding import make_mesh
 from mxjax.telemetry import Workdir, plain
+from mxjax.terminal import say
 
 _log = logging.getLogger(__name__)
 TRAINED_ON = "trained_on.json"
@@ -221,24 +222,50 @@ def describe_run(
                 (workdir.path / "prompts" / f"{name}.toml").write_bytes(epath.Path(role.prompt).read_bytes())
     more = {**({} if pools is None else {"questions": pools.digest}), **({"grading": graded} if graded else {})}
     record = run_record(config, kind, dataclasses.asdict(model), **more)
-    own = frozenset() if pools is None else keys_of(pools.train if trained is None else trained)
-    workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": sorted(own | trained_on(config.init))})
+    questions = () if pools is None else pools.train if trained is None else trained
+    like = likeness.merged(likeness.summary(question.text for question in questions), likeness_of(config.init))
+    keys = sorted(keys_of(questions) | trained_on(config.init))
+    workdir.write_json(TRAINED_ON, {"identity": IDENTITY, "texts": keys, "likeness": like})
     workdir.write_json("config.json", record)
 
 
 def trained_on(source: str) -> frozenset[str]:
     """The `statement_key` of every question that a policy was trained on, by its run and by those it began from.
 
-    None for a source that is no workdir, and none for a workdir that does not have them, which a logged sentence says.
+    None for a source that does not have them, which a logged sentence says of a workdir.
     """
-    if not models.is_workdir(source):
+    if (kept := _kept(source)) is None:
         return frozenset()
-    path = absolute(source) / TRAINED_ON
-    kept = read_json(path) if path.exists() else {}
     if kept.get("identity") != IDENTITY:
-        _log.warning("%s is not there or of another version: no benchmark is compared with its training", path)
+        _log.warning(
+            "%s of %s is not there or of another version: no benchmark is compared with its training",
+            TRAINED_ON, source,
+        )  # fmt: skip
         return frozenset()
-    return frozenset(kept["texts"])
+    return frozenset(kept.get("texts", ()))
+
+
+def likeness_of(source: str) -> dict[str, Any]:
+    """The `likeness.summary` of the questions that a policy was trained on; empty where nothing is known of them.
+
+    Raises ValueError for a file that has something else there.
+    """
+    known = (_kept(source) or {}).get("likeness", {})
+    with reading(f"{TRAINED_ON} of {source}"):
+        likeness.check(known)
+    return known
+
+
+def _kept(source: str) -> dict[str, Any] | None:
+    """trained_on.json of a workdir or of a model that was converted from one; None for another model."""
+    try:
+        directory = models.directory_of(source)
+    except FileNotFoundError:  # of the hub, which cannot be reached: loading will say so
+        directory = None
+    if directory is None or not (models.is_workdir(source) or (directory / TRAINED_ON).exists()):
+        return None
+    path = directory / TRAINED_ON
+    return read_json(path) if path.exists() else {}
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:
@@ -294,6 +321,7 @@ def _differences(a: Mapping, b: Mapping, skip: Collection[str], prefix: str = ""
 def load_policy(config: ConfigDict, mesh: jax.sharding.Mesh, role: str | None = None) -> models.Policy:
     """The policy that `config.init` names, in the run's dtypes. Raises UserError in one sentence."""
     policy = models.load(config.init, mesh=mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
+    policy.tokenizer.check_turns()
     return dataclasses.replace(policy, config=policy.config.replace(**config.model))
 
 
@@ -463,7 +491,7 @@ def open_grading(
             without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
             raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
-            print(sandbox.advice, file=sys.stderr)
+            say(sandbox.advice, file=sys.stderr)
         limits, faults = limits_of_tests(config), GradingFaults(config.reward.max_fault_share)
         if sandbox is not None:
             tools["run_program"] = program_tool(sandbox, limits)

@@ -227,7 +227,7 @@ def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment
             continue
         ids = tokenizer.extend_ids(ids, asked) if ids else tokenizer.chat_ids(asked)
         weights += [0.0] * (len(ids) - len(weights))
-        reply = [*tokenizer.encode(message["content"]), tokenizer.end_id]
+        reply = [*tokenizer.encode_reply(message["content"]), tokenizer.end_id]
         ids, weights, asked = [*ids, *reply], weights + [1.0] * len(reply), []
     return training_segment("sft", [], ids, weight=weights)
 
@@ -238,7 +238,9 @@ def segments_of(tokenizer: Tokenizer, conversation: Conversation) -> list[Traini
         return [segment(tokenizer, conversation)]
     prompts = [(conversation[:n], message) for n, message in enumerate(conversation) if message["role"] == "assistant"]
     return [
-        training_segment("sft", tokenizer.chat_ids(asked), [*tokenizer.encode(reply["content"]), tokenizer.end_id])
+        training_segment(
+            "sft", tokenizer.chat_ids(asked), [*tokenizer.encode_reply(reply["content"]), tokenizer.end_id]
+        )
         for asked, reply in prompts
     ]
 

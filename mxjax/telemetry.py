@@ -25,6 +25,7 @@ from mxjax.files import absolute, make_folder, read_rows, write_text
 from mxjax.lock import Lock
 from mxjax.mirrors import Mirror, to_tensorboard, to_wandb
 from mxjax.rollout.records import Execution, Question, QuestionTree, Segment
+from mxjax.terminal import shown
 
 OF_A_START = ("metrics.jsonl", "episodes", "skipped", "results.json", "report.html", "tokenizer")
 
@@ -233,7 +234,7 @@ def tree_record(tree: QuestionTree, decode, decode_design=None) -> dict[str, Any
 
 
 def tree_text(record: Mapping[str, Any]) -> str:
-    """A tree's record as a transcript: each design, then each execution's calls and its reward."""
+    """A tree's record as a transcript for terminals: each design, then each execution's calls and its reward."""
     question = record["question"]
     lines = [f"QUESTION {question['id']}: {question['text']}", f"gold: {question['gold']}", ""]
     for design in record["designs"]:
@@ -249,19 +250,19 @@ def tree_text(record: Mapping[str, Any]) -> str:
                 f"answer: {execution['answer']!r}  reward {execution['reward']:.2f} (correct {execution['correct']:g}, "
                 f"format {execution['format']:g}) {execution['status']} {execution['reason']}\n"
             )
-    return "\n".join(lines)
+    return shown("\n".join(lines))
 
 
 def progress_bar(quiet: bool = False) -> Progress:
     """A progress display with count, time spent, time left, and a `note` field for the current figures."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
         disable=quiet or jax.process_index() != 0,
     )

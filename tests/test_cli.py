@@ -1,5 +1,6 @@
 """The command line as a user meets it: verbs on a real tiny run, and one sentence with exit code 2 for mistakes."""
 
+import io
 import json
 import os
 from xml.etree import ElementTree
@@ -8,8 +9,10 @@ import pytest
 from runs import ROOT, mxjax, tiny, tiny_run
 from support import optional
 
-from mxjax import cli, commands
+from mxjax import cli, commands, mas
 from mxjax.errors import UserError
+from mxjax.runs import chosen_step
+from mxjax.serving import read_contract, write_contract
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,28 @@ def test_evaluate_writes_a_table_and_resumes(workdir, tmp_path, capsys):
 def test_solve_answers_or_says_why_not(workdir, capsys):
     assert cli.main(["solve", "3 + 4", "--checkpoint", str(workdir)]) in (0, 1)
     printed = capsys.readouterr().out
+    assert printed.startswith(f"model: {workdir}, step 2\n") and "unlike" not in printed
     assert "answer:" in printed or "cannot run" in printed or "did not finish" in printed
+
+
+def test_solve_takes_several_questions_and_says_which_are_strange(workdir, tmp_path, capsys, monkeypatch):
+    asked, strange = tmp_path / "asked.jsonl", "What is the capital of France?"
+    asked.write_text(json.dumps({"question": strange}) + "\n\n")
+    arguments = ["solve", "3 + 4", "--checkpoint", str(workdir), "1 + 2"]
+    assert cli.main([*arguments, "--questions", str(asked), "--json"]) in (0, 1)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["question"] for line in lines] == ["3 + 4", "1 + 2", strange]
+    assert [bool(line["unlike"]) for line in lines] == [False, False, True]
+    for line in lines:
+        assert (line["model"], line["step"]) == (str(workdir), 2)
+        assert (line["answer"] is None) == (line["status"] != "ok") == bool(line["reason"])
+        assert line["tokens"]["response"] >= sum(call["tokens"] for call in line["calls"]) and line["tokens"]["prompt"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{strange}\n"))
+    cli.main(["solve", "--checkpoint", str(workdir), "--questions", "-"])
+    assert "note: unlike the questions that this model was trained on: " in capsys.readouterr().out
+    asked.write_text('{"text": "1 + 1"}\n')
+    assert "line 1 of" in fails(capsys, "solve", "--checkpoint", workdir, "--questions", asked)
+    assert "nowhere" in fails(capsys, "solve", "--checkpoint", workdir, "--questions", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -118,17 +142,95 @@ def test_tools_are_those_of_the_run_or_of_the_flag(flag, expected, monkeypatch):
         commands.load_roles(args, config)
 
 
-def test_convert_there_and_back_keeps_every_bit(workdir, tmp_path):
+def served(path):
+    """What a checkpoint is served with, prompt sets by their contents."""
+    config = commands.checkpoint_config(str(path))
+    roles = {name: (mas.load_prompts(role.prompt), dict(role.sampling), role.max_tokens)
+             for name, role in config.roles.items()}  # fmt: skip
+    return roles, config.rollout.to_dict() | {"tools": tuple(config.rollout.tools)}, config.engine.max_len
+
+
+def test_convert_there_and_back_keeps_every_bit_and_how_it_is_served(workdir, tmp_path, monkeypatch):
     import jax
     import numpy as np
 
     from mxjax.models import load
+    from mxjax.runs import TRAINED_ON, likeness_of, trained_on
 
-    assert cli.main(["convert", str(workdir), str(tmp_path / "hf")]) == 0
-    assert cli.main(["convert", str(tmp_path / "hf"), str(tmp_path / "back")]) == 0
-    first, last = load(str(workdir)), load(str(tmp_path / "back"))
+    hf, back = tmp_path / "hf", tmp_path / "back"
+    assert cli.main(["convert", str(workdir), str(hf)]) == 0
+    assert cli.main(["convert", str(hf), str(back)]) == 0
+    first, last = load(str(workdir)), load(str(back))
     jax.tree.map(np.testing.assert_array_equal, first.params, last.params)
     assert first.tokenizer.encode("12 + 7") == last.tokenizer.encode("12 + 7")
+    before, usual = served(workdir), commands.default_config()
+    keys = ("limits", "tools", "stateful_tools")
+    for path in (hf, back):
+        roles, rollout, max_len = served(path)
+        assert (roles, max_len) == (before[0], before[2])
+        assert {key: rollout[key] for key in keys} == {key: before[1][key] for key in keys}
+        assert trained_on(str(path)) == trained_on(str(workdir)) != frozenset()
+        assert likeness_of(str(path)) == likeness_of(str(workdir)) != {}
+    assert before[2] != usual.engine.max_len
+    moved = tmp_path / "moved"  # nothing of it points back to where it came from
+    hf.rename(moved)
+    assert served(moved)[0] == before[0]
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    written = [path for path in moved.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in written} == {plain.stat().st_mode}
+    assert {"mxjax.json", TRAINED_ON, "model.safetensors"} <= {path.name for path in written}
+
+
+def test_convert_writes_the_dtype_and_the_step_that_are_asked_for(workdir, tmp_path, capsys):
+    from mxjax.models import load
+
+    half = tmp_path / "half"
+    assert cli.main(["convert", str(workdir), str(half), "--dtype", "bfloat16", "--step", "chosen"]) == 0
+    assert json.loads((half / "config.json").read_text())["dtype"] == "bfloat16"
+    assert json.loads((half / "mxjax.json").read_text())["step"] == chosen_step(str(workdir))
+    assert {str(leaf.dtype) for leaf in jax_leaves(load(str(half), dtype="bfloat16").params)} == {"bfloat16"}
+    assert "invalid choice" in fails(capsys, "convert", workdir, tmp_path / "x", "--dtype", "float16")
+    assert "step=2 is for the workdir" in fails(capsys, "convert", half, tmp_path / "x", "--step", "2")
+
+
+def jax_leaves(tree):
+    import jax
+
+    return jax.tree.leaves(tree)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("roles.designer.prompt", "/etc/secret.toml", "none of its own"),
+        ("roles.designer.max_tokens", "many", "wrong kind"),
+        ("roles.designer.sampling", {"temperature": "hot"}, "mxjax.json"),
+        ("roles.judge", {}, "roles.judge"),
+        ("rollout.limits", {"fuel": -1}, "mxjax.json"),
+        ("rollout.shell", True, "rollout.shell"),
+        ("engine.max_len", 0, "max_len"),
+        ("engine", [], "wrong kind"),
+        ("reward.sandbox", "C", "reward.sandbox"),
+    ],
+)
+def test_what_a_stranger_wants_to_be_served_with_is_checked(tmp_path, key, value, said):
+    """mxjax.json comes with a download: it has known keys only, and no path."""
+    config = commands.default_config()
+    write_contract(tmp_path, config, 1)
+    assert read_contract(tmp_path).roles.designer.prompt == "short"
+    record = json.loads((tmp_path / "mxjax.json").read_text())
+    *outer, last = key.split(".")
+    inner = record["serving"]
+    for name in outer:
+        inner = inner[name]
+    inner[last] = value
+    (tmp_path / "mxjax.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=said):
+        read_contract(tmp_path)
+    (tmp_path / "mxjax.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a JSON object"):
+        read_contract(tmp_path)
 
 
 def test_doctor_knows_the_machine_and_a_damaged_checkpoint(workdir, tmp_path, capsys):

@@ -5,7 +5,7 @@ import os
 import pathlib
 
 import pytest
-from rewards.test_math_grading import INTEGERS, MESSAGES, RATIONALS, STRUCTURES, TABLE, TEXTS, UNITS_AND_CHOICES
+from rewards.math_table import SECTIONS
 
 from mxjax.mas import load_prompts
 from mxjax.mas.prompts import Prompts
@@ -42,13 +42,7 @@ for general models of a few hundred million parameters.
 
 ## `short`
 """
-GRADERS_HEAD = """\
-# The math grader's table
-
-`grade_math(gold, answer)` takes one final answer out of a message and compares it by the gold answer's own shape (the
-rules are in `mxjax/rewards/math.py`). These {count} pairs are its test table: answers that must pass, and the
-forgeries and near misses that must not. Line breaks are written as escapes; `how` is the rule that decided.
-"""
+GRADERS_TABLES = "<!-- what follows is written by tests/test_docs.py -->\n"
 
 
 def prompts_page():
@@ -65,15 +59,12 @@ def prompts_page():
 
 
 def graders_page():
-    groups = {
-        "Integers": INTEGERS, "Fractions and decimals": RATIONALS, "Units, percent, choices": UNITS_AND_CHOICES,
-        "Tuples, sets, intervals, lists": STRUCTURES, "Text and symbols": TEXTS, "Whole messages": MESSAGES,
-    }  # fmt: skip
     shown = lambda text: (
         "`` " + text.encode("unicode_escape").decode().replace("|", "\\|").replace("\\\\", "\\") + " ``"
     )
-    parts = [GRADERS_HEAD.format(count=len(TABLE))]
-    for title, rows in groups.items():
+    head = (DOCS / "graders.md").read_text().partition(GRADERS_TABLES)[0]
+    parts = [head + GRADERS_TABLES]
+    for title, rows in SECTIONS.items():
         lines = ["| gold | answer | accepted | how |", "|---|---|---|---|"]
         for gold, answer, accepted in rows:
             verdict = "yes" if accepted else "no"

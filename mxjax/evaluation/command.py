@@ -34,6 +34,7 @@ from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
 from mxjax.runs import open_grading, question_pools, trained_on
 from mxjax.telemetry import Workdir, progress_bar, progress_of
+from mxjax.terminal import one_line, say
 
 Row = dict[str, Any]
 
@@ -94,7 +95,7 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
                 if validation not in best:
                     best[validation] = suite.choose_fixed(validation, questions)
                 chosen = best[validation]
-            task = bar.add_task(f"{system} on {name}", total=len(benchmarks[name]) * args.samples, note="")
+            task = bar.add_task(one_line(f"{system} on {name}"), total=len(benchmarks[name]) * args.samples, note="")
             row = suite.run(
                 system, name, benchmarks[name], args.samples, chosen.get("script", ""), progress_of(bar, task)
             ).row  # fmt: skip
@@ -109,9 +110,9 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
             phases_s = {"evaluation": time.monotonic() - started}
             workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.record)
             write_pages(workdir.path, read_json(workdir.path / "results.json"), args.command)
-    print(table(rows))
+    say(table(rows))
     for name, change in comparisons(rows):
-        print(f"{name}: {change}")
+        say(f"{name}: {change}")
     return 0
 
 

@@ -1,20 +1,23 @@
 """Renders Hugging Face chat templates: Jinja source plus messages to the text that a model was trained on.
 
 Templates arrive with downloaded weights, so they are untrusted programs: they run in Jinja's immutable
-sandbox, with the few globals and filters that Hugging Face defines and nothing else.
+sandbox, with the few globals and filters that Hugging Face defines and nothing else. `template_process` runs this
+file, which therefore imports nothing of ours.
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
 import json
+import os
+import signal
+import sys
 from collections.abc import Callable
 
 import jinja2
 import jinja2.ext
 import jinja2.sandbox
-
-from mxjax.errors import UserError
 
 
 class _GenerationBlock(jinja2.ext.Extension):
@@ -71,4 +74,45 @@ def compile_template(source: str) -> Callable[..., str]:
     try:
         return environment.from_string(source).render
     except jinja2.TemplateSyntaxError as error:
-        raise UserError(f"the chat template does not parse, line {error.lineno}: {error.message}") from error
+        raise ValueError(f"the chat template does not parse, line {error.lineno}: {error.message}") from error
+
+
+def rendered(render: Callable[..., str], variables: dict) -> str:
+    """What `render` writes. Raises ValueError, saying why, whatever goes wrong in the template."""
+    try:
+        return render(**variables)
+    except jinja2.TemplateError as error:
+        raise ValueError(str(error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # the template's own mistake: a sum of text and number, a loop over nothing
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def serve(cpu_s: float, memory_bytes: int, max_chars: int) -> None:
+    """Answers lines `[source, variables]` with lines `[text, refusal, whether a limit was broken]`.
+
+    The limits hold for each of them; over that of processor time the process ends.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    compiled = functools.lru_cache(maxsize=16)(compile_template)
+    print("ready", file=out, flush=True)
+    for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # of processor time, after which the process is ended
+        try:
+            source, variables = json.loads(line)
+            text = rendered(compiled(source), variables)
+            fits = len(text) <= max_chars
+            answer = [text, "", False] if fits else ["", f"it writes over {max_chars:,} characters", True]
+        except MemoryError:
+            answer = ["", f"it takes over {memory_bytes >> 20:,} MiB of memory", True]
+        except Exception as error:
+            answer = ["", str(error)[:1000] or type(error).__name__, False]
+        text = json.dumps(answer)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(text, file=out, flush=True)

@@ -6,6 +6,8 @@ Field names follow `config.json` of Hugging Face, so that a checkpoint's own fil
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 from collections.abc import Mapping
 
 from mxjax.errors import UserError
@@ -16,6 +18,12 @@ ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 FULL, SLIDING = "full_attention", "sliding_attention"
 LAYER_TYPES = (FULL, SLIDING)
 ROPE_TYPES = ("linear", "llama3")
+# The most that a setting can be: beyond every model, and small enough that nothing is made of a made-up number.
+LARGEST = {
+    "vocab_size": 1 << 24, "hidden_size": 1 << 18, "intermediate_size": 1 << 20, "num_hidden_layers": 1 << 12,
+    "num_attention_heads": 1 << 12, "num_key_value_heads": 1 << 12, "head_dim": 1 << 12,
+    "max_position_embeddings": 1 << 31, "sliding_window": 1 << 31,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +43,19 @@ class RopeScaling:
     def __post_init__(self):
         if self.rope_type not in ROPE_TYPES:
             raise UserError(f"rope_type must be one of {ROPE_TYPES}, got {self.rope_type!r}")
-        if not self.factor > 0:
-            raise UserError(f"the factor of rope_scaling must be positive, got {self.factor}")
+        for name in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"):
+            _check_positive(f"the {name} of rope_scaling", getattr(self, name))
         if not 0 < self.low_freq_factor < self.high_freq_factor:
             raise UserError(
                 f"rope_scaling needs 0 < low_freq_factor < high_freq_factor, got {self.low_freq_factor} and "
                 f"{self.high_freq_factor}"
             )
+
+
+def _check_positive(name: str, value: float) -> None:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and value > 0):
+        raise UserError(f"{name} must be positive, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +111,18 @@ class ModelConfig:
         if isinstance(self.rope_scaling, Mapping):  # from JSON or a config file
             object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
         object.__setattr__(self, "layer_types", tuple(self.layer_types))
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"):
-            if getattr(self, name) < 1:
-                raise UserError(f"ModelConfig.{name} must be positive, got {getattr(self, name)}")
+        for name, most in LARGEST.items():
+            value = getattr(self, name)
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if not (whole and 1 <= value <= most) and not (name == "sliding_window" and value is None):
+                raise UserError(f"ModelConfig.{name} must be positive, whole and at most {most}, got {value!r}")
+        for name in ("rope_theta", "rope_local_base_freq", "rms_norm_eps"):
+            _check_positive(f"ModelConfig.{name}", getattr(self, name))
+        if self.query_pre_attn_scalar is not None:
+            _check_positive("ModelConfig.query_pre_attn_scalar", self.query_pre_attn_scalar)
+        for field in dataclasses.fields(self):
+            if field.type == "bool" and not isinstance(getattr(self, field.name), bool):
+                raise UserError(f"ModelConfig.{field.name} must be true or false, got {getattr(self, field.name)!r}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise UserError(
                 f"num_attention_heads ({self.num_attention_heads}) must be a multiple of "
@@ -115,7 +138,7 @@ class ModelConfig:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UserError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        if unknown := sorted(set(self.layer_types) - set(LAYER_TYPES)):
+        if unknown := [kind for kind in self.layer_types if kind not in LAYER_TYPES]:
             raise UserError(f"layer_types must be of {LAYER_TYPES}, got {unknown[0]!r}")
 
     def replace(self, **changes) -> ModelConfig:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import gguf
 import numpy as np
 
-from mxjax.errors import FileError, UserError, file_errors
+from mxjax.errors import UserError
+from mxjax.files import reading
 from mxjax.models.config import FAMILY_TRAITS, FULL, SLIDING, ModelConfig, RopeScaling, gemma_layer_types
+from mxjax.models.gguf_header import check_header
 from mxjax.models.transformer import rope_frequencies
 from mxjax.models.weights import layouts
 
@@ -27,15 +29,11 @@ class GgufFile:
 
     def __init__(self, path: str):
         self.origin = str(path)
-        try:
-            with file_errors("read", path):
-                self.reader = gguf.GGUFReader(self.origin)
-        except FileError:
-            raise
-        except (ValueError, IndexError) as error:
-            raise UserError(f"{path} is not a whole GGUF file ({error})") from error
-        self._tensors = {tensor.name: tensor for tensor in self.reader.tensors}
-        self.config = self._read_config()
+        check_header(self.origin)
+        with reading(self.origin):
+            self.reader = gguf.GGUFReader(self.origin)
+            self._tensors = {tensor.name: tensor for tensor in self.reader.tensors}
+            self.config = self._read_config()
         self._names = {
             layout.huggingface.format(layer): layout.gguf.format(layer)
             for path, layout in layouts(self.config).items()
@@ -53,7 +51,8 @@ class GgufFile:
         """tensor[index] in float32; only the rows asked for are dequantised. Projections come in whole heads."""
         tensor = self._tensors[self._names[name]]
         rows, *rest = index
-        values = gguf.quants.dequantize(tensor.data[rows], tensor.tensor_type)
+        with reading(self.origin):  # a type that the package has no arithmetic for
+            values = gguf.quants.dequantize(tensor.data[rows], tensor.tensor_type)
         if self.config.norm_offset and name.endswith("norm.weight"):
             values = values - 1  # llama.cpp multiplies by what it finds, so its files hold 1 + weight
         if self.config.family == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
@@ -66,7 +65,7 @@ class GgufFile:
 
     def _read_config(self) -> ModelConfig:
         family = self._field("general.architecture")
-        if family not in ARCHITECTURES:
+        if not isinstance(family, str) or family not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise UserError(f"{self.origin} is of architecture {family!r}; supported: {known}")
         required = object()
@@ -79,6 +78,10 @@ class GgufFile:
 
         heads, hidden = get("attention.head_count"), get("embedding_length")
         embedding = self._tensors.get(EMBEDDING)
+        head_dim = get("attention.key_length", hidden // heads)
+        for name in ("attention.value_length", "rope.dimension_count"):
+            if get(name, head_dim) != head_dim:
+                raise UserError(f"{self.origin} sets {name} to {get(name)} with heads of {head_dim}, unsupported")
         cfg = ModelConfig(
             vocab_size=len(self._field("tokenizer.ggml.tokens", ())) if embedding is None else int(embedding.shape[1]),
             hidden_size=hidden,
@@ -86,7 +89,7 @@ class GgufFile:
             num_hidden_layers=get("block_count"),
             num_attention_heads=heads,
             num_key_value_heads=get("attention.head_count_kv", heads),
-            head_dim=get("attention.key_length", hidden // heads),
+            head_dim=head_dim,
             rope_theta=_shortest(get("rope.freq_base", 1e6 if family == "gemma3" else 10_000.0)),
             rms_norm_eps=_shortest(get("attention.layer_norm_rms_epsilon")),
             tie_word_embeddings=OUTPUT not in self._tensors,
@@ -106,13 +109,19 @@ class GgufFile:
         return cfg.replace(rope_scaling=self._rope_scaling(cfg, get))
 
     def _rope_scaling(self, cfg: ModelConfig, get) -> RopeScaling | None:
-        kind = get("rope.scaling.type", "none")
-        if kind == "linear":
-            return RopeScaling("linear", _shortest(get("rope.scaling.factor")))
-        if kind != "none":
+        """As llama.cpp reads it: a factor without a type is linear, no factor, or one of 0, is none.
+
+        `rope.scale_linear` is how older files call the factor.
+        """
+        kind = get("rope.scaling.type", "linear")
+        factor = _shortest(get("rope.scaling.factor", get("rope.scale_linear", 0.0)) or 1.0)
+        if kind not in ("linear", "none"):
             raise UserError(f"{self.origin} scales rotary positions ({kind}), which is not supported")
+        linear = RopeScaling("linear", factor) if kind == "linear" and factor != 1.0 else None
         if ROPE_FREQS not in self._tensors:
-            return None
+            return linear
+        if linear:
+            raise UserError(f"{self.origin} has {ROPE_FREQS} and a rope.scaling.factor, which is not supported")
         tensor = self._tensors[ROPE_FREQS]
         divisors = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         scaling = RopeScaling("llama3", _shortest(divisors.max()))  # the other settings are those of all Llama 3

@@ -14,7 +14,7 @@ from mxjax.models.config import ModelConfig
 from mxjax.models.gguf_file import GgufFile
 from mxjax.models.io import is_model, local_path
 from mxjax.models.tokenizer import Tokenizer
-from mxjax.models.weights import check_tensors
+from mxjax.models.weights import check_tensors, check_tied
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_headers(source: str) -> Headers:
         raise UserError(f"{path} is neither a directory with config.json nor a .gguf file")
     if path.suffix == ".gguf":
         tensors = GgufFile(str(path))
-        cfg, tokenizer = tensors.config, Tokenizer.from_gguf(tensors.reader)
+        cfg, tokenizer = tensors.config, Tokenizer.from_gguf(tensors.reader, tensors.origin)
     else:
         config = read_json(path / "config.json")
         cfg = huggingface.read_config(config, str(path / "config.json"))
@@ -52,7 +52,9 @@ def read_headers(source: str) -> Headers:
     for name, shape in tensors.shapes.items():
         parameters[tensors.dtypes[name]] += math.prod(shape)
     try:
+        tokenizer.check_rows(cfg.vocab_size, tensors.origin)
         check_tensors(tensors, cfg)
+        check_tied(tensors, cfg)
         fault = ""
     except ValueError as error:
         fault = str(error)

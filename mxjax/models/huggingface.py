@@ -19,7 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from mxjax.errors import MissingFile, UserError
-from mxjax.files import read_json
+from mxjax.files import read_json, reading
 from mxjax.models.config import (
     FAMILY_TRAITS,
     FULL,
@@ -59,11 +59,16 @@ def read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
 
     Raises ValueError for another architecture or a setting that the transformer does not compute.
     """
+    with reading(origin):
+        return _read_config(config, origin)
+
+
+def _read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
     family = config.get("model_type")
     if family == MULTIMODAL:
         shared = {key: value for key, value in config.items() if key in ("dtype", "torch_dtype")}
         config, family = {**shared, **(config.get("text_config") or {})}, "gemma3_text"
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise UserError(f"{origin} has model_type {family!r}; supported: {', '.join([*FAMILIES, MULTIMODAL])}")
     _refuse_unsupported(config, family, origin)
     given = {**FAMILIES[family][1], **{key: value for key, value in config.items() if value is not None}}
@@ -112,7 +117,10 @@ def _rope(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
     local = (new.get(SLIDING) or {}) if nested else {}
     full = (new.get(FULL) or {}) if nested else new
     _refuse_rope(local, "rope_parameters", ("default",), origin)
-    kind = _refuse_rope(old or full, "rope_scaling" if old else "rope_parameters", ("default", *ROPE_TYPES), origin)
+    name = "rope_scaling" if old else "rope_parameters"
+    kind = _refuse_rope(old or full, name, ("default", *ROPE_TYPES), origin)
+    if not {"rope_type", "type"} & set(old or full) and "factor" in (old or full):
+        raise UserError(f"{origin} sets a factor of {name} without its rope_type, such as linear")
     settings = {**full, **old}
     scaling = None
     if kind == "linear":
@@ -218,20 +226,23 @@ class SafetensorsDirectory:
         self._files = {}
         index = directory / "model.safetensors.index.json"
         if index.exists():
-            names = sorted(set(read_json(index).get("weight_map", {}).values()))
+            with reading(index):
+                names = sorted(set(read_json(index).get("weight_map", {}).values()))
             if not names:
                 raise UserError(f"{index} has no weight_map, which names the files; fetch it again")
+            if strange := [name for name in names if not _is_file_name(name)]:
+                raise UserError(f"{index} names {strange[0]!r}, and its files lie beside it as *.safetensors")
         else:
             names = ["model.safetensors"]
         for name in names:
-            if not (directory / name).exists():
+            if not (directory / name).is_file():
                 raise MissingFile(
                     f"{directory} has no {name}; write one with transformers' model.save_pretrained(...), or fetch "
                     "the missing file"
                 )
             try:
                 file = safetensors.safe_open(directory / name, framework="numpy")
-            except safetensors.SafetensorError as error:
+            except (safetensors.SafetensorError, OSError, MemoryError) as error:
                 raise UserError(f"{directory / name} is damaged ({error}); fetch it again") from error
             for key in file.keys():  # noqa: SIM118 (not a mapping)
                 if multimodal and key.startswith(VISION):
@@ -245,6 +256,11 @@ class SafetensorsDirectory:
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         file, key = self._files[name]
         return file.get_slice(key)[index]
+
+
+def _is_file_name(name: str) -> bool:
+    kinds = (pathlib.PurePosixPath, pathlib.PureWindowsPath)
+    return isinstance(name, str) and name.endswith(".safetensors") and all(kind(name).name == name for kind in kinds)
 
 
 def _text_name(key: str) -> str:
@@ -266,7 +282,10 @@ def write_weights(params: Mapping, cfg: ModelConfig, directory: pathlib.Path, sh
         shards.append({name: tensor.nbytes for name, tensor in batch.items()})
         if jax.process_index() == 0:
             path = directory / f"shard-{len(shards)}.safetensors"
+            path.touch()
+            mode = path.stat().st_mode  # as the user wants files to be; the package makes them private
             safetensors.numpy.save_file(batch, path, metadata={"format": "pt"})
+            path.chmod(mode)
         batch.clear()
 
     for name, tensor in to_huggingface(params, cfg):

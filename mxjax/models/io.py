@@ -23,7 +23,7 @@ from etils import epath
 
 from mxjax import checkpoint
 from mxjax.errors import MissingFile, UserError, file_errors
-from mxjax.files import read_json
+from mxjax.files import read_json, reading
 from mxjax.models import huggingface
 from mxjax.models.config import DTYPES, ModelConfig, preset
 from mxjax.models.gguf_file import GgufFile
@@ -87,11 +87,6 @@ def load(
             policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role, verify)
         else:
             policy = _from_path(local_path(source), mesh, dtype)
-    if policy.tokenizer.text_vocab_size > policy.config.vocab_size:
-        raise UserError(
-            f"the tokenizer of {source!r} has {policy.tokenizer.text_vocab_size} ids and the model only "
-            f"{policy.config.vocab_size}; they do not belong together"
-        )
     if dtype is None:
         return policy
     return dataclasses.replace(policy, config=policy.config.replace(dtype=dtype, param_dtype=dtype))
@@ -140,7 +135,7 @@ def _download(name: str) -> str:
     import huggingface_hub
 
     name, _, revision = name.partition("@")
-    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "prompts/*.toml"]
     try:
         return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except Exception as error:  # also those of the client's HTTP library, whichever it is
@@ -152,7 +147,8 @@ def _download(name: str) -> str:
 
 def _from_gguf(path: str, mesh, dtype) -> Policy:
     file = GgufFile(path)
-    tokenizer = Tokenizer.from_gguf(file.reader)
+    tokenizer = Tokenizer.from_gguf(file.reader, file.origin)
+    tokenizer.check_rows(file.config.vocab_size, file.origin)
     return Policy(load_params(file, file.config, mesh, jnp.dtype(dtype or "float32")), file.config, tokenizer)
 
 
@@ -172,6 +168,8 @@ def _from_path(path: epath.Path, mesh, dtype) -> Policy:
 def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
     config = read_json(path / "config.json")
     cfg = huggingface.read_config(config, str(path / "config.json"))
+    tokenizer = Tokenizer.from_directory(str(path))
+    tokenizer.check_rows(cfg.vocab_size, str(path))
     weights = [p.name for p in path.iterdir() if p.name.endswith((".safetensors", ".safetensors.index.json"))]
     with _local_input(path, weights) as local:
         tensors = huggingface.SafetensorsDirectory(local, config["model_type"] == huggingface.MULTIMODAL)
@@ -180,7 +178,7 @@ def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
             _log.warning("%s: %d vision tensors are left out (%s)", path, len(tensors.left_out), parts)
         params = load_params(tensors, cfg, mesh, jnp.dtype(dtype or "float32"))
         jax.block_until_ready(params)
-    return Policy(params, cfg, Tokenizer.from_directory(str(path)))
+    return Policy(params, cfg, tokenizer)
 
 
 def workdir_config(path: epath.PathLike) -> ModelConfig:
@@ -190,11 +188,14 @@ def workdir_config(path: epath.PathLike) -> ModelConfig:
     known = {field.name for field in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(fields) - known):
         raise UserError(f"{file} has the model setting {unknown[0]!r}, which this version lacks")
-    return ModelConfig(**fields)
+    with reading(file):
+        return ModelConfig(**fields)
 
 
 def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | None, verify: bool) -> Policy:
     cfg = workdir_config(path)
+    tokenizer = Tokenizer.from_directory(str(path / "tokenizer"))
+    tokenizer.check_rows(cfg.vocab_size, str(path))
     saved = checkpoint.leaves(path / "checkpoints", step)["params"]
     name = _policy_name(path, sorted({re.match(r"\['(.*?)'\]", leaf)[1] for leaf in saved}), role)
 
@@ -206,7 +207,7 @@ def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | N
     params = checkpoint.restore(path / "checkpoints", {"params": {name: like}}, step, verify)["params"][name]
     if dtype:
         params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-    return Policy(params, cfg, Tokenizer.from_directory(str(path / "tokenizer")))
+    return Policy(params, cfg, tokenizer)
 
 
 def _policy_name(path: epath.Path, names: list[str], role: str | None) -> str:
@@ -222,6 +223,14 @@ def is_workdir(source: str) -> bool:
     """Whether `source` is the workdir of an mxjax run."""
     path = epath.Path(source).expanduser() / "config.json"
     return path.exists() and "mxjax" in read_json(path)
+
+
+def directory_of(source: str) -> epath.Path | None:
+    """The directory that a workdir or a model in Hugging Face's form is, one of the hub fetched; None for the rest."""
+    if str(source).startswith("hf:"):
+        return epath.Path(_download(str(source).removeprefix("hf:")))
+    path = epath.Path(source).expanduser()
+    return path if (path / "config.json").exists() else None
 
 
 def is_model(source: str) -> bool:

@@ -8,22 +8,25 @@ sampled.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jinja2
 import tokenizers
 from etils import epath
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
-from mxjax.errors import MissingFile, UserError
-from mxjax.files import read_json
-from mxjax.models.chat_template import compile_template
-from mxjax.models.tokenizer_files import digits_and_bytes, gguf_pipeline, sentencepiece_file
+from mxjax.errors import UserError
+from mxjax.files import reading
+from mxjax.models.chat_template import compile_template, rendered
+from mxjax.models.markup import markup_of, mask, one_of, unmask, with_spaces
+from mxjax.models.template_process import RENDERER
+from mxjax.models.tokenizer_files import content_of, digits_and_bytes, directory_parts, gguf_pipeline, read_if_there
 
 ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
 END_TOKEN = "<|end|>"
@@ -69,7 +72,9 @@ class Tokenizer:
     options: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(DEFAULT_OPTIONS))
 
     def __post_init__(self):
-        stop_ids = {int(i) for i in self.stop_ids}
+        stop_ids = {operator.index(i) for i in self.stop_ids}
+        if not isinstance(self.template, str | None):
+            raise UserError(f"the chat template is no text but {self.template!r:.60}")
         if self.template:
             try:
                 stop_ids.add(self.end_id)
@@ -82,16 +87,21 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text. Nothing is added in front or behind.
 
-        The text is data: a special token spelled out in it, such as "<|im_end|>", is encoded letter by
-        letter, so that neither a question nor a tool's output can open or close a turn. A lone surrogate,
-        which no byte sequence represents, becomes U+FFFD.
+        The text is data: a control token spelled out in it, such as "<|im_end|>", or markup such as "<think>" and
+        "<tool_call>", is encoded letter by letter, so that neither a question nor a tool's output can open or close
+        a turn, a thought or a call. A lone surrogate, which no byte sequence represents, becomes U+FFFD.
         """
-        return self._plain.encode(_scalars(text), add_special_tokens=False).ids
+        return _ids(self._letters, _scalars(text))
+
+    def encode_reply(self, text: str) -> list[int]:
+        """Ids of a model's own reply: as `encode`, but its markup is markup. No text ends the turn."""
+        return _ids(self._plain, _scalars(text))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on all cores."""
         texts = [_scalars(text) for text in texts]
-        return [e.ids for e in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+        with reading(f"the tokenizer, on {len(texts)} texts"):
+            return [e.ids for e in self._letters.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of `ids`; control tokens are left out, or spelled out with `skip_special=False`.
@@ -99,7 +109,7 @@ class Tokenizer:
         For people and scripts: what was sampled is trained on as ids, never re-encoded. Bytes that are not
         UTF-8 show as U+FFFD; ids that the vocabulary lacks show as nothing.
         """
-        return self._plain.decode([int(i) for i in ids], skip_special_tokens=skip_special)
+        return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 
     @functools.cached_property
     def vocab_size(self) -> int:
@@ -115,25 +125,53 @@ class Tokenizer:
         ids = set(self.backend.get_vocab(with_added_tokens=True).values())
         return max(ids - set(self._specials), default=-1) + 1
 
+    def check_rows(self, rows: int, origin: str) -> None:
+        """Raises ValueError naming a token that text, the template or a stop can be, and an embedding of `rows` lacks.
+
+        Control tokens that none of these can give may lie beyond it, as Gemma 3's image token does.
+        """
+        if self.text_vocab_size > rows:
+            raise UserError(
+                f"the tokenizer of {origin!r} has {self.text_vocab_size} ids and the model only {rows} (text can give "
+                f"{self._name(self.text_vocab_size - 1)}); they do not belong together"
+            )
+        written = [text for text in self._specials.values() if text in (self.template or "")]
+        for turns in ("u", "su", "uau", "suau"):  # a template may also make a token's text out of parts
+            roles = [{"s": "system", "u": "user", "a": "assistant"}[turn] for turn in turns]
+            with contextlib.suppress(ValueError):  # refuses such a dialogue, or has no template
+                written += self._control_pattern.findall(self._rendered([{"role": r, "content": ""} for r in roles]))
+        reasons = {self._specials_by_text[text]: "its chat template writes" for text in written}
+        reasons |= dict.fromkeys(self.stop_ids, "its replies stop at")
+        for token, why in reasons.items():
+            if not 0 <= token < rows:
+                raise UserError(
+                    f"the tokenizer of {origin!r} does not belong to the model: {why} {self._name(token)}, and the "
+                    f"embedding has only {rows} rows"
+                )
+
+    def _name(self, token: int) -> str:
+        return f"{self.backend.id_to_token(token) if 0 <= token < self.vocab_size else None!r}, id {token}"
+
     # Conversations
 
     def chat_text(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
         """The conversation as the template writes it. Raises ValueError if the template refuses it."""
-        messages = [_checked(message) for message in messages]
-        try:
-            return self._render(messages=messages, add_generation_prompt=add_generation_prompt)
-        except jinja2.TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise UserError(f"the chat template refuses the roles [{roles}]: {error}") from error
+        masked, masks = self._masked(messages)
+        return unmask(self._rendered(masked, add_generation_prompt), masks)
 
     def chat_ids(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> list[int]:
         """Ids of a conversation, [{"role", "content"}], ready for the reply when `add_generation_prompt`.
 
-        Equal to `apply_chat_template` of `transformers`, except that a control token spelled out in a
-        message's content stays text. Raises ValueError for a message that is not role and text, or that the
-        template refuses.
+        Equal to `apply_chat_template` of `transformers`, except that what a message spells out stays text: control
+        tokens in any message, and markup such as "<think>" in all but those of the assistant, whose own it is, and of
+        the system, which may show it. Raises ValueError for a message that is not role and text, or that the template
+        refuses.
         """
-        return self._markup_ids(messages, lambda masked: self.chat_text(masked, add_generation_prompt))
+        return self._markup_ids(messages, lambda masked: self._rendered(masked, add_generation_prompt))
+
+    def check_turns(self) -> None:
+        """Raises ValueError for a template that does not take what every role is asked: a system and a user turn."""
+        self.chat_ids([{"role": "system", "content": "text"}, {"role": "user", "content": "text"}])
 
     def extend_ids(self, ids: Sequence[int], messages: Sequence[Message]) -> list[int]:
         """Ids that continue the conversation `ids` with `messages` and ask for the next reply.
@@ -157,14 +195,17 @@ class Tokenizer:
     def rewrites_history(self) -> bool:
         """Whether the template shows a past turn otherwise than it was prompted and answered.
 
-        Qwen3 with thinking off is such a one: it prompts with an empty thinking block, and leaves that out of past
-        turns. The next call of such a conversation needs a fresh prompt (`chat_ids`); elsewhere `extend_ids` gives the
-        same text without encoding anything anew.
+        Qwen3 is such a one: with thinking off it prompts with an empty thinking block, and leaves that out of past
+        turns; with thinking on it leaves out what a past reply thought. The next call of such a conversation needs a
+        fresh prompt (`chat_ids`); elsewhere `extend_ids` gives the same text without encoding anything anew.
         """
-        dialogue = _sentinels(2)
+        asked, plain, follow_up = _sentinels(2)[:3]
+        thought = {**plain, "content": f"<think>\nsentinel thought\n</think>\n\n{plain['content']}"}
         try:
-            so_far = self.chat_text(dialogue[:1]) + dialogue[1]["content"] + self._after_reply(1, dialogue[2:3])
-            return self.chat_text(dialogue[:3]) != so_far or self.end_id is None
+            prompt, tail = self._rendered([asked]), self._after_reply(1, [follow_up])
+            shown = (self._rendered([asked, reply, follow_up]) == prompt + reply["content"] + tail
+                     for reply in (plain, thought))  # fmt: skip
+            return not all(shown) or self.end_id is None
         except ValueError:  # refuses such a dialogue, or has no glue that could be appended
             return True
 
@@ -182,7 +223,7 @@ class Tokenizer:
                 "the chat template writes different text after the first and the second reply, so that no "
                 "conversation can be continued from its ids; use a template that only appends"
             )
-        first = self.backend.encode(tails[0], add_special_tokens=False).ids[0]
+        first = _ids(self.backend, tails[0])[0]
         if first not in self._specials and first not in self.stop_ids:
             raise UserError(
                 f"the chat template ends a reply with {self.backend.id_to_token(first)!r}, no control token; "
@@ -193,60 +234,83 @@ class Tokenizer:
     def _after_reply(self, turns: int, messages: Sequence[Message]) -> str:
         """What the template writes from the end of the last of `turns` sentinel replies on."""
         dialogue = _sentinels(turns)
-        text = self.chat_text([*dialogue, *messages])
+        text = self._rendered([*dialogue, *messages])
         _, found, tail = text.partition(dialogue[-1]["content"])
         if not found:
             raise UserError("the chat template does not write replies verbatim; use a template that does")
         return tail
 
     def _markup_ids(self, messages: Sequence[Message], render) -> list[int]:
-        """Ids of `render(messages)` in which only the template's own control tokens are control tokens.
+        """Ids of `render(messages)` in which only the template's own control tokens and markup are tokens.
 
         Contents that spell one out are masked while the template runs, since templates trim and cut contents
         and encoding them apart from their surroundings would change the merges at their edges.
         """
-        messages = [_checked(message) for message in messages]
-        pattern = self._special_pattern
-        contents = "".join(message["content"] for message in messages)
-        spelled = sorted(set(pattern.findall(contents))) if pattern else []
-        if not spelled:
-            return self.backend.encode(render(messages), add_special_tokens=False).ids
-        mark = next(c for c in map(chr, range(0xE000, 0xF900)) if c not in contents)
-        masks = {f"{mark}{i}{mark}": token for i, token in enumerate(spelled)}
-        names = {token: mask for mask, token in masks.items()}
-        masked = [{**m, "content": pattern.sub(lambda found: names[found[0]], m["content"])} for m in messages]
-        unmask = re.compile("|".join(masks))
+        masked, masks = self._masked(messages)
+        text = render(masked)
+        if not masks:
+            return _ids(self.backend, text)
         ids: list[int] = []
-        for part in re.split(f"({pattern.pattern})", render(masked)):
-            if pattern.fullmatch(part):
-                ids.append(self._specials_by_text[part])
+        for part in re.split(f"({self._token_pattern.pattern})", text):
+            if self._token_pattern.fullmatch(part):
+                ids.append(self.backend.token_to_id(self._spelled_pattern.search(part)[0]))
             elif part:
-                part = unmask.sub(lambda found: masks[found[0]], part)
-                ids += self._plain.encode(part, add_special_tokens=False).ids
+                ids += _ids(self._letters, unmask(part, masks))
         return ids
 
-    @functools.cached_property
-    def _render(self):
+    def _masked(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """The messages with every token that they spell out behind a mask, and mask → its text."""
+        may_show = dict.fromkeys(("system", "assistant"), self._control_pattern)
+        checked = [_checked(message) for message in messages]
+        return mask(checked, lambda role: may_show.get(role, self._spelled_pattern))
+
+    def _rendered(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
+        """What the template writes. Raises ValueError if it refuses the messages."""
         if not self.template:
             raise UserError("this tokenizer has no chat template; put chat_template.jinja beside tokenizer.json")
+        variables = {**self._variables, "messages": messages, "add_generation_prompt": add_generation_prompt}
+        try:
+            if self.template == COMPACT_TEMPLATE:  # our own
+                return rendered(_compact(), variables)
+            return _scalars(RENDERER.render(self.template, variables))
+        except ValueError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise UserError(f"the chat template refuses the roles [{roles}]: {error}") from error
+
+    @functools.cached_property
+    def _variables(self) -> dict[str, Any]:
         named = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
-        tokens = {name: _content(self.config[name]) for name in named if self.config.get(name)}
-        render = compile_template(self.template)
-        return functools.partial(render, **{"tools": None, "documents": None, **tokens, **self.options})
+        tokens = {name: content_of(self.config[name]) for name in named if self.config.get(name)}
+        return {"tools": None, "documents": None, **tokens, **self.options}
+
+    @functools.cached_property
+    def _added(self) -> dict[int, AddedToken]:
+        return self.backend.get_added_tokens_decoder()
 
     @functools.cached_property
     def _specials(self) -> dict[int, str]:
-        added = self.backend.get_added_tokens_decoder()
-        return {i: token.content for i, token in added.items() if token.special}
+        return {i: token.content for i, token in self._added.items() if token.special}
 
     @functools.cached_property
     def _specials_by_text(self) -> dict[str, int]:
         return {text: i for i, text in self._specials.items()}
 
     @functools.cached_property
-    def _special_pattern(self) -> re.Pattern | None:
-        longest_first = sorted(self._specials.values(), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+    def _markup(self) -> frozenset[str]:
+        words = None if self.template == COMPACT_TEMPLATE else self.backend.get_vocab(with_added_tokens=False)
+        return markup_of(self._added.values(), self.template or "", words)
+
+    @functools.cached_property
+    def _control_pattern(self) -> re.Pattern:
+        return one_of(self._specials.values())
+
+    @functools.cached_property
+    def _spelled_pattern(self) -> re.Pattern:
+        return one_of([*self._markup, *self._specials.values()])
+
+    @functools.cached_property
+    def _token_pattern(self) -> re.Pattern:
+        return with_spaces(token for token in self._added.values() if token.special or token.content in self._markup)
 
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
@@ -254,6 +318,18 @@ class Tokenizer:
         plain = tokenizers.Tokenizer.from_str(self.backend.to_str())
         plain.encode_special_tokens = True
         return plain
+
+    @functools.cached_property
+    def _letters(self) -> tokenizers.Tokenizer:
+        """A third one that reads markup as text too."""
+        if not self._markup:
+            return self._plain
+        state = json.loads(self.backend.to_str())
+        for token in state["added_tokens"]:
+            token["special"] = token["special"] or token["content"] in self._markup
+        letters = tokenizers.Tokenizer.from_str(json.dumps(state))
+        letters.encode_special_tokens = True
+        return letters
 
     # Files
 
@@ -264,7 +340,7 @@ class Tokenizer:
         path.mkdir(parents=True, exist_ok=True)
         (path / "tokenizer.json").write_text(self.backend.to_str(pretty=True))
         (path / "tokenizer_config.json").write_text(json.dumps(dict(self.config), indent=2) + "\n")
-        generation = _read_json(path / "generation_config.json")
+        generation = read_if_there(path / "generation_config.json")
         generation["eos_token_id"] = list(self.stop_ids)
         (path / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
         if self.template:
@@ -278,36 +354,12 @@ class Tokenizer:
         (generation_config.json, config.json). Raises FileNotFoundError without either file, ValueError for a
         damaged one.
         """
-        root = epath.Path(path)
-        config = _read_json(root / "tokenizer_config.json")
-        if (root / "tokenizer.json").exists():
-            backend = _pipeline(root / "tokenizer.json")
-        elif (root / "tokenizer.model").exists():
-            backend = sentencepiece_file(root / "tokenizer.model", config.pop("added_tokens_decoder", None))
-            config["tokenizer_class"] = "PreTrainedTokenizerFast"  # what reads the tokenizer.json that we save
-        else:
-            raise MissingFile(
-                f"{root} has no tokenizer.json; write one with transformers' "
-                "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-            )
-        template = config.pop("chat_template", None)
-        if (root / "chat_template.jinja").exists():
-            template = (root / "chat_template.jinja").read_text()
-        elif (root / "chat_template.json").exists():  # of processors, which multimodal models have
-            template = _read_json(root / "chat_template.json")["chat_template"]
-        elif isinstance(template, list):
-            template = {entry["name"]: entry["template"] for entry in template}.get("default")
-        stop_ids = set()
-        for name in ("generation_config.json", "config.json"):
-            eos = _read_json(root / name).get("eos_token_id")
-            stop_ids |= set(eos if isinstance(eos, list) else [eos])
-        if config.get("eos_token"):
-            stop_ids.add(backend.token_to_id(_content(config["eos_token"])))
-        return cls(_bare(backend), template, tuple(stop_ids - {None}), config)
+        with reading(path):
+            return cls(*directory_parts(epath.Path(path)))
 
     @classmethod
-    def from_gguf(cls, reader) -> Tokenizer:
-        """Builds the tokenizer that a GGUF file carries; `reader` is a `gguf.GGUFReader`.
+    def from_gguf(cls, reader, origin: str = "the GGUF file") -> Tokenizer:
+        """Builds the tokenizer that a GGUF file carries; `reader` is a `gguf.GGUFReader`, `origin` its name in errors.
 
         Raises ValueError for a tokenizer that is neither byte-level BPE with a known pre-tokenizer nor sentencepiece.
         """
@@ -316,13 +368,14 @@ class Tokenizer:
             found = reader.get_field(name)
             return default if found is None else found.contents()
 
-        backend, tokens = gguf_pipeline(field), field("tokenizer.ggml.tokens")
-        eos = field("tokenizer.ggml.eos_token_id")
-        stop_ids = {eos, field("tokenizer.ggml.eot_token_id")} - {None}
-        names = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding", "unk_token": "unknown"}
-        ids = {token: field(f"tokenizer.ggml.{name}_token_id") for token, name in names.items()}
-        special = {name: tokens[i] for name, i in ids.items() if i is not None}
-        return cls(backend, field("tokenizer.chat_template"), tuple(stop_ids), _config(**special))
+        with reading(origin):
+            backend, tokens = gguf_pipeline(field), field("tokenizer.ggml.tokens")
+            eos = field("tokenizer.ggml.eos_token_id")
+            stop_ids = {eos, field("tokenizer.ggml.eot_token_id")} - {None}
+            names = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding", "unk_token": "unknown"}
+            ids = {token: field(f"tokenizer.ggml.{name}_token_id") for token, name in names.items()}
+            special = {name: tokens[i] for name, i in ids.items() if i is not None and 0 <= i < len(tokens)}
+            return cls(backend, field("tokenizer.chat_template"), tuple(stop_ids), _config(**special))
 
     # Our own
 
@@ -403,6 +456,16 @@ def _sentinels(turns: int) -> list[dict[str, str]]:
     ]
 
 
+@functools.cache
+def _compact():
+    return compile_template(COMPACT_TEMPLATE)
+
+
+def _ids(pipeline: tokenizers.Tokenizer, text: str) -> list[int]:
+    with reading(f"the tokenizer, on a text of {len(text)} characters"):
+        return pipeline.encode(text, add_special_tokens=False).ids
+
+
 def _swallows(atom: str, specials: Sequence[str]) -> bool:
     """Whether `atom`, matched leftmost, could hide a control token that begins within it or right at its start."""
     tails = [atom[start:] for start in range(1, len(atom))]
@@ -419,29 +482,6 @@ def _config(**special: str) -> dict[str, Any]:
         "model_max_length": int(1e30),
         **special,
     }
-
-
-def _bare(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Without the padding and truncation that a tokenizer.json may ask for."""
-    backend.no_padding()
-    backend.no_truncation()
-    return backend
-
-
-def _content(token: str | Mapping[str, Any]) -> str:
-    """tokenizer_config.json spells a token as its text or as an object with `content`."""
-    return token if isinstance(token, str) else token["content"]
-
-
-def _read_json(path: epath.Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
-
-
-def _pipeline(path: epath.Path) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_str(path.read_text())
-    except Exception as error:  # the library raises no narrower kind
-        raise UserError(f"{path} is not a tokenizer ({error}); fetch it again") from error
 
 
 def _scalars(text: str) -> str:

@@ -1,18 +1,21 @@
-"""Tokenizer pipelines from the files that do not spell one out: GGUF fields and sentencepiece models.
+"""Tokenizer pipelines from files: tokenizer.json, and those that do not spell one out, GGUF and sentencepiece.
 
-Both store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result is the
-pipeline that a `tokenizer.json` of the same model holds.
+The latter store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result
+is the pipeline that a `tokenizer.json` of the same model holds.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import tokenizers
 from etils import epath
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
-from mxjax.errors import UserError
+from mxjax.errors import MissingFile, UserError
+from mxjax.files import read_json, reading
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces, alike in both formats
 SPACE = "▁"  # how sentencepiece writes a space
@@ -22,6 +25,125 @@ _QWEN_WORDS = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _LLAMA3_WORDS = _QWEN_WORDS.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+
+
+MAX_FILE_BYTES = 1 << 28
+MAX_PIECE = 512  # characters of a piece that is looked for in all its parts
+MAX_PATTERN = 4096  # characters of a regular expression
+
+
+def directory_parts(root: epath.Path) -> tuple[tokenizers.Tokenizer, str | None, tuple[int, ...], dict[str, Any]]:
+    """Pipeline, chat template, stop ids and tokenizer_config.json of a Hugging Face directory.
+
+    Raises FileNotFoundError without tokenizer.json and tokenizer.model, ValueError for a damaged file.
+    """
+    config = read_if_there(root / "tokenizer_config.json")
+    if (root / "tokenizer.json").exists():
+        backend = pipeline_file(root / "tokenizer.json")
+    elif (root / "tokenizer.model").exists():
+        backend = sentencepiece_file(root / "tokenizer.model", config.pop("added_tokens_decoder", None))
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # what reads the tokenizer.json that we save
+    else:
+        raise MissingFile(
+            f"{root} has no tokenizer.json; write one with transformers' "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        )
+    backend.no_padding()
+    backend.no_truncation()
+    with reading(root / "tokenizer_config.json"):
+        template = config.pop("chat_template", None)
+        if isinstance(template, list):
+            template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        eos = backend.token_to_id(content_of(config["eos_token"])) if config.get("eos_token") else None
+    if (root / "chat_template.jinja").exists():
+        with reading(root / "chat_template.jinja"):
+            template = (root / "chat_template.jinja").read_text()
+    elif (root / "chat_template.json").exists():  # of processors, which multimodal models have
+        template = read_if_there(root / "chat_template.json").get("chat_template")
+    stop_ids = {eos} | {i for name in ("generation_config.json", "config.json") for i in _stops(root / name)}
+    return backend, template, tuple(stop_ids - {None}), config
+
+
+def read_if_there(path: epath.Path) -> dict[str, Any]:
+    """The JSON object in a file, empty where there is none."""
+    return read_json(path) if path.exists() else {}
+
+
+def content_of(token: str | Mapping[str, Any]) -> str:
+    """A token's text: tokenizer_config.json spells it as that or as an object with `content`."""
+    return token if isinstance(token, str) else token["content"]
+
+
+def _stops(path: epath.Path) -> list[int]:
+    """`eos_token_id` of a file, which is one id, several or none."""
+    eos = read_if_there(path).get("eos_token_id")
+    stops = eos if isinstance(eos, list) else [] if eos is None else [eos]
+    if wrong := [token for token in stops if type(token) is not int]:
+        raise UserError(f"{path} names {wrong[0]!r} as eos_token_id, which is no id")
+    return stops
+
+
+def pipeline_file(path: epath.Path) -> tokenizers.Tokenizer:
+    """The pipeline of a tokenizer.json.
+
+    Raises ValueError for a damaged file, for one of over 256 MiB, and for one whose ids would depend on chance or whose
+    regular expressions could take forever.
+    """
+    if path.stat().length > MAX_FILE_BYTES:
+        raise UserError(f"{path} has {path.stat().length} bytes, which no tokenizer has")
+    with reading(path):
+        text = path.read_text()
+        state = json.loads(text)
+        if not isinstance(state, dict):
+            raise UserError("is not a tokenizer (no JSON object); fetch it again")
+        for key, value in _leaves({**state, "model": None}):
+            if key == "Regex":
+                _check_pattern(value)
+        if (state.get("model") or {}).get("dropout"):
+            raise UserError("sets dropout, with which the same text has other ids each time; set it to null")
+        try:
+            return tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises no narrower kind
+            raise UserError(f"{path} is not a tokenizer ({error}); fetch it again") from error
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every (key, value) below `value` that is neither object nor list."""
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else ((key, item) for item in value):
+            yield from _leaves(item, name)
+    else:
+        yield key, value
+
+
+def _check_pattern(pattern: str) -> None:
+    """Raises ValueError for a regular expression that may take exponential time: a repeated group that has choices."""
+    if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
+        raise UserError(f"has a regular expression that is no text of at most {MAX_PATTERN} characters")
+    choices, at = [False], 0  # of each open group, whether something in it can match in more than one way
+    while at < len(pattern):
+        character, after = pattern[at], at + 1
+        if character == "\\":
+            if pattern[at + 1 : at + 2].isdigit() or pattern[at + 1 : at + 3] in ("k<", "g<"):
+                raise UserError(f"has a regular expression that refers back, which is not supported: {pattern!r}")
+            after += 1
+        elif character == "[":
+            after, depth = at + 1, 1
+            while after < len(pattern) and depth:
+                depth += {"[": 1, "]": -1}.get(pattern[after], 0)
+                after += 2 if pattern[after] == "\\" else 1
+        elif character == "(":
+            choices.append(False)
+            after += pattern[after : after + 1] == "?"
+        elif character == ")" and len(choices) > 1:
+            inner = choices.pop()
+            again = pattern[after : after + 1] in ("*", "+", "{")
+            if inner and again:
+                raise UserError(f"has a regular expression that repeats what has choices: {pattern!r}")
+            choices[-1] = choices[-1] or inner or again
+        elif character in "*+?|{":
+            choices[-1] = True
+        at = after
 
 
 def digits_and_bytes() -> pre_tokenizers.PreTokenizer:
@@ -85,7 +207,7 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
     model = sentencepiece_model_pb2.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
+    except (DecodeError, RecursionError) as error:
         raise UserError(f"{path} is not a sentencepiece model ({error})") from error
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
     if trainer.model_type != trainer.BPE:
@@ -94,13 +216,14 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
             f"{path} is a sentencepiece model of type {kind}, of which BPE alone is supported; write a tokenizer.json "
             "with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
-    tokens, scores, kinds = ([getattr(p, name) for p in model.pieces] for name in ("piece", "score", "type"))
-    pipeline = sentencepiece_pipeline(
-        tokens, scores, kinds, normalizer.add_dummy_prefix, normalizer.precompiled_charsmap,
-        normalizer.remove_extra_whitespaces,
-    )  # fmt: skip
-    for _, token in sorted((added or {}).items(), key=lambda item: int(item[0])):
-        _add(pipeline, [AddedToken(token["content"], normalized=False, special=token.get("special", False))])
+    with reading(path):
+        tokens, scores, kinds = ([getattr(p, name) for p in model.pieces] for name in ("piece", "score", "type"))
+        pipeline = sentencepiece_pipeline(
+            tokens, scores, kinds, normalizer.add_dummy_prefix, normalizer.precompiled_charsmap,
+            normalizer.remove_extra_whitespaces,
+        )  # fmt: skip
+        for _, token in sorted((added or {}).items(), key=lambda item: int(item[0])):
+            _add(pipeline, [AddedToken(token["content"], normalized=False, special=token.get("special", False))])
     return pipeline
 
 
@@ -137,8 +260,10 @@ def sentencepiece_pipeline(
 
 
 def _pairs(pieces: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Every way to join two pieces into a third."""
+    """Every way to join two pieces into a third. Raises ValueError for a piece that is no piece of a word."""
     for piece in pieces:
+        if len(piece) > MAX_PIECE:
+            raise UserError(f"its vocabulary has a piece of {len(piece)} characters")
         for cut in range(1, len(piece)):
             if piece[:cut] in pieces and piece[cut:] in pieces:
                 yield piece[:cut], piece[cut:]

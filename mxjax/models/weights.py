@@ -30,6 +30,9 @@ class Layout(NamedTuple):
     ours: str
 
 
+HEAD, EMBEDDINGS = "lm_head.weight", "model.embed_tokens.weight"
+COMPARED_ROWS = 4096
+
 # Leaf path → its layout. Names with {} are one tensor per layer; our leaves stack these on a leading axis.
 _LAYOUTS = {
     "embed": Layout("model.embed_tokens.weight", "token_embd.weight", "V D", "VD"),
@@ -87,6 +90,7 @@ def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | No
     leaves = traverse_util.flatten_dict(abstract_params(cfg, mesh, dtype), sep="/")
     names = layouts(cfg)
     check_tensors(tensors, cfg)
+    check_tied(tensors, cfg)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     made = {}
     for path, leaf in leaves.items():
@@ -140,16 +144,32 @@ def check_tensors(tensors: Tensors, cfg: ModelConfig) -> None:
         if tuple(tensors.shapes[name]) != shape:
             found = list(tensors.shapes[name])
             raise UserError(f"{name} in {tensors.origin} has shape {found}, its configuration asks for {list(shape)}")
-        if re.match(r"[IU]\d|BOOL|F8", dtype := tensors.dtypes[name]):
+        if re.match(r"[IUC]\d|BOOL|F[468](_|$)", dtype := tensors.dtypes[name]):
             raise UserError(f"{name} in {tensors.origin} holds {dtype}; weights must be floating point")
     for name in tensors.shapes:
         # Files repeat tied embeddings and older ones store rotary frequencies; both are computed here.
-        redundant = name.endswith("rotary_emb.inv_freq") or (cfg.tie_word_embeddings and name == "lm_head.weight")
+        redundant = name.endswith("rotary_emb.inv_freq") or (cfg.tie_word_embeddings and name == HEAD)
         if name not in expected and not redundant:
             raise UserError(
                 f"{tensors.origin} has the tensor {name}, for which this architecture has no place; "
                 "its model family is not supported"
             )
+
+
+def check_tied(tensors: Tensors, cfg: ModelConfig) -> None:
+    """Raises ValueError for tied embeddings beside a head that differs from them, which readers take in two ways."""
+    if not cfg.tie_word_embeddings or HEAD not in tensors.shapes:
+        return
+    same = tuple(tensors.shapes[HEAD]) == tuple(tensors.shapes[EMBEDDINGS])
+    for start in range(0, cfg.vocab_size, COMPARED_ROWS) if same else ():
+        rows = slice(start, min(start + COMPARED_ROWS, cfg.vocab_size)), slice(0, cfg.hidden_size)
+        head, embeddings = (np.asarray(tensors.read(name, rows), np.float32) for name in (HEAD, EMBEDDINGS))
+        same = same and np.array_equal(head, embeddings, equal_nan=True)
+    if not same:
+        raise UserError(
+            f"{tensors.origin} ties its embeddings (tie_word_embeddings) and has a {HEAD} that differs from "
+            f"{EMBEDDINGS}: set tie_word_embeddings to false if the head counts, or leave it out of the file"
+        )
 
 
 class _Reader:

@@ -17,6 +17,7 @@ from mxjax.plan.plan import make_plan, model_config
 from mxjax.plan.text import advice, table
 from mxjax.plan.tpu import GIB, parse_slice
 from mxjax.runs import check_config
+from mxjax.terminal import say
 
 MARK = "mxjax plan: "  # before each message, since libraries may print too
 
@@ -34,8 +35,8 @@ def run(config: ConfigDict, name: str, topology: str, cpu: bool) -> int:
     answer = _answer([sys.executable, "-m", __spec__.name], request, environment)
     if "error" in answer:
         raise UserError(answer["error"])
-    print(answer["table"])
-    print(answer["verdict"])
+    say(answer["table"])
+    say(answer["verdict"])
     return 0 if answer["fits"] else 1
 
 
@@ -52,11 +53,11 @@ def _answer(command: list[str], request: str, environment: dict[str, str]) -> di
                 if line.startswith(MARK):
                     answer = json.loads(line.removeprefix(MARK))
                     if "note" in answer:
-                        print(answer["note"], file=sys.stderr)
+                        say(answer["note"], file=sys.stderr)
         if child.returncode or "note" in answer or not answer:
             log.seek(0)
             said = log.read().strip()
-            print(said, file=sys.stderr)  # with the traceback, if there is one
+            say(said, file=sys.stderr)  # with the traceback, if there is one
             reason = (said.splitlines() or ["it ended without a word"])[-1]
             raise UserError(f"the compiling process failed: {reason}")
     return answer
@@ -65,17 +66,21 @@ def _answer(command: list[str], request: str, environment: dict[str, str]) -> di
 def main() -> None:
     """The compiling process: a request on standard input, JSON lines on standard output."""
     request = json.load(sys.stdin)
-    say = lambda **message: print(MARK + json.dumps(message), flush=True)
+
+    def tell(**message) -> None:
+        sys.stdout.write(MARK + json.dumps(message) + "\n")
+        sys.stdout.flush()
+
     config = ConfigDict(request["config"])
     try:
-        plan = make_plan(config, parse_slice(request["topology"]), request["cpu"], lambda text: say(note=text))
+        plan = make_plan(config, parse_slice(request["topology"]), request["cpu"], lambda text: tell(note=text))
     except UserError as error:
-        say(error=str(error))
+        tell(error=str(error))
         return
     compiler = "XLA for CPU, simulated" if request["cpu"] else f"libtpu {importlib.metadata.version('libtpu')}"
     peak, hbm = plan.peak(plan.worst) / GIB, plan.slice.chip.hbm_bytes / GIB
     verdict = f"fits: at most {peak:.2f} of {hbm:.2f} GiB, in {plan.worst}" if plan.fits else advice(plan, config)
-    say(fits=plan.fits, table=table(plan, request["name"], compiler), verdict=verdict)
+    tell(fits=plan.fits, table=table(plan, request["name"], compiler), verdict=verdict)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_a_test_of_no_known_shape_is_refused(test, says, tmp_path):
 
 def test_every_known_key_of_a_test_is_taken(tmp_path):
     more = {"setup": "import os", "public": True}
-    tests = [{**STREAM, "tolerance": 1e-3, **more}, {**CALL, "tolerance": None, **more}]
+    tests = [{**STREAM, "tolerance": 1e-3, **more}, {**CALL, "tolerance": None, "wrapped": True, **more}]
     tests += [{**CHECK, "prelude": "", "functions": ["f"], **more}]
     assert loaded(tmp_path, code(*tests))[0].tests == tests
     assert {key for own, extra in SHAPES for key in own | extra} | set(more) == {key for test in tests for key in test}

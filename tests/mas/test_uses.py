@@ -51,7 +51,7 @@ def test_own_names_do_not_count_as_the_librarys():
         ("import my_private_helpers", "import other"),
         ("x = ().__class__.__subclasses__()", "__subclasses__"),
         ("x = a.__of_my_own__", "forbidden"),
-        ("async def f():\n    async for x in y: pass", "AsyncFor"),
+        ("try:\n    pass\nexcept* ValueError:\n    pass", "TryStar"),
         ("x = b'ab'", "bytes"),
         ("x = 2j", "complex"),
         ("missing_name", "name"),

@@ -81,6 +81,6 @@ def test_what_cannot_be_fetched_is_one_sentence(tmp_path):
         ("not a name", wrong),
         ("owner/name", nobody),
     ):
-        assert said.startswith(f"FileNotFoundError: hf:{source} cannot be fetched (")
+        assert said.startswith(f"mxjax.errors.MissingFile: hf:{source} cannot be fetched (")
         assert said.endswith("); check the name and the connection, or give a local directory")
     assert "404" in absent and "403" in gated

@@ -20,6 +20,7 @@ from sentencepiece import sentencepiece_model_pb2
 from support import optional
 
 from mxjax.models.chat_template import compile_template
+from mxjax.models.template_process import Renderer
 from mxjax.models.tokenizer import COMPACT_TEMPLATE, Tokenizer
 from mxjax.models.tokenizer_files import gguf_pipeline
 
@@ -164,6 +165,97 @@ def test_thinking_is_switched_off_unless_asked_for(chatml, tmp_path):
     on = dataclasses.replace(off, options={"enable_thinking": True})
     assert on.chat_text(asked) == plain and on.chat_ids(asked) == chatml.chat_ids(asked)
     assert not on.rewrites_history
+
+
+# Qwen3's way with thinking on: what a past reply thought is left out of it.
+FORGETFUL = CHATML.replace("message['content'] | trim", "(message['content'].split('</think>')[-1]) | trim")
+
+
+def test_templates_that_forget_past_thoughts_are_known(chatml):
+    forgetful = Tokenizer(chatml.backend, FORGETFUL, chatml.stop_ids, chatml.config, {"enable_thinking": True})
+    assert forgetful.rewrites_history and not Tokenizer(chatml.backend, CHATML, (), chatml.config).rewrites_history
+
+
+MARKUP = ["<think>", "</think>", "<tool_call>", "<|fim_prefix|>"]
+
+
+@pytest.fixture(scope="module")
+def markup(chatml):
+    """Qwen3's way: structure that no file calls special, beside a word that is one token."""
+    backend = tokenizers.Tokenizer.from_str(chatml.backend.to_str())
+    words = [*MARKUP, "the whole sentence"]
+    backend.add_tokens([tokenizers.AddedToken(word, normalized=False) for word in words])
+    template = FORGETFUL.replace("assistant\n' }}{% endif %}", "assistant\n<think>\n\n</think>\n\n' }}{% endif %}")
+    return Tokenizer(backend, template, (), chatml.config)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([*MARKUP, "<|im_end|>", "a", " ", "<", "think>", "the whole sentence"]), max_size=8))
+def test_markup_in_a_users_text_stays_text(markup, parts):
+    text = "".join(parts)
+    structure = {markup.backend.token_to_id(token) for token in [*MARKUP, "<|im_end|>", "<|im_start|>"]}
+    assert not structure & set(markup.encode(text)) and markup.decode(markup.encode(text)) == text
+    assert markup.encode_batch([text]) == [markup.encode(text)]
+    found = [i for i in markup.chat_ids([{"role": "user", "content": text}]) if i in structure]
+    assert found == [i for i in markup.chat_ids([{"role": "user", "content": "x"}]) if i in structure]
+    assert {markup.backend.token_to_id("<think>"), markup.backend.token_to_id("</think>")} <= set(found)
+
+
+def test_markup_of_replies_and_words_that_are_tokens(markup):
+    ids = {token: markup.backend.token_to_id(token) for token in [*MARKUP, "the whole sentence"]}
+    assert markup.encode("the whole sentence") == [ids["the whole sentence"]]
+    assert markup.encode_reply("<think>a</think><tool_call>")[-1] == ids["<tool_call>"]
+    asked, more = {"role": "user", "content": "<tool_call>"}, {"role": "user", "content": "and"}
+    thought = {"role": "assistant", "content": "<think>why</think>a<tool_call>b<|im_end|>"}
+    shown = markup.chat_ids([asked, thought, more], add_generation_prompt=False)
+    assert [i for i in shown if i in ids.values()] == [ids["<tool_call>"]]
+    assert "why" not in markup.decode(shown) and shown.count(markup.end_id) == 4
+    assert markup.chat_text([asked, thought, more]) == markup.decode(
+        markup.chat_ids([asked, thought, more]), skip_special=False
+    )
+
+
+def test_tokens_swallow_spaces_beside_masks_as_elsewhere(chatml):
+    """With lstrip and rstrip a token takes the white space around it, whether a message spells a token out or not."""
+    backend = tokenizers.Tokenizer.from_str(chatml.backend.to_str())
+    backend.add_special_tokens([tokenizers.AddedToken("<|turn|>", lstrip=True, rstrip=True, normalized=False)])
+    template = "{% for m in messages %}{{ m.content + ' <|turn|> ' }}{% endfor %}"
+    tokenizer = Tokenizer(backend, template, (), chatml.config)
+    turn = backend.token_to_id("<|turn|>")
+    assert tokenizer.chat_ids([{"role": "user", "content": "a"}]) == [*tokenizer.encode("a"), turn]
+    spelled = [{"role": "user", "content": "<|end|>"}, {"role": "user", "content": "a"}]
+    assert tokenizer.chat_ids(spelled) == [*tokenizer.encode("<|end|>"), turn, *tokenizer.encode("a"), turn]
+
+
+def test_nothing_in_a_message_forges_a_turn(chatml):
+    """Neither its role, nor what a template reads beside role and content."""
+    with pytest.raises(ValueError, match="spells out a control token"):
+        chatml.chat_ids([{"role": "user<|im_end|>", "content": "x"}])
+    naming = CHATML.replace("message['content'] | trim", "message['content'] + message.notes[0].text")
+    named = Tokenizer(chatml.backend, naming, (), chatml.config)
+    note = {"text": "<|im_end|>"}
+    ids = named.chat_ids([{"role": "system", "content": "x", "notes": [note]}], add_generation_prompt=False)
+    assert ids.count(chatml.backend.token_to_id("<|im_end|>")) == 1 and "<|im_end|>" in named.decode(ids)
+
+
+def test_ids_beyond_an_embedding_are_named(chatml):
+    chatml.check_rows(chatml.vocab_size, "model")
+    backend = tokenizers.Tokenizer.from_str(chatml.backend.to_str())
+    rows = chatml.vocab_size
+    backend.add_special_tokens(["<|user_turn|>", "<|never|>"])
+    spelled = "{{ '<|user_turn|>' }}" + CHATML
+    composed = CHATML.replace("'<|im_start|>' + message['role']", "'<|' + message['role'] + '_turn|>'")
+    for template in (spelled, composed):
+        found = Tokenizer(backend, template, (), chatml.config)
+        with pytest.raises(ValueError, match=rf"'<\|user_turn\|>', id {rows}, and the embedding has only {rows} rows"):
+            found.check_rows(rows, "model")
+        found.check_rows(rows + 1, "model")
+    Tokenizer(backend, CHATML, (), chatml.config).check_rows(rows, "model")
+    with pytest.raises(ValueError, match=rf"its replies stop at None, id {rows + 7}"):
+        Tokenizer(chatml.backend, CHATML, (rows + 7,), chatml.config).check_rows(rows, "model")
+    backend.add_tokens(["word"])
+    with pytest.raises(ValueError, match=rf"has {rows + 3} ids and the model only {rows} \(text can give 'word'"):
+        Tokenizer(backend, CHATML, (), chatml.config).check_rows(rows, "model")
 
 
 def test_templates_that_do_not_append_are_refused(chatml):
@@ -316,6 +408,70 @@ def test_templates_run_in_a_sandbox_with_hugging_faces_names():
             broken.chat_ids([{"role": "user", "content": "x"}])
     with pytest.raises(ValueError, match="does not parse, line 1"):
         compile_template("{% if %}")
+
+
+HOSTILE_TEMPLATES = {
+    "{% for i in range(10**9) %}x{% endfor %}": "Range too big",
+    "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}": "it takes over 1 s",
+    "{{ 'x' * 10**10 }}": "MiB of memory",
+    "{{ 9 ** (9 ** 9) }}": "it takes over 1 s",
+    "{{ '%9999999999d' % 1 }}": "memory|too (big|large|long)",
+    "{{ 'x'.ljust(2000000000) }}": "MiB of memory",
+    "{{ 'x' | center(300000000) | length }}{{ 'x' * 2**25 }}": "over 16,777,216 characters|memory|it takes over 1 s",
+    "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}": "Recursion",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}": "memory",
+    "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}": ".",
+    "{% for i in 5 %}{% endfor %}": "TypeError",
+    "{{ messages[0].content + 1 }}": "TypeError",
+    "{{ 1 / 0 }}": "ZeroDivisionError",
+}
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    made = Renderer(cpu_s=1)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("template", HOSTILE_TEMPLATES)
+def test_hostile_templates_end_in_a_sentence(chatml, template, renderer, monkeypatch):
+    monkeypatch.setattr("mxjax.models.tokenizer.RENDERER", renderer)
+    tokenizer = Tokenizer(chatml.backend, template, (), chatml.config)
+    with pytest.raises(ValueError, match=f"the chat template refuses the roles .*({HOSTILE_TEMPLATES[template]})"):
+        tokenizer.chat_ids([{"role": "user", "content": "x"}])
+    assert chatml.chat_ids([{"role": "user", "content": "x"}])  # the same process, or the next one, goes on
+
+
+def test_an_interrupted_rendering_answers_nobody_else(renderer, monkeypatch):
+    def interrupt(limit_s):
+        raise KeyboardInterrupt
+
+    assert renderer.render("{{ x }}", {"x": 1}) == "1"
+    with monkeypatch.context() as patched:
+        patched.setattr(renderer, "_line", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            renderer.render("{{ x }}", {"x": 2})
+    assert renderer.render("{{ x }}", {"x": 3}) == "3"
+
+
+def test_a_template_that_broke_a_limit_is_not_tried_again(monkeypatch):
+    renderer = Renderer(cpu_s=1)
+    for template in ("{{ 'x' * 10**10 }}", "{% for i in range(99999) %}{{ range(99999) | list | length }}{% endfor %}"):
+        with pytest.raises(ValueError, match="it takes over") as first:
+            renderer.render(template, {})
+        with monkeypatch.context() as patched:
+            patched.setattr(renderer, "_ask", None)
+            with pytest.raises(ValueError, match="it takes over") as second:
+                renderer.render(template, {})
+        assert str(first.value) == str(second.value)
+    renderer.close()
+
+
+def test_a_child_that_is_killed_from_outside_is_replaced(renderer):
+    assert renderer.render("{{ 1 }}", {}) == "1"
+    renderer._child.kill()
+    assert renderer.render("{{ 2 }}", {}) == "2"
 
 
 class Pieces:

@@ -1,9 +1,4 @@
-"""The table of the math grader's tests, which docs/graders.md shows: `python tests/rewards/math_table.py` writes it."""
-
-import pathlib
-
-PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "graders.md"
-BEGIN = "<!-- what follows is written by tests/rewards/math_table.py -->"
+"""The table of the math grader's tests, which docs/graders.md shows: gold, answer, whether it is accepted."""
 
 INTEGERS = [
     ("42", "42", True),
@@ -389,26 +384,3 @@ SECTIONS = {
     "Whole messages": MESSAGES,
 }
 TABLE = [row for rows in SECTIONS.values() for row in rows]
-
-
-def table_page(grade) -> str:
-    """The tables of all sections in Markdown; `grade` says which rule decided."""
-
-    def cell(text: str) -> str:
-        escaped = text.encode("unicode_escape").decode().replace("\\\\", "\\").replace("|", "\\|")
-        return f"`` {escaped} ``"
-
-    lines = []
-    for title, rows in SECTIONS.items():
-        lines += [f"## {title}", "", "| gold | answer | accepted | how |", "|---|---|---|---|"]
-        for gold, answer, accepted in rows:
-            how = grade(gold, answer).how
-            lines.append(f"| {cell(gold)} | {cell(answer)} | {'yes' if accepted else 'no'} | {how} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    from mxjax.rewards import grade_math
-
-    PAGE.write_text(f"{PAGE.read_text().split(BEGIN)[0]}{BEGIN}\n\n{table_page(grade_math)}")

@@ -1,0 +1,101 @@
+"""What a model is served with, beside weights of any form: prompts, limits, tools and lengths, in `mxjax.json`.
+
+A policy answers well only what it was trained to be asked. A workdir has its whole config; a directory in Hugging
+Face's form has this file, which `convert` writes and every command that serves a checkpoint reads.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from mxjax import __version__, mas
+from mxjax.config import default_config, to_json
+from mxjax.errors import UserError
+from mxjax.files import read_json, reading
+from mxjax.sampling import SamplingParams
+
+FILE = "mxjax.json"
+PROMPTS = "prompts"  # the folder of prompt sets that a run read from files: NAME.toml for each role
+# The keys of the config that decide what a served model is asked and may do.
+KEYS = {
+    "roles": {role: ("sampling", "prompt", "max_tokens") for role in ("designer", "executor")},
+    "rollout": ("limits", "tools", "stateful_tools"),
+    "engine": ("max_len",),
+    "reward": ("answer_from",),
+    "eval": ("agent_text",),
+}
+
+
+def write_contract(directory: epath.Path, config: ConfigDict, step: int | None) -> None:
+    """Writes mxjax.json, and each prompt set that is a file, into a directory of weights.
+
+    `step` is that of the checkpoint that the weights are from.
+    """
+    for name, role in config.roles.items():
+        if role.prompt.endswith(".toml"):
+            (directory / PROMPTS).mkdir(exist_ok=True)
+            (directory / PROMPTS / f"{name}.toml").write_text(epath.Path(role.prompt).read_text())
+            role.prompt = f"{PROMPTS}/{name}.toml"
+    record = {"mxjax": __version__, "step": step, "serving": _picked(to_json(config), KEYS)}
+    (directory / FILE).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read_contract(directory: epath.Path) -> ConfigDict | None:
+    """The config to serve a directory of weights with; None where it has no mxjax.json.
+
+    Raises ValueError for a setting that this version lacks, of the wrong kind, or out of its range.
+    """
+    file = directory / FILE
+    if not file.exists():
+        return None
+    config = default_config()
+    with reading(file):
+        given = read_json(file)["serving"]
+        _check(given, KEYS, to_json(config), file)
+        for section, values in given.items():
+            for key, value in values.items():
+                if isinstance(config[section][key], ConfigDict) and section == "roles":
+                    config.roles[key].update(value)
+                else:
+                    config[section][key] = tuple(value) if isinstance(value, list) else value
+        for name, role in config.roles.items():
+            if role.prompt not in mas.prompts.NAMED:
+                if role.prompt != f"{PROMPTS}/{name}.toml":  # the file of a stranger names no other files
+                    raise UserError(f"{file} sets the prompt {role.prompt!r}, which is none of its own")
+                role.prompt = str(directory / role.prompt)
+            mas.load_prompts(role.prompt)
+            SamplingParams(**role.sampling, max_tokens=role.max_tokens)
+        mas.Limits(**config.rollout.limits)
+        if config.engine.max_len < 1:
+            raise UserError(f"engine.max_len must be at least 1, got {config.engine.max_len}")
+    return config
+
+
+def copy_beside(name: str, source: epath.Path, directory: epath.Path) -> None:
+    """Copies a file of one model to another, if it is there."""
+    if (source / name).exists():
+        with (source / name).open("rb") as read, (directory / name).open("wb") as write:
+            shutil.copyfileobj(read, write)
+
+
+def _picked(values: Mapping[str, Any], keys: Any) -> dict[str, Any]:
+    if isinstance(keys, tuple):
+        return {key: values[key] for key in keys}
+    return {key: _picked(values[key], inner) for key, inner in keys.items()}
+
+
+def _check(given: Mapping[str, Any], keys: Any, usual: Mapping[str, Any], file: epath.Path, prefix: str = "") -> None:
+    """Raises ValueError unless `given` has known keys, with values of the kind that the usual ones are of."""
+    for key, value in given.items():
+        if key not in keys:
+            raise UserError(f"{file} sets {prefix}{key}, which this version lacks")
+        if type(value) is not type(usual[key]) and not (type(value) is int and type(usual[key]) is float):
+            raise UserError(f"{file} sets {prefix}{key} to {value!r}, which is of the wrong kind")
+        if isinstance(keys, dict):
+            _check(value, keys[key], usual[key], file, f"{prefix}{key}.")
