@@ -20,7 +20,7 @@ from mxjax.mas.interpreter.iteration import (
     take_all,
 )
 from mxjax.mas.interpreter.sorting import best, sort
-from mxjax.mas.interpreter.types import TYPES
+from mxjax.mas.interpreter.types import TYPES, small_int
 from mxjax.mas.interpreter.values import (
     ELLIPSIS,
     EXHAUSTED,
@@ -218,6 +218,7 @@ def enumerate_(m, iterable, start=0):
     start = operators.plain(start)
     if type(start) not in (int, bool):
         raise TypeError(f"'{type_name(start)}' object cannot be interpreted as an integer")
+    small_int(start)
     if type(iterable) in SIZED:
         return HostIterator(enumerate(host_iterator(iterable), start), "enumerate")
     return lazy(m, _enumerate(m, iterable, start), "enumerate")

@@ -9,6 +9,14 @@ from mxjax.mas.interpreter.operators import DICTS
 from mxjax.mas.interpreter.values import plain, type_name
 
 
+def _wanted(value, kind: type, name: str):
+    """An argument, or what it stands for; TypeError where it is not of the kind."""
+    value = plain(value)
+    if type(value) is not kind and not (kind is int and type(value) is bool):
+        raise TypeError(f"{name}() argument must be {kind.__name__}, not {type_name(value)}")
+    return value
+
+
 def _host(name: str):
     """A method that takes and makes no more than its own text: the host's, with the text accounted for."""
     function = getattr(str, name)
@@ -28,12 +36,12 @@ def _host(name: str):
 
 def _reversed_search(name: str):
     """A search from the right, for which the host's worst case is the product of the lengths."""
-    plain = _host(name)
+    search = _host(name)
 
     def method(m, owner, part, *args):
-        if type(part) is str:
-            m.charge(max(0, len(owner) - len(part)) * len(part) >> 10)
-        return plain(m, owner, part, *args)
+        part = _wanted(part, str, name)
+        m.charge(max(0, len(owner) - len(part)) * len(part) >> 10)
+        return search(m, owner, part, *args)
 
     return method
 
@@ -43,6 +51,7 @@ def _stripped(name: str):
 
     def method(m, owner, chars=None):
         m.allocate(len(owner) if owner.isascii() else 4 * len(owner))
+        chars = plain(chars)
         if type(chars) is str:
             m.charge(len(chars) >> 4)
             chars = "".join(dict.fromkeys(chars))
@@ -96,7 +105,8 @@ def split(m, owner, sep=None, maxsplit=-1):
 
 
 def rsplit(m, owner, sep=None, maxsplit=-1):
-    if type(sep) is str:
+    if sep is not None:
+        sep = _wanted(sep, str, "rsplit")
         m.charge(max(0, len(owner) - len(sep)) * len(sep) >> 10)
     return _split(m, owner, owner.rsplit, sep, maxsplit)
 
@@ -104,6 +114,7 @@ def rsplit(m, owner, sep=None, maxsplit=-1):
 def _split(m, owner, function, sep, maxsplit):
     if type(maxsplit) not in (int, bool):
         raise TypeError(f"'{type_name(maxsplit)}' object cannot be interpreted as an integer")
+    sep = None if sep is None else _wanted(sep, str, "split")
     parts = len(owner) // 2 + 1 if sep is None else owner.count(sep) + 1
     parts = min(parts, maxsplit + 1) if maxsplit >= 0 else parts
     if sep is not None:
@@ -128,6 +139,7 @@ def _padded(name: str):
     function = getattr(str, name)
 
     def method(m, owner, width, *fill):
+        width, fill = _wanted(width, int, name), tuple(_wanted(part, str, name) for part in fill)
         m.need_string(max(len(owner), width), owner.isascii() and "".join(fill).isascii())
         return function(owner, width, *fill)
 
@@ -135,6 +147,7 @@ def _padded(name: str):
 
 
 def expandtabs(m, owner, tabsize=8):
+    tabsize = _wanted(tabsize, int, "expandtabs")
     m.need_string(len(owner) + owner.count("\t") * max(0, tabsize), owner.isascii())
     return owner.expandtabs(tabsize)
 

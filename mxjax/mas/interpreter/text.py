@@ -39,6 +39,7 @@ _SPEC = re.compile(
 _PERCENT = re.compile(
     r"%(?:\((?P<key>[^)]*)\))?(?P<flags>[-+ #0]*)(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d+))?(?P<type>.)?", re.DOTALL
 )
+_BRACE = re.compile("[{}]")
 _FIELD = re.compile(r"(?P<name>[^!:{}\[\].]*)(?P<path>[\[.][^!:{}]*)?(?:!(?P<conversion>[rsa]))?", re.DOTALL)
 
 
@@ -101,8 +102,11 @@ def to_repr(m, value, depth: int = 0, inside: tuple = ()):
     if kind is bytes:
         m.need_string(4 * len(value) + 3)
         return repr(value)
-    if value is None or kind is bool or kind is float or kind is range:
+    if value is None or kind is bool or kind is float:
         return repr(value)
+    if kind is range:
+        parts = [int_text(m, part) for part in (value.start, value.stop, value.step)]
+        return f"range({', '.join(parts[: 2 if value.step == 1 else 3])})"
     if kind is Instance:
         method = value.cls.lookup("__repr__")
         if method is not UNBOUND:
@@ -305,7 +309,8 @@ def _expand(m, template: str, args: tuple, kwargs: dict, counter: list[int], dep
     at = total = 0
     while at < len(template):
         m.charge(1)
-        brace = min((i for i in (template.find("{", at), template.find("}", at)) if i >= 0), default=len(template))
+        found = _BRACE.search(template, at)
+        brace = found.start() if found else len(template)
         out.append(template[at:brace])
         at = brace
         if at < len(template):
@@ -375,6 +380,7 @@ def percent(m, template: str, values):
         return queue[used - 1]
 
     while True:
+        m.charge(1)
         match = _PERCENT.search(template, at)
         out.append(template[at : match.start() if match else len(template)])
         if match is None:

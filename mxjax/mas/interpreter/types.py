@@ -151,7 +151,14 @@ def make_range(m, *args):
     for value in bounds:
         if type(value) not in (int, bool):
             raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
+        small_int(value)
     return range(*bounds)
+
+
+def small_int(value: int):
+    """Refuses numbers that are too large to be counted with: the host makes each next one without asking."""
+    if value.bit_length() > COUNTED_BITS:
+        raise OverflowError(f"counting with integers of more than {COUNTED_BITS} bits is not available to a design")
 
 
 def make_slice(m, *args):
@@ -197,6 +204,7 @@ def maketrans(m, source, target=None, drop=""):
     return str.maketrans(source, target, drop)
 
 
+COUNTED_BITS = 256
 TYPES: dict[str, BuiltinType | Class] = {
     kind.name: kind
     for kind in (

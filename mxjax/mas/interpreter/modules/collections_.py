@@ -12,6 +12,8 @@ from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import TYPES as BUILTIN
 from mxjax.mas.interpreter.values import BuiltinType, Class, CounterDict, DefaultDict, Native, Wrapper, brief
 
+MOST_FIELDS = 255  # so that what is done with a whole record counts as one step
+
 
 def make_deque(m, iterable=(), maxlen=None):
     items = yield from take_all(m, iterable)
@@ -24,6 +26,8 @@ def namedtuple(m, name, fields, *, defaults=()):
         m.need_items(len(fields) // 2 + 1)
         fields = fields.replace(",", " ").split()
     names = yield from take_all(m, fields)
+    if len(names) > MOST_FIELDS:
+        raise ValueError(f"a namedtuple has at most {MOST_FIELDS} fields here, not {len(names)}")
     for field in (name, *names):
         m.charge(1)
         valid = type(field) is str and len(field) <= 200 and field.isidentifier()
@@ -43,6 +47,7 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
     def init(m, owner, *args, **kwargs):
         if len(args) > len(names):
             raise TypeError(f"{name}() takes {len(names)} positional arguments but {len(args)} were given")
+        m.allocate(100 * len(names))
         values = dict(zip(names, args)) | kwargs
         for field in names:
             if field not in values and field not in spare:
@@ -55,9 +60,15 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
         parts = []
         for field in names:
             parts.append(f"{field}={(yield from to_repr(m, owner.fields[field]))}")
+        m.need_string(sum(map(len, parts)) + 2 * len(parts), all(map(str.isascii, parts)))
         return f"{owner.cls.name}({', '.join(parts)})"
 
+    def as_dict(m, owner):
+        m.need_entries(len(names))
+        return dict(zip(names, owner.part(names)))
+
     def replaced(m, owner, **kwargs):
+        m.need_entries(len(names))
         return (yield Invoke(owner.cls, (), {**dict(zip(names, owner.part(names))), **kwargs}))
 
     def of_iterable(m, owner, iterable):
@@ -74,7 +85,7 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
         "__iter__": lambda m, owner: BUILTIN["tuple"].make(m, owner.part(names)),
         "__len__": lambda m, owner: len(names),
         "__repr__": show,
-        "_asdict": lambda m, owner: dict(zip(names, owner.part(names))),
+        "_asdict": as_dict,
         "_replace": replaced,
     }
     cls = Class(

@@ -43,7 +43,7 @@ def _sift_up(m, heap: list, at: int):
 
 
 def heappush(m, heap, item):
-    m.need_items(len(_list(heap)) + 1) if len(heap) >= m.limits.items else m.allocate(40)
+    m.need_items(len(heap) + 1) if len(_list(heap)) >= m.limits.items else m.allocate(40)
     heap.append(item)
     yield from _sift_down(m, heap, 0, len(heap) - 1)
 
@@ -76,6 +76,8 @@ def heapify(m, x):
 
 def _best(reverse: bool):
     def call(m, n, iterable, key=None):
+        if type(n) not in (int, bool):
+            raise TypeError(f"'{type_name(n)}' object cannot be interpreted as an integer")
         items = yield from take_all(m, iterable)
         return (yield from sort(m, items, key, reverse))[: max(0, n)]
 

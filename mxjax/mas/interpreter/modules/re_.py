@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import collections
 
 import re2
 
@@ -30,19 +30,21 @@ FLAGS = {
     "NOFLAG": 0,
 }
 ERROR = Class("error", (EXCEPTIONS["Exception"],), {}, shared=True)
-_MEMORY = 1 << 22
+_STATE_BYTES, _INSTRUCTION_BYTES = 1 << 16, 256  # what RE2 may take for a pattern, and more by its size
+_CACHE_PATTERNS, _CACHE_BYTES = 512, 8 << 20  # with RE2's memory, that stay from script to script
 _ENDLESS = 1 << 62  # "as far as the text goes"
 
 
 class Program:
     """A pattern compiled for texts of ASCII or, when `wide`, for all others; shared by all that compile the same."""
 
-    __slots__ = ("host", "translation", "weight")
+    __slots__ = ("host", "memory", "translation", "weight")
 
     def __init__(self, host, translation: regex.Translation):
         self.host = host
         self.translation = translation
         self.weight = 1 + (translation.size >> 6)
+        self.memory = _memory(translation)
 
 
 class Pattern:
@@ -98,15 +100,41 @@ def _failed(reason: str) -> Raised:
     return Raised(Instance(ERROR, {"args": (reason,), "msg": reason}))
 
 
-@functools.lru_cache(maxsize=512)
+def _memory(translation: regex.Translation) -> int:
+    """The most that RE2 takes for a program and for the states that it finds while it searches."""
+    return _STATE_BYTES + _INSTRUCTION_BYTES * translation.size
+
+
+_cache: collections.OrderedDict[tuple, Program | str] = collections.OrderedDict()
+
+
 def _compiled(pattern: str, flags: int, wide: bool) -> Program | str:
-    """The program, or why there is none."""
+    """The program, or why there is none; those used last are kept, as many as fit."""
+    key = (pattern, flags, wide)
+    found = _cache.get(key)
+    if found is None:
+        found = _cache[key] = _compile(*key)
+        while len(_cache) > _CACHE_PATTERNS or sum(map(_kept_bytes, _cache.items())) > _CACHE_BYTES:
+            _cache.popitem(last=False)
+    else:
+        _cache.move_to_end(key)
+    return found
+
+
+def _kept_bytes(item: tuple[tuple, Program | str]) -> int:
+    (pattern, *_), found = item
+    return 400 + 4 * len(pattern) + (4 * len(found) if type(found) is str else found.memory)
+
+
+def _compile(pattern: str, flags: int, wide: bool) -> Program | str:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _MEMORY
     try:
         translation = regex.translate(pattern, flags, wide)
-        return Program(re2.compile(translation.text, options), translation)
+        options.max_mem = _memory(translation)
+        host = re2.compile(translation.text, options)
+        re2.purge()  # its own cache, which counts patterns and not bytes
+        return Program(host, translation)
     except regex.PatternError as error:
         return f"{error} in the regular expression {pattern[:80]!r}"
     except re2.error as error:
@@ -303,6 +331,8 @@ _OCTAL = "01234567"
 
 def _template(m, compiled: Pattern, repl: str) -> list[str | int]:
     r"""A replacement as literal pieces and the groups that `\1` and `\g<name>` stand for."""
+    if type(repl) is not str:
+        raise TypeError(f"a template must be a str, not {type_name(repl)}")
     m.charge(len(repl) >> 4)
     pieces: list[str | int] = []
     at = 0
@@ -353,6 +383,8 @@ def _numbered(compiled: Pattern, digits: str) -> int:
 
 
 def escape(m, pattern):
+    if type(pattern) is not str:
+        raise TypeError(f"escape() needs a str, not {type_name(pattern)}")
     m.need_string(2 * len(pattern))
     return pattern.translate(_SPECIAL)
 

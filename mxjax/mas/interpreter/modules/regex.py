@@ -31,7 +31,7 @@ class PatternError(Exception):
     """A pattern that Python would refuse, or RE2."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
     """A pattern of RE2, and how its groups relate to those of the script.
 

@@ -16,12 +16,20 @@ _NAMES = """
 STRING = {name: getattr(string, name) for name in _NAMES.split()}
 
 
+def _needs_texts(name: str, *values):
+    for value in values:
+        if type(value) is not str:
+            raise TypeError(f"{name}() needs a text, not {type_name(value)}")
+
+
 def dedent(m, text):
+    _needs_texts("dedent", text)
     m.need_string(len(text), text.isascii())
     return textwrap.dedent(text)
 
 
 def indent(m, text, prefix):
+    _needs_texts("indent", text, prefix)
     m.need_string(len(text) + len(prefix) * (text.count("\n") + 1))
     return textwrap.indent(text, prefix)
 
@@ -108,6 +116,7 @@ STRING["Template"] = Class("Template", (), {name: Native(name, fn) for name, fn 
 
 
 def capwords(m, text, sep=None):
+    _needs_texts("capwords", text, " " if sep is None else sep)
     m.need_string(2 * len(text), text.isascii())
     m.allocate(60 * len(text))
     return string.capwords(text, sep)
