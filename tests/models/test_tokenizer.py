@@ -419,7 +419,9 @@ HOSTILE_TEMPLATES = {
     "{{ 'x'.ljust(2000000000) }}": "MiB of memory",
     "{{ 'x' | center(300000000) | length }}{{ 'x' * 2**25 }}": "over 16,777,216 characters|memory|it takes over 1 s",
     "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}": "Recursion",
-    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}": "memory",
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}": (
+        "memory|it takes over 1 s"
+    ),
     "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}": ".",
     "{% for i in 5 %}{% endfor %}": "TypeError",
     "{{ messages[0].content + 1 }}": "TypeError",
