@@ -151,7 +151,7 @@ def tokens(text: str) -> tuple[str, ...]:
     return tuple(kept[1:] if kept[:1] == ["+"] else kept)
 
 
-_ARGUMENT = re.compile(r"(?P<space> *)(?P<token>\\[A-Za-z]+|[A-Za-z]|[0-9](?![0-9.]))")
+_ARGUMENT = re.compile(r"\\[A-Za-z]+|[A-Za-z]|[0-9](?![0-9.])")
 _TAKES = re.compile(r"\\(?P<of>frac|binom|sqrt(?: ?\[[^\[\]{}]*\])?)(?![A-Za-z])|[\^_]")
 
 
@@ -178,7 +178,7 @@ def explicit(text: str) -> str:
                 kept.append("{" + text[place] + "}")
                 place += 1
             elif (token := _ARGUMENT.match(text, place)) is not None:
-                kept.append("{" + token["token"] + "}")
+                kept.append("{" + token.group() + "}")
                 place = token.end()
             else:
                 break

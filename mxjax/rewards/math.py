@@ -88,16 +88,20 @@ def _matcher(gold: str, depth: int) -> tuple[str, Matcher]:
     return "text", _formula(gold)
 
 
-def _valued(same: Callable[[str], bool]) -> Matcher:
-    """Matches the value alone, or with a unit that the gold does not name; percent is another value."""
+def _with_unit(same: Matcher) -> Matcher:
+    """Matches what `same` does, alone or with a unit that the gold does not name; percent is another value."""
 
     def matches(answer: str, algebra: Algebra) -> bool:
-        if same(answer):
+        if same(answer, algebra):
             return True
         amount, unit = split_unit(answer)
-        return unit not in (None, "%") and same(amount)
+        return unit not in (None, "%") and same(amount, algebra)
 
     return matches
+
+
+def _valued(same: Callable[[str], bool]) -> Matcher:
+    return _with_unit(lambda answer, algebra: same(answer))
 
 
 def _integer(gold: str, depth: int) -> Matcher | None:
@@ -268,13 +272,7 @@ def _formula(gold: str) -> Matcher:
     def same(answer: str, algebra: Algebra) -> bool:
         return latex.tokens(answer) == wanted or algebra.same("formula", gold, answer)
 
-    def matches(answer: str, algebra: Algebra) -> bool:
-        if same(answer, algebra):
-            return True
-        amount, unit = split_unit(answer)
-        return unit not in (None, "%") and same(amount, algebra)
-
-    return matches
+    return _with_unit(same)
 
 
 _SHAPES: tuple[tuple[str, Callable[[str, int], Matcher | None]], ...] = (

@@ -9,33 +9,20 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
-import select
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
+from mxjax.child import LATE, Child
 from mxjax.rewards import latex
 from mxjax.sandbox.records import InfrastructureError
 
-CPU_S, WALL_S, START_S, MEMORY_BYTES = 2.0, 60.0, 60.0, 1 << 30
+CPU_S, WALL_S, MEMORY_BYTES = 2.0, 60.0, 1 << 30
 MAX_CHARS = 200
 MAX_BITS = 20_000  # of all numbers that a formula writes, its powers and factorials worked out
 MAX_ASKED = 64  # questions to the process for one answer
 MAX_UNDECIDED = 2  # of those, after which the rest of an answer is undecided too
-_ENDING_S = 0.5  # a child whose output has ended is given this long to end itself
-
-# What every child begins with: the paths of its parent, and the timer's signal, whatever the parent does with it
-_PREAMBLE = """
-import signal, sys
-sys.path += {path!r}
-signal.signal(signal.SIGPROF, signal.SIG_DFL)
-signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
-"""
 _CHILD = """
 import runpy
 runpy.run_path({file!r})["main"]({cpu}, {memory})
@@ -47,19 +34,12 @@ def _child(cpu: float = CPU_S, memory: int = MEMORY_BYTES) -> str:
     return _CHILD.format(file=str(Path(__file__).with_name("algebra.py")), cpu=cpu, memory=memory)
 
 
-class Comparer:
-    """One child process, started when it is first needed and again after it was killed; safe from any thread.
-
-    Args:
-        limit_s: seconds by the clock for one comparison, far more than the processor time that the child allows
-            itself: on a busy machine a right answer must not become a wrong one.
-        program: the child's Python source, which says "ready" and then answers lines; it runs after `_PREAMBLE`.
-    """
+class Comparer(Child):
+    """The child process that compares formulas; safe from any thread."""
 
     def __init__(self, limit_s: float = WALL_S, program: str = _child()):
-        self._limit_s, self._program = limit_s, program
+        super().__init__(program, limit_s)
         self._lock = threading.Lock()
-        self._child: subprocess.Popen | None = None
 
     def ask(self, kind: str, gold: str, answer: str) -> bool | None:
         """Whether both are the same "formula" or "equation"; None where that is neither proved nor refuted.
@@ -68,72 +48,20 @@ class Comparer:
         outside or does not answer in time is the machine's fault, and a new one is asked. Raises InfrastructureError
         when that one fails likewise, or none can be started.
         """
+        question = (json.dumps([kind, gold, answer]) + "\n").encode()
         with self._lock:
             for _ in range(2):
-                line, code = self._ask([kind, gold, answer])
+                try:
+                    line, code = self._ask(question)
+                except (OSError, RuntimeError) as error:
+                    raise InfrastructureError(f"no process for symbolic comparison: {error}") from error
                 if line:
                     return json.loads(line)
-                if code == -signal.SIGPROF:  # its own limit
+                if code == LATE:
                     return None
         if code in (None, -signal.SIGKILL):
             raise InfrastructureError("the process for symbolic comparison was killed, or did not answer, twice")
         return None
-
-    def _ask(self, question: list[str]) -> tuple[bytes, int | None]:
-        """The child's line; without one it is replaced, and its exit status returned, None if it was still running."""
-        self._start()
-        try:
-            self._child.stdin.write((json.dumps(question) + "\n").encode())
-            self._child.stdin.flush()
-            line = self._line(self._limit_s)
-        except OSError:
-            line = b""
-        if line:
-            return line, None
-        try:
-            code = self._child.wait(_ENDING_S)
-        except subprocess.TimeoutExpired:
-            code = None
-        self.close()
-        return b"", code
-
-    def close(self) -> None:
-        """Ends the child, whatever it is doing."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
-            self._child.stdin.close()
-            self._child.stdout.close()
-            self._child = None
-
-    def _start(self) -> None:
-        if self._child is not None and self._child.poll() is None:
-            return
-        self.close()
-        path = [entry for entry in sys.path if entry]  # -I leaves out PYTHONPATH and the user's own packages
-        command = [sys.executable, "-I", "-c", _PREAMBLE.format(path=path) + self._program]
-        try:
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-        except OSError as error:
-            raise InfrastructureError(f"no process for symbolic comparison: {error}") from error
-        if self._line(START_S) != b"ready\n":
-            self.close()
-            raise InfrastructureError("the process for symbolic comparison did not start")
-
-    def _line(self, limit_s: float) -> bytes:
-        """The child's next line; b"" if it does not come in time."""
-        line, deadline = b"", time.monotonic() + limit_s
-        poll = select.poll()
-        poll.register(self._child.stdout, select.POLLIN)
-        while not line.endswith(b"\n"):
-            ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
-            piece = os.read(self._child.stdout.fileno(), 4096) if ready else b""
-            if not piece:
-                return b""
-            line += piece
-        return line
 
 
 COMPARER = Comparer()

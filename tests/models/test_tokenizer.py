@@ -417,11 +417,9 @@ HOSTILE_TEMPLATES = {
     "{{ 9 ** (9 ** 9) }}": "it takes over 1 s",
     "{{ '%9999999999d' % 1 }}": "memory|too (big|large|long)",
     "{{ 'x'.ljust(2000000000) }}": "MiB of memory",
-    "{{ 'x' | center(300000000) | length }}{{ 'x' * 2**25 }}": "over 16,777,216 characters|memory|it takes over 1 s",
+    "{{ 'x' | center(300000000) | length }}{{ 'x' * 2**25 }}": "over 16,777,216 characters|memory",
     "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}": "Recursion",
-    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}": (
-        "memory|it takes over 1 s"
-    ),
+    "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}": "memory",
     "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}": ".",
     "{% for i in 5 %}{% endfor %}": "TypeError",
     "{{ messages[0].content + 1 }}": "TypeError",
@@ -436,9 +434,18 @@ def renderer():
     made.close()
 
 
+@pytest.fixture(scope="module")
+def patient():
+    """With time to meet the limits of memory and text also on a slow machine."""
+    made = Renderer(cpu_s=20)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("template", HOSTILE_TEMPLATES)
-def test_hostile_templates_end_in_a_sentence(chatml, template, renderer, monkeypatch):
-    monkeypatch.setattr("mxjax.models.tokenizer.RENDERER", renderer)
+def test_hostile_templates_end_in_a_sentence(chatml, template, renderer, patient, monkeypatch):
+    is_late = "it takes over 1 s" in HOSTILE_TEMPLATES[template]
+    monkeypatch.setattr("mxjax.models.tokenizer.RENDERER", renderer if is_late else patient)
     tokenizer = Tokenizer(chatml.backend, template, (), chatml.config)
     with pytest.raises(ValueError, match=f"the chat template refuses the roles .*({HOSTILE_TEMPLATES[template]})"):
         tokenizer.chat_ids([{"role": "user", "content": "x"}])

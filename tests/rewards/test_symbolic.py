@@ -95,6 +95,20 @@ def test_a_process_with_many_open_files_compares_formulas():
             os.close(fd)
 
 
+def test_an_interrupted_comparison_answers_nobody_else(monkeypatch):
+    def interrupt(limit_s):
+        raise KeyboardInterrupt
+
+    comparer = Comparer(program=PICKY)
+    assert comparer.ask("formula", "x", "x") is True
+    with monkeypatch.context() as patched:
+        patched.setattr(comparer, "_line", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            comparer.ask("formula", "x", "y")
+    assert comparer.ask("formula", "x", "x") is True
+    comparer.close()
+
+
 def test_a_child_that_cannot_start_is_the_machines_fault():
     with pytest.raises(InfrastructureError):
         Comparer(program="raise SystemExit(1)").ask("formula", "x", "x")
