@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import decimal
 import io
 import pathlib
 import re
@@ -47,7 +48,7 @@ def cpython(source, final=False, apart=(), names=None):
     """What CPython prints for a snippet; an uncaught exception is its last line, before the `final` values."""
     out = io.StringIO()
     names = {"__name__": "__main__", **(names or {})}
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), decimal.localcontext(decimal.Context()):
         try:
             exec(compile(source, "<snippet>", "exec"), names)
         except Exception as error:

@@ -1,6 +1,7 @@
 """A stand-in for the `workflow` library with which CPython runs a script: agents answer in place, calls are noted."""
 
 import contextlib
+import decimal
 import io
 import sys
 import types
@@ -48,7 +49,8 @@ def in_cpython(source):
     before = sys.modules.get("workflow")
     sys.modules["workflow"] = stub(calls)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        own_context = decimal.localcontext(decimal.Context())  # what a script sets in it stays in it
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()), own_context:
             try:
                 exec(compile(source, "<script>", "exec"), names)
             except SystemExit:

@@ -151,6 +151,7 @@ SIMULATED = ("plan", "--config=configs/tiny.py", "--topology=v5litepod-4", "--cp
              "--config.engine.slots=4")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_simulated_devices_give_the_same_table():
     """Every program of the tiny run, for four chips, through the command line."""
     done = mxjax(*SIMULATED)

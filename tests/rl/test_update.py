@@ -484,6 +484,7 @@ def test_bfloat16_weights_are_rounded_anew_at_every_step_also_without_a_gradient
     assert 0 < moved[0].mean() < 1 and (moved[0] != moved[1]).mean() > 0.01
 
 
+@pytest.mark.slow
 def test_bfloat16_weights_learn_like_float32_ones_and_resume(adamw, tmp_path):
     """Moments are those of float32 weights with the same values, weights the same to their last bit (but where a
     gradient is all rounding error: AdamW's first step goes by its sign). What a checkpoint restores goes on alike."""
