@@ -71,6 +71,7 @@ class Meter:
 
     COUNTS = ("fuel", "allocated", "agent_calls", "tool_calls", "prompt_chars", "reply_tokens")
     __slots__ = (*COUNTS, "most_calls", "reserved")
+    holds = ()
 
     def __init__(self, most_calls: int):
         self.fuel = 0

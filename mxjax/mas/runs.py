@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mxjax.errors import place_of
 from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions
@@ -30,6 +32,9 @@ NAMES = {**BUILTINS, **BUDGET}  # what a script can use without importing it
 PATH = "/designs/design.py"  # what a script reads as its own path; there is no such file
 INTERNAL = "internal error of the interpreter"
 DEADLOCK = "deadlock: every thread and task of the script waits for another one"
+
+_FAULTS: set[tuple[type, str]] = set()  # kinds that have been logged
+_log = logging.getLogger(__name__)
 
 
 class ScriptRun:
@@ -112,7 +117,7 @@ class ScriptRun:
             self._end("limit", reason=error.name)
             return
         except Exception as error:  # a fault of the interpreter is the end of one script, never of the training
-            self._end("error", reason=f"{INTERNAL}: {type(error).__name__}: {str(error)[:200]}")
+            self._end("error", reason=f"{INTERNAL}: {_fault(error, self.checked.source)}")
             return
         outcome = machine.root.outcome
         if outcome is None:
@@ -158,6 +163,18 @@ class ScriptRun:
             return None
         asked, reply = max(found, key=_order) if len(found) > 1 else found[0]
         return asked.call.id, reply.text
+
+
+def _fault(error: Exception, source: str) -> str:
+    """What went wrong inside the interpreter; its traceback and the script are logged, once per kind."""
+    if isinstance(error, exceptions.InternalError):
+        error = error.__cause__ or error
+    what = f"{type(error).__name__}: {str(error)[:200]}"
+    kind = (type(error), place_of(error))
+    if kind not in _FAULTS:
+        _FAULTS.add(kind)
+        _log.error("%s; please report it with this script:\n%s", INTERNAL, source[:4000], exc_info=error)
+    return what
 
 
 def _order(answer: tuple[Ask, Reply]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions
-from mxjax.mas.interpreter.exceptions import BASE
+from mxjax.mas.interpreter.exceptions import BASE, binds_arguments
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.names import COMPUTED_DUNDERS
 from mxjax.mas.interpreter.values import (
@@ -38,13 +38,17 @@ def methods(kind: type, table: dict):
     METHODS.setdefault(kind, {}).update({name: Native(name, fn) for name, fn in table.items()})
 
 
-def missing(owner, name: str) -> AttributeError:
+class Missing(AttributeError):
+    """An attribute of a script's object that is not there."""
+
+
+def missing(owner, name: str) -> Missing:
     """The error for an attribute that is not there."""
     if type(owner) is Module:
-        return AttributeError(f"module '{owner.name}' has no attribute '{name}'")
+        return Missing(f"module '{owner.name}' has no attribute '{name}'")
     if type(owner) in (Class, BuiltinType):
-        return AttributeError(f"type object '{owner.name}' has no attribute '{name}'")
-    return AttributeError(f"'{type_name(owner)}' object has no attribute '{name}'")
+        return Missing(f"type object '{owner.name}' has no attribute '{name}'")
+    return Missing(f"'{type_name(owner)}' object has no attribute '{name}'")
 
 
 def load(m, owner, name: str):
@@ -61,7 +65,7 @@ def dynamic_name(m, name, reachable: frozenset[str] = frozenset()) -> str:
         raise TypeError(f"attribute name must be string, not '{type_name(name)}'")
     m.charge(len(name) >> 6)
     if name.startswith("__") and name not in reachable:
-        raise AttributeError(f"the attribute {name[:80]!r} is not available")
+        raise Missing(f"the attribute {name[:80]!r} is not available")
     return name
 
 
@@ -109,14 +113,18 @@ def method(m, owner, name: str):
     raise missing(owner, name)
 
 
-def _unbound(owner: BuiltinType, function: Native) -> Native:
-    """A method looked up on a built-in type, which works on objects of that type alone."""
+def _unbound(owner: BuiltinType | Class, function: Native) -> Native:
+    """A method looked up on a type, which works on objects of that type alone."""
+    of_class = type(owner) is Class
 
+    @binds_arguments
     def call(m, *args, **kwargs):
-        if not args or not isinstance(plain(args[0]), owner.hosts):
+        target = args[0] if of_class and args else plain(args[0]) if args else UNBOUND
+        fits = type(target) is Instance and owner in target.cls.mro if of_class else isinstance(target, owner.hosts)
+        if not fits:
             given = f"a '{type_name(args[0])}' object" if args else "nothing"
             raise TypeError(f"descriptor '{function.name}' for '{owner.name}' objects doesn't apply to {given}")
-        return function.fn(m, plain(args[0]), *args[1:], **kwargs)
+        return function.fn(m, target, *args[1:], **kwargs)
 
     return Native(function.name, call)
 
@@ -242,7 +250,7 @@ def _wrapped(wrapper: Wrapper, owner, cls: Class):
         return wrapper
     if wrapper.kind == "property":
         if wrapper.function is None:
-            raise AttributeError("property has no getter")
+            raise Missing("property has no getter")
         return Invoke(wrapper.function, (owner,))
     return Invoke(_CACHED, (wrapper, owner))
 
@@ -266,6 +274,8 @@ def _class(m, owner: Class, name: str):
             return dict(value)
         if type(value) is Wrapper:
             return _wrapped(value, owner, owner)
+        if type(value) is Native and value.method:
+            return _unbound(owner, value)
         return _described(value, None, owner) if type(value) is Instance else value
     if owner.meta is not None and (value := owner.meta.lookup(name)) is not UNBOUND:
         if type(value) is Wrapper:
@@ -317,7 +327,7 @@ def _super(m, owner: Super, name: str):
             return BoundMethod(OF_EXCEPTIONS[name], target), False
         if name in OF_OBJECTS:
             return BoundMethod(OF_OBJECTS[name], target), False
-    raise AttributeError(f"'super' object has no attribute '{name}'")
+    raise Missing(f"'super' object has no attribute '{name}'")
 
 
 def of_meta(cls, name: str):
@@ -334,7 +344,7 @@ def _super_of_meta(owner: Super, cls: Class, name: str):
             return BoundMethod(value, cls), False
     if name in OF_METACLASSES:
         return BoundMethod(OF_METACLASSES[name], cls), False
-    raise AttributeError(f"'super' object has no attribute '{name}'")
+    raise Missing(f"'super' object has no attribute '{name}'")
 
 
 # Filled by `classes` and `objects`: how objects are made, and what every object and every class can do
@@ -483,7 +493,7 @@ def _has_all(m, value, protocol: Class) -> bool:
 def _has(m, value, name: str) -> bool:
     try:
         found, _ = method(m, value, name)
-    except AttributeError:
+    except Missing:
         return False
     asked = type(found) is Invoke and type(value) is Instance and found.fn is value.cls.lookup("__getattr__")
     return found is not None and not asked

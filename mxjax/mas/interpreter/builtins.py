@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import attributes, exceptions, keys, operators, text
 from mxjax.mas.interpreter.coroutines import ASYNCHRONOUS, coroutine, next_async
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.frames import Emit, Invoke, Next, Throw
 from mxjax.mas.interpreter.iteration import (
     SIZED,
@@ -95,6 +96,7 @@ def _dunder(value, name: str, message: str, *args):
     return _invoke(method, value, *args)
 
 
+@may_raise(TypeError, ValueError, OverflowError)
 def round_(m, value, ndigits=None):
     ndigits = operators.plain(ndigits)
     if type(value) in operators.NUMBERS and (ndigits is None or type(ndigits) is int):
@@ -118,6 +120,7 @@ def divmod_(m, a, b):
     raise TypeError(f"unsupported operand type(s) for divmod(): '{type_name(a)}' and '{type_name(b)}'")
 
 
+@may_raise(ValueError, ZeroDivisionError, OverflowError)
 def pow_(m, base, exp, mod=None):
     if mod is None:
         return operators.power(m, base, exp)
@@ -372,6 +375,7 @@ def format_(m, value, spec=""):
     return text.formatted(m, value, spec)
 
 
+@may_raise(TypeError)
 def ord_(m, char):
     char = operators.plain(char)
     if type(char) is not str:
@@ -379,6 +383,7 @@ def ord_(m, char):
     return ord(char)
 
 
+@may_raise(TypeError, ValueError, OverflowError)
 def chr_(m, code):
     return chr(operators.plain(code))
 

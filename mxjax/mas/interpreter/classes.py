@@ -25,6 +25,7 @@ from mxjax.mas.interpreter.values import (
     Instance,
     Native,
     Wrapper,
+    brief,
     type_name,
 )
 
@@ -216,7 +217,7 @@ def check_body(m, name, bases, body):
     for key in body:
         if type(key) is not str or (key.startswith("__") and key.endswith("__") and key not in ALLOWED_DUNDERS):
             if key != "__annotations__":
-                raise TypeError(f"a class cannot have the attribute {str(key)[:80]!r}")
+                raise TypeError(f"a class cannot have the attribute {brief(key)[:80]!r}")
 
 
 def call_class(m, cls: Class, *args, **kwargs):

@@ -7,13 +7,24 @@ from types import GeneratorType
 
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.keys import by_key, put, stored
 from mxjax.mas.interpreter.sorting import sort
 from mxjax.mas.interpreter.subscripts import host_slice, room
 from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import update_dict
-from mxjax.mas.interpreter.values import UNBOUND, CounterDict, DefaultDict, HostIterator, Native, Set, Slice, View
+from mxjax.mas.interpreter.values import (
+    UNBOUND,
+    CounterDict,
+    DefaultDict,
+    HostIterator,
+    Native,
+    Set,
+    Slice,
+    View,
+    type_name,
+)
 
 # Lists, tuples, deques
 
@@ -42,17 +53,20 @@ def extend_left(m, owner, values):
     owner.extendleft(items)
 
 
+@may_raise(TypeError, IndexError, OverflowError)
 def insert(m, owner, index, value):
     m.charge(len(owner) >> 4)
     m.need_items(len(owner) + 1) if len(owner) >= m.limits.items else m.allocate(40)
     owner.insert(index, value)
 
 
+@may_raise(TypeError, IndexError, OverflowError)
 def pop(m, owner, index=-1):
     m.charge(len(owner) >> 6)
     return owner.pop(index)
 
 
+@may_raise(TypeError)
 def position(m, owner, value, start=0, stop=None):
     """The index of `value`, or -1."""
     stop = len(owner) if stop is None else stop
@@ -102,9 +116,20 @@ def copy_sequence(m, owner):
     return owner.copy()
 
 
+@may_raise(TypeError, OverflowError)
 def rotate(m, owner, n=1):
     m.charge(len(owner) >> 2)
     owner.rotate(n)
+
+
+@may_raise(IndexError)
+def pop_last(m, owner: deque):
+    return owner.pop()
+
+
+@may_raise(IndexError)
+def pop_first(m, owner: deque):
+    return owner.popleft()
 
 
 _SEQUENCE = {"index": index, "count": count}
@@ -118,7 +143,7 @@ methods(
     deque,
     {
         **_SEQUENCE, **_MUTABLE, "appendleft": append_left, "extendleft": extend_left, "rotate": rotate,
-        "pop": lambda m, owner: owner.pop(), "popleft": lambda m, owner: owner.popleft(),
+        "pop": pop_last, "popleft": pop_first,
     },
 )  # fmt: skip
 PROPERTIES[deque] = {"maxlen": lambda m, owner: owner.maxlen}
@@ -153,7 +178,14 @@ def slice_indices(m, owner: Slice, length):
 
 
 methods(Slice, {"indices": slice_indices})
-methods(HostIterator, {"__next__": lambda m, owner: next(owner.source)})
+
+
+@may_raise(StopIteration, RuntimeError)
+def next_of_host(m, owner: HostIterator):
+    return next(owner.source)
+
+
+methods(HostIterator, {"__next__": next_of_host})
 
 # Dicts
 
@@ -188,6 +220,7 @@ def copy_dict(m, owner):
     return result
 
 
+@may_raise(KeyError)
 def pop_pair(m, owner, last=True):
     if last or not owner:
         return owner.popitem()
@@ -202,6 +235,7 @@ def move_to_end(m, owner, key, last=True):
 
 
 @by_key
+@may_raise(KeyError)
 def _move(m, owner, key, last):
     value = owner.pop(key)
     if last:
@@ -260,6 +294,8 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
 
 
 def most_common(m, owner, n=None):
+    if n is not None and type(n) is not int:
+        raise TypeError(f"'{type_name(n)}' object cannot be interpreted as an integer")
     m.need_items(len(owner))
     items = yield from sort(m, list(owner.items()), _SECOND, True)
     return items if n is None else items[: max(0, n)]

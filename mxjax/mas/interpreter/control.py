@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import attributes, classes, exceptions, operators, tasks
 from mxjax.mas.interpreter.coroutines import ASYNCHRONOUS, iterate_async
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.frames import Completion, Frame, Invoke
 from mxjax.mas.interpreter.iteration import host_iterator, iterate
 from mxjax.mas.interpreter.machine import HANDLER
@@ -100,6 +101,7 @@ def get_async_iter(m, frame, argument):
     return True
 
 
+@may_raise(RuntimeError)
 def for_iter(m, frame, argument):
     """Puts the next value on the stack, or drops the iterator and jumps: (target, False)."""
     stack = frame.stack
@@ -296,7 +298,7 @@ def special(m, owner, name: str):
     """A method that a statement calls, bound to its owner."""
     try:
         function, bound = attributes.method(m, owner, name)
-    except AttributeError:
+    except attributes.Missing:
         function, bound = None, False
     if function is None or type(function) is Invoke:
         protocol = "asynchronous context manager" if name.startswith("__a") else "context manager"

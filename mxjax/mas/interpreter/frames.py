@@ -20,6 +20,7 @@ class Invoke:
     """Call a script value; the result comes back, or its exception is thrown in as `Raised`."""
 
     __slots__ = ("args", "fn", "kwargs")
+    holds = ("args", "fn", "kwargs")
 
     def __init__(self, fn, args: tuple = (), kwargs: dict | None = None):
         self.fn = fn
@@ -31,6 +32,7 @@ class Next:
     """Advance an iterator; the next value comes back, or EXHAUSTED."""
 
     __slots__ = ("iterator", "value")
+    holds = ("iterator", "value")
 
     def __init__(self, iterator, value=None):
         self.iterator = iterator
@@ -41,6 +43,7 @@ class Throw:
     """Raise a script exception inside a suspended generator; the next value that it yields comes back."""
 
     __slots__ = ("error", "generator")
+    holds = ("error", "generator")
 
     def __init__(self, generator, error):
         self.generator = generator
@@ -51,6 +54,7 @@ class Emit:
     """Yield a value to whoever iterates over this lazy iterator."""
 
     __slots__ = ("value",)
+    holds = ("value",)
 
     def __init__(self, value):
         self.value = value
@@ -60,6 +64,7 @@ class Ask:
     """Suspend for a reply from outside: `call` is an `AgentCall` or a `ToolCall`; the `Reply` comes back."""
 
     __slots__ = ("call", "place", "task", "turn")
+    holds = ("call",)
 
     def __init__(self, call, place: Place, turn: int):
         self.call = call
@@ -82,6 +87,7 @@ class Gather:
     """
 
     __slots__ = ("calls", "members", "private")
+    holds = ("members",)
 
     def __init__(self, members: list[tuple[Any, Place]], private: bool, calls: list[int] | None = None):
         self.members = members
@@ -93,6 +99,7 @@ class Later:
     """Go on in the next round, or once calls are shared out anew; nothing comes back."""
 
     __slots__ = ()
+    holds = ()
 
 
 class Park:
@@ -102,6 +109,7 @@ class Park:
     """
 
     __slots__ = ("seconds",)
+    holds = ()
 
     def __init__(self, seconds: float | None = None):
         self.seconds = seconds
@@ -111,6 +119,7 @@ class Outcome:
     """How a member of a group ended: with a value, or with a script exception."""
 
     __slots__ = ("error", "value")
+    holds = ("value", "error")
 
     def __init__(self, value=None, error=None):
         self.value = value
@@ -121,6 +130,7 @@ class Completion:
     """Why control leaves a block: "raise", "return" or "jump" (to `target`, leaving `depth` blocks)."""
 
     __slots__ = ("depth", "kind", "value")
+    holds = ("value",)
 
     def __init__(self, kind: str, value, depth: int = 0):
         self.kind = kind
@@ -132,6 +142,7 @@ class Place:
     """Where in the structure of a run something happens; call ids and the canonical order derive from it."""
 
     __slots__ = ("children", "counts", "index", "label", "parent")
+    holds = ()
 
     def __init__(self, parent: Place | None, label: str, index: int):
         self.parent = parent
@@ -165,6 +176,8 @@ class Frame:
     """One activation of a `Code`: instruction pointer, slots, value stack and block stack."""
 
     __slots__ = ("back", "blocks", "code", "generator", "handling", "ip", "namespace", "place", "slots", "stack")
+    holds = ("slots", "stack", "blocks", "namespace", "handling", "back")
+    own_bytes = 600
 
     def __init__(self, code, slots: list, back, place: Place, namespace: dict | None = None):
         self.code = code
@@ -183,6 +196,8 @@ class NativeFrame:
     """One activation of a generator of ours; `inbox` or `error` is what it is resumed with."""
 
     __slots__ = ("back", "error", "gen", "generator", "inbox", "place")
+    holds = ("gen", "inbox", "error", "back")
+    own_bytes = 400
 
     def __init__(self, gen, back, place: Place):
         self.gen = gen
@@ -200,6 +215,7 @@ class Task:
         "closing", "depth", "frame", "group", "interrupt", "limit", "line", "meter", "order", "outcome", "parked",
         "place", "private", "waiting",
     )  # fmt: skip
+    holds = ("frame", "group", "interrupt", "outcome")
 
     def __init__(self, frame, group: Group | None, meter: Meter):
         self.frame = frame
@@ -226,6 +242,7 @@ class Group:
     """Members of one `Gather`, and the task that waits for them."""
 
     __slots__ = ("left", "parent", "private", "reserved", "start", "tasks")
+    holds = ("tasks", "parent")
 
     def __init__(self, parent: Task, private: bool):
         self.parent = parent

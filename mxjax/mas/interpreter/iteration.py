@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.frames import Emit, Invoke, NativeFrame, Next
 from mxjax.mas.interpreter.values import (
     EXHAUSTED,
@@ -58,20 +59,28 @@ def iterate(m, value):
     if type(value) is Instance:
         method = value.cls.lookup("__iter__")
         if method is not UNBOUND:
-            inner = yield Invoke(method, (value,))
-            if type(inner) is Instance and inner.cls.lookup("__next__") is not UNBOUND:
-                return lazy(m, _drain(inner), "iterator")
-            return (yield from iterate(m, inner))
+            return _given(m, (yield Invoke(method, (value,))))
         iterator = host_iterator(plain(value))
         if iterator is not None:
             return iterator
         if value.cls.lookup("__getitem__") is not UNBOUND:
             return lazy(m, _by_index(value), "iterator")
     if type(value) is Class and value.meta is not None and (method := value.meta.lookup("__iter__")) is not UNBOUND:
-        return (yield from iterate(m, (yield Invoke(method, (value,)))))
+        return _given(m, (yield Invoke(method, (value,))))
     if type(value) is Class and "__members__" in value.members:
         return iter(members_of(value))
     raise TypeError(f"'{type_name(value)}' object is not iterable")
+
+
+def _given(m, iterator):
+    """The iterator that an `__iter__` of the script gave, as `iterate` returns it."""
+    if type(iterator) is HostIterator:
+        return iterator.source
+    if type(iterator) is Generator and not iterator.awaitable and iterator.name != "async_generator":
+        return iterator
+    if type(iterator) is Instance and iterator.cls.lookup("__next__") is not UNBOUND:
+        return lazy(m, _drain(iterator), "iterator")
+    raise TypeError(f"iter() returned non-iterator of type '{type_name(iterator)}'")
 
 
 def members_of(cls: Class) -> list:
@@ -115,6 +124,7 @@ def lazy(m, gen, name: str) -> Generator:
     return frame.generator
 
 
+@may_raise(RuntimeError)
 def pull(m, iterator):
     """The next value of what `iterate` returned, or EXHAUSTED."""
     m.charge(1)
@@ -123,6 +133,7 @@ def pull(m, iterator):
     return next(iterator, EXHAUSTED)
 
 
+@may_raise(RuntimeError)
 def take_all(m, value) -> list:
     """A new list of everything that `value` yields."""
     if type(value) in SIZED:

@@ -12,6 +12,7 @@ import os
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import operators
+from mxjax.mas.interpreter.exceptions import binds_arguments
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.values import UNBOUND, BuiltinType, Class, Function, Instance, Native, Probe, Set, type_name
 
@@ -42,6 +43,7 @@ def put(m, table: dict, pairs):
 def by_key(method):
     """A method `fn(m, owner, key, ...)` of dicts or sets, with the key brought to the one that is stored."""
 
+    @binds_arguments
     def found(m, owner, key, *args):
         if operators.hashable(m, key):
             return _by_key(m, method, owner, key, args)
@@ -50,6 +52,7 @@ def by_key(method):
     return found
 
 
+@binds_arguments
 def _by_key(m, method, owner, key, args):
     key = yield from stored(m, owner.items if type(owner) is Set else owner, key)
     return method(m, owner, key, *args)

@@ -16,6 +16,7 @@ from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, measure
 from mxjax.mas.interpreter.arguments import bind
 from mxjax.mas.interpreter.classes import construct
+from mxjax.mas.interpreter.exceptions import binds_arguments, may_raise
 from mxjax.mas.interpreter.frames import (
     Ask,
     Completion,
@@ -63,6 +64,7 @@ class Machine:
         "meter", "modules", "outstanding", "parks", "pending", "printed", "printed_chars", "ready", "root", "seed",
         "sleeping", "spawned", "task", "woken",
     )  # fmt: skip
+    holds = ()
 
     def __init__(self, code, limits: Limits, builtins: dict[str, Any], modules: dict[str, Any], names: dict[str, Any]):
         self.limits = limits
@@ -231,8 +233,6 @@ class Machine:
                 except Raised as error:
                     self.unwind(error.value)
                 except exceptions.HOST_ERRORS as error:
-                    if isinstance(error, RecursionError):
-                        raise LimitExceeded("nesting") from None
                     self.unwind(exceptions.convert(error))
         except LimitExceeded as error:
             if not task.private:
@@ -411,8 +411,6 @@ class Machine:
                 error = raised.value
                 continue
             except exceptions.HOST_ERRORS as host:
-                if isinstance(host, RecursionError):
-                    raise
                 error = exceptions.convert(host)
                 continue
             if value is PENDING:
@@ -426,6 +424,7 @@ class Machine:
         frame.generator.running = False
         self.deliver(value)
 
+    @may_raise(RuntimeError)
     def advance(self, iterator, value=None):
         """The next value of an iterator, EXHAUSTED, or PENDING if a frame has to run for it."""
         if type(iterator) is HostIterator:
@@ -468,6 +467,7 @@ class Machine:
 
     # Calls
 
+    @binds_arguments
     def call(self, fn, args: tuple, kwargs: dict | None = None):
         """Calls a script value: its result, or PENDING when a frame was entered whose result will be delivered."""
         hops = 0
@@ -526,6 +526,7 @@ class Machine:
         frame.back = None
         return generator
 
+    @binds_arguments
     def instantiate(self, cls: Class, args: tuple, kwargs: dict | None):
         """A new object of a class, or PENDING where code has to run for it."""
         self.allocate(160)

@@ -1,33 +1,25 @@
-"""Measures the memory that a script holds on to, by a size model of our own: the same figure everywhere."""
+"""Measures the memory that a script holds on to, by a size model of our own: the same figure everywhere.
+
+What keeps what alive is declared, never guessed. A type of ours says it in `holds`, the names of the attributes through
+which its objects hold others, and in `own_bytes`, the size of an object by itself, 64 unless it says so. What is known
+of the host's types stands here.
+"""
 
 from __future__ import annotations
 
+import collections
+import functools
 import gc
-from collections import deque
-from types import GeneratorType
+import itertools
+import random
+import re
+import types
+from collections.abc import Callable
+from typing import Any
 
-from mxjax.mas.interpreter import values
-from mxjax.mas.interpreter.frames import Completion, Frame, NativeFrame, Outcome
+from mxjax.mas.interpreter.exceptions import InternalError
 
-_CONSTANTS = frozenset({type(None), bool, range})
-_REFERS = {
-    Frame: ("slots", "stack", "blocks", "namespace", "handling", "back"),
-    NativeFrame: ("gen", "inbox", "error", "back"),
-    Completion: ("value",),
-    Outcome: ("value", "error"),
-    values.Class: ("members", "bases"),
-    values.Function: ("defaults", "kw_defaults", "closure", "fields"),
-}
-_SIZES = {
-    Frame: 600,
-    NativeFrame: 400,
-    values.Class: 400,
-    values.Instance: 150,
-    values.Function: 130,
-    values.Native: 400,
-    GeneratorType: 500,
-}
-_HOLDERS = (values.__name__, f"{__package__}.modules.")  # where everything else that holds values is defined
+OBJECT_BYTES = 64  # of anything that does not say its size
 
 
 def live_bytes(machine) -> int:
@@ -52,36 +44,111 @@ def live_bytes(machine) -> int:
             total += 32  # once for each place that holds it, which is cheaper than remembering it
         elif id(value) not in seen:
             seen.add(id(value))
-            total += _size(value, kind, stack)
+            total += weighing(kind)(value, stack)
     return total
 
 
-def _size(value, kind, stack: list) -> int:
-    """The size of one object; what it refers to goes on the stack."""
-    if kind is str:
-        return 56 + len(value) * (1 if value.isascii() else 4)
-    if kind is bytes:
-        return 40 + len(value)
-    if kind is int:
-        return 36 + value.bit_length() // 8
-    if kind is list or kind is tuple or kind is deque:
-        stack.extend(value)
-        return 64 + 9 * len(value)
-    if isinstance(value, dict):
-        stack.extend(value)
-        stack.extend(value.values())
-        stack.append(getattr(value, "factory", None))
-        return 64 + 100 * len(value)
-    if kind is GeneratorType:
-        if value.gi_frame is not None:
-            stack.extend(value.gi_frame.f_locals.values())
-        stack.append(value.gi_yieldfrom)
-    elif kind is values.HostIterator:
-        stack.extend(gc.get_referents(value.source))
-    elif kind is values.Native:
-        stack.extend(cell.cell_contents for cell in value.fn.__closure__ or ())
-    elif kind in _REFERS:
-        stack.extend(getattr(value, name) for name in _REFERS[kind])
-    elif kind.__module__.startswith(_HOLDERS):
-        stack.extend(getattr(value, name) for name in kind.__slots__)
-    return _SIZES.get(kind, 0) or getattr(kind, "own_bytes", 64)
+@functools.cache
+def weighing(kind: type) -> Callable[[Any, list], int]:
+    """A function that puts what an object of `kind` holds on a stack and returns the size of the object alone.
+
+    Raises InternalError for a type that does not say what it holds.
+    """
+    if kind in _OF_HOST:
+        return _OF_HOST[kind]
+    if issubclass(kind, BaseException):
+        return _exception
+    if "holds" not in vars(kind):
+        raise InternalError(f"the type {kind.__module__}.{kind.__qualname__} does not say what it holds")
+    names, own = kind.holds, getattr(kind, "own_bytes", OBJECT_BYTES)
+
+    def weigh(value, stack: list) -> int:
+        stack.extend(getattr(value, name) for name in names)
+        return own
+
+    def weigh_dict(value, stack: list) -> int:
+        weigh(value, stack)
+        return _dict(value, stack)
+
+    return weigh_dict if issubclass(kind, dict) else weigh
+
+
+# What the host's own types hold
+
+
+def _str(value: str, stack: list) -> int:
+    return 56 + len(value) * (1 if value.isascii() else 4)
+
+
+def _sequence(value, stack: list) -> int:
+    stack.extend(value)
+    return 64 + 9 * len(value)
+
+
+def _dict(value: dict, stack: list) -> int:
+    stack.extend(value)
+    stack.extend(value.values())
+    return 64 + 100 * len(value)
+
+
+def _set(value, stack: list) -> int:
+    stack.extend(value)
+    return 64 + 70 * len(value)
+
+
+def _generator(value: types.GeneratorType, stack: list) -> int:
+    if value.gi_frame is not None:
+        stack.extend(value.gi_frame.f_locals.values())
+    stack.append(value.gi_yieldfrom)
+    return 500
+
+
+def _function(value: types.FunctionType, stack: list) -> int:
+    """What a function of ours keeps of a script it keeps in its closure."""
+    stack.extend(cell.cell_contents for cell in value.__closure__ or ())
+    return 0
+
+
+def _referents(value, stack: list) -> int:
+    """The host says itself what its iterators and bound methods hold."""
+    stack.extend(gc.get_referents(value))
+    return OBJECT_BYTES
+
+
+def _exception(value: BaseException, stack: list) -> int:
+    """One of the host's, or one of a script that is on its way (`values.Raised`)."""
+    stack.extend((value.args, getattr(value, "value", None)))
+    return 200
+
+
+def _nothing(value, stack: list) -> int:
+    return OBJECT_BYTES
+
+
+_CONSTANTS = frozenset({type(None), bool, range})
+_ITERATORS = {type(iterator) for iterator in (
+    iter([]), reversed([]), iter(()), iter(""), iter("ä"), iter(b""), iter(range(0)), iter(range(1 << 99)),
+    iter({}), iter({}.values()), iter({}.items()), reversed({}), reversed({}.values()), reversed({}.items()),
+    iter(set()), iter(collections.deque()), reversed(collections.deque()), iter(int, 0),
+    enumerate([]), zip(), map(int, []), filter(int, []), reversed(()), itertools.chain(), itertools.islice([], 0),
+)}  # fmt: skip
+_ALONE = (
+    type, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
+    types.MethodWrapperType, re.Match, re.Pattern, random.Random,
+)  # fmt: skip
+_OF_HOST: dict[type, Callable[[Any, list], int]] = {
+    str: _str,
+    bytes: lambda value, stack: 40 + len(value),
+    int: lambda value, stack: 36 + value.bit_length() // 8,
+    list: _sequence,
+    tuple: _sequence,
+    collections.deque: _sequence,
+    dict: _dict,
+    set: _set,
+    frozenset: _set,
+    types.GeneratorType: _generator,
+    types.FunctionType: _function,
+    **dict.fromkeys((*_ITERATORS, types.MethodType, types.BuiltinFunctionType, slice), _referents),
+    **dict.fromkeys((type({}.keys()), type({}.values()), type({}.items())), _referents),
+    **dict.fromkeys(_ALONE, _nothing),
+}

@@ -12,6 +12,7 @@ from types import GeneratorType
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import keys
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import SIZED, host_iterator, iterate, members_of, pull, take_all
 from mxjax.mas.interpreter.values import (
@@ -82,6 +83,7 @@ def _dunder(m, symbol: str, a, b):
     return (yield from result) if type(result) is GeneratorType else result
 
 
+@may_raise(OverflowError)
 def add(m, a, b):
     kind = type(a)
     if kind in NUMBERS and type(b) in NUMBERS:
@@ -100,6 +102,7 @@ def add(m, a, b):
     return _dispatch(m, "+", a, b)
 
 
+@may_raise(OverflowError)
 def subtract(m, a, b):
     if _both_numbers(a, b):
         return _checked(m, a - b)
@@ -110,6 +113,7 @@ def subtract(m, a, b):
     return _dispatch(m, "-", a, b)
 
 
+@may_raise(OverflowError)
 def multiply(m, a, b):
     if _both_numbers(a, b):
         if type(a) is int and type(b) is int and not (-_SMALL < a < _SMALL and -_SMALL < b < _SMALL):
@@ -130,12 +134,14 @@ def multiply(m, a, b):
     return _dispatch(m, "*", a, b)
 
 
+@may_raise(ZeroDivisionError, OverflowError)
 def divide(m, a, b):
     if _both_numbers(a, b):
         return a / b
     return _dispatch(m, "/", a, b)
 
 
+@may_raise(ZeroDivisionError, OverflowError)
 def floor_divide(m, a, b):
     if _both_numbers(a, b):
         _need_division(m, a, b)
@@ -143,6 +149,7 @@ def floor_divide(m, a, b):
     return _dispatch(m, "//", a, b)
 
 
+@may_raise(ZeroDivisionError, OverflowError)
 def modulo(m, a, b):
     if _both_numbers(a, b):
         _need_division(m, a, b)
@@ -159,6 +166,7 @@ def _need_division(m, a, b):
         m.need_int(a.bit_length())
 
 
+@may_raise(ZeroDivisionError, OverflowError)
 def power(m, a, b):
     if not _both_numbers(a, b):
         return _dispatch(m, "** or pow()", a, b)
@@ -175,6 +183,7 @@ def matrix_multiply(m, a, b):
     return _dispatch(m, "@", a, b)
 
 
+@may_raise(ValueError, OverflowError)
 def left_shift(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
         if b > 0 and a:
@@ -183,6 +192,7 @@ def left_shift(m, a, b):
     return _dispatch(m, "<<", a, b)
 
 
+@may_raise(ValueError, OverflowError)
 def right_shift(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
         return _checked(m, a >> b)
@@ -290,6 +300,7 @@ def _counter_of_keys(m, a: dict, b: dict, combine):
     return _counted(a, (yield from _as_keys_of(m, a, b)), combine)
 
 
+@may_raise(OverflowError)
 def _counted(a: dict, b: dict, combine) -> CounterDict:
     if not all(type(count) in NUMBERS for counts in (a, b) for count in counts.values()):
         raise TypeError("a Counter must hold numbers to be combined with another")

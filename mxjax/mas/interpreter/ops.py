@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import GeneratorType
 
 from mxjax.mas.interpreter import attributes, exceptions, keys, operators, subscripts, text
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.iteration import host_iterator, take_all
 from mxjax.mas.interpreter.types import update_dict as merge
 from mxjax.mas.interpreter.values import (
@@ -380,6 +381,7 @@ def delete_attr(m, frame, name):
         return True
 
 
+@may_raise(KeyError, IndexError)
 def load_item(m, frame, argument):
     stack = frame.stack
     key = stack.pop()

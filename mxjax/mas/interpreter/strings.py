@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import text
 from mxjax.mas.interpreter.attributes import methods
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import DICTS
 from mxjax.mas.interpreter.values import plain, type_name
@@ -21,6 +22,7 @@ def _host(name: str):
     """A method that takes and makes no more than its own text: the host's, with the text accounted for."""
     function = getattr(str, name)
 
+    @may_raise(TypeError, ValueError)
     def method(m, owner, *args):
         args = tuple(map(plain, args))
         for argument in args:
@@ -88,6 +90,7 @@ def _join(m, owner: str, items) -> str:
     return owner.join(items)
 
 
+@may_raise(TypeError, OverflowError)
 def replace(m, owner, old, new, count=-1):
     old, new = plain(old), plain(new)
     if type(old) is not str or type(new) is not str:
@@ -111,6 +114,7 @@ def rsplit(m, owner, sep=None, maxsplit=-1):
     return _split(m, owner, owner.rsplit, sep, maxsplit)
 
 
+@may_raise(ValueError, OverflowError)
 def _split(m, owner, function, sep, maxsplit):
     if type(maxsplit) not in (int, bool):
         raise TypeError(f"'{type_name(maxsplit)}' object cannot be interpreted as an integer")
@@ -138,6 +142,7 @@ def splitlines(m, owner, keepends=False):
 def _padded(name: str):
     function = getattr(str, name)
 
+    @may_raise(TypeError)
     def method(m, owner, width, *fill):
         width, fill = _wanted(width, int, name), tuple(_wanted(part, str, name) for part in fill)
         m.need_string(max(len(owner), width), owner.isascii() and "".join(fill).isascii())
@@ -146,12 +151,14 @@ def _padded(name: str):
     return method
 
 
+@may_raise(OverflowError)
 def expandtabs(m, owner, tabsize=8):
     tabsize = _wanted(tabsize, int, "expandtabs")
     m.need_string(len(owner) + owner.count("\t") * max(0, tabsize), owner.isascii())
     return owner.expandtabs(tabsize)
 
 
+@may_raise(TypeError, ValueError)
 def translate(m, owner, table):
     if type(table) not in DICTS:
         raise TypeError(f"translate() needs a dict, not {type_name(table)}")
@@ -159,6 +166,11 @@ def translate(m, owner, table):
     longest = max((len(value) for value in table.values() if type(value) is str), default=1)
     m.need_string(len(owner) * max(1, longest), False)
     return owner.translate(table)
+
+
+@may_raise(ValueError, OverflowError)
+def integer_ratio(m, owner: float):
+    return owner.as_integer_ratio()
 
 
 _PLAIN = """
@@ -192,7 +204,7 @@ methods(
     float,
     {
         "is_integer": lambda m, owner: owner.is_integer(),
-        "as_integer_ratio": lambda m, owner: owner.as_integer_ratio(),
+        "as_integer_ratio": integer_ratio,
         "hex": lambda m, owner: owner.hex(),
     },
 )

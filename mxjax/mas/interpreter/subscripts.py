@@ -6,6 +6,7 @@ from collections import deque
 from types import GeneratorType
 
 from mxjax.mas.interpreter import keys
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import DICTS, hashable
@@ -24,6 +25,7 @@ from mxjax.mas.interpreter.values import (
 SEQUENCES = frozenset({list, tuple, str, bytes, range, deque})
 
 
+@may_raise(KeyError, IndexError)
 def get_item(m, owner, key):
     """`owner[key]`, or a generator where script code has to run."""
     kind = type(owner)
@@ -84,6 +86,7 @@ def _get_or_ask(m, owner: Instance, data: dict, key, hook):
     return data[key] if key in data else (yield Invoke(hook, (owner, key)))
 
 
+@may_raise(IndexError)
 def _at_index_of(m, owner, key: Instance):
     return owner[_index((yield Invoke(key.cls.lookup("__index__"), (key,))), type(owner))]
 
@@ -108,6 +111,7 @@ def host_slice(key: Slice) -> slice:
     return slice(*parts)
 
 
+@may_raise(ValueError)
 def _slice(m, owner, part: slice):
     if type(owner) is deque:
         raise TypeError("sequence index must be integer, not 'slice'")
@@ -151,6 +155,7 @@ def room(m, owner: dict, key):
             m.need_items(len(owner) + 1)
 
 
+@may_raise(IndexError)
 def set_item(m, owner, key, value):
     """`owner[key] = value`, or a generator where script code has to run."""
     kind = type(owner)
@@ -183,12 +188,14 @@ def _set_dunder(m, owner: Instance, key, value):
     return _invoke(function, owner, key, value)
 
 
+@may_raise(ValueError)
 def _set_slice(m, owner: list, part: slice, value):
     items = yield from take_all(m, value)
     m.need_items(len(owner) + len(items))
     owner[part] = items
 
 
+@may_raise(IndexError, ValueError)
 def delete_item(m, owner, key):
     """`del owner[key]`, or a generator where script code has to run."""
     kind = type(owner)
@@ -210,6 +217,7 @@ def delete_item(m, owner, key):
 
 
 @keys.by_key
+@may_raise(KeyError)
 def _delete_key(m, owner: dict, key):
     if type(owner) is CounterDict:
         owner.pop(key, None)

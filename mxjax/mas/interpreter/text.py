@@ -11,6 +11,7 @@ from collections import deque
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.values import (
     ELLIPSIS,
@@ -231,6 +232,7 @@ def int_text(m, value: int) -> str:
 # Format specifications
 
 
+@may_raise(ValueError, OverflowError)
 def format_spec(m, value, spec: str) -> str:
     """`format(value, spec)` for a plain number or string."""
     match = _SPEC.fullmatch(spec) if len(spec) < 100 else None
@@ -260,7 +262,9 @@ def formatted(m, value, spec: str):
 
 def formatted_as(m, value, spec: str):
     """`format(value, spec)` of a value whose class does not define it."""
-    kind = type(value)
+    kind, spec = type(value), plain(spec)
+    if type(spec) is not str:
+        raise TypeError(f"a format specification must be str, not {type_name(spec)}")
     if not spec:
         return (yield from to_str(m, value))
     if kind is Instance and type(value.data) in (int, float, str):
@@ -351,6 +355,7 @@ def _format_field(m, template: str, at: int, args: tuple, kwargs: dict, counter:
     return (yield from field(m, value, match["conversion"] or "", spec)), end + 1
 
 
+@may_raise(KeyError)
 def _argument(name: str, args: tuple, kwargs: dict, counter: list[int]):
     if not name or name.isdigit():
         if (counter[0] < 0) != bool(name) and counter[0] != 0:
@@ -363,6 +368,7 @@ def _argument(name: str, args: tuple, kwargs: dict, counter: list[int]):
     return kwargs[name]
 
 
+@may_raise(KeyError)
 def percent(m, template: str, values):
     """`template % values`."""
     values = plain(values) if type(plain(values)) is tuple else values
@@ -379,6 +385,12 @@ def percent(m, template: str, values):
         used += 1
         return queue[used - 1]
 
+    def take_size():
+        size = plain(take())
+        if type(size) not in (int, bool):
+            raise TypeError("* wants int")
+        return int(size)
+
     while True:
         m.charge(1)
         match = _PERCENT.search(template, at)
@@ -392,7 +404,7 @@ def percent(m, template: str, values):
         if kind == "%":
             out.append("%")
             continue
-        width, precision = (take() if match[part] == "*" else match[part] for part in ("width", "precision"))
+        width, precision = (take_size() if match[part] == "*" else match[part] for part in ("width", "precision"))
         if match["key"] is not None and named is None:
             raise TypeError("format requires a mapping")
         value = named[match["key"]] if match["key"] is not None else take()
@@ -406,6 +418,7 @@ def percent(m, template: str, values):
     return "".join(out)
 
 
+@may_raise(TypeError, ValueError, OverflowError)
 def _percent_field(m, value, kind: str, flags: str, width, precision):
     for size in (width, precision):
         if size is not None and (len(str(size)[:20]) > 9 or abs(int(size)) > m.limits.format_width):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from mxjax.mas.interpreter import classes, keys, operators, text
+from mxjax.mas.interpreter.exceptions import binds_arguments, may_raise
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import iterate, pull, take_all
 from mxjax.mas.interpreter.values import (
@@ -28,6 +29,7 @@ from mxjax.mas.interpreter.values import (
 )
 
 
+@may_raise(TypeError, ValueError, OverflowError)
 def make_int(m, value=0, base=UNBOUND):
     kind = type(value)
     if kind is int or kind is bool or kind is float:
@@ -58,6 +60,7 @@ def _converted(value: Instance, names, message: str):
     raise TypeError(f"{message}, not '{value.cls.name}'")
 
 
+@may_raise(ValueError, OverflowError)
 def make_float(m, value=0.0):
     kind = type(value)
     if kind in (int, bool, float):
@@ -146,6 +149,7 @@ def update_dict(m, target: dict, source, kwargs: dict):
     target.update(kwargs)
 
 
+@may_raise(TypeError, ValueError)
 def make_range(m, *args):
     bounds = tuple(map(plain, args))
     for value in bounds:
@@ -161,11 +165,13 @@ def small_int(value: int):
         raise OverflowError(f"counting with integers of more than {COUNTED_BITS} bits is not available to a design")
 
 
+@may_raise(TypeError)
 def make_slice(m, *args):
     parts = slice(*args)
     return Slice((parts.start, parts.stop, parts.step))
 
 
+@binds_arguments
 def make_type(m, value, *more):
     if more:
         return classes.make_type(m, value, *more)
@@ -196,6 +202,7 @@ def fromkeys(m, iterable, value=None):
     return made
 
 
+@may_raise(TypeError, ValueError)
 def maketrans(m, source, target=None, drop=""):
     """`str.maketrans`."""
     m.charge(len(source))

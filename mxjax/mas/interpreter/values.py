@@ -14,6 +14,7 @@ class Sentinel:
     """A named marker that no script can hold."""
 
     __slots__ = ("name",)
+    holds = ()
 
     def __init__(self, name: str):
         self.name = name
@@ -41,6 +42,7 @@ class Cell:
     """A variable shared by a function and the functions in it."""
 
     __slots__ = ("value",)
+    holds = ("value",)
 
     def __init__(self, value=UNBOUND):
         self.value = value
@@ -50,6 +52,8 @@ class Function:
     """A function written in the script."""
 
     __slots__ = ("closure", "code", "defaults", "fields", "kw_defaults")
+    holds = ("defaults", "kw_defaults", "closure", "fields")
+    own_bytes = 130
 
     def __init__(self, code, defaults: tuple, kw_defaults: dict, closure: tuple):
         self.code = code
@@ -66,21 +70,31 @@ class Function:
 class Native:
     """A function of ours: `fn(machine, *args, **kwargs)` returns a value, or a generator of requests (see `frames`).
 
-    What it keeps alive of the script it holds in its closure, where it is counted.
+    What it keeps alive of the script it holds in its closure, where it is counted. One that is a `method` of a class
+    needs an object of that class as the first of its arguments.
     """
 
-    __slots__ = ("fields", "fn", "name")
+    __slots__ = ("fields", "fn", "method", "name")
+    holds = ("fn", "fields")
+    own_bytes = 400
 
-    def __init__(self, name: str, fn, fields: dict[str, Any] | None = None):
+    def __init__(self, name: str, fn, fields: dict[str, Any] | None = None, method: bool = False):
         self.name = name
         self.fn = fn
         self.fields = fields
+        self.method = method
+
+
+def class_methods(table: dict[str, Any]) -> dict[str, Native]:
+    """Functions `fn(machine, self, ...)` as members of a class."""
+    return {name: Native(name, fn, method=True) for name, fn in table.items()}
 
 
 class BoundMethod:
     """A function together with the object that it was looked up on."""
 
     __slots__ = ("function", "owner")
+    holds = ("function", "owner")
 
     def __init__(self, function, owner):
         self.function = function
@@ -95,6 +109,7 @@ class BuiltinType:
     """`int`, `str`, `list` and so on: callable through `make`, and known to `isinstance` through `hosts`."""
 
     __slots__ = ("hosts", "make", "members", "name")
+    holds = ()
 
     def __init__(self, name: str, hosts: tuple[type, ...], make, members: dict[str, Any] | None = None):
         self.name = name
@@ -124,6 +139,8 @@ class Class:
         "abstract", "base", "bases", "constructed", "key", "managed", "members", "meta", "mro", "name", "plain",
         "protocol", "qualname", "shared",
     )  # fmt: skip
+    holds = ("members", "bases", "meta")
+    own_bytes = 400
 
     def __init__(self, name: str, bases: tuple[Class, ...], members: dict[str, Any], shared: bool = False):
         self.name = self.qualname = name
@@ -180,6 +197,8 @@ class Instance:
     """
 
     __slots__ = ("cls", "data", "fields", "hashed")
+    holds = ("cls", "fields", "data")
+    own_bytes = 150
 
     def __init__(self, cls: Class, fields: dict[str, Any], data=None):
         self.cls = cls
@@ -216,6 +235,7 @@ class Probe:
     """A key equal to none, that notes every key of a dict which has the same hash."""
 
     __slots__ = ("found", "hashed")
+    holds = ("found",)
 
     def __init__(self, hashed: int):
         self.hashed = hashed
@@ -238,6 +258,7 @@ class Wrapper:
     """A class attribute that changes how it is looked up: kind "property", "staticmethod" or "classmethod"."""
 
     __slots__ = ("deleter", "doc", "function", "kind", "name", "setter")
+    holds = ("function", "setter", "deleter", "doc")
 
     def __init__(self, kind: str, function, setter=None, deleter=None, doc=None):
         self.kind = kind
@@ -252,6 +273,7 @@ class Super:
     """What `super()` returns: attribute look-up that starts after `cls` in the order of `owner`."""
 
     __slots__ = ("cls", "owner")
+    holds = ("cls", "owner")
 
     def __init__(self, cls: Class, owner):
         self.cls = cls
@@ -262,6 +284,7 @@ class Union:
     """`X | Y` of types: `isinstance` holds for any of them. A None among them stands for its type."""
 
     __slots__ = ("options",)
+    holds = ("options",)
     type_name = "UnionType"
 
     def __init__(self, options: tuple):
@@ -280,6 +303,7 @@ class Module:
     """An importable module: a name and its members."""
 
     __slots__ = ("_public", "members", "name")
+    holds = ("members",)
 
     def __init__(self, name: str, members: dict[str, Any]):
         self.name = name
@@ -298,6 +322,7 @@ class Set:
     """A set that remembers the order of insertion, so that no outcome depends on hash seeds."""
 
     __slots__ = ("frozen", "items")
+    holds = ("items",)
 
     def __init__(self, items=(), frozen: bool = False):
         self.items = dict.fromkeys(items)
@@ -319,18 +344,21 @@ class DefaultDict(dict):
     """`collections.defaultdict`; the factory runs in the machine."""
 
     __slots__ = ("factory",)
+    holds = ("factory",)
 
 
 class CounterDict(dict):
     """`collections.Counter`."""
 
     __slots__ = ()
+    holds = ()
 
 
 class Generator:
     """A suspended computation that yields values: a script generator, or one of our own lazy iterators."""
 
     __slots__ = ("awaitable", "frame", "name", "returned", "running")
+    holds = ("frame", "returned")
 
     def __init__(self, frame, name: str, awaitable: bool = False):
         self.frame = frame
@@ -344,6 +372,7 @@ class Slice:
     """`a[b:c:d]`, with its parts."""
 
     __slots__ = ("parts",)
+    holds = ("parts",)
 
     def __init__(self, parts: tuple):
         self.parts = parts
@@ -353,6 +382,7 @@ class HostIterator:
     """A host iterator over plain values; `bounded` when it must end."""
 
     __slots__ = ("name", "source")
+    holds = ("source",)
 
     def __init__(self, source, name: str):
         self.source = source
@@ -363,6 +393,7 @@ class View:
     """`d.keys()`, `d.values()` or `d.items()`: a live view of a dict."""
 
     __slots__ = ("kind", "owner")
+    holds = ("owner",)
 
     def __init__(self, kind: str, owner: dict):
         self.kind = kind
@@ -377,6 +408,7 @@ class Ellipsis_:
     """The value of `...`."""
 
     __slots__ = ()
+    holds = ()
 
 
 ELLIPSIS = Ellipsis_()

@@ -16,7 +16,17 @@ from mxjax.mas.interpreter.modules import dataclasses_
 from mxjax.mas.interpreter.modules.inert import LOGGER
 from mxjax.mas.interpreter.operators import hashable
 from mxjax.mas.interpreter.subscripts import grow
-from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Native, Raised, Wrapper, brief, type_name
+from mxjax.mas.interpreter.values import (
+    UNBOUND,
+    Class,
+    Instance,
+    Native,
+    Raised,
+    Wrapper,
+    brief,
+    class_methods,
+    type_name,
+)
 from mxjax.mas.prompts import Prompts
 from mxjax.mas.records import AgentCall, ToolCall, well_formed
 
@@ -38,6 +48,7 @@ class MessageKind:
     """One member of `MessageType`; immutable, since every execution shares it."""
 
     __slots__ = ("name", "value")
+    holds = ()
     type_name = "MessageType"
 
     def __init__(self, name: str):
@@ -74,7 +85,7 @@ MessageKind.cls = MESSAGE_TYPE
 
 def native_class(name: str, base: Class | None, methods: dict) -> Class:
     """A class of ours; its methods are functions `fn(machine, self, ...)`."""
-    return Class(name, (base,) if base else (), {key: Native(key, fn) for key, fn in methods.items()}, shared=True)
+    return Class(name, (base,) if base else (), class_methods(methods), shared=True)
 
 
 def _enter(m, self):
@@ -303,7 +314,7 @@ def run_node(m, node, context, place: Place):
             raise TypeError(f"process() of {node_name(node)} must return a Message, not {type_name(made)}")
     except (Raised, *exceptions.HOST_ERRORS) as error:
         value = exceptions.convert(error)
-        if isinstance(error, RecursionError) or exceptions.EXCEPTION not in value.cls.mro:
+        if exceptions.EXCEPTION not in value.cls.mro:
             raise
         made = error_message(m, exceptions.describe(value))
     made.fields["sender"] = node_name(node)

@@ -140,7 +140,8 @@ def describe_tools(m, tools: dict[str, dict]):
         }
         try:
             lines.append((yield from dumps(m, shown, ensure_ascii=False)))
-        except TypeError:
+        except TypeError as error:
+            exceptions.convert(error)  # a value that JSON does not have, or a fault of ours
             lines.append(json.dumps({"name": name}))
     return "\n".join(lines)
 
@@ -162,6 +163,7 @@ def run_tool(m, tools: dict[str, dict], name: str, arguments: dict, turn: int):
             raise
         return fill(prompts.tool_failed, name=name, error=exceptions.describe(error.value))
     except RuntimeError as error:
+        exceptions.convert(error)
         return fill(prompts.tool_failed, name=name, error=str(error))
     return fill(prompts.tool_result, name=name, output=output)
 

@@ -317,7 +317,10 @@ def create_simple_chain(m, *pairs, name="simple_chain"):
     """A graph that runs (name, node) pairs in order."""
     graph = yield Invoke(GRAPH, (name,))
     before = None
-    for label, node in pairs:
+    for pair in pairs:
+        if type(pair) not in (list, tuple) or len(pair) != 2:
+            raise TypeError(f"create_simple_chain() takes (name, node) pairs, not {brief(pair)}")
+        label, node = pair
         add_graph_node(m, graph, label, node)
         if before is None:
             set_entry_point(m, graph, label)

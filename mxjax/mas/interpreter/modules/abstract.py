@@ -72,6 +72,7 @@ class Annotation:
     """
 
     __slots__ = ("hosts", "methods", "mixin", "name")
+    holds = ()
     type_name = "type"
     ignored_base = True
 

@@ -10,7 +10,17 @@ from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import TYPES as BUILTIN
-from mxjax.mas.interpreter.values import BuiltinType, Class, CounterDict, DefaultDict, Native, Wrapper, brief
+from mxjax.mas.interpreter.values import (
+    BuiltinType,
+    Class,
+    CounterDict,
+    DefaultDict,
+    HostIterator,
+    Native,
+    Wrapper,
+    brief,
+    class_methods,
+)
 
 MOST_FIELDS = 255  # so that what is done with a whole record counts as one step
 
@@ -82,7 +92,7 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
     methods = {
         "__init__": init,
         "__setattr__": store,
-        "__iter__": lambda m, owner: BUILTIN["tuple"].make(m, owner.part(names)),
+        "__iter__": lambda m, owner: HostIterator(iter(owner.part(names)), "tuple_iterator"),
         "__len__": lambda m, owner: len(names),
         "__repr__": show,
         "_asdict": as_dict,
@@ -92,7 +102,7 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
         name,
         (),
         {
-            **{key: Native(key, fn) for key, fn in methods.items()},
+            **class_methods(methods),
             "_fields": names,
             "_field_defaults": spare,
             "_make": Wrapper("classmethod", Native("_make", of_iterable)),

@@ -13,6 +13,7 @@ class Manager:
     """The context that a decorated generator function makes."""
 
     __slots__ = ("generator",)
+    holds = ("generator",)
     type_name = "_GeneratorContextManager"
 
     def __init__(self, generator: Generator):
@@ -23,6 +24,7 @@ class Suppress:
     """A context that swallows some exceptions, or none and hands out `value`."""
 
     __slots__ = ("classes", "value")
+    holds = ("classes", "value")
     type_name = "suppress"
 
     def __init__(self, classes: tuple, value=None):
@@ -83,6 +85,7 @@ class Exits:
     """What an `ExitStack` has to do when it is left: (function, arguments or None for an exit method, keywords)."""
 
     __slots__ = ("callbacks",)
+    holds = ("callbacks",)
     type_name = "ExitStack"
 
     def __init__(self):

@@ -20,6 +20,7 @@ class Field:
     """What `field(...)` says of one field."""
 
     __slots__ = ("compare", "default", "factory", "init", "init_only", "kw_only", "metadata", "name", "repr", "type")
+    holds = ("default", "factory", "metadata")
     type_name = "Field"
 
     def __init__(
@@ -90,12 +91,12 @@ def make(cls, options: dict) -> Class:
         methods.update(__setattr__=_refuse, __delattr__=_refuse)
     own = "__hash__" in cls.members or "__eq__" in cls.members
     if options.get("unsafe_hash") or (options.get("frozen") and options.get("eq", True)):
-        cls.members.setdefault("__hash__", Native("__hash__", _hash(compared)))
+        cls.members.setdefault("__hash__", Native("__hash__", _hash(compared), method=True))
         cls.key = None if own else tuple(compared)
     elif options.get("eq", True):
         cls.members.setdefault("__hash__", None)
     for name, function in methods.items():
-        cls.members.setdefault(name, Native(name, function))
+        cls.members.setdefault(name, Native(name, function, method=True))
     return cls
 
 

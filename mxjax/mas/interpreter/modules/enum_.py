@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import operators, text
 from mxjax.mas.interpreter.classes import finish_class
+from mxjax.mas.interpreter.exceptions import binds_arguments
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.modules.collections_ import record_class
@@ -17,6 +18,7 @@ from mxjax.mas.interpreter.values import (
     Native,
     Wrapper,
     brief,
+    class_methods,
     type_name,
 )
 
@@ -90,6 +92,7 @@ def _number(m, cls: Class, name: str, value: Instance, values: list, numbers: di
     return last + 1
 
 
+@binds_arguments
 def by_value(m, cls: Class, value=UNBOUND, *more, **options):
     """`Color(1)`: the member of that value."""
     if cls.shared:
@@ -175,7 +178,7 @@ def _combine(operator, symbol: str):
         value = operator(mine, theirs)
         return flags_of(m, self.cls, value) if 0 <= value <= _mask(self.cls) else value
 
-    return Native(symbol, combined)
+    return Native(symbol, combined, method=True)
 
 
 def _rest(m, self):
@@ -212,7 +215,7 @@ def value_text(m, self):
 
 
 def _class(name: str, base: Class | None, methods: dict) -> Class:
-    return Class(name, (base,) if base else (), {key: Native(key, fn) for key, fn in methods.items()}, shared=True)
+    return Class(name, (base,) if base else (), class_methods(methods), shared=True)
 
 
 ENUM = _class(

@@ -174,7 +174,7 @@ def total_ordering(m, cls):
     for name in ("__lt__", "__gt__", "__le__", "__ge__"):
         if cls.lookup(name) is UNBOUND:
             m.allocate(500)
-            cls.members[name] = Native(name, _from_root(root, name))
+            cls.members[name] = Native(name, _from_root(root, name), method=True)
     return cls
 
 
@@ -205,7 +205,7 @@ def cmp_to_key(m, function):
     def less(m, a, b):
         return (yield Invoke(function, (a.fields["value"], b.fields["value"]))) < 0
 
-    cls = Class("K", (), {"__lt__": Native("__lt__", less)})
+    cls = Class("K", (), {"__lt__": Native("__lt__", less, method=True)})
     return Native("K", lambda m, value: Instance(cls, {"value": value}))
 
 
@@ -250,6 +250,7 @@ class Memo:
     """What a deep copy has made already, by the identity of what it was made of; scripts only hand it on."""
 
     __slots__ = ("made",)
+    holds = ("made",)
     type_name = "dict"
 
     def __init__(self):

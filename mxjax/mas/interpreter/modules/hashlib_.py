@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.types import TYPES
-from mxjax.mas.interpreter.values import Native, type_name
+from mxjax.mas.interpreter.values import Native, brief, plain, type_name
 
 ALGORITHMS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s")
 _CODECS = {"utf8": "utf-8", "ascii": "ascii", "latin1": "latin-1", "iso88591": "latin-1", "usascii": "ascii"}
@@ -17,6 +18,7 @@ class Hash:
     """A hash of what it was given so far."""
 
     __slots__ = ("host",)
+    holds = ()
     type_name = "HASH"
     own_bytes = 600
 
@@ -48,7 +50,7 @@ def _make(name: str):
 
 def new(m, name, string=b"", *, usedforsecurity=True):
     if name not in ALGORITHMS:
-        raise ValueError(f"unsupported hash type {str(name)[:80]}")
+        raise ValueError(f"unsupported hash type {brief(name)[:80]}")
     return _make(name)(m, string)
 
 
@@ -78,7 +80,7 @@ def _copy(m, owner: Hash):
 def _codec(encoding) -> str:
     found = _CODECS.get(encoding.lower().replace("-", "").replace("_", "")) if type(encoding) is str else None
     if found is None:
-        raise LookupError(f"unknown encoding: {str(encoding)[:80]}")
+        raise LookupError(f"unknown encoding: {brief(encoding)[:80]}")
     return found
 
 
@@ -87,15 +89,17 @@ _ON_ERRORS = ("strict", "ignore", "replace", "backslashreplace", "xmlcharrefrepl
 
 def _errors(errors) -> str:
     if errors not in _ON_ERRORS:
-        raise LookupError(f"unknown error handler name '{str(errors)[:80]}'")
+        raise LookupError(f"unknown error handler name '{brief(errors)[:80]}'")
     return errors
 
 
+@may_raise(ValueError)
 def encode(m, owner: str, encoding="utf-8", errors="strict"):
     m.need_string(len(owner) if owner.isascii() else 12 * len(owner))
     return owner.encode(_codec(encoding), _errors(errors))
 
 
+@may_raise(ValueError)
 def _decode(m, owner: bytes, encoding="utf-8", errors="strict"):
     m.need_string(4 * len(owner), False)
     return owner.decode(_codec(encoding), _errors(errors))
@@ -106,11 +110,16 @@ def _hex(m, owner: bytes):
     return owner.hex()
 
 
+@may_raise(ValueError)
 def _fromhex(m, text):
+    text = plain(text)
+    if type(text) is not str:
+        raise TypeError(f"fromhex() argument must be str, not {type_name(text)}")
     m.need_string(len(text))
     return bytes.fromhex(text)
 
 
+@may_raise(ValueError, OverflowError)
 def make_bytes(m, source=b"", encoding=None, errors="strict"):
     if type(source) is bytes:
         return source
@@ -124,6 +133,7 @@ def make_bytes(m, source=b"", encoding=None, errors="strict"):
     return _from_items(m, source)
 
 
+@may_raise(TypeError, ValueError)
 def _from_items(m, source):
     return bytes((yield from take_all(m, source)))
 

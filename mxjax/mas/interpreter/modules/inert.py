@@ -11,13 +11,14 @@ from mxjax.mas.interpreter.attributes import PROPERTIES, methods
 from mxjax.mas.interpreter.classes import abstractmethod, runtime_checkable
 from mxjax.mas.interpreter.modules.abstract import ABSTRACT, NUMBERS, TYPING, Annotation
 from mxjax.mas.interpreter.types import make_dict
-from mxjax.mas.interpreter.values import Class, Module, Native, Raised, Wrapper, type_name
+from mxjax.mas.interpreter.values import Class, Module, Native, Raised, Wrapper, plain, type_name
 
 
 class Handle:
     """An object whose methods take anything and do nothing."""
 
     __slots__ = ("name",)
+    holds = ()
 
     def __init__(self, name: str):
         self.name = name
@@ -31,6 +32,7 @@ class Output:
     """`sys.stdout`: what is written to it is printed."""
 
     __slots__ = ()
+    holds = ()
     type_name = "TextIO"
 
 
@@ -38,9 +40,14 @@ def nothing(m, *args, **kwargs):
     return None
 
 
+def _text(value) -> str:
+    if type(plain(value)) is not str:
+        raise TypeError(f"write() argument must be str, not {type_name(value)}")
+    return plain(value)
+
+
 def write(m, owner: Output, text):
-    if type(text) is not str:
-        raise TypeError(f"write() argument must be str, not {type_name(text)}")
+    text = _text(text)
     m.need_printed(len(text))
     m.printed.append(text)
     return len(text)
@@ -66,14 +73,22 @@ def exit_(m, code=None):
 
 
 def join(m, *parts):
+    parts = [_path(part) for part in parts]
     m.need_string(sum(len(part) + 1 for part in parts))
     return "/".join(parts)
+
+
+def _path(part) -> str:
+    if type(plain(part)) is not str:
+        raise TypeError(f"expected str, bytes or os.PathLike object, not {type_name(part)}")
+    return plain(part)
 
 
 def _natives(table: dict) -> dict:
     return {name: Native(name, fn) for name, fn in table.items()}
 
 
+@exceptions.binds_arguments
 def typed_dict(m, cls, *args, **fields):
     """A class derived from `TypedDict` makes plain dicts."""
     return make_dict(m, *args, **fields)
@@ -94,9 +109,9 @@ _PATH = Module(
     _natives(
         {
             "join": join,
-            "dirname": lambda m, path: path.rpartition("/")[0],
-            "basename": lambda m, path: path.rpartition("/")[2],
-            "abspath": lambda m, path: path,
+            "dirname": lambda m, path: _path(path).rpartition("/")[0],
+            "basename": lambda m, path: _path(path).rpartition("/")[2],
+            "abspath": lambda m, path: _path(path),
             "exists": lambda m, path: False,
         }
     ),
@@ -119,7 +134,7 @@ _SYS = {
 methods(
     Handle,
     {
-        "write": lambda m, owner, text: len(text),
+        "write": lambda m, owner, text: len(_text(text)),
         "flush": nothing, "isatty": lambda m, owner: False, "read": unread, "readline": unread,
     },
 )  # fmt: skip

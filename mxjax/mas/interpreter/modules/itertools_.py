@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import GeneratorType
+
 from mxjax.mas.interpreter import operators
 from mxjax.mas.interpreter.builtins import truth
+from mxjax.mas.interpreter.exceptions import binds_arguments, may_raise
 from mxjax.mas.interpreter.frames import Emit, Invoke
 from mxjax.mas.interpreter.iteration import iterate, lazy, pull, take_all
 from mxjax.mas.interpreter.values import EXHAUSTED, BuiltinType, HostIterator, Native, type_name
 
 
 def _lazy(name: str, gen):
-    return lambda m, *args, **kwargs: lazy(m, gen(m, *args, **kwargs), name)
+    return binds_arguments(lambda m, *args, **kwargs: lazy(m, gen(m, *args, **kwargs), name))
 
 
 def count(m, start=0, step=1):
@@ -18,6 +21,7 @@ def count(m, start=0, step=1):
         yield Emit(start)
         m.charge(1)
         start = operators.add(m, start, step)
+        start = (yield from start) if type(start) is GeneratorType else start
 
 
 def cycle(m, iterable):
@@ -50,6 +54,7 @@ def chain_from(m, iterables):
             yield Emit(value)
 
 
+@may_raise(TypeError)
 def islice(m, iterable, *args):
     part = slice(*args)
     if any(value is not None and (type(value) is not int or value < 0) for value in (part.start, part.stop)):

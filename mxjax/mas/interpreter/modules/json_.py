@@ -27,6 +27,7 @@ class Decoder:
     """`json.JSONDecoder`, of which a script can only choose whether it is strict."""
 
     __slots__ = ("strict",)
+    holds = ()
     type_name = "JSONDecoder"
 
     def __init__(self, strict: bool):

@@ -6,7 +6,7 @@ import math
 from types import GeneratorType
 
 from mxjax.mas.interpreter import operators
-from mxjax.mas.interpreter.exceptions import EXCEPTIONS
+from mxjax.mas.interpreter.exceptions import EXCEPTIONS, may_raise
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.sorting import sort
@@ -22,6 +22,7 @@ def _number(value):
 def _host(name: str):
     function = getattr(math, name)
 
+    @may_raise(TypeError, ValueError, OverflowError)
     def call(m, *args):
         if any(type(argument) is Instance for argument in args):
             return _of_objects(m, name, call, args)
@@ -51,6 +52,7 @@ def _integers(name: str):
     """A function of ints whose cost grows with their size."""
     function = getattr(math, name)
 
+    @may_raise(TypeError, ValueError, OverflowError)
     def call(m, *args):
         for argument in args:
             if type(argument) not in (int, bool):
@@ -67,12 +69,14 @@ def lcm(m, *args):
     return _integers("lcm")(m, *args)
 
 
+@may_raise(TypeError, ValueError, OverflowError)
 def factorial(m, n):
     if type(n) is int and n > 1:
         m.need_int(int(n * math.log2(n)) if n < 1 << 40 else n)
     return math.factorial(n)
 
 
+@may_raise(TypeError, ValueError, OverflowError)
 def comb(m, n, k):
     if type(n) is int and type(k) is int and n > 0 and k > 0:
         small = min(k, max(n - k, 0))
@@ -81,6 +85,7 @@ def comb(m, n, k):
     return math.comb(n, k)
 
 
+@may_raise(TypeError, ValueError, OverflowError)
 def perm(m, n, k=None):
     if type(n) is int and n > 0:
         m.need_int((n if k is None else k) * n.bit_length())
@@ -96,12 +101,15 @@ def prod(m, iterable, *, start=1):
     return total
 
 
+@may_raise(ValueError, OverflowError)
 def fsum(m, iterable):
     return math.fsum(map(_number, (yield from take_all(m, iterable))))
 
 
+@may_raise(ValueError, OverflowError)
 def dist(m, p, q):
-    return math.dist((yield from take_all(m, p)), (yield from take_all(m, q)))
+    p, q = (yield from take_all(m, p)), (yield from take_all(m, q))
+    return math.dist(list(map(_number, p)), list(map(_number, q)))
 
 
 _PLAIN = """
@@ -111,6 +119,7 @@ _PLAIN = """
 """
 
 
+@may_raise(TypeError, ValueError)
 def isclose(m, a, b, *, rel_tol=1e-09, abs_tol=0.0):
     return math.isclose(_number(a), _number(b), rel_tol=rel_tol, abs_tol=abs_tol)
 
@@ -146,16 +155,19 @@ def _tidy(value, items):
     return int(value) if all(type(item) is not float for item in items) and value == int(value) else value
 
 
+@may_raise(ValueError, OverflowError)
 def mean(m, data):
     items = yield from _numbers(m, data, "mean")
     return _tidy(math.fsum(items) / len(items), items)
 
 
+@may_raise(ValueError, OverflowError)
 def fmean(m, data):
     items = yield from _numbers(m, data, "fmean")
     return math.fsum(items) / len(items)
 
 
+@may_raise(ValueError, OverflowError)
 def median(m, data):
     items = yield from _numbers(m, data, "median")
     items = yield from sort(m, items, None, False)
@@ -172,6 +184,7 @@ def _middle(low: bool):
     return call
 
 
+@may_raise(ValueError, OverflowError)
 def harmonic_mean(m, data):
     items = yield from _numbers(m, data, "harmonic_mean")
     if min(items) < 0:
@@ -179,6 +192,7 @@ def harmonic_mean(m, data):
     return 0 if 0 in items else len(items) / math.fsum(1 / item for item in items)
 
 
+@may_raise(ValueError, OverflowError)
 def geometric_mean(m, data):
     items = yield from _numbers(m, data, "geometric_mean")
     if min(items) <= 0:
@@ -186,6 +200,7 @@ def geometric_mean(m, data):
     return math.exp(math.fsum(map(math.log, items)) / len(items))
 
 
+@may_raise(ValueError, OverflowError)
 def quantiles(m, data, *, n=4, method="exclusive"):
     if type(n) is not int or n < 1:
         raise failed("n must be at least 1")
@@ -221,6 +236,7 @@ def multimode(m, data):
 
 
 def _spread(name: str, sample: bool, root: bool):
+    @may_raise(ValueError, OverflowError)
     def call(m, data):
         items = yield from _numbers(m, data, name, 2 if sample else 1)
         centre = math.fsum(items) / len(items)

@@ -8,7 +8,7 @@ from mxjax.mas.interpreter.exceptions import EXCEPTIONS
 from mxjax.mas.interpreter.frames import Emit, Invoke
 from mxjax.mas.interpreter.iteration import iterate, lazy, pull, take_all
 from mxjax.mas.interpreter.types import update_dict
-from mxjax.mas.interpreter.values import EXHAUSTED, NOT_IMPLEMENTED, UNBOUND, Class, Instance, Native, Raised
+from mxjax.mas.interpreter.values import EXHAUSTED, NOT_IMPLEMENTED, UNBOUND, Class, Instance, Raised, class_methods
 
 
 def _ask(owner: Instance, name: str, *args):
@@ -228,7 +228,7 @@ _CHANGED_SEQUENCE = {
 
 
 def _class(name: str, bases: tuple[Class, ...], methods: dict) -> Class:
-    return Class(name, bases, {key: Native(key, fn) for key, fn in methods.items()}, shared=True)
+    return Class(name, bases, class_methods(methods), shared=True)
 
 
 MIXINS = {

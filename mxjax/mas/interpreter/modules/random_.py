@@ -15,6 +15,7 @@ class Source:
     """A stream of random numbers; `random.Random(seed)` makes one."""
 
     __slots__ = ("host",)
+    holds = ()
     type_name = "Random"
     own_bytes = 2600
 

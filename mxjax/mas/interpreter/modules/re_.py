@@ -8,7 +8,7 @@ import re2
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
-from mxjax.mas.interpreter.exceptions import EXCEPTIONS
+from mxjax.mas.interpreter.exceptions import EXCEPTIONS, binds_arguments, may_raise
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.modules import regex
 from mxjax.mas.interpreter.types import make_nothing
@@ -39,6 +39,7 @@ class Program:
     """A pattern compiled for texts of ASCII or, when `wide`, for all others; shared by all that compile the same."""
 
     __slots__ = ("host", "memory", "translation", "weight")
+    holds = ()
 
     def __init__(self, host, translation: regex.Translation):
         self.host = host
@@ -51,6 +52,7 @@ class Pattern:
     """A compiled pattern."""
 
     __slots__ = ("flags", "pattern", "program")
+    holds = ("pattern",)
     type_name = "Pattern"
 
     def __init__(self, pattern: str, flags: int, program: Program):
@@ -74,6 +76,7 @@ class Match:
     """A match: the spans of the whole and of every group."""
 
     __slots__ = ("end_at", "pattern", "pos", "spans", "string")
+    holds = ("pattern", "spans", "string")
     type_name = "Match"
     own_bytes = 700
 
@@ -151,6 +154,7 @@ def _program(m, pattern: str, flags: int, wide: bool) -> Program:
     return program
 
 
+@may_raise(ValueError)
 def compile_(m, pattern, flags=0):
     if type(pattern) is Pattern:
         if flags:
@@ -401,6 +405,7 @@ def _of_module(name: str):
     method = _METHODS[name]
     most = {"split": 2, "sub": 3, "subn": 3}.get(name, 1)
 
+    @binds_arguments
     def call(m, pattern, *args, flags=0, **kwargs):
         if len(args) > most:
             *args, flags = args

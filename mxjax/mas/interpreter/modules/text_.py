@@ -8,7 +8,7 @@ import textwrap
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter.text import to_str
-from mxjax.mas.interpreter.values import Class, Native, type_name
+from mxjax.mas.interpreter.values import Class, class_methods, type_name
 
 _NAMES = """
     ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable whitespace
@@ -76,7 +76,9 @@ _FIELD = re.compile(r"\$(?:(\$)|([_a-zA-Z][_a-zA-Z0-9]*)|\{([_a-zA-Z][_a-zA-Z0-9
 
 def _substitute(safe: bool):
     def substitute(m, self, mapping=None, **names):
-        template = self.fields["template"]
+        template = self.fields.get("template")
+        if type(template) is not str or not isinstance(mapping, dict | None):
+            raise TypeError(f"{'safe_' * safe}substitute() needs a text as template and a dict of values")
         m.charge(len(template) >> 3)
         values = {**(mapping or {}), **names}
         m.need_entries(len(values))
@@ -90,6 +92,8 @@ def _substitute(safe: bool):
                 if not safe:
                     raise ValueError("Invalid placeholder in string")
                 new = found.group()
+            elif name not in values:
+                raise KeyError(name)
             else:
                 new = yield from to_str(m, values[name])
             total += len(new)
@@ -112,7 +116,7 @@ def _template(m, self, template):
 
 
 _METHODS = {"__init__": _template, "substitute": _substitute(False), "safe_substitute": _substitute(True)}
-STRING["Template"] = Class("Template", (), {name: Native(name, fn) for name, fn in _METHODS.items()}, shared=True)
+STRING["Template"] = Class("Template", (), class_methods(_METHODS), shared=True)
 
 
 def capwords(m, text, sep=None):

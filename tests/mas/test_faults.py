@@ -1,0 +1,183 @@
+"""An error of the interpreter itself ends the run as "internal"; no script sees it, and what holds what is declared."""
+
+import importlib
+import logging
+import pkgutil
+import types
+
+import pytest
+
+from mxjax import mas
+from mxjax.mas import interpreter, library
+from mxjax.mas.interpreter.builtins import BUILTINS
+from mxjax.mas.interpreter.exceptions import InternalError, may_raise
+from mxjax.mas.interpreter.measure import weighing
+from mxjax.mas.runs import INTERNAL
+
+CATCHING = "try:\n  {call}\nexcept BaseException as error:\n  print('caught', error)\nfinally:\n  print('finally')\n"
+WAYS = {
+    "called": "len([1])",
+    "in a generator of the script": "list(len([x]) for x in [1])",
+    "in map": "list(map(len, [[1]]))",
+    "in a key function": "sorted([[2], [1]], key=len)",
+    "in a method": "type('C', (), {'__repr__': lambda self: str(len([]))})().__repr__()",
+    "in a node": (
+        "from workflow import Context, WorkflowNode\n"
+        "  class N(WorkflowNode):\n"
+        "    def process(self, context): return len([])\n"
+        "  N('n')(Context())"
+    ),
+}
+
+
+def run(script):
+    checked = mas.check(script)
+    return mas.start(checked, "q")
+
+
+def missing_attribute(m, value):
+    return m.no_such_attribute
+
+
+def wrong_type(m, value):
+    return 1 + "a"
+
+
+def wrong_key(m, value):
+    return {}[value[0] if value else 0]
+
+
+def failed_assertion(m, value):
+    assert value is None
+
+
+def endless(m, value):
+    return endless(m, value)
+
+
+def exhausted(m, value):
+    return next(iter(()))
+
+
+def later(m, value):
+    yield from ()
+    return [][0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "broken",
+    [missing_attribute, wrong_type, wrong_key, failed_assertion, endless, exhausted, later],
+    ids=lambda broken: broken.__name__,
+)
+def test_a_fault_of_the_interpreter_is_caught_by_no_script(broken, way, monkeypatch):
+    monkeypatch.setattr(BUILTINS["len"], "fn", broken)
+    made = run(CATCHING.format(call=WAYS[way]))
+    assert made.result.status == "error" and made.result.reason.startswith(INTERNAL)
+    assert made.printed == ""
+
+
+def test_a_fault_is_logged_once_with_its_traceback_and_script(monkeypatch, caplog):
+    monkeypatch.setattr(BUILTINS["len"], "fn", lambda m, value: value.nothing_like_this)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert "nothing_like_this" in run("len([1, 2, 3])").result.reason
+    (record,) = [record for record in caplog.records if "internal error" in record.message]
+    assert "len([1, 2, 3])" in record.message and record.exc_info[0] is AttributeError
+
+
+def test_only_declared_errors_of_the_host_are_a_scripts(monkeypatch):
+    declared = may_raise(ZeroDivisionError)(lambda m, value: 1 // 0 if value else [][0])
+    monkeypatch.setattr(BUILTINS["len"], "fn", declared)
+    assert run("try:\n  len([1])\nexcept ZeroDivisionError as error: print(error)").printed != ""
+    assert run("try:\n  len([])\nexcept IndexError as error: print(error)").result.reason.startswith(INTERNAL)
+
+
+def test_errors_that_our_code_raises_are_a_scripts():
+    made = run("try:\n  len(3)\nexcept TypeError as error: print(error)")
+    assert made.printed == "object of type 'int' has no len()\n"
+
+
+def modules(package):
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if ".lib." not in found.name:
+            yield importlib.import_module(found.name)
+
+
+KINDS = {
+    kind
+    for package in (interpreter, library)
+    for module in modules(package)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and kind.__module__ == module.__name__ and "__slots__" in vars(kind)
+}
+
+
+def parts_of_compilation(kind):
+    """Whether objects of a type are gone before a script begins, or shared by all scripts."""
+    return kind.__module__.rpartition(".")[2] in {"code", "unit", "regex", "core"} and not hasattr(kind, "type_name")
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.__qualname__), ids=lambda kind: kind.__name__)
+def test_every_type_says_what_it_holds(kind):
+    if parts_of_compilation(kind):
+        return
+    assert set(kind.holds) <= {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
+    value, text = kind.__new__(kind), "a" * 1000
+    for name in kind.holds:
+        setattr(value, name, text)
+    stack = []
+    assert weighing(kind)(value, stack) > 0
+    assert stack.count(text) == len(kind.holds)
+
+
+def test_a_type_that_does_not_say_what_it_holds_is_a_fault():
+    with pytest.raises(InternalError, match="Silent does not say what it holds"):
+        weighing(type("Silent", (), {"__slots__": ("value",)}))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "def g():\n  x = BIG()\n  yield\nkept = g(); next(kept)",
+        "def f(x=BIG()): pass\nkept = f",
+        "import functools\nkept = functools.partial(print, BIG())",
+        "class C:\n  def m(self): pass\nc = C(); c.x = BIG(); kept = c.m",
+        "class C:\n  x = BIG()\nkept = C",
+        "kept = iter([BIG()])",
+        "kept = enumerate([BIG()])",
+        "kept = zip([BIG()], [1])",
+        "kept = map(lambda x: x, [BIG()])",
+        "kept = reversed([BIG()])",
+        "import itertools\nkept = itertools.chain([BIG()], [1])",
+        "import itertools\nkept = itertools.cycle([BIG()]); next(kept)",
+        "kept = {1: BIG()}.items()",
+        "kept = {BIG(): 1}.keys()",
+        "from collections import deque, defaultdict, Counter\nkept = [deque([BIG()]), defaultdict(list, a=1)]",
+        "kept = ValueError(BIG())",
+        "kept = slice(BIG())",
+        "import re\nkept = re.search('b', BIG() + 'b')",
+        "import contextlib\nkept = contextlib.nullcontext(BIG())",
+        "import functools\n@functools.cache\ndef f(x): return x\nf(BIG()); kept = f",
+        "import functools\nkept = functools.cmp_to_key(lambda a, b: 0)(BIG())",
+        "import dataclasses\nkept = dataclasses.field(default=BIG())",
+        "import types\nkept = types.SimpleNamespace(a=BIG())",
+        "kept = property(BIG())",
+        "kept = lambda x=BIG(): x",
+        "from workflow import Message\nkept = Message(BIG())",
+        "import asyncio\nasync def f(x):\n  pass\nkept = f(BIG())",
+    ],
+)
+def test_what_a_script_keeps_is_counted_wherever_it_keeps_it(script):
+    """Four pieces of half a megabyte each fit into the limit, nine do not."""
+    body = "BIG = lambda: 'a' * 499999 + str(len(all))\nall = []\n"
+    script = script.replace("\n", "\n  ")
+    for rounds, status in ((4, "error"), (200, "limit")):
+        made = mas.start(mas.check(f"{body}for i in range({rounds}):\n  {script}\n  all.append(kept)\n"), "q",
+                         limits=mas.Limits(live_bytes=4_000_000))  # fmt: skip
+        assert made.result.status == status, made.result
+        assert made.result.reason in ("live_bytes", "the script ended without running a workflow"), made.result
+
+
+def test_functions_of_ours_are_found_by_the_host_types_that_scripts_reach():
+    assert weighing(types.FunctionType)(lambda: KINDS, stack := []) == 0 and stack == []
