@@ -7,6 +7,7 @@ loops.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 from mxjax.mas import Edge, Graph, Node
@@ -163,8 +164,9 @@ def _ordered(columns: list[list[str]], forward: Sequence[Edge]) -> list[list[str
     row: dict[str, float] = {}
     ordered = []
     for names in columns:
+        unknown = math.inf if row else 0.0  # below what something leads to
         before = {name: [row[e.source] for e in forward if e.target == name and e.source in row] for name in names}
-        names = sorted(names, key=lambda name: sum(before[name]) / len(before[name]) if before[name] else 0.0)
+        names = sorted(names, key=lambda name: sum(before[name]) / len(before[name]) if before[name] else unknown)
         row |= {name: n - (len(names) - 1) / 2 for n, name in enumerate(names)}
         ordered.append(names)
     return ordered

@@ -289,8 +289,7 @@ class Calls(Expressions):
 
     def _run(self, flow: Flow, given: list) -> Result:
         """The result of a flow that runs now."""
-        if self._inner_to is None:
-            self._runs.append(Run(flow, self._flows_in(*given), self._conditional))
-        elif self._inner_to:
-            self._inner_runs.append((self._inner_to, flow))
+        if self._inner_to != "":
+            runs = self._runs if self._inner_to is None else self._inner_runs.setdefault(self._inner_to, [])
+            runs.append(Run(flow, self._flows_in(*given), self._conditional))
         return Result((flow,))

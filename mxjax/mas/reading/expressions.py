@@ -261,7 +261,7 @@ class Expressions(Shape):
 
     def _flows_in(self, *values) -> tuple[Flow, ...]:
         """The flows whose results these values are made of, each once."""
-        if not self._runs:
+        if not self._runs and not self._inner_runs:
             return ()
         found: dict[Flow, None] = {}
         seen: set[int] = set()

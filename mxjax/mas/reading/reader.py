@@ -19,17 +19,23 @@ class Reader(Calls):
         super().__init__()
         try:
             self._block(tree.body)
-            self._conditional = True
             while self._uncalled:  # methods of own nodes, tools: called by the library, if at all
                 function = next(iter(self._uncalled.values()))
                 self._inner_to = self._own_methods.get(function.node, "")
+                self._conditional = not self._inner_to or function.node.name != "process"
                 self._inline(function, [], {})
         except (Enough, RecursionError):
             pass
         self._steps = MOST_STEPS
         with contextlib.suppress(Enough):
-            for flow in self.flows:
+            inner = dict.fromkeys(run.flow for runs in self._inner_runs.values() for run in runs)
+            for flow in inner:
                 self._flow_edges(flow)
+            for name, runs in self._inner_runs.items():
+                self._own_edges(name, runs)
+            for flow in self.flows:
+                if flow not in inner:
+                    self._flow_edges(flow)
         self._steps = MOST_STEPS
         with contextlib.suppress(Enough):
             self._run_edges()

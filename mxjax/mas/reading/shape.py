@@ -101,7 +101,7 @@ class Shape:
         self.outer: dict[Edge, None] = {}
         self.flows: list[Flow] = []
         self._runs: list[Run] = []
-        self._inner_runs: list[tuple[str, Flow]] = []  # of the methods of own nodes, with the name of the class
+        self._inner_runs: dict[str, list[Run]] = {}  # of the methods of own nodes, by the name of the class
         self._ports: dict[str, Ports] = {}
         self.strategies: set[str] = set()
         self.own_classes: set[str] = set()
@@ -278,30 +278,46 @@ class Shape:
         return found
 
     def _run_edges(self):
-        """The edges between flows that the script runs, from the question and to the answer.
+        """The edges from the question to the flows that the script runs, and from the last of them to the answer."""
+        entries, exits = self._chain(self._runs)
+        for name, kind in entries.items():
+            self._outer(Edge(OUTSIDE, name, kind))
+        for name, kind in exits.items():
+            self._outer(Edge(name, OUTSIDE, kind))
 
-        A run is judged by the flow that it runs last, so what that one depends on a condition may be left to the runs
+    def _chain(self, runs: Sequence[Run]) -> tuple[dict[str, str], dict[str, str]]:
+        """Joins flows that run on each other's results; where work enters the first and leaves the last of them.
+
+        What counts is returned by the flow that runs last, so what depends on a condition may be left to the runs
         before it, back to the last that is certain.
         """
-        for run in self._runs:
-            kinds = {name: "conditional" if run.conditional else kind for name, kind in run.flow.entries.items()}
-            for name, kind in kinds.items():
+        entries: dict[str, str] = {}
+        exits: dict[str, str] = {}
+        for run in runs:
+            for name, kind in run.flow.entries.items():
+                kind = "conditional" if run.conditional else kind
                 if not run.fed_by:
-                    self._outer(Edge(OUTSIDE, name, kind))
+                    entries.setdefault(name, kind)
                 for source in run.fed_by:
-                    for exit_ in source.exits:
-                        self._join([self.nodes[exit_]], [self.nodes[name]], "loop" if source is run.flow else kind)
-        for run in reversed(self._runs):
-            later = {edge.source for edge in self.outer if edge.target == OUTSIDE}
-            for name, kind in run.flow.exits.items():
-                if name not in later:
-                    self._outer(Edge(name, OUTSIDE, "conditional" if later else kind))
+                    came = [self.nodes[source_name] for source_name in source.exits]
+                    self._join(came, [self.nodes[name]], "loop" if source is run.flow else kind)
+        for run in reversed(runs):
+            self._charge(len(run.flow.exits))
+            later = bool(exits)
+            exits = {name: "conditional" if later else kind for name, kind in run.flow.exits.items()} | exits
             if not run.conditional:
                 break
-        for name, flow in self._inner_runs:
-            nodes = [node for node in self.nodes.values() if node.kind == name]
-            self._charge(len(self.nodes))
-            self._join(nodes, [self.nodes[entry] for entry in flow.entries], "conditional")
+        return entries, exits
+
+    def _own_edges(self, name: str, runs: Sequence[Run]):
+        """The edges from nodes of a class of the script to the flows that its methods run, where their work leaves."""
+        entries, exits = self._chain(runs)
+        for node in [node for node in self.nodes.values() if node.kind == name]:
+            self._charge(1 + len(entries) + len(exits))
+            for entry, kind in entries.items():
+                self._join([node], [self.nodes[entry]], kind)
+            left = [self.nodes[exit_] for exit_ in exits] + [node] * all(run.conditional for run in runs)
+            self._ports[node.id] = Ports((node,), tuple(left), self._inside(node))
 
     def _outer(self, edge: Edge):
         self._charge()
