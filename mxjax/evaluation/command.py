@@ -108,8 +108,8 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
             more = {**({"when": said} if said else {}), **({"chosen": chosen} if chosen else {})}
             rows.append({**row, **made_with, **stamps, "episodes": episodes, **more})
             phases_s = {"evaluation": time.monotonic() - started}
-            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.record)
-            write_pages(workdir.path, read_json(workdir.path / "results.json"), args.command)
+            workdir.write_results(to_json(config), rows, phases_s, args.seed, grading.record)
+            write_pages(workdir.path, read_json(workdir.path / "results.json"))
     say(table(rows))
     for name, change in comparisons(rows):
         say(f"{name}: {change}")

@@ -159,6 +159,10 @@ ORDERS = {
     "an_agent_that_comes_again": (
         STEPS("vote", "ReflectionNode('r', a, critic_agent=y)"), f">->a >->b {VOTE} vote@a a->y y@a a->r r->>",
     ),
+    "a_judge_that_has_voted": (
+        STEPS("vote", "DebateNode('debate', [c, d], judge=a)"),
+        f">->a >->b {VOTE} vote->c vote->d c@d d@c c@a d@a a->debate debate->>",
+    ),
     "reflection_on_a_vote": (
         STEPS("ReflectionNode('r', vote, critic_agent=y)"), f">->a >->b {VOTE} vote->y y@a y@b vote->r r->>",
     ),

@@ -1,8 +1,10 @@
 """The page of a run: whole, well formed, self-contained, deaf to what models write, and content with what is there."""
 
+import html
 import html.parser
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -13,7 +15,9 @@ import pytest
 import runs
 from etils import epath
 
+from mxjax.command_line import running
 from mxjax.errors import UserError
+from mxjax.lock import only_writer
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.episodes import choose_pairs, node_name
 from mxjax.report.evaluation import write_pages
@@ -248,11 +252,29 @@ def test_the_head_does_not_mix_benchmarks(run):
 
 def test_links_to_episodes_hold_any_name(tmp_path):
     row = {**made_up.eval_row(0, "vote", 0.6), "episodes": "episodes/vote_jsonl_50% of #1?"}
-    facts = {"seed": 0, "device": "cpu", "versions": {}, "sandbox_level": None}
-    write_pages(epath.Path(tmp_path), {"rows": [row], **facts}, "mxjax evaluate")
+    facts = {"command": "mxjax evaluate", "seed": 0, "device": "cpu", "versions": {}, "sandbox_level": None}
+    write_pages(epath.Path(tmp_path), {"rows": [row], **facts})
     page = Page((tmp_path / "results.html").read_text())
     (link,) = [attributes["href"] for name, attributes in page.elements if name == "a"]
     assert urllib.parse.unquote(urllib.parse.urlparse(link).path) == f"{row['episodes']}.html"
+
+
+def test_the_command_line_is_shown_whole(run):
+    (shown,) = re.findall(r"<code>(.*)</code>", (write_report(run)).read_text())
+    assert html.unescape(shown) == made_up.COMMAND
+    assert summary(read_run(run)).splitlines()[0] == f"command: {made_up.COMMAND}"
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(results | {"command": "train"}))  # as older runs name it
+    assert read_run(run).command == "mxjax train"
+    (run / "results.json").unlink()
+    assert read_run(run).command == ""
+    with running(["train", "--config", "a b.py"]), only_writer(run):  # a run that is going
+        assert read_run(run).command == "mxjax train --config 'a b.py'"
+    for line in ("mxjax evaluate --output '*a*_b_'", "a `b` ``c"):
+        facts = {"command": line, "seed": 0, "device": "cpu", "versions": {}, "sandbox_level": None}
+        write_pages(epath.Path(run), {"rows": [], **facts})
+        (found,) = re.findall(r"- command: (`+) ?(.*?) ?\1\n", (run / "results.md").read_text())
+        assert found[1] == line
 
 
 def test_controls_are_compared_question_by_question(run):

@@ -212,13 +212,22 @@ class Shape:
                 entering = skipped
             certain = not skipped
             before = {**({} if certain else before), **{node.id: node for node in exits}}
-            ran.update(*map(self._inside, nodes))
-            self._charge(len(before) + sum(len(self._inside(node)) for node in nodes))
+            inside = frozenset().union(*map(self._inside, nodes))
+            self._charge(len(before) + len(inside))
+            if inside & ran:
+                self._lead_back(inside - ran, inside & ran)
+            ran |= inside
         if flow.kind == "LoopWorkflow":
             first = [node for nodes, _ in flow.steps[:1] for node in self._entries(nodes)]
             self._join(before.values(), first, "loop")
         last = {node.id for nodes, _ in flow.steps[-1:] for node in self._exits(nodes)}
         flow.exits |= {name: "certain" if name in last else "conditional" for name in before}
+
+    def _lead_back(self, sources: frozenset[str], targets: frozenset[str]):
+        """Makes edges of a stage loops where they lead to nodes that an earlier stage has asked already."""
+        self._charge(len(self.edges))
+        turned = lambda edge: edge.source in sources and edge.target in targets
+        self.edges = {dataclasses.replace(edge, kind="loop") if turned(edge) else edge: None for edge in self.edges}
 
     def _link_edges(self, flow: Flow):
         """The edges of a graph, which lead back where they close a cycle on the way from its entry."""
