@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from mxjax.command_line import running
-from mxjax.errors import RunStopped, UserError, one_line
+from mxjax.errors import RunStopped, UserError, message_of
 from mxjax.stopping import Stopped, on_signals
 from mxjax.terminal import say, show_warnings
 
@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with running(argv), on_signals() if verb in STOPPABLE else contextlib.nullcontext():
             return _do(verb, rest)
     except UserError as error:
-        say(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
+        say(f"mxjax {verb}: {message_of(error)}", file=sys.stderr)
         return 2
     except RunStopped as error:
-        say(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
+        say(f"mxjax {verb}: {message_of(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,7 +24,8 @@ Rows = list[dict[str, Any]]
 class Run:
     """The files of one run. `rows` are the lines of the table, `cold_start` the metrics of the run's cold start.
 
-    `command` is the whole command line that started it last, "" where that is not known. `controls` are the results of runs in folders of this one, by name: what the run is compared with.
+    `command` is the whole command line that started it last, "" where that is not known. `controls` are the results of
+    runs in folders of this one, by name: what the run is compared with.
     """
 
     name: str

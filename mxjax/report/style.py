@@ -27,12 +27,14 @@ p { margin: 4px 0 10px; } .lead { color: var(--soft); } .absent { color: var(--s
 svg text { fill: var(--soft); font: 12px system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 .defs { position: absolute; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 12px; margin: 18px 0; }
-.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 14px; display: grid; }
+.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 14px; display: grid;
+  align-content: start; }
 .tile span { color: var(--soft); font-size: .85rem; }
 .tile b { font-size: 1.35rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 8px 20px; margin: 0 0 10px; }
 .facts dt { color: var(--soft); font-size: .82rem; } .facts dd { margin: 0; } .facts .whole { grid-column: 1 / -1; }
 code { font: 13px/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace; white-space: pre-wrap; }
+code span { display: inline-block; max-width: 100%; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 14px; }
 .chart { margin: 0; padding: 12px 12px 8px; background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
   position: relative; }
@@ -66,9 +68,9 @@ th, td { padding: 7px 9px; text-align: left; border-bottom: 1px solid var(--rule
   font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th { font-size: .8rem; color: var(--soft); font-weight: 600; white-space: normal; }
 tr:last-child td { border-bottom: 0; }
-td:last-child, td[data-label="when"], td[data-label="system"], td[data-label="benchmark"] { white-space: normal;
-  overflow-wrap: anywhere; min-width: 130px; }
-td[data-label="when"], td[data-label="system"] { min-width: 76px; }
+td:last-child, td[data-label="when"], td[data-label="benchmark"] { white-space: normal; overflow-wrap: anywhere;
+  min-width: 130px; }
+td[data-label="when"] { min-width: 76px; }
 .interval-cell { display: inline-flex; align-items: center; gap: 8px; }
 .track { stroke: var(--soft); fill: none; opacity: .5; } .ci { fill: var(--c0); opacity: .55; }
 .ci-mean { stroke: var(--ink); stroke-width: 1.8; }
@@ -103,9 +105,11 @@ footer { margin-top: 48px; color: var(--soft); font-size: .85rem; }
   .episode { padding: 12px; }
   thead { position: absolute; left: -9999px; }
   table, tbody, tr, td { display: block; border: 0; background: none; }
-  tr { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 22px; padding: 8px 12px; margin: 0 0 12px;
+  tr { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 22px;
+    padding: 8px 12px; margin: 0 0 12px;
     background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
-  td[data-label^="95"], td[data-label="failures"], td[data-label="when"], td[data-label="benchmark"] { grid-column: 1 / -1; }
+  td[data-label^="95"], td[data-label="failures"], td[data-label="when"], td[data-label="benchmark"] {
+    grid-column: 1 / -1; }
   td, td[data-label] { display: flex; justify-content: space-between; gap: 10px; padding: 3px 0; border: 0;
     white-space: normal; overflow-wrap: anywhere; min-width: 0; text-align: right; }
   td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none; }

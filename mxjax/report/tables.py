@@ -92,7 +92,8 @@ def fact_list(pairs: Iterable[tuple[str, Any]]) -> Markup:
     parts = []
     for name, value in pairs:
         command = name == "command"
-        shown = tag("dd", tag("code", value) if command else value)
+        words = [join(tag("span", word), " ") for word in str(value).split(" ")]  # where a line may break
+        shown = tag("dd", tag("code", *words) if command else value)
         parts.append(tag("div", tag("dt", name), shown, class_="whole" if command else None))
     return tag("dl", *parts, class_="facts")
 
