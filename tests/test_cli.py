@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 from xml.etree import ElementTree
 
 import pytest
@@ -70,6 +71,8 @@ def test_a_run_leaves_the_files_that_are_promised(workdir):
     assert names >= files
     results = json.loads((workdir / "results.json").read_text())
     assert results["schema"] == 1 and len(results["rows"]) == 6
+    told = (*tiny("train", workdir), f"--config.init={workdir / 'cold_start'}")
+    assert shlex.split(results["command"]) == ["mxjax", *map(str, told)]
     wanted = {"system", "benchmark", "n", "samples", "accuracy", "ci95", "valid_design_rate", "calls", "failures"}
     assert all(wanted <= set(row) for row in results["rows"])
     assert set(results["phases_s"]) == {"cold_start_data", "cold_start", "rl", "evaluation"}
