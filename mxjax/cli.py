@@ -11,12 +11,12 @@ import contextlib
 import glob
 import importlib.util
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
-from mxjax.errors import RunStopped, UserError, one_line
+from mxjax.command_line import running
+from mxjax.errors import RunStopped, UserError, message_of
 from mxjax.stopping import Stopped, on_signals
 from mxjax.terminal import say, show_warnings
 
@@ -58,13 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     _settle_jax(verb)
     show_warnings()
     try:
-        with on_signals() if verb in STOPPABLE else contextlib.nullcontext():
+        with running(argv), on_signals() if verb in STOPPABLE else contextlib.nullcontext():
             return _do(verb, rest)
     except UserError as error:
-        say(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
+        say(f"mxjax {verb}: {message_of(error)}", file=sys.stderr)
         return 2
     except RunStopped as error:
-        say(f"mxjax {verb}: {one_line(error)}", file=sys.stderr)
+        say(f"mxjax {verb}: {message_of(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read our output has left; nothing may write to it again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -170,7 +170,6 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--quiet", action="store_true", help="no progress bar")
         add("--data_dir", help="where mxjax data prepare put benchmarks; default $MXJAX_DATA, else ~/.cache/mxjax/data")
     args = parser.parse_intermixed_args(argv) if verb == "solve" else parser.parse_args(argv)
-    args.command = shlex.join(["mxjax", verb, *argv])
     args.chosen = getattr(args, "step", None) == "chosen"
     if args.chosen:
         from mxjax.runs import chosen_step

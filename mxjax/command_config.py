@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mxjax.config import default_config
-from mxjax.errors import UserError, one_line, place_of
+from mxjax.errors import UserError, message_of, place_of
 from mxjax.ranges import FREE, RANGES, unknown_key
 
 
@@ -83,7 +83,7 @@ def _fault(error: Exception, settings: dict[str, Any]) -> str:
         group, _, key = name.rpartition(".")
         whole = f"--config.{group}=\"{{'{key}': ...}}\""
         return f"{name} is not in the config file, so no flag can change it; set it there, or all of {group} by {whole}"
-    message = one_line(error)
+    message = message_of(error)
     message = message[1:-1] if message[0] == message[-1] == "'" else message  # as a KeyError writes itself
     if isinstance(error, flags.Error):
         return message

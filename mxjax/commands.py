@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from mxjax import __version__, checkpoint, mas, models, serving
 from mxjax.config import default_config, from_json
 from mxjax.errors import UserError, file_errors
+from mxjax.lock import LOCK, only_writer
 from mxjax.models.headers import read_headers
 from mxjax.plan.estimate import ROWS, smallest_slices
 from mxjax.report import read_run, summary, write_pictures, write_report
@@ -90,8 +91,7 @@ def check_counts(args: argparse.Namespace, *names: str) -> None:
 def convert(args: argparse.Namespace) -> int:
     """`mxjax convert`: reads any source that `load` knows and writes one of the two forms."""
     target = epath.Path(args.destination)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UserError(f"{target} exists and is not an empty folder; choose another destination")
+    _check_empty(target)
     config = checkpoint_config(args.source)
     is_workdir, step = models.is_workdir(args.source), args.step
     if is_workdir:
@@ -100,11 +100,13 @@ def convert(args: argparse.Namespace) -> int:
     config.rl.split_policy = False  # one policy, whichever it was, is what is written
     if (args.to or ("hf" if is_workdir else "orbax")) == "hf":
         form = "hf"
-        models.save_hf(policy, target)
-        directory = models.directory_of(args.source)
-        if directory is not None and (is_workdir or (directory / serving.FILE).exists()):
-            write_contract(target, config, step)
-            copy_beside(TRAINED_ON, directory, target)
+        with only_writer(target):
+            _check_empty(target)  # another may have written it while this one was reading its source
+            models.save_hf(policy, target)
+            directory = models.directory_of(args.source)
+            if directory is not None and (is_workdir or (directory / serving.FILE).exists()):
+                write_contract(target, config, step)
+                copy_beside(TRAINED_ON, directory, target)
     else:
         form, config.init = "orbax", args.source
         write_workdir(policy, target, config)
@@ -112,6 +114,12 @@ def convert(args: argparse.Namespace) -> int:
             "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
     say(f"{target}: {says[form]}")
     return 0
+
+
+def _check_empty(target: epath.Path) -> None:
+    """Raises UserError for a destination that holds anything but the lock of a writer."""
+    if target.exists() and not (target.is_dir() and all(path.name == LOCK for path in target.iterdir())):
+        raise UserError(f"{target} exists and is not an empty folder; choose another destination")
 
 
 def report(args: argparse.Namespace) -> int:

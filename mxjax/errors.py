@@ -49,7 +49,7 @@ def file_errors(doing: str, path: Any) -> Iterator[None]:
         raise FileError(f"cannot {doing} {path}: {error.strerror or error}") from error
 
 
-def one_line(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """An exception's message on one line, its type's name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -16,9 +16,7 @@ import logging
 import os
 import pathlib
 import secrets
-import shlex
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from typing import Any
 
 from etils import epath
 
+from mxjax.command_line import command_line
 from mxjax.errors import RunStopped, UserError, file_errors
 from mxjax.files import absolute, check_can_write, make_folder, read_json
 
@@ -33,7 +32,9 @@ LOCK = "writer.lock"
 BEAT_S = 20.0  # between two heartbeats
 STALE_S = 180.0  # without one, after which a writer elsewhere counts as dead
 SETTLE_S = 3.0  # after which the last of several who wrote the lock at once has it, where no kernel decides
-WIDTH = 4096  # bytes of a record on a local disk, so that one write replaces it whole
+WIDTH = 4096  # bytes, or a multiple, of a record on a local disk, so that one write replaces it whole
+
+_SPARE = 32  # bytes by which the time of a heartbeat may make a record longer
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ def _acquire(path: epath.Path) -> Lock:
     _write(lock)
     if lock.fd is None:
         time.sleep(SETTLE_S)
-        if (held := _read(path)) and held["token"] != lock.record["token"]:
+        held = _read(path)
+        if held is None or held["token"] != lock.record["token"]:  # without a record that says so, nobody has won
             raise _refusal(path, held)
     return lock
 
@@ -155,10 +157,26 @@ def _release(lock: Lock) -> None:
 def _write(lock: Lock) -> None:
     lock.record["heartbeat"] = time.time()
     data = json.dumps(lock.record).encode()
-    if lock.fd is None:
-        lock.path.write_bytes(data)
+    if lock.fd is not None:
+        width = -(-(len(data) + _SPARE) // WIDTH) * WIDTH
+        os.pwrite(lock.fd, data.ljust(width), 0)
+        os.ftruncate(lock.fd, width)
+    elif "://" in str(lock.path):
+        lock.path.write_bytes(data)  # a store shows a file once it is whole
     else:
-        os.pwrite(lock.fd, data.ljust(WIDTH)[:WIDTH], 0)
+        _replace(lock, data)
+
+
+def _replace(lock: Lock, data: bytes) -> None:
+    """Puts a whole record in the place of the last: what several write at once cannot mix."""
+    own = lock.path.parent / f".{lock.path.name}.{lock.record['token']}"
+    try:
+        own.write_bytes(data)
+        own.replace(lock.path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            own.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
@@ -171,11 +189,9 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _me() -> dict[str, Any]:
-    name, *arguments = sys.argv or [""]
-    name = "mxjax" if os.path.basename(name) in ("mxjax", "__main__.py") else name
     return {
         "token": secrets.token_hex(8), "host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(),
-        "pid_started": _started(os.getpid()), "command": shlex.join([name, *arguments])[:500],
+        "pid_started": _started(os.getpid()), "command": command_line(),
         "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "heartbeat": 0.0,
     }  # fmt: skip
 

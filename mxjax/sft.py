@@ -127,7 +127,7 @@ def _sft(config: ConfigDict, workdir: Workdir, quiet: bool) -> dict[str, float]:
                 save_state(checkpointer, state, config, "sft")
             bar.update(task, completed=state.step, note=f"loss {metrics.get('sft/loss', math.nan):.3f}")
     phases_s = {"cold_start_data": data_s, "cold_start": sum(row["step_s"] for row in workdir.metrics())}
-    workdir.write_results("sft", to_json(config), [], phases_s, config.seed, graded)
+    workdir.write_results(to_json(config), [], phases_s, config.seed, graded)
     return metrics
 
 

@@ -21,7 +21,7 @@ from mxjax.mas import Limits
 from mxjax.rewards import extract_answer, make_reward
 from mxjax.rollout import Question, QuestionTree, collect
 from mxjax.runs import likeness_of, open_grading
-from mxjax.terminal import one_line, say
+from mxjax.terminal import say, shown_in_line
 
 AT_ONCE = 8  # questions that are answered side by side
 
@@ -35,7 +35,7 @@ def solve(args: argparse.Namespace) -> int:
     ungraded = make_reward(config.reward.answer_from, verify=lambda question, answer: 0.0)
     limits, answered = Limits(**config.rollout.limits), True
     if not args.json:
-        say(f"model: {one_line(_model(args))}\n")
+        say(f"model: {shown_in_line(_model(args))}\n")
     with open_grading(config, questions) as grading:
         for start in range(0, len(questions), AT_ONCE):
             trees = collect(
@@ -90,7 +90,7 @@ def _show(found: dict[str, Any], several: bool) -> None:
         say(f"note: unlike the questions that this model was trained on: {found['unlike']}\n")
     say(f"{found['design'].strip() or '(no design)'}\n")
     for call in found["calls"]:
-        say(f"[{one_line(call['id'])}]\n{call['reply'].strip()}\n")
+        say(f"[{shown_in_line(call['id'])}]\n{call['reply'].strip()}\n")
     if found["status"] == "invalid_design":
         say(f"The design cannot run: {found['reason']}")
     elif found["status"] != "ok":

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mxjax import __version__
+from mxjax.command_line import command_line
 from mxjax.errors import file_errors
 from mxjax.files import absolute, make_folder, read_rows, write_text
 from mxjax.lock import Lock
@@ -137,7 +138,7 @@ class Workdir:
         write_text(folder / f"{name}.txt", "\n".join(map(tree_text, records)))
 
     def write_results(
-        self, command: str, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
+        self, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
         grading: Mapping[str, Any], chosen: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Writes results.json: what was run, on what, and one row per system and benchmark.
@@ -150,7 +151,7 @@ class Workdir:
             "results.json",
             {
                 "schema": 1,
-                "command": command,
+                "command": command_line(),
                 "config": config,
                 "versions": {"mxjax": __version__, "jax": jax.__version__},
                 "device": f"{jax.device_count()} x {device.device_kind}",

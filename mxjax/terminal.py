@@ -23,7 +23,7 @@ def shown(text: object) -> str:
     return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], str(text).replace("\r\n", "\n"))
 
 
-def one_line(text: object) -> str:
+def shown_in_line(text: object) -> str:
     """As `shown`, newlines and tabs spelled out too: for names, which have to stay in their line."""
     return shown(text).replace("\n", "\\n").replace("\t", "\\t")
 

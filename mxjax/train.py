@@ -158,7 +158,7 @@ def _train(config: ConfigDict, workdir: Workdir, quiet: bool) -> list[dict[str, 
     rows = evaluation_rows(workdir)
     phases_s = phase_seconds(config, workdir)
     best = chosen_so_far(config, workdir)
-    workdir.write_results("train", to_json(config), rows, phases_s, config.seed, grading.record, best)
+    workdir.write_results(to_json(config), rows, phases_s, config.seed, grading.record, best)
     return rows
 
 

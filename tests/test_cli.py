@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ from support import optional
 
 from mxjax import cli, commands, mas
 from mxjax.errors import UserError
+from mxjax.lock import LOCK, only_writer
 from mxjax.runs import chosen_step
 from mxjax.serving import read_contract, write_contract
 
@@ -69,6 +71,8 @@ def test_a_run_leaves_the_files_that_are_promised(workdir):
     assert names >= files
     results = json.loads((workdir / "results.json").read_text())
     assert results["schema"] == 1 and len(results["rows"]) == 6
+    told = (*tiny("train", workdir), f"--config.init={workdir / 'cold_start'}")
+    assert shlex.split(results["command"]) == ["mxjax", *map(str, told)]
     wanted = {"system", "benchmark", "n", "samples", "accuracy", "ci95", "valid_design_rate", "calls", "failures"}
     assert all(wanted <= set(row) for row in results["rows"])
     assert set(results["phases_s"]) == {"cold_start_data", "cold_start", "rl", "evaluation"}
@@ -180,6 +184,27 @@ def test_convert_there_and_back_keeps_every_bit_and_how_it_is_served(workdir, tm
     written = [path for path in moved.rglob("*") if path.is_file()]
     assert {path.stat().st_mode for path in written} == {plain.stat().st_mode}
     assert {"mxjax.json", TRAINED_ON, "model.safetensors"} <= {path.name for path in written}
+
+
+@pytest.mark.parametrize("form", ["hf", "orbax"])
+def test_convert_writes_where_nobody_else_does(workdir, tmp_path, capsys, monkeypatch, form):
+    target = tmp_path / form
+    convert = ("convert", workdir, target, "--to", form)
+    with only_writer(target):
+        assert f"{target} is being written by process {os.getpid()} on " in fails(capsys, *convert)
+        assert [path.name for path in target.iterdir()] == [LOCK]
+    save, listed = commands.models.save_hf, []
+    noted = lambda *given: (listed.extend(path.name for path in target.iterdir()), save(*given))
+    monkeypatch.setattr(commands.models, "save_hf", noted)
+    assert cli.main([*map(str, convert)]) == 0
+    assert listed == ([LOCK] if form == "hf" else []) and not (target / LOCK).exists()
+    load = commands.models.load
+    late = tmp_path / "late"
+    written = lambda *given, **named: (late.mkdir(), (late / "file").touch(), load(*given, **named))[-1]
+    monkeypatch.setattr(commands.models, "load", written)
+    if form == "hf":
+        assert "not an empty folder" in fails(capsys, "convert", workdir, late, "--to", form)
+        assert [path.name for path in late.iterdir()] == ["file"]
 
 
 def test_convert_writes_the_dtype_and_the_step_that_are_asked_for(workdir, tmp_path, capsys):

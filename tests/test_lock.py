@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 from runs import ROOT
 
 from mxjax import cli, lock
+from mxjax.command_line import running
 from mxjax.errors import RunStopped, UserError
 from mxjax.lock import LOCK, only_writer
 
@@ -70,7 +72,9 @@ def test_of_processes_that_begin_at_once_exactly_one_writes(tmp_path):
 def test_a_killed_writer_lets_the_next_one_in(tmp_path, caplog):
     first = start(tmp_path)
     assert first.stdout.readline() == "won\n"
-    with pytest.raises(UserError, match=rf"process {first.pid} on .*, since 20.*\(.*-c.*\); wait for it, end it, or"):
+    with pytest.raises(
+        UserError, match=rf"(?s)process {first.pid} on .*, since 20.*\(.*-c.*\); wait for it, end it, or"
+    ):
         only_writer(tmp_path).__enter__()
     first.kill()
     first.wait()
@@ -146,6 +150,54 @@ def test_without_a_kernel_lock_the_last_of_those_who_wrote_at_once_has_it(tmp_pa
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["refused"] * 3 + ["won"]
+
+
+@pytest.mark.parametrize("left", [b'{"token": "a", "ho', b"", None])
+def test_without_a_kernel_lock_nobody_wins_with_a_record_that_cannot_be_read(tmp_path, elsewhere, monkeypatch, left):
+    """A record that another's has mixed with, or that is gone, says of nobody that the lock is theirs."""
+
+    def spoil(held):
+        held.path.write_bytes(left) if left is not None else held.path.unlink(missing_ok=True)
+
+    monkeypatch.setattr(lock, "_write", spoil)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is being written by another process that has only just begun"):
+        only_writer(tmp_path).__enter__()
+
+
+def test_without_a_kernel_lock_a_reader_always_finds_a_whole_record(tmp_path, elsewhere):
+    """Two that write records of different lengths at once, as fast as they can."""
+    locks = [lock.Lock(lock.absolute(tmp_path / LOCK), {**lock._me(), "command": "x" * 10**n}) for n in (1, 5)]
+    lock._write(locks[0])
+    until = time.monotonic() + 1.5
+
+    def write(held):
+        while time.monotonic() < until:
+            lock._write(held)
+
+    threads = [threading.Thread(target=write, args=(held,)) for held in locks]
+    for thread in threads:
+        thread.start()
+    found = []
+    while time.monotonic() < until:
+        found.append(lock._read(tmp_path / LOCK))
+    for thread in threads:
+        thread.join()
+    assert None not in found and {held["token"] for held in found} == {held.record["token"] for held in locks}
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+def test_a_long_command_line_is_named_whole(tmp_path):
+    arguments = ["train", "--config", "a b.py", "--config.init=" + "é" * 3000]
+    with running(arguments), only_writer(tmp_path):
+        with pytest.raises(UserError) as caught:
+            only_writer(tmp_path).__enter__()
+        assert shlex.join(["mxjax", *arguments]) in str(caught.value)
+        assert (tmp_path / LOCK).stat().st_size % lock.WIDTH == 0
+    (tmp_path / LOCK).write_bytes(b"x" * 3 * lock.WIDTH)  # left behind, and longer than the next record
+    (tmp_path / "file").touch()
+    with only_writer(tmp_path) as held:
+        assert lock._read(tmp_path / LOCK) == held.record
 
 
 def test_the_heart_beats_and_a_lock_that_was_taken_over_stops_the_writer(tmp_path, elsewhere):

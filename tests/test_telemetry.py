@@ -87,7 +87,7 @@ def test_text_that_utf8_cannot_hold_does_not_stop_the_run(tmp_path):
 def test_results_and_json_values(tmp_path):
     workdir = Workdir(tmp_path)
     rows, graded = [{"accuracy": np.float64(0.5)}], {"sandbox_level": "B", "graders": {}}
-    workdir.write_results("train", {"a": (1, 2)}, rows, {"rl": 1.0}, 3, graded)
+    workdir.write_results({"a": (1, 2)}, rows, {"rl": 1.0}, 3, graded)
     results = json.loads((tmp_path / "results.json").read_text())
     made_with = {"command", "config", "versions", "device", "sandbox_level", "grading", "seed"}
     assert {"schema", *made_with, "rows", "phases_s"} == set(results)

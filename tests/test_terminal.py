@@ -22,7 +22,7 @@ def test_what_is_shown_has_nothing_that_a_terminal_obeys(text):
     assert not kinds & {"Cc", "Cs", "Zl", "Zp"}
     assert not any(unicodedata.bidirectional(c) in ("RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI")
                    for c in shown)  # fmt: skip
-    assert "\n" not in terminal.one_line(text) and "\t" not in terminal.one_line(text)
+    assert "\n" not in terminal.shown_in_line(text) and "\t" not in terminal.shown_in_line(text)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], include_characters="\n\t\u200d")))

@@ -20,7 +20,7 @@ from mxjax.data import catalogue, prepared
 from mxjax.data.catalogue import SETS, TEST, DataSet
 from mxjax.data.identity import IDENTITY, statement_key, text_key
 from mxjax.data.rows import Row, files_below, read_rows, skipping
-from mxjax.errors import FileError, UserError, file_errors, one_line
+from mxjax.errors import FileError, UserError, file_errors, message_of
 from mxjax.files import absolute, new_folder
 
 SHOWN_FAULTS = 10  # damaged rows that are named
@@ -147,7 +147,7 @@ def _write(
         prepared.manifest_path(target).write_text(json.dumps(record, indent=1) + "\n")
     finally:
         unfinished.unlink(missing_ok=True)
-    said = tuple(map(one_line, faults[:SHOWN_FAULTS]))
+    said = tuple(map(message_of, faults[:SHOWN_FAULTS]))
     return Prepared(name, split, target, kept, read, data_set.licence, origin, len(faults), said)
 
 

@@ -16,7 +16,7 @@ from mxjax.data import catalogue, rows
 from mxjax.data.catalogue import SAMPLE, SETS, TEST, DataSet
 from mxjax.data.gradable import check_gradable
 from mxjax.data.readers import Item, NoTests
-from mxjax.errors import UserError, one_line
+from mxjax.errors import UserError, message_of
 from mxjax.files import read_json
 from mxjax.rollout.records import Question
 
@@ -71,7 +71,7 @@ def read_item(data_set: DataSet, split: str, row: rows.Row, place: str, name: st
     except NoTests:
         return None
     except (KeyError, TypeError, AttributeError, ValueError, SyntaxError) as error:
-        why = f"no column {error}" if isinstance(error, KeyError) else one_line(error)
+        why = f"no column {error}" if isinstance(error, KeyError) else message_of(error)
         raise UserError(f"{_named(place, row)}: not a row of {name} ({why}).") from error
 
 

@@ -34,7 +34,7 @@ from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
 from mxjax.runs import open_grading, question_pools, trained_on
 from mxjax.telemetry import Workdir, progress_bar, progress_of
-from mxjax.terminal import one_line, say
+from mxjax.terminal import say, shown_in_line
 
 Row = dict[str, Any]
 
@@ -95,7 +95,8 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
                 if validation not in best:
                     best[validation] = suite.choose_fixed(validation, questions)
                 chosen = best[validation]
-            task = bar.add_task(one_line(f"{system} on {name}"), total=len(benchmarks[name]) * args.samples, note="")
+            total = len(benchmarks[name]) * args.samples
+            task = bar.add_task(shown_in_line(f"{system} on {name}"), total=total, note="")
             row = suite.run(
                 system, name, benchmarks[name], args.samples, chosen.get("script", ""), progress_of(bar, task)
             ).row  # fmt: skip
@@ -108,8 +109,8 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
             more = {**({"when": said} if said else {}), **({"chosen": chosen} if chosen else {})}
             rows.append({**row, **made_with, **stamps, "episodes": episodes, **more})
             phases_s = {"evaluation": time.monotonic() - started}
-            workdir.write_results("evaluate", to_json(config), rows, phases_s, args.seed, grading.record)
-            write_pages(workdir.path, read_json(workdir.path / "results.json"), args.command)
+            workdir.write_results(to_json(config), rows, phases_s, args.seed, grading.record)
+            write_pages(workdir.path, read_json(workdir.path / "results.json"))
     say(table(rows))
     for name, change in comparisons(rows):
         say(f"{name}: {change}")

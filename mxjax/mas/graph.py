@@ -17,10 +17,15 @@ from mxjax.mas.runs import ScriptRun
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """Nodes and edges of a design, in the order of the script."""
+    """Nodes and edges of a design, in the order of the script.
+
+    `outer` are the edges from the question and to the answer, which `reading.OUTSIDE` stands for; there are none where
+    the script runs no workflow that can be read.
+    """
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    outer: tuple[Edge, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Step:
 def graph(checked: CheckedDesign) -> Graph:
     """The static graph of a design."""
     reader = Reader(checked.tree)
-    return Graph(tuple(reader.nodes.values()), tuple(reader.edges))
+    return Graph(tuple(reader.nodes.values()), tuple(reader.edges), tuple(reader.outer))
 
 
 def describe(checked: CheckedDesign) -> str:

@@ -15,6 +15,7 @@ from etils import epath
 from mxjax.choice import HELD_OUT
 from mxjax.errors import UserError
 from mxjax.files import matching, read_rows
+from mxjax.lock import LOCK
 
 Rows = list[dict[str, Any]]
 
@@ -23,10 +24,12 @@ Rows = list[dict[str, Any]]
 class Run:
     """The files of one run. `rows` are the lines of the table, `cold_start` the metrics of the run's cold start.
 
-    `controls` are the results of runs in folders of this one, by name: what the run is compared with.
+    `command` is the whole command line that started it last, "" where that is not known. `controls` are the results of
+    runs in folders of this one, by name: what the run is compared with.
     """
 
     name: str
+    command: str
     record: dict[str, Any]
     results: dict[str, Any]
     rl: Rows
@@ -68,6 +71,7 @@ def read_run(workdir: epath.PathLike) -> Run:
     rows = table_rows(results, evals, read_object(path / "evaluation" / "results.json"))
     return Run(
         name=path.resolve().name,
+        command=command_of(path, results),
         record=record,
         results=results,
         rl=[row for row in metrics if row.get("phase") == "rl"],
@@ -114,6 +118,12 @@ def read_controls(path: epath.Path) -> dict[str, dict[str, Any]]:
             phases_s = mapping(read_object(folder / "results.json").get("phases_s"))
             controls[folder.name] = {"rows": rows, "phases_s": phases_s}
     return controls
+
+
+def command_of(path: epath.Path, results: dict[str, Any]) -> str:
+    """The command line of a run, from its lock while it is going; "" if it is not known."""
+    found = read_object(path / LOCK).get("command") or results.get("command") or ""
+    return f"mxjax {found}" if found in ("train", "sft", "evaluate") else str(found)  # as older results name it
 
 
 def is_row(value: Any) -> bool:

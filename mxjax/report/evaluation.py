@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +14,15 @@ from mxjax.files import read_rows, write_text
 from mxjax.report.episodes import whole_episode
 from mxjax.report.html import tag
 from mxjax.report.page import document
-from mxjax.report.tables import results_table
+from mxjax.report.tables import fact_list, results_table
 
 Row = Mapping[str, Any]
 
 
-def write_pages(folder: epath.Path, results: Mapping[str, Any], command: str) -> None:
+def write_pages(folder: epath.Path, results: Mapping[str, Any]) -> None:
     """Writes results.md and results.html beside results.json, whose contents are `results`."""
     facts = {
-        "command": command,
+        "command": results["command"],
         "checkpoint": results["rows"][0].get("checkpoint", "") if results["rows"] else "",
         "seed": results["seed"],
         "device": results["device"],
@@ -29,13 +30,18 @@ def write_pages(folder: epath.Path, results: Mapping[str, Any], command: str) ->
         "sandbox level": results["sandbox_level"] or "none needed",
     }
     rows = results["rows"]
-    listed = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    listed = "\n".join(f"- {name}: {_code(value) if name == 'command' else value}" for name, value in facts.items())
     write_text(folder / "results.md", f"# Results\n\n{markdown(rows)}\n{listed}\n")
     write_text(folder / "results.html", _page(rows, facts))
 
 
+def _code(text: str) -> str:
+    """Text in Markdown as it is, whatever backticks it holds."""
+    mark = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{mark} {text} {mark}" if "`" in text else f"{mark}{text}{mark}"
+
+
 def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
-    pairs = lambda items: tag("dl", *[tag("div", tag("dt", a), tag("dd", b)) for a, b in items], class_="facts")
     name = lambda row: f"{row['system']} on {row['benchmark']}"
     href = lambda row: urllib.parse.quote(f"{row['episodes']}.html", safe="/@")
     links = [
@@ -48,8 +54,8 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     return document(
         "mxjax evaluate",
-        tag("header", tag("h1", "Results"), pairs(facts.items())),
-        tag("section", results_table(rows), pairs(comparisons(rows)), pairs(sampled)),
+        tag("header", tag("h1", "Results"), fact_list(facts.items())),
+        tag("section", results_table(rows), fact_list(comparisons(rows)), fact_list(sampled)),
         tag("section", tag("h2", "Whole episodes"), tag("ul", *links)),
     )
 

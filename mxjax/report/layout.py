@@ -7,15 +7,16 @@ loops.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 from mxjax.mas import Edge, Graph, Node
+from mxjax.mas.reading import OUTSIDE
 
 QUESTION, ANSWER = "question", "answer"  # ids; those of nodes get a prefix, whatever a script calls them
 BOX_HEIGHT, ROW_GAP, COLUMN_GAP = 42, 18, 44
 MARGIN = 10
 BOW = 26  # how much higher and lower the drawing is when edges go around boxes
-ROUTERS = ("RouterNode", "create_keyword_router")
 MOST_NODES, MOST_EDGES, MOST_LETTERS = 40, 160, 18
 
 
@@ -53,10 +54,10 @@ def place(graph: Graph) -> Layout:
     """The layout of a design between its question and its answer."""
     nodes = [dataclasses.replace(node, id=f"node {node.id}") for node in graph.nodes[:MOST_NODES]]
     kept = {node.id for node in nodes}
-    named = [Edge(f"node {edge.source}", f"node {edge.target}", edge.kind) for edge in graph.edges]
-    inner = [edge for edge in named if edge.source in kept and edge.target in kept][:MOST_EDGES]
+    inner = [edge for edge in map(_named, graph.edges) if edge.source in kept and edge.target in kept][:MOST_EDGES]
+    outer = [edge for edge in map(_named, graph.outer) if {edge.source, edge.target} & kept]
     forward, edges = _without_cycles(inner)
-    edges = _with_ends(nodes, forward, edges)
+    edges = _with_ends(nodes, forward, edges, outer)
     forward += [edge for edge in edges if edge.source == QUESTION or edge.target == ANSWER]
     ids = [QUESTION, *[node.id for node in nodes], ANSWER]
     columns = _ordered(_columns(ids, forward), forward)
@@ -65,6 +66,12 @@ def place(graph: Graph) -> Layout:
     margin = MARGIN + BOW if around else MARGIN
     boxes, width, height = _boxes(columns, {node.id: node for node in nodes}, margin)
     return Layout(boxes, tuple(edges), width, height, len(graph.nodes) - len(nodes))
+
+
+def _named(edge: Edge) -> Edge:
+    """An edge of a graph with the ids that boxes have."""
+    source = QUESTION if edge.source == OUTSIDE else f"node {edge.source}"
+    return Edge(source, ANSWER if edge.target == OUTSIDE else f"node {edge.target}", edge.kind)
 
 
 def _without_cycles(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
@@ -91,33 +98,61 @@ def _reached(start: str, after: dict[str, set[str]]) -> set[str]:
     return found
 
 
-def _with_ends(nodes: Sequence[Node], forward: Sequence[Edge], edges: Sequence[Edge]) -> list[Edge]:
+def _with_ends(
+    nodes: Sequence[Node], forward: Sequence[Edge], edges: Sequence[Edge], outer: Sequence[Edge]
+) -> list[Edge]:
     """The edges, with those from the question to where work starts and from where it ends to the answer.
 
-    Nodes that repeat each other's work in turn (debaters) all start from the question. Routes of a router that goes
-    on to another node, and nodes that only lead back, do not lead to the answer unless nothing else does.
+    `outer` are those that are known. They are guessed for nodes that none of the known ones leads to or comes from,
+    but for single nodes beside others that run: there, nothing says that a node without edges is ever asked.
+    """
+    entered, left = {edge.target for edge in outer}, {edge.source for edge in outer}
+    first = [edge for edge in outer if edge.source == QUESTION]
+    last = [edge for edge in outer if edge.target == ANSWER]
+    for group in _connected(nodes, edges):
+        if len(group) > 1 or not outer or any(edge.source in group for edge in edges):
+            if not group & (entered | left):
+                starts, ends = _guessed_ends([node.id for node in nodes if node.id in group], forward, edges)
+                first += [Edge(QUESTION, name, "certain") for name in starts]
+                last += [Edge(name, ANSWER, "certain") for name in ends]
+    return [*first, *edges, *last]
+
+
+def _guessed_ends(names: Sequence[str], forward: Sequence[Edge], edges: Sequence[Edge]) -> tuple[list[str], list[str]]:
+    """Where work starts and ends among nodes of which no run is known.
+
+    Nodes that repeat each other's work in turn (debaters) all start from the question. Nodes that only lead back do not
+    lead to the answer unless nothing else does.
     """
     entered, left = {edge.target for edge in forward}, {edge.source for edge in forward}
     loops = {(edge.source, edge.target) for edge in edges if edge.kind == "loop" and edge.source != edge.target}
     mutual = {source for source, target in loops if (target, source) in loops}
-    starts = [node.id for node in nodes if node.id not in entered or node.id in mutual]
-    going_on = {node.id for node in nodes if node.kind in ROUTERS}
-    going_on &= {edge.source for edge in forward if edge.kind == "certain"}
-    routes = {edge.target for edge in forward if edge.source in going_on and edge.kind == "conditional"}
-    ends = [node.id for node in nodes if node.id not in left and node.id not in routes]
+    ends = [name for name in names if name not in left]
     back = {source for source, _ in loops}
-    ends = [name for name in ends if name not in back] or ends
-    first = [Edge(QUESTION, name, "certain") for name in starts]
-    return [*first, *edges, *[Edge(name, ANSWER, "certain") for name in ends]]
+    starts = [name for name in names if name not in entered or name in mutual]
+    return starts, [name for name in ends if name not in back] or ends
+
+
+def _connected(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[set[str]]:
+    """The nodes in groups that edges connect, in order."""
+    beside: dict[str, set[str]] = {node.id: {node.id} for node in nodes}
+    for edge in edges:
+        beside[edge.source].add(edge.target)
+        beside[edge.target].add(edge.source)
+    groups: list[set[str]] = []
+    for node in nodes:
+        if not any(node.id in group for group in groups):
+            groups.append(_reached(node.id, beside))
+    return groups
 
 
 def _columns(ids: Sequence[str], forward: Sequence[Edge]) -> list[list[str]]:
     """Ids by column: one more than the rightmost column of those before, the answer last."""
-    column = dict.fromkeys(ids, 0)
+    column = dict.fromkeys(ids, 1) | {QUESTION: 0}
     for _ in ids:  # the longest path has fewer edges than there are nodes
         for edge in forward:
             column[edge.target] = max(column[edge.target], column[edge.source] + 1)
-    column[ANSWER] = max(column.values()) + (0 if len(ids) > 2 else 1)
+    column[ANSWER] = max([column[name] + 1 for name in ids if name != ANSWER])
     columns: list[list[str]] = [[] for _ in range(column[ANSWER] + 1)]
     for name in ids:
         columns[column[name]].append(name)
@@ -129,8 +164,9 @@ def _ordered(columns: list[list[str]], forward: Sequence[Edge]) -> list[list[str
     row: dict[str, float] = {}
     ordered = []
     for names in columns:
+        unknown = math.inf if row else 0.0  # below what something leads to
         before = {name: [row[e.source] for e in forward if e.target == name and e.source in row] for name in names}
-        names = sorted(names, key=lambda name: sum(before[name]) / len(before[name]) if before[name] else 0.0)
+        names = sorted(names, key=lambda name: sum(before[name]) / len(before[name]) if before[name] else unknown)
         row |= {name: n - (len(names) - 1) / 2 for n, name in enumerate(names)}
         ordered.append(names)
     return ordered

@@ -16,8 +16,8 @@ STYLE = """
   --executor: #ff9d5c; --designer: #6fb1ff; --both: #b4b4b4; --weave: #1c1f25; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 24px 20px 64px; max-width: 1320px; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 2px; overflow-wrap: anywhere; }
+  font: 16px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 2px; }
 h2 { font-size: 1.25rem; margin: 40px 0 12px; padding-top: 12px; border-top: 1px solid var(--rule); }
 h3 { font-size: 1rem; margin: 0 0 4px; } .wide + div h3 { margin-top: 18px; }
 h4 { font-size: 1.05rem; margin: 0 0 10px; }
@@ -27,11 +27,14 @@ p { margin: 4px 0 10px; } .lead { color: var(--soft); } .absent { color: var(--s
 svg text { fill: var(--soft); font: 12px system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 .defs { position: absolute; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 12px; margin: 18px 0; }
-.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 14px; display: grid; }
+.tile { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 14px; display: grid;
+  align-content: start; }
 .tile span { color: var(--soft); font-size: .85rem; }
 .tile b { font-size: 1.35rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 8px 20px; margin: 0 0 10px; }
-.facts dt { color: var(--soft); font-size: .82rem; } .facts dd { margin: 0; overflow-wrap: anywhere; }
+.facts dt { color: var(--soft); font-size: .82rem; } .facts dd { margin: 0; } .facts .whole { grid-column: 1 / -1; }
+code { font: 13px/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace; white-space: pre-wrap; }
+code span { display: inline-block; max-width: 100%; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); gap: 14px; }
 .chart { margin: 0; padding: 12px 12px 8px; background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
   position: relative; }
@@ -54,26 +57,28 @@ svg text { fill: var(--soft); font: 12px system-ui, "Segoe UI", Roboto, Helvetic
 .cursor { stroke: var(--ink); stroke-width: 1; opacity: .5; }
 .keys { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 4px 0 0; padding: 0;
   font-size: .85rem; }
-.keys li { white-space: nowrap; } .keys svg { vertical-align: -2px; }
+.keys svg { vertical-align: -2px; }
 .keys b { font-variant-numeric: tabular-nums; }
 .reading { position: absolute; pointer-events: none; z-index: 2; background: var(--ink); color: var(--page);
-  border-radius: 6px; padding: 5px 9px; font-size: .8rem; line-height: 1.4; white-space: pre; top: 34px; }
+  border-radius: 6px; padding: 5px 9px; font-size: .8rem; line-height: 1.4; white-space: pre-wrap; top: 34px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; background: var(--card);
   border: 1px solid var(--rule); }
 th, td { padding: 7px 9px; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
+  font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th { font-size: .8rem; color: var(--soft); font-weight: 600; white-space: normal; }
 tr:last-child td { border-bottom: 0; }
-td:last-child { white-space: normal; min-width: 130px; }
+td:last-child, td[data-label="when"], td[data-label="benchmark"] { white-space: normal; overflow-wrap: anywhere;
+  min-width: 130px; }
+td[data-label="when"] { min-width: 76px; }
 .interval-cell { display: inline-flex; align-items: center; gap: 8px; }
 .track { stroke: var(--soft); fill: none; opacity: .5; } .ci { fill: var(--c0); opacity: .55; }
 .ci-mean { stroke: var(--ink); stroke-width: 1.8; }
 pre { margin: 4px 0 8px; padding: 10px 12px; background: var(--code); border: 1px solid var(--rule); border-radius: 6px;
-  white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
+  white-space: pre-wrap; font: 13px/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
   max-height: 480px; overflow-y: auto; }
 .question { font-size: 14px; }
-details { margin: 4px 0; } summary { cursor: pointer; padding: 3px 0; overflow-wrap: anywhere; }
+details { margin: 4px 0; } summary { cursor: pointer; padding: 3px 0; }
 article { margin: 0 0 36px; }
 .pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; }
 .episode { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 14px 16px; }
@@ -97,16 +102,18 @@ details[open] > summary .peek { display: none; }
 footer { margin-top: 48px; color: var(--soft); font-size: .85rem; }
 @media (max-width: 760px) {
   body { padding: 16px 14px 48px; } .pair { grid-template-columns: minmax(0, 1fr); }
-  .episode { padding: 12px; } .keys li { white-space: normal; }
+  .episode { padding: 12px; }
   thead { position: absolute; left: -9999px; }
   table, tbody, tr, td { display: block; border: 0; background: none; }
-  tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0 22px; padding: 8px 12px; margin: 0 0 12px;
+  tr { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 22px;
+    padding: 8px 12px; margin: 0 0 12px;
     background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
-  td[data-label^="95"], td[data-label="failures"], td[data-label="when"] { grid-column: 1 / -1; }
-  td, td:last-child { display: flex; justify-content: space-between; gap: 10px; padding: 3px 0; border: 0;
-    white-space: normal; text-align: right; }
-  td::before { content: attr(data-label); color: var(--soft); text-align: left; }
-  .tiles { grid-template-columns: 1fr; } .facts { grid-template-columns: 1fr 1fr; }
+  td[data-label^="95"], td[data-label="failures"], td[data-label="when"], td[data-label="benchmark"] {
+    grid-column: 1 / -1; }
+  td, td[data-label] { display: flex; justify-content: space-between; gap: 10px; padding: 3px 0; border: 0;
+    white-space: normal; overflow-wrap: anywhere; min-width: 0; text-align: right; }
+  td::before { content: attr(data-label); color: var(--soft); text-align: left; flex: none; }
+  .tiles { grid-template-columns: minmax(0, 1fr); } .facts { grid-template-columns: repeat(2, minmax(0, 1fr)); }
 }
 @media print { .chart, .episode, tr { break-inside: avoid; } }
 """
@@ -129,8 +136,10 @@ for (const figure of document.querySelectorAll("[data-chart]")) {
     reading.textContent = [chart.at[at], ...lines].join("\\n");
     reading.hidden = false;
     const left = chart.x[at] * box.width / svg.viewBox.baseVal.width;
-    if (left < box.width / 2) { reading.style.left = left + 26 + "px"; reading.style.right = "auto"; }
-    else { reading.style.right = box.width - left + 26 + "px"; reading.style.left = "auto"; }
+    const right = box.width - left, room = Math.max(left, right);
+    reading.style.maxWidth = room - 14 + "px";
+    if (left < right) { reading.style.left = left + 26 + "px"; reading.style.right = "auto"; }
+    else { reading.style.right = right + 26 + "px"; reading.style.left = "auto"; }
   };
   const hide = () => { reading.hidden = true; cursor.setAttribute("d", "M0 0"); };
   svg.addEventListener("pointermove", show);

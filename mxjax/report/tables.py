@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -69,7 +69,7 @@ def facts(run: Run) -> Markup:
     size = [f"{model[key]} {word}" for key, word in _SIZES.items() if key in model]
     pending = "written when the run ends"
     pairs = [
-        ("command", f"mxjax {results['command']}" if results.get("command") else pending),
+        ("command", run.command or pending),
         ("seed", results.get("seed", run.config.get("seed", ABSENT))),
         ("device", results.get("device") or pending),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or ABSENT),
@@ -80,11 +80,22 @@ def facts(run: Run) -> Markup:
             for name, seconds in phase_seconds(run).items()
         ],
     ]
-    parts = [tag("dl", *[tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs], class_="facts")]
+    parts = [fact_list(pairs)]
     if run.config:
         text = json.dumps(run.config, indent=1)
         parts.append(tag("details", tag("summary", "the whole configuration"), tag("pre", text)))
     return join(parts)
+
+
+def fact_list(pairs: Iterable[tuple[str, Any]]) -> Markup:
+    """Named facts side by side; a command line has a row to itself."""
+    parts = []
+    for name, value in pairs:
+        command = name == "command"
+        words = [join(tag("span", word), " ") for word in str(value).split(" ")]  # where a line may break
+        shown = tag("dd", tag("code", *words) if command else value)
+        parts.append(tag("div", tag("dt", name), shown, class_="whole" if command else None))
+    return tag("dl", *parts, class_="facts")
 
 
 PHASES = {"cold_start_data": "cold start, data", "cold_start": "cold start", "rl": "reinforcement learning"}
@@ -107,13 +118,14 @@ def phase_seconds(run: Run) -> dict[str, float]:
 
 def comparison_list(run: Run) -> Markup:
     """The paired differences, if there is anything to compare yet."""
-    pairs = [tag("div", tag("dt", name), tag("dd", change)) for name, change in run_comparisons(run)]
-    return tag("div", tag("h3", "On the same questions"), tag("dl", *pairs, class_="facts")) if pairs else tag("div")
+    pairs = run_comparisons(run)
+    return tag("div", tag("h3", "On the same questions"), fact_list(pairs)) if pairs else tag("div")
 
 
 def summary(run: Run) -> str:
-    """The results as text for a terminal: the table, pattern shares, paired differences, and the time of each phase."""
-    lines = [table(run.rows)] if run.rows else ["No system has been evaluated yet."]
+    """The results as text for a terminal: command, table, pattern shares, paired differences, time of each phase."""
+    lines = [f"command: {run.command}"] if run.command else []
+    lines += [table(run.rows)] if run.rows else ["No system has been evaluated yet."]
     for row in run.rows:
         if row.get("system") == "designed":
             shares = ", ".join(f"{name} {share:.0%}" for name, share in mapping(row.get("patterns")).items())

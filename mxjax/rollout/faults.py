@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mxjax.errors import UserError, one_line, place_of
+from mxjax.errors import UserError, message_of, place_of
 from mxjax.rollout.records import GRADING_FAULT, Question, Reward
 from mxjax.sandbox.records import InfrastructureError
 
@@ -49,14 +49,14 @@ class GradingFaults:
             return Reward(0.0, 0.0, False, how=f"infrastructure: {type(error).__name__}: {error}")
         except Exception as error:
             self._caught(error, question, result)
-            return Reward(0.0, 0.0, False, how=f"{GRADING_FAULT}: {type(error).__name__}: {one_line(error)}")
+            return Reward(0.0, 0.0, False, how=f"{GRADING_FAULT}: {type(error).__name__}: {message_of(error)}")
         with self._lock:
             self.graded += result.status == "ok"
         return verdict
 
     def _caught(self, error: Exception, question: Question, result: Any) -> None:
         place = place_of(error)
-        what = f"{type(error).__name__}: {one_line(error)} ({place})"
+        what = f"{type(error).__name__}: {message_of(error)} ({place})"
         with self._lock:
             self.graded += 1
             self.count += 1

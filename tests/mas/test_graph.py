@@ -1,5 +1,6 @@
 """The static graph of a design: what each way of building nodes and flows shows, within bounds for any text."""
 
+import re
 import time
 
 import pytest
@@ -127,6 +128,127 @@ def test_shapes(name):
     assert edges is None or sorted((e.source, e.target, e.kind) for e in found.edges) == sorted(edges)
     assert mas.pattern(checked) == pattern
     assert not any("makes no agent" in warning for warning in checked.warnings)
+
+
+STAGES = (
+    HEAD
+    + """
+a, b, c, d, x, y = (AgentNode(name, 'p') for name in 'abcdxy')
+vote, again = EnsembleNode('vote', [a, b]), EnsembleNode('again', [c, d])
+refl = ReflectionNode('refl', x, critic_agent=y)
+"""
+)
+STEPS = lambda *steps: "Workflow()" + "".join(f".add_node({step})" for step in steps) + ".run(question)"
+GRAPH = "g = AgentGraph('g')\n"
+VOTE, AGAIN, REFL = "a->vote b->vote", "c->again d->again", "x->y y@x x->refl"
+FIXING = (
+    "g.add_node('fix', c).add_node('check', b).add_node('draft', a)\n"
+    "g.add_edge('draft', 'check').add_edge('fix', 'check').set_entry_point('draft')\n"
+)
+# name: script, edges; > is the question as a source and the answer as a target
+ORDERS = {
+    "vote_reflection": (STEPS("vote", "refl"), f">->a >->b {VOTE} vote->x {REFL} refl->>"),
+    "reflection_vote": (STEPS("refl", "vote"), f">->x {REFL} refl->a refl->b {VOTE} vote->>"),
+    "two_votes": (STEPS("vote", "again"), f">->a >->b {VOTE} vote->c vote->d {AGAIN} again->>"),
+    "vote_agent": (STEPS("vote", "c"), f">->a >->b {VOTE} vote->c c->>"),
+    "agent_vote": (STEPS("c", "vote"), f">->c c->a c->b {VOTE} vote->>"),
+    "vote_debate": (
+        STEPS("vote", "DebateNode('debate', [c, d], judge=x)"),
+        f">->a >->b {VOTE} vote->c vote->d c@d d@c c->x d->x x->debate debate->>",
+    ),
+    "an_agent_that_comes_again": (
+        STEPS("vote", "ReflectionNode('r', a, critic_agent=y)"), f">->a >->b {VOTE} vote@a a->y y@a a->r r->>",
+    ),
+    "a_judge_that_has_voted": (
+        STEPS("vote", "DebateNode('debate', [c, d], judge=a)"),
+        f">->a >->b {VOTE} vote->c vote->d c@d d@c c@a d@a a->debate debate->>",
+    ),
+    "reflection_on_a_vote": (
+        STEPS("ReflectionNode('r', vote, critic_agent=y)"), f">->a >->b {VOTE} vote->y y@a y@b vote->r r->>",
+    ),
+    "consensus_of_reflections": (
+        STEPS("EnsembleNode('e', [refl, a], 'consensus', consensus_agent=b)"),
+        f">->x >->a {REFL} refl->b a->b b->e e->>",
+    ),
+    "route_through_stages": (
+        STEPS("c", "RouterNode('r', {'v': vote, 'x': refl}, len)", "d"),
+        f">->c c->r r?a r?b r?x {VOTE} {REFL} vote->d refl->d d->>",
+    ),
+    "loop": (
+        "w = LoopWorkflow()\nw.add_node(vote).add_node(refl)\nw.run(question)",
+        f">->a >->b {VOTE} vote->x {REFL} refl@a refl@b refl->>",
+    ),
+    "condition": (
+        "w = ConditionalWorkflow()\nw.add_node(vote).add_node(refl, len)\nw.run(question)",
+        f">->a >->b {VOTE} vote?x {REFL} vote?> refl->>",
+    ),
+    "condition_first": (
+        "w = ConditionalWorkflow()\nw.add_node(a, len).add_node(b)\nw.run(question)", ">?a a?b >?b b->>",
+    ),
+    "graph_in_any_order": (
+        GRAPH + "g.add_node('r', refl).add_node('v', vote).add_edge('v', 'r').set_entry_point('v')\ng.run(question)",
+        f">->a >->b {VOTE} vote->x {REFL} refl->>",
+    ),
+    "graph_that_ends_in_the_middle": (
+        GRAPH + FIXING + "g.add_edge('check', 'END', len).add_edge('check', 'fix', len)\ng.run(question)",
+        ">->a a->b c@b b?c b?>",
+    ),
+    "graph_that_ends_where_no_condition_holds": (
+        GRAPH + FIXING + "g.add_edge('check', 'fix', len)\ng.run(question)", ">->a a->b c@b b?c b?>",
+    ),
+    "graph_with_a_finish_point": (
+        GRAPH + FIXING + "g.add_edge('check', 'fix', len).add_node('end', d).add_edge('check', 'end', len)\n"
+        "g.set_finish_point('end')\ng.run(question)",
+        ">->a a->b c@b b?c b?d d->>",
+    ),
+    "graph_with_a_function_and_its_targets": (
+        GRAPH + FIXING + "g.add_conditional_edges('check', len, {'bad': 'fix', 'good': 'END'})\ng.run(question)",
+        ">->a a->b c@b b?c b?>",
+    ),
+    "one_run_on_the_result_of_another": (
+        "r = Workflow().add_node(vote).run(question)\ntext = f'{question}: {r.content.strip()}'\n"
+        "Workflow().add_node(refl).run('Check: ' + text)",
+        f">->a >->b {VOTE} vote->x {REFL} refl->>",
+    ),
+    "a_run_on_the_results_of_several": (
+        "rs = [Workflow().add_node(n).run(question).content for n in (a, b)]\n"
+        "Workflow().add_node(c).run('{}'.format('\\n'.join(rs)))",
+        ">->a >->b a->c b->c c->>",
+    ),
+    "a_run_on_its_own_result": (
+        "r, w = question, Workflow().add_node(vote)\nfor _ in range(2):\n    r = w.run(r)",
+        f">->a >->b {VOTE} vote@a vote@b vote->>",
+    ),
+    "a_second_run_on_a_condition": (
+        "r = Workflow().add_node(a).run(question)\nif len(r.content) > 9:\n    Workflow().add_node(b).run(r.content)",
+        ">->a a?b a?> b->>",
+    ),
+    "runs_beside_each_other": (
+        "Workflow().add_node(vote).run(question)\nWorkflow().add_node(c).run(question)", f">->a >->b {VOTE} >->c c->>",
+    ),
+    "an_own_node_that_runs_a_workflow": (
+        "class Stage(WorkflowNode):\n    def process(self, context):\n"
+        "        return Workflow().add_node(vote).run(question)\n" + STEPS("Stage('stage')", "refl"),
+        f">->stage stage->a stage->b {VOTE} vote->x {REFL} refl->>",
+    ),
+    "agents_asked_by_the_script": (
+        "context = Context()\na(context)\nvote.process(context)", f">->a >->b {VOTE} a->> vote->>",
+    ),
+}  # fmt: skip
+ARROWS = {"->": "certain", "?": "conditional", "@": "loop"}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_edges_lead_from_stage_to_stage_as_they_run(name):
+    source, drawn = ORDERS[name]
+    found = mas.graph(mas.check(STAGES + source))
+    arrows = [re.fullmatch(r"(\w+|>)(->|\?|@)(\w+|>)", edge).groups() for edge in drawn.split()]
+    expected = sorted((a.strip(">"), b.strip(">"), ARROWS[kind]) for a, kind, b in arrows)
+    inner = {"vote": VOTE, "again": AGAIN, "refl": REFL}  # of what a script has and does not use
+    unused = {edge for part, edges in inner.items() for edge in edges.split() if edge not in drawn.split()}
+    unused = {(a, b, ARROWS[kind]) for a, kind, b in (re.split("(->|@)", edge) for edge in unused)}
+    shown = {(edge.source, edge.target, edge.kind) for edge in (*found.edges, *found.outer)}
+    assert sorted(shown - unused) == expected
 
 
 PROMPTS = {

@@ -80,6 +80,12 @@ def broken(question):
     return tree(question, "I would ask three agents.", [outcome], reason)
 
 
+COMMAND = (
+    "mxjax train --config configs/quickstart.py --workdir 'runs/a first try' --config.rl.steps=20 "
+    "--config.init=hf:Some-Organisation/a-model-with-a-rather-long-name --config.rl.optimizer.learning_rate=0.0001"
+)
+
+
 def questions():
     """Four questions with ids 0 to 3."""
     texts = {"12 + 7 - 3": "16", "40 - 4 + 4": "40", "6 - 9": "-3", "17 - 82 - 65": "-130"}
@@ -115,7 +121,7 @@ def write_run(path, steps=20, stage_length=5, cold=300, finished=True):
     model = {"num_hidden_layers": 3, "hidden_size": 128, "num_attention_heads": 4, "vocab_size": 380}
     (path / "config.json").write_text(json.dumps({"mxjax": "0.1.0", "model": model, "config": config}))
     if finished:
-        results = {"schema": 1, "command": "train", "config": config, "versions": {"mxjax": "0.1.0", "jax": "0.10.2"},
+        results = {"schema": 1, "command": COMMAND, "config": config, "versions": {"mxjax": "0.1.0", "jax": "0.10.2"},
                    "device": "1 x cpu", "sandbox_level": None, "seed": 7, "rows": [*before, *after],
                    "phases_s": {"cold_start": 120.0, "rl": 1000.0, "evaluation": 50.0}}  # fmt: skip
         (path / "results.json").write_text(json.dumps(results))

@@ -80,6 +80,22 @@ def test_routes_lead_back_to_a_router_that_goes_on():
     assert ends(source + 'w.add_node(AgentNode("c", ""))\nw.run(question)\n') == ["node c"]
 
 
+def test_stages_stand_one_behind_the_other_and_what_never_runs_has_no_arrow():
+    source = (
+        "from workflow import *\na, b, c, d, idle = (AgentNode(name, 'p') for name in ('a', 'b', 'c', 'd', 'idle'))\n"
+        "vote = EnsembleNode('vote', [a, b])\n"
+        "Workflow().add_node(vote).add_node(DebateNode('debate', [c, d], judge=a)).run(question)\n"
+    )
+    layout = place(mas.graph(mas.check(source)))
+    assert_sound(layout)
+    at = columns(layout)
+    assert at["a"] == at["b"] < at["vote"] < at["c"] == at["d"] < at[ANSWER]
+    edges = {(edge.source.removeprefix("node "), edge.target.removeprefix("node ")) for edge in layout.edges}
+    assert {target for source, target in edges if source == QUESTION} == {"a", "b"}
+    assert {source for source, target in edges if target == ANSWER} == {"debate"}
+    assert not any("idle" in edge for edge in edges)
+
+
 def test_nodes_may_have_any_name():
     graph = Graph((Node("question", "question", "AgentNode", "", 1), Node("answer", "<b>", "X" * 99, "", 2)), ())
     layout = place(graph)

@@ -1,8 +1,10 @@
 """The page of a run: whole, well formed, self-contained, deaf to what models write, and content with what is there."""
 
+import html
 import html.parser
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -13,11 +15,14 @@ import pytest
 import runs
 from etils import epath
 
+from mxjax.command_line import running
 from mxjax.errors import UserError
+from mxjax.lock import only_writer
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.episodes import choose_pairs, node_name
 from mxjax.report.evaluation import write_pages
 from mxjax.report.html import clean, shorten, tag
+from mxjax.report.style import STYLE
 from mxjax.report.tables import headline, run_comparisons
 
 PAYLOAD = "</pre></style></title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x00\x1b\ud800\u202e"
@@ -30,21 +35,26 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.elements, self.text = [], [], ""
+        self.around = []  # the classes of the elements around each element, by its place in `elements`
+        self._classes = []
         self.feed(text)
         self.close()
         assert not self.open, self.open
 
     def handle_starttag(self, name, attributes):
-        self.elements.append((name, dict(attributes)))
+        self.handle_startendtag(name, attributes)
         if name not in VOID:
             self.open.append(name)
+            self._classes.append((dict(attributes).get("class") or "").split())
 
     def handle_startendtag(self, name, attributes):
         self.elements.append((name, dict(attributes)))
+        self.around.append(set().union(*self._classes))
 
     def handle_endtag(self, name):
         assert self.open and self.open[-1] == name, f"</{name}> closes {self.open[-3:]}"
         self.open.pop()
+        self._classes.pop()
 
     def handle_data(self, data):
         if not {"style", "script"} & set(self.open):
@@ -248,11 +258,48 @@ def test_the_head_does_not_mix_benchmarks(run):
 
 def test_links_to_episodes_hold_any_name(tmp_path):
     row = {**made_up.eval_row(0, "vote", 0.6), "episodes": "episodes/vote_jsonl_50% of #1?"}
-    facts = {"seed": 0, "device": "cpu", "versions": {}, "sandbox_level": None}
-    write_pages(epath.Path(tmp_path), {"rows": [row], **facts}, "mxjax evaluate")
+    facts = {"command": "mxjax evaluate", "seed": 0, "device": "cpu", "versions": {}, "sandbox_level": None}
+    write_pages(epath.Path(tmp_path), {"rows": [row], **facts})
     page = Page((tmp_path / "results.html").read_text())
     (link,) = [attributes["href"] for name, attributes in page.elements if name == "a"]
     assert urllib.parse.unquote(urllib.parse.urlparse(link).path) == f"{row['episodes']}.html"
+
+
+def test_nothing_makes_a_page_wider_than_a_phone(run):
+    """What cannot be narrow lies in a box that scrolls by itself; all text may break anywhere, and columns shrink."""
+    page = report(run)
+    wide = [(name, around) for (name, attributes), around in zip(page.elements, page.around)
+            if name == "table" or "min-width" in attributes.get("style", "")]  # fmt: skip
+    assert {name for name, _ in wide} == {"table", "svg"}  # tables, and drawings of designs
+    assert all("wide" in around for _, around in wide)
+    rules = [(names.strip(), does) for names, does in re.findall(r"([^{}]+)\{([^{}]*)\}", STYLE)]
+    of = lambda name: "".join(does for names, does in rules if name in map(str.strip, names.split(",")))
+    assert "overflow-wrap: anywhere" in of("body") and "overflow-x: auto" in of(".wide")
+    assert "white-space: pre-wrap" in of("pre") and "white-space: pre-wrap" in of("code")
+    stays = re.compile(r"white-space: (nowrap|pre)\b(?!-)|overflow-wrap: normal")
+    unbroken = {names for names, does in rules if stays.search(does)}
+    assert unbroken == {"th, td", ".badge"}  # the cells of tables, and "✓ correct, reward 1"
+    narrow = STYLE.split("@media (max-width: 760px)")[1]
+    columns = re.findall(r"grid-template-columns: ([^;}]+)", narrow)
+    assert len(columns) == 4 and all("minmax(0, 1fr)" in column for column in columns)
+
+
+def test_the_command_line_is_shown_whole(run):
+    (shown,) = re.findall(r"<code>(.*)</code>", (write_report(run)).read_text())
+    assert html.unescape(re.sub("</?span>", "", shown)).rstrip(" ") == made_up.COMMAND
+    assert summary(read_run(run)).splitlines()[0] == f"command: {made_up.COMMAND}"
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(results | {"command": "train"}))  # as older runs name it
+    assert read_run(run).command == "mxjax train"
+    (run / "results.json").unlink()
+    assert read_run(run).command == ""
+    with running(["train", "--config", "a b.py"]), only_writer(run):  # a run that is going
+        assert read_run(run).command == "mxjax train --config 'a b.py'"
+    for line in ("mxjax evaluate --output '*a*_b_'", "a `b` ``c"):
+        facts = {"command": line, "seed": 0, "device": "cpu", "versions": {}, "sandbox_level": None}
+        write_pages(epath.Path(run), {"rows": [], **facts})
+        (found,) = re.findall(r"- command: (`+) ?(.*?) ?\1\n", (run / "results.md").read_text())
+        assert found[1] == line
 
 
 def test_controls_are_compared_question_by_question(run):

@@ -8,6 +8,6 @@ what has been found by then stands.
 
 from mxjax.mas.reading.calls import parameters
 from mxjax.mas.reading.reader import Reader
-from mxjax.mas.reading.shape import MOST_EDGES, MOST_NODES, Edge, Node
+from mxjax.mas.reading.shape import MOST_EDGES, MOST_NODES, OUTSIDE, Edge, Node
 
-__all__ = ["MOST_EDGES", "MOST_NODES", "Edge", "Node", "Reader", "parameters"]
+__all__ = ["MOST_EDGES", "MOST_NODES", "OUTSIDE", "Edge", "Node", "Reader", "parameters"]

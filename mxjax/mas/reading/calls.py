@@ -10,7 +10,19 @@ import itertools
 from mxjax.mas.interpreter.values import Class
 from mxjax.mas.library.modules import NAMES
 from mxjax.mas.reading.expressions import Expressions
-from mxjax.mas.reading.shape import FLOWS, MOST_DEPTH, MOST_ITEMS, MOST_NAME, MOST_NODES, PARTS, Flow, Node
+from mxjax.mas.reading.shape import (
+    FLOWS,
+    MOST_DEPTH,
+    MOST_ITEMS,
+    MOST_NAME,
+    MOST_NODES,
+    OUTSIDE,
+    PARTS,
+    Edge,
+    Flow,
+    Node,
+    Run,
+)  # fmt: skip
 from mxjax.mas.reading.values import (
     UNKNOWN,
     Bound,
@@ -19,6 +31,7 @@ from mxjax.mas.reading.values import (
     Instance,
     Library,
     OwnClass,
+    Result,
     Unnamed,
     key_of,
     put_in,
@@ -45,6 +58,8 @@ class Calls(Expressions):
         super().__init__()
         self._uncalled: dict[ast.AST, Function] = {}
         self._active: set[ast.AST] = set()
+        self._own_methods: dict[ast.AST, str] = {}  # of own nodes, with the name of the class
+        self._inner_to: str | None = None  # while a method is read that only the library calls: its class, or ""
 
     def _arguments(self, nodes) -> list:
         found = []
@@ -89,9 +104,19 @@ class Calls(Expressions):
             return made
         if isinstance(called, Function):
             return self._inline(called, given, named)
+        if isinstance(called, Bound) and isinstance(called.owner, Node):
+            called = called.owner if called.name in ("process", "__call__") else UNKNOWN
         if isinstance(called, Bound):
             return self._method(called.owner, called.name, given, named)
-        return UNKNOWN if isinstance(called, Node | Instance) else self._held([*given, *named.values()])
+        if isinstance(called, Node) and self._inner_to is None:  # the script asks it by itself
+            kind = "conditional" if self._conditional else "certain"
+            for node in self._entries([called]):
+                self._outer(Edge(OUTSIDE, node.id, kind))
+            for node in self._exits([called]):
+                self._outer(Edge(node.id, OUTSIDE, "certain"))
+        if isinstance(called, Node | Instance):
+            return UNKNOWN
+        return self._held([*([called] if isinstance(called, Result) else ()), *given, *named.values()])
 
     def _function(self, node) -> Function:
         arguments = node.args
@@ -205,7 +230,7 @@ class Calls(Expressions):
             if name in ("split", "splitlines") and (first is UNKNOWN or (isinstance(first, str) and first)):
                 self._charge(len(owner) // 8)
                 return owner.splitlines() if name == "splitlines" else owner.split(*given[:1])
-            return owner if name in _SAME_TEXT else UNKNOWN
+            return self._filled(owner, owner, *given, *named.values()) if name in _SAME_TEXT else UNKNOWN
         if name == "dedent" and isinstance(first, str):
             return first
         return self._held([*given, *named.values()])
@@ -249,9 +274,22 @@ class Calls(Expressions):
                 mapping = arguments.get("mapping")
                 targets = itertools.chain(*map(self._texts, mapping.values())) if isinstance(mapping, dict) else None
                 flow.links.append((source, targets and list(targets), "conditional"))
-            elif "name" in accepted:
+                flow.routed.update(source)
+            elif name == "add_node" and "name" in accepted:
                 flow.by_name.update(dict.fromkeys(self._texts(arguments.get("name")), nodes))
             elif nodes:
                 flow.steps.append((nodes, condition))
                 self.repeated = self.repeated or self._loops > 0
-        return UNKNOWN if name == "run" else flow
+        elif kind == "AgentGraph" and name in ("set_entry_point", "set_finish_point"):
+            points = flow.entry if name == "set_entry_point" else flow.finish
+            points += [text for value in (*given, *named.values()) for text in self._texts(value)]
+        elif name == "run":
+            return self._run(flow, [*given, *named.values()])
+        return flow
+
+    def _run(self, flow: Flow, given: list) -> Result:
+        """The result of a flow that runs now."""
+        if self._inner_to != "":
+            runs = self._runs if self._inner_to is None else self._inner_runs.setdefault(self._inner_to, [])
+            runs.append(Run(flow, self._flows_in(*given), self._conditional))
+        return Result((flow,))

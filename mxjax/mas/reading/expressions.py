@@ -9,7 +9,19 @@ import operator
 from mxjax.mas.interpreter.values import Module
 from mxjax.mas.library.modules import LIBRARY, NAMES
 from mxjax.mas.reading.shape import MOST_DEPTH, MOST_ITEMS, Flow, Node, Shape
-from mxjax.mas.reading.values import UNKNOWN, Bound, Choice, Env, Instance, Library, Unnamed, key_of, put_in
+from mxjax.mas.reading.values import (
+    UNKNOWN,
+    Bound,
+    Choice,
+    Env,
+    Instance,
+    Library,
+    Result,
+    Text,
+    Unnamed,
+    key_of,
+    put_in,
+)  # fmt: skip
 
 _NUMBERS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
@@ -64,6 +76,8 @@ class Expressions(Shape):
             return self._member(name)
         if isinstance(owner, Instance) and name in owner.cls.methods:
             return Bound(owner, name)
+        if isinstance(owner, Result):
+            return owner
         if isinstance(owner, list | dict | str | Flow):
             return Bound(owner, name)
         return self._fields[name] if name in self._fields else Bound(owner, name)
@@ -116,10 +130,19 @@ class Expressions(Shape):
     def _joined(self, separator: str, values: list) -> str:
         """The text that values make together, with `{...}` for those that are not known."""
         self._charge(len(values) + len(separator) * len(values) // 64)
-        return separator.join(
+        made = separator.join(
             str(value) if isinstance(value, int | float) else self._text(value) or ("" if value == "" else "{...}")
             for value in values
         )
+        return self._filled(made, separator, *values)
+
+    def _filled(self, text: str, *values) -> str:
+        """A text that knows of which flows' results it was made."""
+        flows = self._flows_in(*values)
+        if flows:
+            text = Text(text)
+            text.flows = flows
+        return text
 
     def _text(self, value) -> str:
         """The constant text of a value, or ""; one of several texts shows them all."""
@@ -148,7 +171,7 @@ class Expressions(Shape):
             return left * min(right, MOST_ITEMS)
         if isinstance(op, ast.Add) and (self._texts(left) or self._texts(right)):
             return self._joined("", [left, right])
-        return left if isinstance(left, str) else self._held([left, right])
+        return self._filled(left, left, right) if isinstance(left, str) else self._held([left, right])
 
     def _value_UnaryOp(self, node):
         value = self.value(node.operand)
@@ -230,9 +253,31 @@ class Expressions(Shape):
         return next(iter(options.values())) if len(options) == 1 else Choice(tuple(options.values()))
 
     def _held(self, values):
-        """Whatever nodes these values hold, when no more is known."""
-        found = self._nodes_in(*values)
+        """Whatever nodes and results these values hold, when no more is known."""
+        found: list = self._nodes_in(*values)
+        flows = self._flows_in(*values)
+        found += [Result(flows)] if flows else []
         return Choice(tuple(found)) if found else UNKNOWN
+
+    def _flows_in(self, *values) -> tuple[Flow, ...]:
+        """The flows whose results these values are made of, each once."""
+        if not self._runs and not self._inner_runs:
+            return ()
+        found: dict[Flow, None] = {}
+        seen: set[int] = set()
+        stack = list(values)
+        while stack:
+            value = stack.pop()
+            self._charge()
+            if isinstance(value, Result | Text):
+                found.update(dict.fromkeys(value.flows))
+            elif isinstance(value, list | dict | Choice) and id(value) not in seen:
+                seen.add(id(value))
+                inner = value.options if isinstance(value, Choice) else value
+                inner = list(inner.values() if isinstance(inner, dict) else inner)
+                self._charge(len(inner))
+                stack += [part for part in inner if isinstance(part, Result | Text | list | dict | Choice)]
+        return tuple(found)
 
     def _nodes_in(self, *values) -> list[Node]:
         """The nodes that values hold, each once, in order."""

@@ -8,26 +8,37 @@ import itertools
 
 from mxjax.mas.library.modules import LIBRARY, NAMES
 from mxjax.mas.reading.calls import Calls
-from mxjax.mas.reading.shape import MOST_DEPTH, MOST_STEPS, Enough
+from mxjax.mas.reading.shape import FLOWS, MOST_DEPTH, MOST_STEPS, Enough
 from mxjax.mas.reading.values import Function, Library, OwnClass
 
 
 class Reader(Calls):
-    """What has been found: `nodes` and `edges` in order, `flows`, and what the pattern of a design depends on."""
+    """What has been found: `nodes`, `edges` and `outer` in order, `flows`, and what the pattern depends on."""
 
     def __init__(self, tree: ast.Module):
         super().__init__()
         try:
             self._block(tree.body)
-            self._conditional = True
             while self._uncalled:  # methods of own nodes, tools: called by the library, if at all
-                self._inline(next(iter(self._uncalled.values())), [], {})
+                function = next(iter(self._uncalled.values()))
+                self._inner_to = self._own_methods.get(function.node, "")
+                self._conditional = not self._inner_to or function.node.name != "process"
+                self._inline(function, [], {})
         except (Enough, RecursionError):
             pass
         self._steps = MOST_STEPS
         with contextlib.suppress(Enough):
-            for flow in self.flows:
+            inner = dict.fromkeys(run.flow for runs in self._inner_runs.values() for run in runs)
+            for flow in inner:
                 self._flow_edges(flow)
+            for name, runs in self._inner_runs.items():
+                self._own_edges(name, runs)
+            for flow in self.flows:
+                if flow not in inner:
+                    self._flow_edges(flow)
+        self._steps = MOST_STEPS
+        with contextlib.suppress(Enough):
+            self._run_edges()
 
     def _block(self, statements):
         self._depth += 1
@@ -117,6 +128,8 @@ class Reader(Calls):
         outer, self._env = self._env, self._env.inner()
         self._block(node.body)
         methods = {name: part for name, part in self._env.names.items() if isinstance(part, Function)}
+        if base not in ("", *FLOWS):
+            self._own_methods.update({method.node: node.name for method in methods.values()})
         self._env = outer
         self._env.names[node.name] = OwnClass(node.name, base, methods)
 

@@ -59,6 +59,19 @@ class Bound:
     name: str
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """What flows returned when they ran, or something made of that."""
+
+    flows: tuple
+
+
+class Text(str):
+    """A text in which results of `flows` are filled in."""
+
+    flows: tuple = ()
+
+
 class Unnamed:
     """The key of an entry of a dict, or of an option, that is not a constant."""
 
