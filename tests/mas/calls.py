@@ -64,7 +64,9 @@ from mxjax.mas.runs import NAMES, ScriptRun
 
 QUIET_US = 0.1  # a turn of the loop of `calibrate`, on a core with nothing else to do
 SCREEN_S, KEEP_S = 0.003, 0.004  # how long a case is called again and again, and kept
-SILENCE_S = 30  # after which a process that measures is ended, and its case counts as endless
+NOISE = 200_000  # bytes that the host keeps for objects of its own, whatever a script holds
+FREE_S, FREE_MB = 0.06, 4.0  # that no script has to pay for
+SILENCE_S = 20  # after which a process that measures is ended, and its case counts as endless
 
 # Values
 
@@ -73,6 +75,7 @@ import re, json, collections, logging, sys, hashlib, itertools, random, contextl
 from enum import Enum, IntEnum, Flag
 from collections import Counter, defaultdict, deque, namedtuple
 class Own:
+    x = 1
     def __init__(self, n=3): self.n = n
     def __eq__(self, other): return self is other
     def __hash__(self): return 7
@@ -95,6 +98,7 @@ class Own:
     def __round__(self, n=0): return 1
     def __enter__(self): return self
     def __exit__(self, *error): return False
+    def __matmul__(self, other): return self
 class Plain: pass
 class Word(str, Enum):
     A = 'ab' + 'a' * 200000
@@ -116,7 +120,7 @@ def shared(n=14):
     made = (1,)
     for i in range(n): made = (made, made)
     return made
-def steps(n=100000):
+def steps(n=30000):
     for i in range(n): yield i
 def forever():
     while True: yield 1
@@ -142,32 +146,32 @@ KINDS = {
         "'9' * 4000", "'a'", "'ab' + 'a' * 400000", "'[1,' * 50000", "' ' * 900000", "'[[],\"a\"]' * 1000")),
     "letter": ("'a'", ("'\\u00e9'", "' '")),
     "list": ("[3, 1, 2]", (
-        "list(range(100000))", "[0] * 190000", "['ab'] * 190000", "[1.5, -2] * 90000", "['a' * 1000000] * 300",
+        "list(range(40000))", "[0] * 60000", "['ab'] * 60000", "[1.5, -2] * 20000", "['a' * 1000000] * 300",
         "deep()", "[shared()] * 50", "[Own(i) for i in range(300)]", "[[i] for i in range(30000)]",
-        "[(i,) for i in range(30000)]", "[(1 << 32000) - i for i in range(200)]", "[print] * 100000",
-        "[Short.A] * 100000", "['a' * 900000 + str(i) for i in range(9)]")),
-    "texts": ("['ab', 'c']", ("['ab'] * 190000", "['\\u00e9'] * 190000", "[Short.A] * 100000")),
-    "pairs": ("[(1, 2)]", ("[(i, i) for i in range(40000)]", "[['a', 1]] * 100000")),
-    "lists": ("[[1, 2]]", ("[[1, 2]] * 100000", "[list(range(20000))] * 3", "[steps(100000)] * 9", "[range(300)] * 300")),
-    "tuple": ("(1, 2)", ("tuple(range(100000))", "(0,) * 190000", "shared()", "('ab',) * 190000", "(int,) * 100000")),
+        "[(i,) for i in range(30000)]", "[(1 << 32000) - i for i in range(200)]", "[print] * 40000",
+        "[Short.A] * 40000", "['a' * 900000 + str(i) for i in range(9)]")),
+    "texts": ("['ab', 'c']", ("['ab'] * 60000", "['\\u00e9'] * 60000", "[Short.A] * 40000")),
+    "pairs": ("[(1, 2)]", ("[(i, i) for i in range(40000)]", "[['a', 1]] * 40000")),
+    "lists": ("[[1, 2]]", ("[[1, 2]] * 40000", "[list(range(20000))] * 3", "[steps()] * 9", "[range(300)] * 300")),
+    "tuple": ("(1, 2)", ("tuple(range(40000))", "(0,) * 190000", "shared()", "('ab',) * 60000", "(int,) * 40000")),
     "dict": ("{'a': 1}", (
-        "dict.fromkeys(range(40000))", "named(20000)", "{Own(i): i for i in range(300)}",
+        "dict.fromkeys(range(20000))", "named(20000)", "{Own(i): i for i in range(300)}",
         "{'a' * 900000 + str(i): i for i in range(5)}", "{(i, shared(5)): 1 for i in range(500)}", "{'a': deep()}",
-        "dict.fromkeys(range(40000), [])")),
+        "dict.fromkeys(range(20000), [])")),
     "set": ("{1, 2}", (
-        "set(range(40000))", "{Own(i) for i in range(300)}", "{'a' * 900000 + str(i) for i in range(5)}",
-        "frozenset(range(40000))", "set(map(str, range(40000)))")),
-    "deque": ("deque([1, 2])", ("deque(range(100000))", "deque([0] * 190000)", "deque([shared()], 3)")),
+        "set(range(20000))", "{Own(i) for i in range(300)}", "{'a' * 900000 + str(i) for i in range(5)}",
+        "frozenset(range(20000))", "set(map(str, range(20000)))")),
+    "deque": ("deque([1, 2])", ("deque(range(40000))", "deque([0] * 60000)", "deque([shared()], 3)")),
     "Counter": ("Counter('ab')", ("Counter(range(20000))", "Counter({i: 9 for i in range(9000)})", "Counter(a=10 ** 9)")),
-    "defaultdict": ("defaultdict(int, {1: 2})", ("defaultdict(list, dict.fromkeys(range(40000)))",)),
+    "defaultdict": ("defaultdict(int, {1: 2})", ("defaultdict(list, dict.fromkeys(range(20000)))",)),
     "range": ("range(3)", ("range(10 ** 12)", "range(190000)", "range(0)", "range(10 ** 9, 0, -7)")),
     "bytes": ("'ab'.encode()", ("('a' * 1000000).encode()", "('\\u00e9' * 400000).encode()")),
     "function": ("lambda *values, **named: 1", ()),
     "class": ("int", ("Own", "Plain", "list", "dict", "Wide")),
     "iterator": ("lambda: iter([3, 1, 2])", (
-        "lambda: steps()", "lambda: itertools.count()", "lambda x=range(100000): map(str, x)",
-        "lambda x='a' * 190000: enumerate(x)", "lambda x=[0] * 190000: zip(x, x)", "lambda x=[0] * 90000: iter(x)",
-        "lambda x=['ab'] * 90000: map(len, x)", "lambda: itertools.repeat('ab', 100000)")),
+        "lambda: steps()", "lambda: itertools.count()", "lambda x=range(30000): map(str, x)",
+        "lambda x='a' * 60000: enumerate(x)", "lambda x=[0] * 40000: zip(x, x)", "lambda x=[0] * 60000: iter(x)",
+        "lambda x=['ab'] * 30000: map(len, x)", "lambda: itertools.repeat('ab', 60000)")),
     "generator": ("lambda: steps(3)", ("lambda: steps()", "lambda: forever()")),
     "pattern": ("re.compile('a+')", (
         "re.compile('(a)|(b)|c')", "re.compile('((x?){300})y')", "re.compile('(?i)\\\\w*')", "re.compile('a.*b|a')")),
@@ -175,17 +179,17 @@ KINDS = {
         "re.search('(a)' + '(b)?' * 2000, 'a' * 900000)", "re.search('(?P<x>a*)', 'a' * 900000)")),
     "object": ("Own()", ("Plain()", "Point(1, 2)", "Data(1, deep())", "wide()", "Data('a' * 900000, list(range(50000)))")),
     "enum": ("Short.A", ("Word.A", "Bits.A", "Bits.B")),
-    "slice": ("slice(1, 2)", ("slice(None, None, -1)", "slice(0, 10 ** 9, 7)", "slice(None)", "slice(0, 1 << 4000)")),
+    "slice": ("slice(1, 2)", ("slice(None, None, -1)", "slice(0, 10 ** 9, 7)", "slice(None)", "slice(0, 1 << 200)")),
     "exception": ("ValueError('a')", ("ValueError('a' * 900000)", "KeyError(list(range(50000)))")),
     "error": ("ValueError", ()),
     "view": ("{'a': 1}.items()", (
-        "dict.fromkeys(range(40000)).items()", "dict.fromkeys(range(40000)).keys()", "dict.fromkeys(range(40000)).values()")),
+        "dict.fromkeys(range(20000)).items()", "dict.fromkeys(range(20000)).keys()", "dict.fromkeys(range(20000)).values()")),
     "hash": ("hashlib.sha256()", ("hashlib.md5(('a' * 1000000).encode())", "hashlib.blake2b()")),
     "decoder": ("json.JSONDecoder()", ()),
     "random": ("random.Random(1)", ()),
     "manager": ("lambda: managed()", ()),
     "exits": ("contextlib.ExitStack()", ()),
-    "suppress": ("contextlib.suppress(ValueError)", ("contextlib.suppress(*[ValueError] * 100000)",)),
+    "suppress": ("contextlib.suppress(ValueError)", ("contextlib.suppress(*[ValueError] * 30000)",)),
     "property": ("property(len)", ()),
     "handle": ("logging.getLogger()", ()),
     "output": ("sys.stdout", ()),
@@ -195,7 +199,58 @@ KINDS = {
     "context": ("workflow.Context(messages=[workflow.Message('a')])", (
         "workflow.Context(messages=[workflow.Message('a' * 9000)] * 100)",)),
     "node": ("workflow.AgentNode('a', 'b')", ("workflow.AgentNode('a', 'b' * 900000)",)),
-    "nodes": ("[workflow.AgentNode('a', 'b')] * 2", ("[workflow.AgentNode('a', 'b')] * 50000",)),
+    "nodes": ("[workflow.AgentNode('a', 'b')] * 2", ("[workflow.AgentNode('a', 'b')] * 30000",)),
+}  # fmt: skip
+# Objects of the classes that modules define, by the class: how one is made where its methods are called
+EXAMPLES = {
+    "_sync.Condition": ("_sync.Condition(_sync.Lock())",),
+    "asyncio.Task": ("asyncio.create_task(asyncio.sleep(0))",),
+    "asyncio.timeout": ("asyncio.timeout(1)",),
+    "collections.ChainMap": ("collections.ChainMap({'a': 1}, {3: 1})", "collections.ChainMap(dict.fromkeys(range(20000)))"),
+    "collections.UserDict": ("collections.UserDict({'a': 1})", "collections.UserDict(dict.fromkeys(range(20000)))"),
+    "collections.UserList": ("collections.UserList([1, 2])", "collections.UserList(range(30000))"),
+    "concurrent.futures.DoneAndNotDoneFutures": ("concurrent.futures.DoneAndNotDoneFutures(set(), set())",),
+    "concurrent.futures.Executor": ("concurrent.futures.ThreadPoolExecutor(2)",),
+    "datetime.date": ("datetime.date(2024, 2, 29)",),
+    "datetime.datetime": ("datetime.datetime(2024, 2, 29, 1, 2, 3, 4)",),
+    "datetime.time": ("datetime.time(1, 2, 3)",),
+    "datetime.timedelta": ("datetime.timedelta(1, 2, 3)",),
+    "datetime.timezone": ("datetime.timezone(datetime.timedelta(hours=1))",),
+    "decimal.Context": ("decimal.Context(prec=28)", "decimal.Context(prec=1000)"),
+    "decimal.Decimal": ("decimal.Decimal('2.5')", "decimal.Decimal('9' * 4000)", "decimal.Decimal('1e9000')", "decimal.Decimal('nan')"),
+    "decimal.localcontext": ("decimal.localcontext()",),
+    "fractions.Fraction": (
+        "fractions.Fraction(1, 3)", "fractions.Fraction((1 << 32000) - 1, 3)", "fractions.Fraction(1, (1 << 16000) - 1)"),
+    "io.StringIO": ("io.StringIO('ab\\nc')", "io.StringIO('a' * 1000000)", "io.StringIO('\\n' * 100000)"),
+    "io.TextIOWrapper": ("io.TextIOWrapper('ab\\nc')",),
+    "pprint.PrettyPrinter": ("pprint.PrettyPrinter()",),
+    "threading.Thread": ("threading.Thread(target=print)",),
+    "threading.Timer": ("threading.Timer(1, print)",),
+    "threading.Barrier": ("threading.Barrier(1)",),
+    "time.struct_time": ("time.localtime()",),
+    "types.MappingProxyType": ("types.MappingProxyType({'a': 1})", "types.MappingProxyType(dict.fromkeys(range(20000)))"),
+    "types.SimpleNamespace": ("types.SimpleNamespace(a=1)",),
+    "uuid.UUID": ("uuid.UUID(int=5)",),
+    "enum.Enum": ("enum.StrEnum('A', 'B C').B",),
+    "enum.IntEnum": ("enum.IntEnum('A', 'B C').B",),
+    "enum.StrEnum": ("enum.StrEnum('A', 'B C').B",),
+    "enum.Flag": ("enum.Flag('A', 'B C').B", "enum.Flag('A', ['f%d' % i for i in range(500)])(7)"),
+    "enum.IntFlag": ("enum.IntFlag('A', 'B C').B",),
+    "string.Template": ("string.Template('$a')", "string.Template('$a ' * 100000)"),
+    "workflow.Context": ("workflow.Context(messages=[workflow.Message('a')])",),
+    "workflow.AgentNode": ("workflow.AgentNode('a', 'b')",),
+    "workflow.EnsembleNode": ("workflow.EnsembleNode('a', [workflow.AgentNode('a', 'b')] * 2)",),
+    "workflow.ReflectionNode": ("workflow.ReflectionNode('a', workflow.AgentNode('a', 'b'))",),
+    "workflow.DebateNode": ("workflow.DebateNode('a', [workflow.AgentNode('a', 'b')] * 2)",),
+    "workflow.RouterNode": ("workflow.create_keyword_router('a', {'a': workflow.AgentNode('a', 'b')})",),
+    "workflow.Message": ("workflow.Message('a')",),
+    "workflow.Workflow": ("workflow.Workflow()",),
+    "workflow.ConditionalWorkflow": ("workflow.ConditionalWorkflow()",),
+    "workflow.LoopWorkflow": ("workflow.LoopWorkflow()",),
+    "workflow.AgentGraph": ("workflow.AgentGraph('a')",),
+    "workflow.ToolRegistry": ("workflow.ToolRegistry()",),
+    "threading.RLock": ("threading.RLock()",),
+    "asyncio.Future": ("asyncio.Future()",),
 }  # fmt: skip
 # The kinds that are tried as arguments of everything; the others only where they own the method
 TRIED = (
@@ -209,16 +264,16 @@ EXPRESSIONS = """
 a + b;a - b;a * b;a / b;a // b;a % b;a ** b;a @ b;a << b;a >> b;a & b;a | b;a ^ b;a and b;a or b;not a;-a;+a;~a
 a == b;a != b;a < b;a <= b;a > b;a >= b;a in b;a not in b;a is b;a is not b;a if b else 1;a[b];a[b:];a[:b];a[::b]
 a[::-1];a[::2];[*a];[*a, *b];(*a, *b);{*a};{*a, *b};{**a};{**a, **b};[a, b];(a, b);{a, b};{a: b}
-f'{a}';f'{a!r}';f'{a!s:>9}';f'{a!a}';f'{a:{b}}';f'{a}{b}';f'{a:,}';f'{a:.3f}';f'{a:x}';'%s' % a;'%r' % (a,);a % (b, b)
+f'{a}';f'{a!r}';f'{a!s:>9}';f'{a!a}';f'{a:{b}}';f'{a}{b}';f'{a:,}';f'{a:.3f}';f'{a:x}';'%s' % a;'%r' % (a,);'%s %s' % (a, b)
 [x for x in a];{x for x in a};{x: x for x in a};(x for x in a);[x for x in a for y in b];[y for x in a if x == b]
 print(*a);max(*a);dict(**a);a(*b);a(**b);a(b);a.x;lambda x=a: b;a[1, b];(y := a);sorted(a, key=b);a[b](a);str(a)
 """
 STATEMENTS = (
     *(f"a {symbol}= b" for symbol in "+ - * / // % ** @ << >> & | ^".split()),
     "a[b] = b", "a[:] = b", "a[::2] = b", "a[:0] = b", "a[b:] = a", "del a[b]", "del a[:]", "del a[::2]", "x, y = a",
-    "x, *y = a", "*x, y = a", "x, y, z = a", "for x in a: pass", "for x in a: break", "a.x = b", "del a.x", "a.x += b",
+    "x, *y = a", "*x, y = a", "x, y, z = a", "for x in a: pass", "for x in a: break", "a.x = b", "a.x = b; del a.x", "a.x += b",
     "a[b] += b", "assert a, b", "raise a", "raise a from b", "with a: pass", "with a as x: pass",
-    "for x, y in a: pass", "global g; g = a", "try: raise a\nexcept b: pass",
+    "for x, y in a: pass", "try: raise a\nexcept b: pass",
     "try: raise ValueError(a)\nexcept ValueError as e: x = e", "match a:\n  case [x, y]: pass",
     "match a:\n  case [x, *y]: pass", "match a:\n  case {'a': x, **y}: pass", "match a:\n  case str() | int(): pass",
     "match a:\n  case list(x): pass", "match a:\n  case 'ab' | 3: pass", "match a:\n  case _ if a == b: pass",
@@ -317,13 +372,11 @@ class Target:
       label: its name in reports.
       find: what gives it, a function of the machine as those of `Native`.
       owners: the kinds of its first argument, for a method.
-      made: how its owner is made, by a class with these kinds of arguments; None where `owners` says.
     """
 
     label: str
     find: object
     owners: tuple = ()
-    made: object = None
 
 
 def constant(value):
@@ -368,6 +421,17 @@ def all_modules():
     return found
 
 
+OF_CLASSES = {"__new__", "__class_call__", "__class_made__", "__init_subclass__"}  # their first argument is a class
+
+
+def values_of(kind):
+    """The expressions of a kind, the small one first."""
+    if kind in EXAMPLES:
+        return EXAMPLES[kind]
+    small, large = KINDS.get(kind, ("None", ()))
+    return (small, *large)
+
+
 @functools.cache
 def kinds_of_hosts():
     """The kinds whose small value is of each host type."""
@@ -386,13 +450,20 @@ def kinds_of_hosts():
 
 def targets():
     """Everything that can be called, each function once."""
-    found, seen = [], set()
+    found, seen, done = [], set(), set()
 
-    def add(label, value, find, owners=(), made=None):
+    def example(label):
+        if label not in EXAMPLES:
+            module = label.rpartition(".")[0]
+            EXAMPLES[label] = (f"{label}()",)
+            assert module in all_modules()
+        return (label,)
+
+    def add(label, value, find, owners=()):
         key = getattr(value, "fn", None) or getattr(value, "make", None) or getattr(value, "code", None) or id(value)
-        if (key, owners, made and made.label) not in seen:
-            seen.add((key, owners, made and made.label))
-            found.append(Target(label, find, owners, made))
+        if (key, owners) not in seen:
+            seen.add((key, owners))
+            found.append(Target(label, find, owners))
 
     for name, value in BUILTINS.items():
         if type(value) in (Native, BuiltinType, Class):
@@ -416,13 +487,13 @@ def targets():
             label, find = f"{module}.{name}", member(module, name)
             if type(value) in (Native, Function, BuiltinType, Class):
                 add(label, value, find)
-            if type(value) in (BuiltinType, Class):
-                maker = Target(label, find)
+            if type(value) in (BuiltinType, Class) and id(value) not in done:
+                done.add(id(value))
                 for inner, function in value.members.items():
                     function = function.function if type(function) is Wrapper else function
                     if type(function) in (Native, Function) and not (inner[:1] == "_" and inner not in ALLOWED_DUNDERS):
-                        owner = None if type(value) is BuiltinType or inner in ("__new__", "__init__") else maker
-                        add(f"{label}.{inner}", function, member(module, name, inner), (), owner)
+                        own = type(value) is BuiltinType or inner in OF_CLASSES
+                        add(f"{label}.{inner}", function, member(module, name, inner), () if own else example(label))
     for text, source in operators():
         found.append(Target(f"`{text}`", lambda m, source=source: operator_function(source)))
     return found
@@ -476,8 +547,6 @@ class Probe:
     def run(self):
         """The fits found, in the order in which they were tried."""
         owner = [(kind,) for kind in self.target.owners] or [()]
-        if self.target.made is not None:
-            owner = [("made",)]
         self.call([])
         if self.shape is None:
             return []
@@ -514,7 +583,7 @@ class Probe:
                 try:
                     values = []
                     for kind in kinds:
-                        values.append((yield from made_value(m, kind, self.target, KINDS.get(kind, ("",))[0])))
+                        values.append((yield from made_value(m, kind, values_of(kind)[0])))
                     args, kwargs = (values[:-1], {named: values[-1]}) if named else (values, None)
                     self.now = kinds, named
                     value = yield Invoke(function, tuple(args), kwargs)
@@ -534,22 +603,19 @@ class Probe:
                 return
 
 
-def made_value(m, kind, target, expression):
-    """A value of a kind: of an expression, or an object that a class makes."""
-    if kind == "made":
-        made = target.made
-        fits = [fit for fit in probed(made) if not fit.raised and not fit.named]
-        cls = made.find(m)
-        cls = (yield from cls) if type(cls) is GeneratorType else cls
-        if not fits:
-            return Instance(cls, {})
-        best = max(fits, key=lambda fit: len(fit.kinds))
-        values = []
-        for inner in best.kinds:
-            values.append((yield from made_value(m, inner, target, KINDS[inner][0])))
-        return (yield Invoke(cls, tuple(values)))
+@functools.cache
+def maker_in_modules(expression):
+    """A function of the language that imports what an expression needs and returns its value."""
+    module = next(name for name in sorted(all_modules(), key=len, reverse=True) if expression.startswith(name + "."))
+    return run_source(f"def VALUE():\n  import {module}\n  return {expression}\n", AMPLE)._machine.globals["VALUE"]
+
+
+def made_value(m, kind, expression):
+    """A value of a kind: of an expression, or in the machine that runs an object of a class of its modules."""
     if kind.startswith("no "):
         raise Raised(Instance(BUILTINS["TypeError"], {"args": (kind,)}))
+    if kind in EXAMPLES:
+        return (yield Invoke(maker_in_modules(expression)))
     value = fresh(expression)
     if is_maker(expression):
         value = yield Invoke(value)
@@ -598,12 +664,12 @@ def cases_of(target, most=30):
     fits = chosen(probed(target), 12)
     found = {}
     for fit in fits:
-        smalls = tuple(KINDS[kind][0] if kind in KINDS else "" for kind in fit.kinds)
-        larges = tuple((KINDS[kind][1] or KINDS[kind])[0] if kind in KINDS else "" for kind in fit.kinds)
+        smalls = tuple(values_of(kind)[0] for kind in fit.kinds)
+        larges = tuple(values_of(kind)[:2][-1] for kind in fit.kinds)
         for base in (larges, smalls):
             found[Case(target, fit, base)] = None
             for at, kind in enumerate(fit.kinds):
-                for large in KINDS[kind][1] if kind in KINDS else ():
+                for large in values_of(kind)[1:]:
                     found[Case(target, fit, (*base[:at], large, *base[at + 1 :]))] = None
     ordered = sorted(found, key=lambda case: hashlib.md5(case.label.encode()).digest())
     return ordered[:most]
@@ -668,7 +734,7 @@ class Measured:
         self.rounds += 1
         if self.endless:
             return 8
-        if self.seconds > SCREEN_S and (self.rounds > 2 or self.seconds > 0.1):
+        if self.seconds > SCREEN_S and (self.rounds > 2 or self.seconds > 5 * SCREEN_S):
             self.note(m)
             return 0
         return 8 if self.seconds / self.rounds < 5e-5 else 1
@@ -693,7 +759,7 @@ class Measured:
         self.kept += self.last
         current, self.peak = tracemalloc.get_traced_memory()
         spent = time.process_time() - self.kept_at[2]
-        if not self.endless and (spent > 10 * KEEP_S or (self.kept > 2 and (spent > KEEP_S or current > 4 << 20))):
+        if not self.endless and (spent > 5 * KEEP_S or current > 2 << 20 or (spent > KEEP_S and current < NOISE)):
             self.note_kept(m)
             return 0
         self.last = 16 if self.endless or spent / self.kept < 1e-4 else 1
@@ -711,7 +777,7 @@ class Measured:
         given["find"] = Native("find", self.case.target.find)
         for letter, kind, expression in zip("abcd", self.case.fit.kinds, self.case.values):
             given[f"make_{letter}"] = Native(
-                "make", lambda m, k=kind, e=expression: made_value(m, k, self.case.target, e)
+                "make", lambda m, k=kind, e=expression: made_value(m, k, e)
             )
         try:
             done = run_source(script(self.case), None, given)
@@ -753,12 +819,13 @@ def screened(case, turn):
     seen = Measured(case).run()
     scale = QUIET_US * 1e-6 / turn
     kept = max(1, seen.kept)
-    per_result, fuel = seen.bytes / kept, max(1, seen.kept_fuel) / kept
+    held = max(0, seen.bytes - NOISE)
+    per_result, fuel = held / kept, max(1, seen.kept_fuel) / kept
     by_fuel = per_result * mas.Limits().fuel / fuel
-    by_model = 1.5 * mas.Limits().live_bytes * seen.bytes / max(1, seen.kept_allocated)
+    by_model = 1.5 * mas.Limits().live_bytes * held / max(1, seen.kept_allocated)
     return {
         "label": case.label,
-        "us": seen.seconds * scale * 1e6 / max(1, seen.fuel) if seen.seconds > 2e-4 else 0.0,
+        "us": max(0, seen.seconds * scale - FREE_S * (not seen.rounds)) * 1e6 / max(1, seen.fuel),
         "seconds": seen.seconds, "fuel": seen.fuel, "rounds": seen.rounds,
         "mb": (min(by_fuel, by_model) + max(0, seen.peak - seen.bytes)) / 1e6,
         "each": round(per_result), "fuel_each": round(fuel, 1), "by_fuel": by_fuel / 1e6, "by_model": by_model / 1e6,
@@ -774,3 +841,81 @@ def full(case, keeping, turn):
         return max(seen.peak, seen.bytes) / 1e6
     seen = Measured(case, True).run()
     return seen.seconds * QUIET_US / turn / max(1, seen.fuel)
+
+
+def worst(rows, key, most=10):
+    """The rows in which a figure is largest."""
+    return sorted(rows, key=lambda row: -row[key])[:most]
+
+
+# Sweeps, in processes that are ended when they hang
+
+
+def every_case(every=1, most=16):
+    """Every so many of all cases, in an order that does not depend on the run."""
+    cases = [case for target in targets() for case in cases_of(target, most)]
+    return cases[::every]
+
+
+def _part(part, parts, every, most, after):
+    """Screens its part of the cases, and prints each before and after."""
+    resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+    gc.freeze()
+    turn = calibrate()
+    for index, case in enumerate(every_case(every, most)):
+        if index % parts != part or index <= after:
+            continue
+        if index % 40 == part:
+            turn = calibrate()
+        print(json.dumps({"index": index, "began": case.label}), flush=True)
+        row = screened(case, turn)
+        for _ in range(3):
+            if row["us"] < 3:
+                break
+            again = screened(case, calibrate())
+            row = again if again["us"] < row["us"] else row
+        print(json.dumps({"index": index, **row}), flush=True)
+
+
+def sweep(every=1, most=16, parts=2):
+    """The rows of all cases, and the labels of those that had to be ended."""
+    rows, hung = [], []
+
+    def follow(part):
+        after = -1
+        while True:
+            command = [sys.executable, __file__, *map(str, (part, parts, every, most, after))]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            last, ended = None, False
+            timer = None
+            try:
+                while True:
+                    timer = threading.Timer(SILENCE_S if last else 240, process.kill)
+                    timer.start()
+                    line = process.stdout.readline()
+                    timer.cancel()
+                    if not line:
+                        break
+                    last = json.loads(line)
+                    if "us" in last:
+                        rows.append(last)
+            finally:
+                timer.cancel()
+                process.kill()
+                ended = process.wait() == 0
+            if ended or last is None:
+                return
+            if "began" in last:
+                hung.append(last["began"])
+            after = last["index"]
+
+    threads = [threading.Thread(target=follow, args=(part,)) for part in range(parts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return rows, hung
+
+
+if __name__ == "__main__":
+    _part(*map(int, sys.argv[1:6]))

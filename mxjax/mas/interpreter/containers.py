@@ -15,6 +15,8 @@ from mxjax.mas.interpreter.text import to_repr
 from mxjax.mas.interpreter.types import update_dict
 from mxjax.mas.interpreter.values import UNBOUND, CounterDict, DefaultDict, HostIterator, Native, Set, Slice, View
 
+DEQUE_BYTES = 700  # of an empty one
+
 # Lists, tuples, deques
 
 
@@ -83,6 +85,7 @@ def remove(m, owner, value):
 
 def count(m, owner, value):
     total = 0
+    m.need_items(len(owner))
     for item in list(owner):
         total += yield from operators.equal(m, item, value)
     return total
@@ -99,6 +102,7 @@ def reverse(m, owner):
 
 def copy_sequence(m, owner):
     m.need_items(len(owner))
+    m.allocate(DEQUE_BYTES if type(owner) is deque else 0)
     return owner.copy()
 
 
@@ -182,6 +186,7 @@ def update(m, owner, source=(), **kwargs):
 
 def copy_dict(m, owner):
     m.need_entries(len(owner))
+    operators.hash_again(m, owner)
     result = type(owner)(owner)
     if type(owner) is DefaultDict:
         result.factory = owner.factory
@@ -247,6 +252,8 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
     """Adds (or subtracts) the counts of `source` to `target`."""
     pairs = list(kwargs.items())
     if isinstance(source, dict):
+        m.need_items(len(source))
+        m.allocate(60 * len(source))
         pairs = [*source.items(), *pairs]
     else:
         items = yield from take_all(m, source)
@@ -260,7 +267,7 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
 
 
 def most_common(m, owner, n=None):
-    m.need_items(len(owner))
+    m.need_entries(len(owner))
     items = yield from sort(m, list(owner.items()), _SECOND, True)
     return items if n is None else items[: max(0, n)]
 
@@ -277,6 +284,7 @@ def elements(m, owner):
 
 def total(m, owner):
     result = 0
+    m.need_items(len(owner))
     for number in list(owner.values()):
         m.charge(1)
         result = operators.add(m, result, number)

@@ -40,10 +40,12 @@ def field(
     m, *, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=None, metadata=None,
     hash=None,
 ):  # fmt: skip
+    m.allocate(400)
     return Field(default, default_factory, init, repr, compare, kw_only, metadata)
 
 
 def dataclass(m, cls=None, **options):
+    m.allocate(600)
     if cls is None:
         return Native("dataclass", lambda m, cls: make(cls, options))
     return make(cls, options)

@@ -22,6 +22,7 @@ from mxjax.mas.interpreter.values import (
 
 
 def auto(m):
+    m.allocate(200)
     return Instance(AUTO, {})
 
 
@@ -54,6 +55,8 @@ def made(m, cls: Class):
             numbers[key] = value
         values.append(value)
         same = None
+        m.allocate(400)
+        m.charge(len(members))
         for other in members.values():
             if (yield from operators.equal(m, other.fields["value"], value)):
                 same = other
@@ -118,9 +121,14 @@ def _from_names(m, cls: Class, name=UNBOUND, names=(), **options):
     if type(names) is str:
         m.need_items(len(names) // 2 + 1)
         names = names.replace(",", " ").split()
+    if isinstance(names, dict):
+        m.need_entries(len(names))
     pairs = list(names.items()) if isinstance(names, dict) else (yield from take_all(m, names))
     body: dict = {}
+    m.need_entries(len(pairs))
     for index, pair in enumerate(pairs):
+        if FLAG in cls.mro:
+            m.need_int(index + 1)
         key, value = pair if type(pair) is tuple and len(pair) == 2 else (pair, UNBOUND)
         if type(key) is not str or not key.isidentifier() or key.startswith("__"):
             raise ValueError(f"not the name of a member: {brief(key)}")

@@ -7,7 +7,7 @@ import hashlib
 from mxjax.mas.interpreter.attributes import PROPERTIES, methods
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.types import TYPES
-from mxjax.mas.interpreter.values import Native, type_name
+from mxjax.mas.interpreter.values import Native, brief, type_name
 
 ALGORITHMS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s")
 _CODECS = {"utf8": "utf-8", "ascii": "ascii", "latin1": "latin-1", "iso88591": "latin-1", "usascii": "ascii"}
@@ -48,7 +48,7 @@ def _make(name: str):
 
 def new(m, name, string=b"", *, usedforsecurity=True):
     if name not in ALGORITHMS:
-        raise ValueError(f"unsupported hash type {str(name)[:80]}")
+        raise ValueError(f"unsupported hash type {brief(name)}")
     return _make(name)(m, string)
 
 
@@ -76,9 +76,10 @@ def _copy(m, owner: Hash):
 
 
 def _codec(encoding) -> str:
-    found = _CODECS.get(encoding.lower().replace("-", "").replace("_", "")) if type(encoding) is str else None
+    short = type(encoding) is str and len(encoding) <= 100
+    found = _CODECS.get(encoding.lower().replace("-", "").replace("_", "")) if short else None
     if found is None:
-        raise LookupError(f"unknown encoding: {str(encoding)[:80]}")
+        raise LookupError(f"unknown encoding: {brief(encoding)}")
     return found
 
 
@@ -87,7 +88,7 @@ _ON_ERRORS = ("strict", "ignore", "replace", "backslashreplace", "xmlcharrefrepl
 
 def _errors(errors) -> str:
     if errors not in _ON_ERRORS:
-        raise LookupError(f"unknown error handler name '{str(errors)[:80]}'")
+        raise LookupError(f"unknown error handler name '{brief(errors)}'")
     return errors
 
 

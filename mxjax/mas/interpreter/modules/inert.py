@@ -70,6 +70,11 @@ def join(m, *parts):
     return "/".join(parts)
 
 
+def _parts(m, path: str) -> tuple[str, str, str]:
+    m.need_string(len(path), path.isascii())
+    return path.rpartition("/")
+
+
 def _natives(table: dict) -> dict:
     return {name: Native(name, fn) for name, fn in table.items()}
 
@@ -94,8 +99,8 @@ _PATH = Module(
     _natives(
         {
             "join": join,
-            "dirname": lambda m, path: path.rpartition("/")[0],
-            "basename": lambda m, path: path.rpartition("/")[2],
+            "dirname": lambda m, path: _parts(m, path)[0],
+            "basename": lambda m, path: _parts(m, path)[2],
             "abspath": lambda m, path: path,
             "exists": lambda m, path: False,
         }

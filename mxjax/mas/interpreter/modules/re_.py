@@ -32,6 +32,7 @@ FLAGS = {
 ERROR = Class("error", (EXCEPTIONS["Exception"],), {}, shared=True)
 _STATE_BYTES, _INSTRUCTION_BYTES = 1 << 16, 256  # what RE2 may take for a pattern, and more by its size
 _CACHE_PATTERNS, _CACHE_BYTES = 512, 8 << 20  # with RE2's memory, that stay from script to script
+_KNOWN = "(patterns)"  # under which a machine notes what its script has had compiled, whose memory it has paid for
 _ENDLESS = 1 << 62  # "as far as the text goes"
 
 
@@ -148,6 +149,11 @@ def _program(m, pattern: str, flags: int, wide: bool) -> Program:
     if type(program) is str:
         raise _failed(program)
     m.charge(2 * program.translation.size)
+    known = m.imported.setdefault(_KNOWN, {})
+    if (pattern, flags, wide) not in known:
+        m.allocate(program.memory)
+        m.need_items(len(known) + 1) if len(known) >= m.limits.items else m.allocate(140)
+        known[pattern, flags, wide] = None
     return program
 
 
