@@ -257,6 +257,7 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
         pairs = [*source.items(), *pairs]
     else:
         items = yield from take_all(m, source)
+        m.allocate(70 * len(items))
         pairs = [*((item, 1) for item in items), *pairs]
     for key, amount in pairs:
         if operators.hashable(m, key):

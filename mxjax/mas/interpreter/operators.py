@@ -627,6 +627,7 @@ def _contains(m, item, container):
 
 UNHASHABLE = frozenset({list, dict, deque, DefaultDict, CounterDict, View, Slice})
 _COMPOUND = UNHASHABLE | {tuple, Set, Instance}
+_WALKED = _COMPOUND | {str, bytes}
 
 
 def hashable(m, key) -> bool:
@@ -651,7 +652,9 @@ def hashable(m, key) -> bool:
             if depth >= m.limits.nesting:
                 raise LimitExceeded("nesting")
             m.charge(len(value) + 1)
-            stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
+            inner = [(item, depth + 1) for item in (value if kind is tuple else value.items) if type(item) in _WALKED]
+            m.allocate(80 * len(inner))
+            stack += inner
         elif kind in UNHASHABLE or kind is Set or (kind is Instance and not has_identity(value.cls)):
             raise TypeError(f"unhashable type: '{type_name(value)}'")
         elif kind is Instance and value.cls.key is not None:

@@ -214,6 +214,7 @@ def cmp_to_key(m, function):
         return (yield Invoke(function, (a.fields["value"], b.fields["value"]))) < 0
 
     cls = Class("K", (), {"__lt__": Native("__lt__", less)})
+
     def made(m, value):
         m.allocate(300)
         return Instance(cls, {"value": value})
