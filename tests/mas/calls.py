@@ -180,7 +180,8 @@ KINDS = {
     "pattern": ("re.compile('a+')", (
         "re.compile('(a)|(b)|c')", "re.compile('((x?){300})y')", "re.compile('(?i)\\\\w*')", "re.compile('a.*b|a')")),
     "match": ("re.search('(?P<x>a)', 'ab')", (
-        "re.search('(a)' + '(b)?' * 2000, 'a' * 900000)", "re.search('(?P<x>a*)', 'a' * 900000)")),
+        "re.search('(a)' + '(b)?' * 2000, 'a' * 900000)", "re.search('(?P<x>a*)', 'a' * 900000)",
+        "re.search('b(?P<x>a*)', 'b' + 'a' * 900000)")),
     "object": ("Own()", (
         "Plain()", "Point(1, 2)", "Data(1, deep())", "wide()", "Data('a' * 900000, list(range(50000)))")),
     "enum": ("Short.A", ("Word.A", "Bits.A", "Bits.B")),

@@ -22,8 +22,8 @@ WITHOUT = {
 
 def test_calls_of_a_sample_obey_the_law():
     turn = calls.calibrate()
-    sampled = calls.every_case(97, 3)
-    assert len(sampled) > 30
+    sampled = calls.every_case(71, 3)
+    assert len(sampled) > 50
     rows = [calls.least(case, calls.screened(case, turn)) for case in sampled]
     assert not calls.over(rows)
     assert all(row["mb"] < calls.LAW_MB for row in rows)
@@ -35,7 +35,6 @@ def test_a_call_that_is_not_charged_for_breaks_the_law():
     case = calls.Case(calls.Target("free", find), calls.Fit(()), ())
     row = calls.screened(case, calls.calibrate())
     assert row["us"] > calls.LAW_US and row["mb"] > calls.LAW_MB
-    assert calls.full(case, False, calls.calibrate()) > calls.LAW_US
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def _short(m, reply: str) -> str:
 
 def _asked(m, prompt: str, context) -> Instance:
     """A new context whose question is `prompt`, with a copy of the state."""
-    m.need_string(len(prompt))
+    m.need_string(len(prompt), prompt.isascii())
     state = context.fields.get("state")
     return new_context(m, [message(m, prompt, USER_INPUT)], state if isinstance(state, dict) else None)
 

@@ -170,7 +170,7 @@ def _show(fields: dict[str, Field]):
         for name, made in fields.items():
             if made.repr and not made.init_only:
                 parts.append(f"{name}={(yield from to_repr(m, self.fields.get(name)))}")
-        m.need_string(sum(map(len, parts)))
+        m.need_string(sum(map(len, parts)) + 2 * len(parts), all(map(str.isascii, parts)))
         return f"{self.cls.name}({', '.join(parts)})"
 
     return show

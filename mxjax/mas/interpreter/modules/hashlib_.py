@@ -29,7 +29,7 @@ def _data(m, value) -> bytes:
         raise TypeError("Strings must be encoded before hashing")
     if type(value) is not bytes:
         raise TypeError(f"object supporting the buffer API required, not {type_name(value)}")
-    m.charge(len(value) >> 9)
+    m.charge(len(value) >> 8)
     return value
 
 

@@ -66,7 +66,7 @@ def exit_(m, code=None):
 
 
 def join(m, *parts):
-    m.need_string(sum(len(part) + 1 for part in parts))
+    m.need_string(sum(len(part) + 1 for part in parts), all(map(str.isascii, parts)))
     return "/".join(parts)
 
 

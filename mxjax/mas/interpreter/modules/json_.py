@@ -105,7 +105,7 @@ class _Writer:
         self.total += len(text)
         if self.total > self.m.limits.string_chars:
             raise LimitExceeded("string_chars")
-        self.m.allocate(2 * len(text) + 64)
+        self.m.allocate((2 if text.isascii() else 8) * len(text) + 64)
         self.out.append(text)
 
     def write(self, value, depth: int):

@@ -391,7 +391,7 @@ def _numbered(compiled: Pattern, digits: str) -> int:
 def escape(m, pattern):
     if type(pattern) is not str:
         raise TypeError(f"escape() needs a str, not {type_name(pattern)}")
-    m.need_string(2 * len(pattern))
+    m.need_string(2 * len(pattern), pattern.isascii())
     return pattern.translate(_SPECIAL)
 
 
@@ -447,19 +447,29 @@ def _number(owner: Match, key) -> int:
     return key
 
 
+def _need_texts(m, owner: Match, numbers):
+    """Accounts for the texts of some groups."""
+    length = sum(end - start for start, end in (owner.spans[number] for number in numbers))
+    m.allocate(60 * len(numbers) + (length if owner.string.isascii() else 4 * length))
+
+
 def _group(m, owner, *keys):
     m.charge(len(keys))
-    found = [owner.text(_number(owner, key)) for key in keys or (0,)]
+    numbers = [_number(owner, key) for key in keys or (0,)]
+    _need_texts(m, owner, numbers)
+    found = [owner.text(number) for number in numbers]
     return found[0] if len(found) == 1 else tuple(found)
 
 
 def _groups(m, owner, default=None):
     m.need_items(4 * owner.pattern.groups)
+    _need_texts(m, owner, range(1, len(owner.spans)))
     return tuple(owner.text(number, default) for number in range(1, len(owner.spans)))
 
 
 def _group_dict(m, owner, default=None):
     m.need_entries(4 * owner.pattern.groups)
+    _need_texts(m, owner, owner.pattern.names.values())
     return {name: owner.text(number, default) for name, number in owner.pattern.names.items()}
 
 
@@ -473,6 +483,7 @@ def _expand(m, owner, template):
 
 def _last_index(m, owner):
     """The group that was closed last: of those that end furthest, the outermost."""
+    m.charge(len(owner.spans) >> 1)
     closed = [(-end, number) for number, (_, end) in enumerate(owner.spans) if number and end >= 0]
     return min(closed)[1] if closed else None
 
