@@ -1,10 +1,13 @@
 """What hostile scripts cost, what the language covers, and how often it agrees with CPython: docs/hostile_scripts.md.
 
-Command: python benchmarks/hostile.py [--programs 20000] [--mutants 100000] [--output docs/hostile_scripts.md]
+Command: python benchmarks/hostile.py [--programs 20000] [--mutants 100000] [--calls 16]
+             [--output docs/hostile_scripts.md]
 Runs every script of tests/mas/test_hostile.py with the default limits and reads its peak of memory with tracemalloc
 (which makes it several times slower); finds in the syntax trees of tests/mas/snippets.txt which snippets check what;
-compares programs of the fuzzer's grammar with CPython, and counts how mutated scripts end. Exits with 1 if a script
-takes more than twice its limit of bytes or a construct has no snippet; stops at a program that differs.
+compares programs of the fuzzer's grammar with CPython, and counts how mutated scripts end; calls everything in the
+language with large, huge and odd arguments (`tests/mas/calls.py`), up to `--calls` cases of each. Exits with 1 if a
+script or a call takes more than twice its limit of bytes or a call more time than its fuel pays for, or a construct has
+no snippet; stops at a program that differs.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import tracemalloc
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "mas")]
 
+import calls  # noqa: E402
 from test_fuzz import compare, run_mutants  # noqa: E402
 from test_hostile import CAUGHT, LIMITED, REFUSED, ended  # noqa: E402
 from test_language import SNIPPETS  # noqa: E402
@@ -140,8 +144,32 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def document(rows, covered, programs, limited, endings):
-    """The text of docs/hostile_scripts.md, from the rows above, programs compared and limited, and ends of mutants."""
+def metering(swept, hung):
+    """The section on calls of everything, from the rows of `calls.sweep`."""
+    full = [row for row in swept if "full_us" in row]
+    time_rows = [
+        (row["label"][:90], f"{row['us']:.2f}", f"{row['full_us']:.2f}") for row in calls.worst(full, "full_us")
+    ]
+    memory_rows = [
+        (row["label"][:90], f"{row['mb']:.1f}", f"{row['full_mb']:.1f}") for row in calls.worst(full, "full_mb")
+    ]
+    return [
+        "## Calls of everything",
+        f"{len(swept):,} calls of {len({row['target'] for row in swept}):,} functions, methods, properties and "
+        "operators, as `tests/mas/calls.py` finds them in the interpreter's tables, each with large, huge and odd "
+        "arguments: called again and again for a few milliseconds, then with every result kept alive. The law: at most "
+        f"{calls.LAW_US:.0f} us of a quiet core a unit of fuel, and a peak of {calls.LAW_MB:.0f} MB. The worst of both "
+        "ran in full, under the default limits, once for time and once for memory. "
+        f"Ended because they hang: {', '.join(hung) if hung else 'none'}.",
+        "Fuel bounds the interpreter's own time. What agents and host tools take is theirs: it is bounded by "
+        "`agent_calls` and `tool_calls`, and by the time limit of each tool.",
+        table(["worst for time", "us a unit, screened", "us a unit, whole run"], time_rows),
+        table(["worst for memory", "MB, estimated", "MB, whole run"], memory_rows),
+    ]
+
+
+def document(rows, covered, programs, limited, endings, swept, hung):
+    """The text of docs/hostile_scripts.md: rows as above, programs compared and limited, ends of mutants, the sweep."""
     limit, worst = mas.Limits().live_bytes, max(row[4] for row in rows)
     scripts = [(kind, name, ending[:60], f"{fuel:,}", f"{peak / 1e6:.2f}") for kind, name, ending, fuel, peak in rows]
     snippets = [(what, len(names), ", ".join(names[:3])) for what, names in covered]
@@ -153,6 +181,7 @@ def document(rows, covered, programs, limited, endings):
         f"{len(rows)} scripts with the default limits. The largest peak of memory is {worst / 1e6:.1f} MB, "
         f"{worst / limit:.2f} times `live_bytes` ({limit / 1e6:.0f} MB); the bar is 2.",
         table(["category", "script", "outcome", "fuel", "peak MB"], scripts),
+        *metering(swept, hung),
         "## Coverage",
         f"{len(SNIPPETS)} snippets print what CPython prints (`tests/mas/snippets.txt`). How many use each "
         "construct, and the first three of them:",
@@ -171,18 +200,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", type=int, default=20_000)
     parser.add_argument("--mutants", type=int, default=100_000)
+    parser.add_argument("--calls", type=int, default=16)
     parser.add_argument("--output", default="")
     args = parser.parse_args()
     mas.start(mas.check("x = 1"), "q")
     rows, covered = hostile_rows(), coverage_rows()
+    swept, hung = calls.sweep(most=args.calls)
     limited = compare(range(1000, 1000 + args.programs))
     endings = run_mutants(args.mutants, seed=2)
-    text = document(rows, covered, args.programs, limited, dict(sorted(endings.items())))
+    text = document(rows, covered, args.programs, limited, dict(sorted(endings.items())), swept, hung)
     if args.output:
         pathlib.Path(args.output).write_text(text)
     else:
         print(text)
-    return int(any(row[4] > 2 * mas.Limits().live_bytes for row in rows) or not all(names for _, names in covered))
+    over = any(row[4] > 2 * mas.Limits().live_bytes for row in rows) or calls.over(swept) or hung
+    return int(bool(over) or not all(names for _, names in covered))
 
 
 if __name__ == "__main__":

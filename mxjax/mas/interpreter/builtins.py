@@ -83,7 +83,7 @@ def _invoke(function, *args):
 
 def abs_(m, value):
     if type(value) in operators.NUMBERS:
-        return abs(value)
+        return operators.checked(m, abs(value))
     if operators.plain(value) is not value and value.cls.lookup("__abs__") is UNBOUND:
         return abs_(m, operators.plain(value))
     return _dunder(value, "__abs__", f"bad operand type for abs(): '{type_name(value)}'")
@@ -102,6 +102,7 @@ def round_(m, value, ndigits=None):
     if type(value) in operators.NUMBERS and (ndigits is None or type(ndigits) is int):
         if ndigits is not None and abs(ndigits) > 400:
             ndigits = 400 if ndigits > 0 else -400
+        operators.checked(m, value)
         return round(value, ndigits)
     if operators.plain(value) is not value and value.cls.lookup("__round__") is UNBOUND:
         return round_(m, operators.plain(value), ndigits)

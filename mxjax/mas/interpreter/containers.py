@@ -26,6 +26,8 @@ from mxjax.mas.interpreter.values import (
     type_name,
 )
 
+DEQUE_BYTES = 700  # of an empty one
+
 # Lists, tuples, deques
 
 
@@ -97,6 +99,7 @@ def remove(m, owner, value):
 
 def count(m, owner, value):
     total = 0
+    m.need_items(len(owner))
     for item in list(owner):
         total += yield from operators.equal(m, item, value)
     return total
@@ -113,6 +116,7 @@ def reverse(m, owner):
 
 def copy_sequence(m, owner):
     m.need_items(len(owner))
+    m.allocate(DEQUE_BYTES if type(owner) is deque else 0)
     return owner.copy()
 
 
@@ -214,6 +218,7 @@ def update(m, owner, source=(), **kwargs):
 
 def copy_dict(m, owner):
     m.need_entries(len(owner))
+    operators.hash_again(m, owner)
     result = type(owner)(owner)
     if type(owner) is DefaultDict:
         result.factory = owner.factory
@@ -281,9 +286,12 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
     """Adds (or subtracts) the counts of `source` to `target`."""
     pairs = list(kwargs.items())
     if isinstance(source, dict):
+        m.need_items(len(source))
+        m.allocate(60 * len(source))
         pairs = [*source.items(), *pairs]
     else:
         items = yield from take_all(m, source)
+        m.allocate(70 * len(items))
         pairs = [*((item, 1) for item in items), *pairs]
     for key, amount in pairs:
         if operators.hashable(m, key):
@@ -296,7 +304,7 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
 def most_common(m, owner, n=None):
     if n is not None and type(n) is not int:
         raise TypeError(f"'{type_name(n)}' object cannot be interpreted as an integer")
-    m.need_items(len(owner))
+    m.need_entries(len(owner))
     items = yield from sort(m, list(owner.items()), _SECOND, True)
     return items if n is None else items[: max(0, n)]
 
@@ -313,6 +321,7 @@ def elements(m, owner):
 
 def total(m, owner):
     result = 0
+    m.need_items(len(owner))
     for number in list(owner.values()):
         m.charge(1)
         result = operators.add(m, result, number)

@@ -53,6 +53,8 @@ def iterate(m, value):
     """An iterator over `value`: a host iterator or a `Generator`. TypeError where there is none."""
     iterator = host_iterator(value)
     if iterator is not None:
+        if type(value) is str and not value.isascii():
+            m.allocate(80 * len(value))  # each character is a new string
         return iterator
     if type(value) is Generator and not value.awaitable and value.name != "async_generator":
         return value
@@ -149,7 +151,7 @@ def take_all(m, value) -> list:
         if item is EXHAUSTED:
             return items
         m.charge(1)
-        m.allocate(60)
+        m.allocate(180 if type(item) is tuple else 60)  # a row of `zip` or `enumerate` is made for the list
         if len(items) >= most:
             raise LimitExceeded("items")
         items.append(item)

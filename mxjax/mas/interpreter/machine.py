@@ -105,14 +105,15 @@ class Machine:
             raise LimitExceeded("fuel")
 
     def allocate(self, size: int):
-        """Accounts for `size` bytes about to be allocated, with fuel in proportion."""
+        """Accounts for `size` bytes about to be allocated, with a unit of fuel for each 64 of all that were so far."""
         if size < 0:
             return
         meter = self.meter
-        meter.fuel = fuel = meter.fuel + (size >> 6)
+        before = meter.allocated
+        meter.allocated = allocated = before + size
+        meter.fuel = fuel = meter.fuel + (allocated >> 6) - (before >> 6)
         if fuel > self.limits.fuel:
             raise LimitExceeded("fuel")
-        meter.allocated = allocated = meter.allocated + size
         if allocated > self.measured_at and not self.task.private:
             if size <= self.limits.live_bytes:
                 meter.allocated = size + measure.live_bytes(self)

@@ -40,7 +40,7 @@ DICTS = frozenset({dict, DefaultDict, CounterDict})
 _SMALL = 1 << 62
 
 
-def _checked(m, value):
+def checked(m, value):
     """An int result, accounted for where it is large."""
     if type(value) is int and not -_SMALL < value < _SMALL:
         m.need_int(value.bit_length())
@@ -87,7 +87,7 @@ def _dunder(m, symbol: str, a, b):
 def add(m, a, b):
     kind = type(a)
     if kind in NUMBERS and type(b) in NUMBERS:
-        return _checked(m, a + b)
+        return checked(m, a + b)
     if kind is type(b):
         if kind is str:
             m.need_string(len(a) + len(b), a.isascii() and b.isascii())
@@ -105,7 +105,7 @@ def add(m, a, b):
 @may_raise(OverflowError)
 def subtract(m, a, b):
     if _both_numbers(a, b):
-        return _checked(m, a - b)
+        return checked(m, a - b)
     if _both_sets(a, b):
         return _combined(m, a, b, lambda mine, other: [item for item in mine if item not in other])
     if type(a) is CounterDict and type(b) is CounterDict:
@@ -118,7 +118,7 @@ def multiply(m, a, b):
     if _both_numbers(a, b):
         if type(a) is int and type(b) is int and not (-_SMALL < a < _SMALL and -_SMALL < b < _SMALL):
             m.need_int(a.bit_length() + b.bit_length())
-        return _checked(m, a * b)
+        return checked(m, a * b)
     if type(b) in (str, list, tuple) and type(a) in (int, bool):
         a, b = b, a
     if type(a) in (str, list, tuple):
@@ -153,7 +153,7 @@ def floor_divide(m, a, b):
 def modulo(m, a, b):
     if _both_numbers(a, b):
         _need_division(m, a, b)
-        return a % b
+        return checked(m, a % b)
     if type(a) is str:
         from mxjax.mas.interpreter.text import percent
 
@@ -173,6 +173,7 @@ def power(m, a, b):
     if type(a) is not float and type(b) is not float:
         if b > 0 and abs(a) > 1:
             m.need_int(a.bit_length() * b)
+        m.charge(b.bit_length() >> 3)  # as often the host squares, even if it is nothing
         return a**b
     if a < 0 and b != int(b):
         raise ValueError("a negative number has no real power with a fraction as exponent")
@@ -188,20 +189,20 @@ def left_shift(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
         if b > 0 and a:
             m.need_int(int(a).bit_length() + b)
-        return a << b
+        return checked(m, a << b)
     return _dispatch(m, "<<", a, b)
 
 
 @may_raise(ValueError, OverflowError)
 def right_shift(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return _checked(m, a >> b)
+        return checked(m, a >> b)
     return _dispatch(m, ">>", a, b)
 
 
 def and_(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return _checked(m, a & b)
+        return checked(m, a & b)
     if _both_sets(a, b):
         return _combined(m, a, b, lambda mine, other: [item for item in mine if item in other])
     if type(a) is CounterDict and type(b) is CounterDict:
@@ -211,7 +212,7 @@ def and_(m, a, b):
 
 def or_(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return _checked(m, a | b)
+        return checked(m, a | b)
     if _both_sets(a, b):
         return _combined(m, a, b, lambda mine, other: [*mine, *other])
     if type(a) is CounterDict and type(b) is CounterDict:
@@ -229,7 +230,7 @@ def or_(m, a, b):
 
 def xor(m, a, b):
     if type(a) in (int, bool) and type(b) in (int, bool):
-        return _checked(m, a ^ b)
+        return checked(m, a ^ b)
     if _both_sets(a, b):
         return _combined(
             m, a, b, lambda mine, other: [x for x in mine if x not in other] + [x for x in other if x not in mine]
@@ -251,6 +252,8 @@ def _keys(m, value) -> tuple[dict, bool]:
     for item in items:
         if type(item) is not int:
             own = hashable(m, item) or own
+    if own and type(value) is View:
+        need_comparisons(m, items)
     return (items if type(value) is Set else dict.fromkeys(items)), own
 
 
@@ -258,6 +261,7 @@ def _combined(m, a, b, combine):
     """A set of what `combine` picks from the items of `a` and `b`."""
     (mine, own), (other, others_own) = _keys(m, a), _keys(m, b)
     if own or others_own:
+        need_comparisons(m, (*mine, *other))
         return _combined_keys(m, a, mine, other, combine)
     return _set(m, a, combine(mine, other))
 
@@ -279,6 +283,7 @@ def compared(m, a, b, test):
     """`test(keys, keys)` of what is in two sets or views."""
     (mine, own), (other, others_own) = _keys(m, a), _keys(m, b)
     if own or others_own:
+        need_comparisons(m, (*mine, *other))
         other = yield from _as_keys_of(m, mine, other)
     return test(mine.keys(), other.keys())
 
@@ -391,7 +396,7 @@ def _extend(m, target, values):
 
 def negative(m, a):
     if type(a) in NUMBERS:
-        return _checked(m, -a)
+        return checked(m, -a)
     if type(a) is CounterDict:
         m.need_entries(len(a))
         hash_again(m, a)
@@ -411,7 +416,7 @@ def positive(m, a):
 
 def invert(m, a):
     if type(a) is int or type(a) is bool:
-        return _checked(m, ~int(a))
+        return checked(m, ~int(a))
     return _unary(m, "~", "__invert__", a)
 
 
@@ -485,7 +490,9 @@ def equal(m, a, b, depth: int = 0):
     if left in DICTS and right in DICTS:
         if len(a) != len(b):
             return False
+        m.charge(len(a) >> 3)
         for key, value in list(a.items()):
+            m.charge(1)
             if hashable(m, key):
                 key = yield from keys.stored(m, b, key)
             if key not in b or not (yield from equal(m, value, b[key], depth + 1)):
@@ -494,8 +501,10 @@ def equal(m, a, b, depth: int = 0):
     if left is right and left in (list, tuple, deque):
         if len(a) != len(b):
             return False
+        m.charge(len(a) >> 4)
         for x, y in zip(list(a), list(b)):
-            if not (yield from equal(m, x, y, depth + 1)):
+            m.charge(1)
+            if x is not y and not (yield from equal(m, x, y, depth + 1)):
                 return False
         return True
     if _both_sets(a, b):
@@ -547,8 +556,10 @@ def ordered(m, symbol: str, a, b, depth: int = 0):
     if type(a) is type(b) and type(a) in (list, tuple, deque):
         if depth >= m.limits.nesting:
             raise LimitExceeded("nesting")
+        m.charge(len(a) + len(b) >> 5)
         for x, y in zip(list(a), list(b)):
-            if not (yield from equal(m, x, y, depth + 1)):
+            m.charge(1)
+            if x is not y and not (yield from equal(m, x, y, depth + 1)):
                 return (yield from ordered(m, symbol, x, y, depth + 1))
         return host(len(a), len(b))
     if _both_sets(a, b):
@@ -627,6 +638,7 @@ def _contains(m, item, container):
 
 UNHASHABLE = frozenset({list, dict, deque, DefaultDict, CounterDict, View, Slice})
 _COMPOUND = UNHASHABLE | {tuple, Set, Instance}
+_WALKED = _COMPOUND | {str, bytes}
 
 
 def hashable(m, key) -> bool:
@@ -651,7 +663,9 @@ def hashable(m, key) -> bool:
             if depth >= m.limits.nesting:
                 raise LimitExceeded("nesting")
             m.charge(len(value) + 1)
-            stack.extend((item, depth + 1) for item in (value if kind is tuple else value.items))
+            inner = [(item, depth + 1) for item in (value if kind is tuple else value.items) if type(item) in _WALKED]
+            m.allocate(80 * len(inner))
+            stack += inner
         elif kind in UNHASHABLE or kind is Set or (kind is Instance and not has_identity(value.cls)):
             raise TypeError(f"unhashable type: '{type_name(value)}'")
         elif kind is Instance and value.cls.key is not None:
@@ -669,7 +683,18 @@ def hash_again(m, mapping) -> bool:
     for key in mapping:
         if type(key) in _COMPOUND:
             own = hashable(m, key) or own
+    if own:
+        need_comparisons(m, mapping)
     return own
+
+
+def need_comparisons(m, keys_):
+    """Accounts for what the host compares when keys of which some have one hash are put into another table."""
+    counts: dict[int, int] = {}
+    for key in keys_:
+        found = hash(key)
+        counts[found] = counts.get(found, 0) + 1
+    m.charge(len(counts) + (sum(count * count for count in counts.values()) >> 4))
 
 
 def has_identity(cls: Class) -> bool:

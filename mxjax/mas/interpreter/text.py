@@ -177,6 +177,8 @@ def _container(m, value, kind, depth: int, inside: tuple):
     if depth >= m.limits.nesting:
         raise LimitExceeded("nesting")
     inside = (*inside, value)
+    m.charge(len(inside))
+    m.allocate(80 * (len(value.owner) if kind is View else len(value)))
     parts: list[str] = []
     total = 0
     is_dict = isinstance(value, dict)
@@ -196,6 +198,7 @@ def _container(m, value, kind, depth: int, inside: tuple):
         total += len(part) + 2
         if total > m.limits.string_chars:
             raise LimitExceeded("string_chars")
+        m.allocate(60 + len(part))
         parts.append(part)
     m.need_string(total, all(map(str.isascii, parts)))
     body = ", ".join(parts)

@@ -205,7 +205,7 @@ def fromkeys(m, iterable, value=None):
 @may_raise(TypeError, ValueError)
 def maketrans(m, source, target=None, drop=""):
     """`str.maketrans`."""
-    m.charge(len(source))
+    m.need_entries(len(source) + (len(drop) if type(drop) is str else 0))
     if target is None:
         return str.maketrans(source)
     return str.maketrans(source, target, drop)

@@ -132,7 +132,7 @@ def user_text(m, context):
             entries.append(fill(prompts.agent_entry, name=sender if type(sender) is str else "Agent", reply=reply))
     if not entries:
         return fill(prompts.first_agent, question=question)
-    m.need_string(sum(map(len, entries)) + len(question))
+    m.need_string(sum(map(len, entries)) + len(question), all(map(str.isascii, (*entries, question))))
     return fill(prompts.later_agent, question=question, entries="".join(entries))
 
 

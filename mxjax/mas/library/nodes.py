@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import exceptions
 from mxjax.mas.interpreter.frames import MEMBER_BYTES, Gather, Invoke
+from mxjax.mas.interpreter.operators import hash_again
 from mxjax.mas.interpreter.values import SCALARS, Instance, Native, Raised, brief, type_name
 from mxjax.mas.library import texts, tools
 from mxjax.mas.library.agent import AGENT, max_turns
@@ -33,10 +34,11 @@ from mxjax.programs import extract_program
 VOTE_EXAMPLES = 3  # public examples that programs are compared on
 
 
-def _nodes(value, what: str) -> list[Instance]:
+def _nodes(m, value, what: str) -> list[Instance]:
     """A list of nodes that a script gave."""
     if type(value) not in (list, tuple) or not value:
         raise ValueError(f"{what} must be a list of nodes that is not empty")
+    m.need_items(len(value))
     for item in value:
         if type(item) is not Instance:
             raise TypeError(f"{what} must hold nodes, not {type_name(item)}")
@@ -96,7 +98,7 @@ def _short(m, reply: str) -> str:
 
 def _asked(m, prompt: str, context) -> Instance:
     """A new context whose question is `prompt`, with a copy of the state."""
-    m.need_string(len(prompt))
+    m.need_string(len(prompt), prompt.isascii())
     state = context.fields.get("state")
     return new_context(m, [message(m, prompt, USER_INPUT)], state if isinstance(state, dict) else None)
 
@@ -115,7 +117,7 @@ def init_ensemble(
     m, self, name="ensemble", agents=(), strategy="majority_vote", consensus_agent=None, weights=None, **config
 ):
     init_node(m, self, name, **config)
-    members = _nodes(agents, "agents")
+    members = _nodes(m, agents, "agents")
     if strategy not in ("majority_vote", "weighted_vote", "consensus"):
         raise ValueError(f"Unknown ensemble strategy: {brief(strategy)}")
     if strategy == "consensus" and consensus_agent is None:
@@ -127,7 +129,7 @@ def init_ensemble(
 
 def process_ensemble(m, self, context):
     """Asks all members independently and combines their answers."""
-    agents = _nodes(self.fields.get("agents"), "agents")
+    agents = _nodes(m, self.fields.get("agents"), "agents")
     m.allocate(MEMBER_BYTES * len(agents))
     jobs = [(agent, copy_context(m, context)) for agent in agents]
     made = yield from gathered(m, jobs, calls_bound)
@@ -225,7 +227,7 @@ def init_reflection(
     refinement_prompt=None, include_history=False, **config,
 ):  # fmt: skip
     init_node(m, self, name, **config)
-    _nodes([agent], "agent")
+    _nodes(m, [agent], "agent")
     self.fields.update(
         agent=agent,
         num_iterations=num_iterations,
@@ -309,14 +311,14 @@ REFLECTION = native_class("ReflectionNode", WORKFLOW_NODE, {"__init__": init_ref
 
 def init_debate(m, self, name="debate", debaters=(), judge=None, num_rounds=2, **config):
     init_node(m, self, name, **config)
-    _nodes(debaters, "debaters")
+    _nodes(m, debaters, "debaters")
     self.fields.update(debaters=debaters, judge=judge, num_rounds=num_rounds)
 
 
 def process_debate(m, self, context):
     """Rounds of answers that see the rounds before, then the judge."""
     prompts = m.host.prompts
-    debaters = _nodes(self.fields.get("debaters"), "debaters")
+    debaters = _nodes(m, self.fields.get("debaters"), "debaters")
     m.allocate(MEMBER_BYTES * len(debaters))
     question = yield from _question(m, context)
     rounds: list[list[str]] = []
@@ -403,11 +405,14 @@ def create_keyword_router(m, name, keyword_routes, default_node, case_sensitive=
         content = (yield from content_text(m, latest)) if latest is not None else ""
         content = content if case_sensitive else content.lower()
         for keyword in keyword_routes:
-            m.charge(len(content) >> 4)
+            m.charge(1 + (len(content) >> 4) + (len(keyword) >> 4 if type(keyword) is str else 0))
             if type(keyword) is str and (keyword if case_sensitive else keyword.lower()) in content:
                 return keyword
         return "default"
 
     if not isinstance(keyword_routes, dict):
         raise TypeError("keyword_routes must be a dict of nodes")
+    m.need_entries(len(keyword_routes) + 1)
+    hash_again(m, keyword_routes)
+    m.allocate(400)
     return (yield Invoke(ROUTER, (name, {**keyword_routes, "default": default_node}, Native("routing", routing))))

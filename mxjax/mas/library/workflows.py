@@ -46,6 +46,7 @@ def add_node(m, self, node):
 
 def add_nodes(m, self, nodes):
     for node in nodes if type(nodes) in (list, tuple) else [nodes]:
+        m.charge(1)
         add_node(m, self, node)
     return self
 
@@ -321,6 +322,7 @@ def create_simple_chain(m, *pairs, name="simple_chain"):
         if type(pair) not in (list, tuple) or len(pair) != 2:
             raise TypeError(f"create_simple_chain() takes (name, node) pairs, not {brief(pair)}")
         label, node = pair
+        m.charge(5)
         add_graph_node(m, graph, label, node)
         if before is None:
             set_entry_point(m, graph, label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from mxjax.mas.interpreter.attributes import store_plain
-from mxjax.mas.interpreter.containers import make_counter, make_default_dict
+from mxjax.mas.interpreter.containers import DEQUE_BYTES, make_counter, make_default_dict
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.text import to_repr
@@ -26,6 +26,7 @@ MOST_FIELDS = 255  # so that what is done with a whole record counts as one step
 
 
 def make_deque(m, iterable=(), maxlen=None):
+    m.allocate(DEQUE_BYTES)
     items = yield from take_all(m, iterable)
     return deque(items, maxlen)
 

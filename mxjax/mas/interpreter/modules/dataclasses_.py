@@ -41,10 +41,12 @@ def field(
     m, *, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=None, metadata=None,
     hash=None,
 ):  # fmt: skip
+    m.allocate(400)
     return Field(default, default_factory, init, repr, compare, kw_only, metadata)
 
 
 def dataclass(m, cls=None, **options):
+    m.allocate(600)
     if cls is None:
         return Native("dataclass", lambda m, cls: make(cls, options))
     return make(cls, options)
@@ -169,7 +171,7 @@ def _show(fields: dict[str, Field]):
         for name, made in fields.items():
             if made.repr and not made.init_only:
                 parts.append(f"{name}={(yield from to_repr(m, self.fields.get(name)))}")
-        m.need_string(sum(map(len, parts)))
+        m.need_string(sum(map(len, parts)) + 2 * len(parts), all(map(str.isascii, parts)))
         return f"{self.cls.name}({', '.join(parts)})"
 
     return show

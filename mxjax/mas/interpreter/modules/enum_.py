@@ -24,6 +24,7 @@ from mxjax.mas.interpreter.values import (
 
 
 def auto(m):
+    m.allocate(200)
     return Instance(AUTO, {})
 
 
@@ -56,6 +57,8 @@ def made(m, cls: Class):
             numbers[key] = value
         values.append(value)
         same = None
+        m.allocate(400)
+        m.charge(len(members))
         for other in members.values():
             if (yield from operators.equal(m, other.fields["value"], value)):
                 same = other
@@ -109,7 +112,7 @@ def _member(m, cls: Class, value):
     for member in cls.members.get("__members__", {}).values():
         if member is value or (yield from operators.equal(m, member.fields["value"], value)):
             return member
-    if FLAG in cls.mro and type(value) in (int, bool) and 0 <= value <= _mask(cls):
+    if FLAG in cls.mro and type(value) in (int, bool) and 0 <= value <= _mask(m, cls):
         return flags_of(m, cls, int(value))
     return None
 
@@ -121,10 +124,16 @@ def _from_names(m, cls: Class, name=UNBOUND, names=(), **options):
     if type(names) is str:
         m.need_items(len(names) // 2 + 1)
         names = names.replace(",", " ").split()
+    if isinstance(names, dict):
+        m.need_entries(len(names))
     pairs = list(names.items()) if isinstance(names, dict) else (yield from take_all(m, names))
     body: dict = {}
+    m.need_entries(len(pairs))
     for index, pair in enumerate(pairs):
+        if FLAG in cls.mro:
+            m.need_int(index + 1)
         key, value = pair if type(pair) is tuple and len(pair) == 2 else (pair, UNBOUND)
+        m.charge(len(key) >> 4 if type(key) is str else 0)
         if type(key) is not str or not key.isidentifier() or key.startswith("__"):
             raise ValueError(f"not the name of a member: {brief(key)}")
         start = 1 << index if FLAG in cls.mro else index + 1
@@ -135,9 +144,10 @@ def _from_names(m, cls: Class, name=UNBOUND, names=(), **options):
 # Flags
 
 
-def _mask(cls: Class) -> int:
+def _mask(m, cls: Class) -> int:
     """All the bits that the members of a class of flags have."""
     mask = 0
+    m.charge(len(cls.members))
     for member in cls.members.get("__members__", {}).values():
         if type(member.fields["value"]) is int:
             mask |= member.fields["value"]
@@ -146,6 +156,7 @@ def _mask(cls: Class) -> int:
 
 def flags_of(m, cls: Class, value: int) -> Instance:
     """The member of a class of flags with just these bits; one of several is made at its first use."""
+    m.charge(len(cls.members))
     for member in cls.members.get("__members__", {}).values():
         if member.fields["value"] == value:
             return member
@@ -176,13 +187,13 @@ def _combine(operator, symbol: str):
         if type(mine) is not int or type(theirs) is not int or (theirs is other and INT_FLAG not in self.cls.mro):
             return NOT_IMPLEMENTED
         value = operator(mine, theirs)
-        return flags_of(m, self.cls, value) if 0 <= value <= _mask(self.cls) else value
+        return flags_of(m, self.cls, value) if 0 <= value <= _mask(m, self.cls) else value
 
     return Native(symbol, combined, method=True)
 
 
 def _rest(m, self):
-    return flags_of(m, self.cls, _mask(self.cls) & ~self.fields["value"])
+    return flags_of(m, self.cls, _mask(m, self.cls) & ~self.fields["value"])
 
 
 def _has_flags(m, self, other):

@@ -6,7 +6,7 @@ from collections import deque
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import attributes, operators, subscripts
-from mxjax.mas.interpreter.containers import copy_set
+from mxjax.mas.interpreter.containers import DEQUE_BYTES, copy_set
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import iterate, pull
 from mxjax.mas.interpreter.keys import stored
@@ -26,6 +26,8 @@ from mxjax.mas.interpreter.values import (
     Wrapper,
 )
 
+NATIVE_BYTES = 400  # of a function of ours that is made for a script, with what it closes over
+CLASS_BYTES = 1200
 CACHE_INFO = record_class("CacheInfo", ("hits", "misses", "maxsize", "currsize"), ())
 
 
@@ -62,6 +64,7 @@ def reduce(m, function, iterable, initial=UNBOUND):
 def lru_cache(m, maxsize=128, typed=False):
     """Remembers results by arguments; used with and without parentheses."""
     if maxsize is None or type(maxsize) is int:
+        m.allocate(NATIVE_BYTES)
         return Native("lru_cache", lambda m, function: _cached(m, function, maxsize))
     return _cached(m, maxsize, 128)
 
@@ -71,7 +74,7 @@ def cache(m, function):
 
 
 def _cached(m, function, maxsize) -> Native:
-    m.allocate(500)
+    m.allocate(1300)
     results: dict = {}
     hits = misses = 0
 
@@ -111,6 +114,8 @@ def _identity(function) -> dict:
 
 
 def wraps(m, wrapped, *args, **kwargs):
+    m.allocate(NATIVE_BYTES)
+
     def wrap(m, function):
         if type(function) in (Function, Instance):
             m.need_entries(8 + len(getattr(wrapped, "fields", None) or ()) + len(function.fields or ()))
@@ -198,15 +203,26 @@ def _from_root(root: str, name: str):
 
 
 def cached_property(m, function):
+    m.allocate(100)
     return Wrapper("cached_property", function)
 
 
 def cmp_to_key(m, function):
+    m.allocate(CLASS_BYTES + 2 * NATIVE_BYTES)
+
     def less(m, a, b):
-        return (yield Invoke(function, (a.fields["value"], b.fields["value"]))) < 0
+        if type(b) is not Instance or b.cls is not cls:
+            raise TypeError("other argument must be K instance")
+        order = yield Invoke(function, (a.fields.get("value"), b.fields.get("value")))
+        return (yield from operators.ordered(m, "<", order, 0))
 
     cls = Class("K", (), {"__lt__": Native("__lt__", less, method=True)})
-    return Native("K", lambda m, value: Instance(cls, {"value": value}))
+
+    def made(m, value):
+        m.allocate(300)
+        return Instance(cls, {"value": value})
+
+    return Native("K", made)
 
 
 FUNCTIONS = {
@@ -221,6 +237,7 @@ FUNCTIONS = {
 
 def copy(m, value):
     kind = type(value)
+    m.allocate(DEQUE_BYTES if kind is deque else 0)
     if kind is Instance:
         own = value.cls.lookup("__copy__")
         return _asked(own, value) if own is not UNBOUND else _shallow(m, value)
@@ -269,13 +286,14 @@ def _deep(m, value, memo: Memo, depth: int):
         return tuple((yield from _deep_all(m, value, memo, depth)))
     if kind is list or kind is deque:
         m.need_items(len(value))
-        made = _remember(memo, value, kind() if kind is list else deque(maxlen=value.maxlen))
+        m.allocate(DEQUE_BYTES if kind is deque else 0)
+        made = _remember(m, memo, value, kind() if kind is list else deque(maxlen=value.maxlen))
         made.extend((yield from _deep_all(m, value, memo, depth)))
         return made
     if isinstance(value, dict):
         m.need_entries(len(value))
         operators.hash_again(m, value)
-        made = _remember(memo, value, kind())
+        made = _remember(m, memo, value, kind())
         if kind is DefaultDict:
             made.factory = value.factory
         for key, item in list(value.items()):
@@ -284,9 +302,9 @@ def _deep(m, value, memo: Memo, depth: int):
     if kind is Instance:
         own = value.cls.lookup("__deepcopy__")
         if own is not UNBOUND:
-            return _remember(memo, value, (yield Invoke(own, (value, memo))))
+            return _remember(m, memo, value, (yield Invoke(own, (value, memo))))
         m.allocate(64 + 100 * len(value.fields))
-        made = _remember(memo, value, Instance(value.cls, {}))
+        made = _remember(m, memo, value, Instance(value.cls, {}))
         made.data = yield from _deep(m, value.data, memo, depth + 1)
         for key, item in list(value.fields.items()):
             made.fields[key] = yield from _deep(m, item, memo, depth + 1)
@@ -296,12 +314,14 @@ def _deep(m, value, memo: Memo, depth: int):
 
 def _deep_all(m, values, memo: Memo, depth: int):
     made = []
+    m.need_items(len(values))
     for item in list(values):
         made.append((yield from _deep(m, item, memo, depth + 1)))
     return made
 
 
-def _remember(memo: Memo, value, made):
+def _remember(m, memo: Memo, value, made):
+    m.allocate(180)
     memo.made[id(value)] = (made, value)  # with the value, so that its identity stays its own
     return made
 
@@ -313,9 +333,13 @@ COPY = {"copy": copy, "deepcopy": deepcopy}
 
 
 def itemgetter(m, *keys):
+    m.allocate(NATIVE_BYTES)
+
     def call(m, owner):
         items = []
         for key in keys:
+            m.charge(1)
+            m.allocate(16)
             item = subscripts.get_item(m, owner, key)
             items.append((yield from item) if hasattr(item, "send") else item)
         return items[0] if len(items) == 1 else tuple(items)
@@ -324,10 +348,13 @@ def itemgetter(m, *keys):
 
 
 def attrgetter(m, name):
+    m.allocate(NATIVE_BYTES)
     return Native("attrgetter", lambda m, owner: attributes.LOAD.fn(m, owner, name))
 
 
 def methodcaller(m, name, *args):
+    m.allocate(NATIVE_BYTES)
+
     def call(m, owner):
         return (yield Invoke((yield Invoke(attributes.LOAD, (owner, name))), args))
 

@@ -31,7 +31,7 @@ def _data(m, value) -> bytes:
         raise TypeError("Strings must be encoded before hashing")
     if type(value) is not bytes:
         raise TypeError(f"object supporting the buffer API required, not {type_name(value)}")
-    m.charge(len(value) >> 9)
+    m.charge(len(value) >> 8)
     return value
 
 
@@ -78,7 +78,8 @@ def _copy(m, owner: Hash):
 
 
 def _codec(encoding) -> str:
-    found = _CODECS.get(encoding.lower().replace("-", "").replace("_", "")) if type(encoding) is str else None
+    short = type(encoding) is str and len(encoding) <= 100
+    found = _CODECS.get(encoding.lower().replace("-", "").replace("_", "")) if short else None
     if found is None:
         raise LookupError(f"unknown encoding: {brief(encoding)[:80]}")
     return found

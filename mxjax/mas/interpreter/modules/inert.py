@@ -74,7 +74,7 @@ def exit_(m, code=None):
 
 def join(m, *parts):
     parts = [_path(part) for part in parts]
-    m.need_string(sum(len(part) + 1 for part in parts))
+    m.need_string(sum(len(part) + 1 for part in parts), all(map(str.isascii, parts)))
     return "/".join(parts)
 
 
@@ -82,6 +82,12 @@ def _path(part) -> str:
     if type(plain(part)) is not str:
         raise TypeError(f"expected str, bytes or os.PathLike object, not {type_name(part)}")
     return plain(part)
+
+
+def _parts(m, path) -> tuple[str, str, str]:
+    path = _path(path)
+    m.need_string(len(path), path.isascii())
+    return path.rpartition("/")
 
 
 def _natives(table: dict) -> dict:
@@ -109,8 +115,8 @@ _PATH = Module(
     _natives(
         {
             "join": join,
-            "dirname": lambda m, path: _path(path).rpartition("/")[0],
-            "basename": lambda m, path: _path(path).rpartition("/")[2],
+            "dirname": lambda m, path: _parts(m, path)[0],
+            "basename": lambda m, path: _parts(m, path)[2],
             "abspath": lambda m, path: _path(path),
             "exists": lambda m, path: False,
         }

@@ -106,12 +106,13 @@ class _Writer:
         self.total += len(text)
         if self.total > self.m.limits.string_chars:
             raise LimitExceeded("string_chars")
-        self.m.allocate(2 * len(text) + 16)
+        self.m.allocate((2 if text.isascii() else 8) * len(text) + 64)
         self.out.append(text)
 
     def write(self, value, depth: int):
         if depth > self.m.limits.nesting:
             raise LimitExceeded("nesting")
+        self.m.charge(2 + (depth >> 3))
         kind = type(value)
         if kind is list or kind is tuple:
             yield from self.sequence(value, depth)
@@ -149,6 +150,7 @@ class _Writer:
         if not value:
             self.put("{}")
             return
+        self.m.need_items(len(value))
         keys = list(value)
         if self.sort and all(type(key) is str for key in keys):
             keys.sort()

@@ -17,7 +17,7 @@ class Source:
     __slots__ = ("host",)
     holds = ()
     type_name = "Random"
-    own_bytes = 2600
+    own_bytes = 3000
 
     def __init__(self, host: random.Random):
         self.host = host

@@ -32,6 +32,7 @@ FLAGS = {
 ERROR = Class("error", (EXCEPTIONS["Exception"],), {}, shared=True)
 _STATE_BYTES, _INSTRUCTION_BYTES = 1 << 16, 256  # what RE2 may take for a pattern, and more by its size
 _CACHE_PATTERNS, _CACHE_BYTES = 512, 8 << 20  # with RE2's memory, that stay from script to script
+_KNOWN = "(patterns)"  # under which a machine notes what its script has had compiled, whose memory it has paid for
 _ENDLESS = 1 << 62  # "as far as the text goes"
 
 
@@ -151,6 +152,11 @@ def _program(m, pattern: str, flags: int, wide: bool) -> Program:
     if type(program) is str:
         raise _failed(program)
     m.charge(2 * program.translation.size)
+    known = m.imported.setdefault(_KNOWN, {})
+    if (pattern, flags, wide) not in known:
+        m.allocate(program.memory)
+        m.need_items(len(known) + 1) if len(known) >= m.limits.items else m.allocate(140)
+        known[pattern, flags, wide] = None
     return program
 
 
@@ -389,7 +395,7 @@ def _numbered(compiled: Pattern, digits: str) -> int:
 def escape(m, pattern):
     if type(pattern) is not str:
         raise TypeError(f"escape() needs a str, not {type_name(pattern)}")
-    m.need_string(2 * len(pattern))
+    m.need_string(2 * len(pattern), pattern.isascii())
     return pattern.translate(_SPECIAL)
 
 
@@ -446,19 +452,29 @@ def _number(owner: Match, key) -> int:
     return key
 
 
+def _need_texts(m, owner: Match, numbers):
+    """Accounts for the texts of some groups."""
+    length = sum(end - start for start, end in (owner.spans[number] for number in numbers))
+    m.allocate(60 * len(numbers) + (length if owner.string.isascii() else 4 * length))
+
+
 def _group(m, owner, *keys):
     m.charge(len(keys))
-    found = [owner.text(_number(owner, key)) for key in keys or (0,)]
+    numbers = [_number(owner, key) for key in keys or (0,)]
+    _need_texts(m, owner, numbers)
+    found = [owner.text(number) for number in numbers]
     return found[0] if len(found) == 1 else tuple(found)
 
 
 def _groups(m, owner, default=None):
     m.need_items(4 * owner.pattern.groups)
+    _need_texts(m, owner, range(1, len(owner.spans)))
     return tuple(owner.text(number, default) for number in range(1, len(owner.spans)))
 
 
 def _group_dict(m, owner, default=None):
     m.need_entries(4 * owner.pattern.groups)
+    _need_texts(m, owner, owner.pattern.names.values())
     return {name: owner.text(number, default) for name, number in owner.pattern.names.items()}
 
 
@@ -472,6 +488,7 @@ def _expand(m, owner, template):
 
 def _last_index(m, owner):
     """The group that was closed last: of those that end furthest, the outermost."""
+    m.charge(len(owner.spans) >> 1)
     closed = [(-end, number) for number, (_, end) in enumerate(owner.spans) if number and end >= 0]
     return min(closed)[1] if closed else None
 

@@ -24,13 +24,16 @@ def _needs_texts(name: str, *values):
 
 def dedent(m, text):
     _needs_texts("dedent", text)
-    m.need_string(len(text), text.isascii())
+    m.need_string(2 * len(text), text.isascii())
+    m.need_items(2 * text.count("\n"))
     return textwrap.dedent(text)
 
 
 def indent(m, text, prefix):
     _needs_texts("indent", text, prefix)
-    m.need_string(len(text) + len(prefix) * (text.count("\n") + 1))
+    lines = text.count("\n") + 1
+    m.need_items(2 * lines)
+    m.need_string(2 * len(text) + len(prefix) * lines, text.isascii() and prefix.isascii())
     return textwrap.indent(text, prefix)
 
 
@@ -65,8 +68,10 @@ def _wrapper(m, text, width, options: dict) -> textwrap.TextWrapper:
             raise TypeError(f"{name} must be of type {_OPTIONS[name].__name__}, not {type_name(value)}")
     length = len(text) + text.count("\t") * max(0, options.get("tabsize", 8))
     added = sum(len(value) for value in options.values() if type(value) is str)
-    m.need_string(2 * length + (length + 1) * added)
-    m.allocate(30 * length)
+    m.need_string(2 * length + (length + 1) * added, text.isascii())
+    m.allocate(30 * length if text.isascii() else 100 * length)
+    longest = max(map(len, text.split()), default=0)  # is copied for each line that it is broken into
+    m.charge(longest * (longest // max(1, width)) >> (10 if text.isascii() else 8))
     m.charge(length)
     return textwrap.TextWrapper(width=width, **options)
 
@@ -110,6 +115,7 @@ def _substitute(safe: bool):
 
 
 def _template(m, self, template):
+    m.allocate(100)
     if type(template) is not str:
         raise TypeError(f"Template() needs a str, not {type_name(template)}")
     self.fields["template"] = template
