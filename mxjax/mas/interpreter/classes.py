@@ -42,6 +42,8 @@ def make_class(m, name: str, qualname: str, parents: list, body: Frame, keywords
     _check_parents(parents)
     yield Invoke(Native(name, lambda machine: _run_body(machine, body)))
     given = keywords.pop("metaclass", None)
+    if type(given) is Class and (given.base is None or given.base.name != "type"):
+        raise TypeError(f"the metaclass {given.name} does not derive from type")
     bases = tuple(parent for parent in parents if type(parent) is Class)
     meta = given if type(given) is Class else next((base.meta for base in bases if base.meta is not None), None)
     abstract = given is not None and meta is None
@@ -235,6 +237,7 @@ OF_METACLASSES.update(
 # Objects
 
 
+@exceptions.binds_arguments
 def construct(m, cls: Class, args: tuple, kwargs: dict | None):
     """A new object of a class that says how its objects are made."""
     if cls.base is not None and cls.base.name == "type":

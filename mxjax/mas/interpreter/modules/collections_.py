@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 
 from mxjax.mas.interpreter.attributes import store_plain
@@ -26,9 +27,11 @@ MOST_FIELDS = 255  # so that what is done with a whole record counts as one step
 
 
 def make_deque(m, iterable=(), maxlen=None):
+    if maxlen is not None and (type(maxlen) is not int or maxlen < 0):
+        raise (ValueError if type(maxlen) is int else TypeError)("maxlen must be a non-negative integer")
     m.allocate(DEQUE_BYTES)
     items = yield from take_all(m, iterable)
-    return deque(items, maxlen)
+    return deque(items, maxlen if maxlen is None else min(maxlen, sys.maxsize))
 
 
 def namedtuple(m, name, fields, *, defaults=()):
