@@ -302,6 +302,8 @@ def reversed_(m, value):
         return _reversed(m, value)
     if type(value) in SIZED and type_name(value) != "set":
         m.need_items(size(value))
+        if type(value) is str and not value.isascii():
+            m.allocate(80 * len(value))
         items = list(host_iterator(value))
         return HostIterator(reversed(items), "reversed")
     raise TypeError(f"'{type_name(value)}' object is not reversible")

@@ -269,6 +269,7 @@ def allocate(m, cls: Class, args: tuple = (), kwargs: dict | None = None):
     m.allocate(160)
     made = Instance(cls, {})
     if exceptions.BASE in cls.mro:
+        m.allocate(200)
         made.fields["args"] = args
     base = cls.base
     if base is not None and base.name != "type":

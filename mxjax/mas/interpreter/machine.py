@@ -538,6 +538,7 @@ class Machine:
             return self.start(construct(self, cls, args, kwargs))
         instance = Instance(cls, {})
         if exceptions.BASE in cls.mro:
+            self.allocate(200)
             instance.fields["args"] = args
         init = cls.lookup("__init__")
         if init is UNBOUND:

@@ -174,6 +174,7 @@ def groupby(m, iterable, key=None):
     while (value := (yield from pull(m, iterator))) is not EXHAUSTED:
         value_key = value if key is None else (yield Invoke(key, (value,)))
         if group and not (yield from operators.equal(m, value_key, current)):
+            m.allocate(200)
             yield Emit((current, group))
             group = []
         current = value_key
