@@ -181,3 +181,43 @@ def test_what_a_script_keeps_is_counted_wherever_it_keeps_it(script):
 
 def test_functions_of_ours_are_found_by_the_host_types_that_scripts_reach():
     assert weighing(types.FunctionType)(lambda: KINDS, stack := []) == 0 and stack == []
+
+
+HALF = """from workflow import *
+class Half(AgentGraph):
+    def __init__(self): pass
+class Message2(Message):
+    def __init__(self): pass
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "Half().add_node('a', AgentNode('a', 'b'))",
+        "Half().add_edge('a', 'b')",
+        "Half().add_conditional_edges('a', len)",
+        "Half().set_entry_point('a')",
+        "g = AgentGraph('g'); g.nodes = 3; g.add_node('a', AgentNode('a', 'b'))",
+        "g = AgentGraph('g'); g.finish = 3; g.add_node('a', AgentNode('a', 'b')); g.set_finish_point('a')",
+        "g = AgentGraph('g'); g.edges['a'] = 3; g.add_node('a', AgentNode('a', 'b')); g.add_edge('a', 'a')",
+        "g = AgentGraph('g'); g.edges['a'] = [3]; g.add_node('a', AgentNode('a', 'b')); g.add_edge('a', 'a')",
+        "AgentGraph.add_node(3, 'a', AgentNode('a', 'b'))",
+        "Message.to_dict(3)",
+        "Message2().to_dict()",
+        "Context.add_message(AgentGraph('g'), Message('x'))",
+        "class C(AgentNode, metaclass=AgentNode): pass",
+        "from collections import namedtuple; namedtuple('P', 'x')._asdict(3)",
+        "from functools import cmp_to_key; cmp_to_key(len)(1) < 3",
+        "import enum; enum.Flag('A', 'B').__or__(3, 4)",
+        "import itertools; list(itertools.islice(itertools.count('a'), 3))",
+        "from collections import deque; deque([1], 'a')",
+        "'%*d' % ('a', 3)",
+        "import string; t = string.Template('$a'); t.template = 3; t.substitute(a=1)",
+    ],
+)
+def test_misuse_of_objects_of_ours_is_an_error_of_the_script(script):
+    body = "\n    ".join(script.split("; "))
+    made = run(f"{HALF}try:\n    {body}\nexcept Exception as error:\n    print('caught')\n")
+    assert INTERNAL not in made.result.reason
+    assert made.printed == "caught\n"

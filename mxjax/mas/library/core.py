@@ -285,6 +285,17 @@ def init_node(m, self, name="node", **config):
     self.fields["config"] = config
 
 
+def part(node: Instance, name: str, kind: type):
+    """A field that an object of the library keeps; TypeError when a script has put something else there, or nothing."""
+    value = node.fields.get(name)
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"the field {name} of a {node.cls.name} must be a {kind.__name__}, not {type_name(value)}: call "
+            "super().__init__() and leave it alone"
+        )
+    return value
+
+
 def node_name(node) -> str:
     """The name of a node, whatever a script put there."""
     name = node.fields.get("name") if type(node) is Instance else None

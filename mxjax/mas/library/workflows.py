@@ -22,6 +22,7 @@ from mxjax.mas.library.core import (
     node_name,
     node_request,
     node_result,
+    part,
 )
 from mxjax.mas.library.groups import gathered
 from mxjax.mas.library.nodes import calls_bound
@@ -158,29 +159,47 @@ def init_graph(m, self, name="agent_graph", max_steps=50, **config):
 
 
 def _known(self, name):
-    if type(name) is not str or name not in self.fields["nodes"]:
+    if type(name) is not str or name not in part(self, "nodes", dict):
         raise ValueError(f"the graph {node_name(self)} has no node '{brief(name)}'")
+
+
+def _edges(self, name) -> list[tuple]:
+    """The edges that leave a node: (target, condition or None)."""
+    return _pairs(self, part(self, "edges", dict).get(name, []))
+
+
+def _route(self, name) -> tuple | None:
+    """The routing function of a node and its mapping, None for a node without one."""
+    route = part(self, "routes", dict).get(name)
+    return None if route is None else _pairs(self, [route])[0]
+
+
+def _pairs(self, found) -> list[tuple]:
+    if type(found) is not list or not all(type(pair) is tuple and len(pair) == 2 for pair in found):
+        raise TypeError(f"the graph {node_name(self)} takes its edges from add_edge() and add_conditional_edges()")
+    return found
 
 
 def add_graph_node(m, self, name, node):
     m.allocate(140)
     if type(name) is not str:
         raise TypeError("the name of a node in a graph must be a string")
-    self.fields["nodes"][name] = node
+    part(self, "nodes", dict)[name] = node
     return self
 
 
 def add_edge(m, self, src, dst, condition=None):
     m.allocate(300)
     hashable(m, src)
-    self.fields["edges"].setdefault(src, []).append((dst, condition))
+    _edges(self, src)
+    part(self, "edges", dict).setdefault(src, []).append((dst, condition))
     return self
 
 
 def add_conditional_edges(m, self, src, routing_func, mapping=None):
     m.allocate(200)
     hashable(m, src)
-    self.fields["routes"][src] = (routing_func, mapping)
+    part(self, "routes", dict)[src] = (routing_func, mapping)
     return self
 
 
@@ -192,7 +211,7 @@ def set_entry_point(m, self, name):
 
 def set_finish_point(m, self, name):
     _known(self, name)
-    self.fields["finish"].append(name)
+    part(self, "finish", list).append(name)
     return self
 
 
@@ -219,7 +238,7 @@ def execute_graph(m, self, context):
         for name, seen, made in (yield from _step(m, self, nodes, ready, context)):
             if is_error(made):
                 return made
-            if name in self.fields["finish"]:
+            if name in part(self, "finish", list):
                 finished = made
                 continue
             ended = made
@@ -236,7 +255,7 @@ def _step(m, self, nodes: dict, names: list[str], context):
     m.allocate(MEMBER_BYTES * len(names))
     seen = [copy_context(m, context) for _ in names]
     for copied in seen:
-        copied.fields["state"] = context.fields["state"]
+        copied.fields["state"] = part(context, "state", dict)
     jobs = [(nodes[name], copied) for name, copied in zip(names, seen)]
     made = yield from gathered(m, jobs, calls_bound)
     for item in made:
@@ -254,18 +273,17 @@ def _ready(m, self, here: list[str]) -> list[str]:
 
 def _reachable(m, self, start: str) -> set[str]:
     """The nodes that edges can lead to from `start`, whatever their conditions say."""
-    fields, found, stack = self.fields, {}, [start]
+    nodes, found, stack = part(self, "nodes", dict), {}, [start]
     while stack:
         name = stack.pop()
-        if name in fields["finish"]:
+        if name in part(self, "finish", list):
             continue
-        targets = [target for target, _ in fields["edges"].get(name, ())]
-        if name in fields["routes"]:
-            mapping = fields["routes"][name][1]
-            targets = list(mapping.values() if isinstance(mapping, dict) else fields["nodes"])
+        targets = [target for target, _ in _edges(self, name)]
+        if (route := _route(self, name)) is not None:
+            targets = list(route[1].values() if isinstance(route[1], dict) else nodes)
         m.charge(1 + len(targets))
         for target in targets:
-            if type(target) is str and target in fields["nodes"] and target not in found:
+            if type(target) is str and target in nodes and target not in found:
                 found[target] = True
                 stack.append(target)
     return set(found)
@@ -273,19 +291,18 @@ def _reachable(m, self, start: str) -> set[str]:
 
 def _next_nodes(m, self, name: str, context):
     """The nodes after `name`: none, one, or the start of each branch."""
-    routes = self.fields.get("routes")
-    if isinstance(routes, dict) and name in routes:
-        function, mapping = routes[name]
+    if (route := _route(self, name)) is not None:
+        function, mapping = route
         chosen = yield Invoke(function, (context,))
         hashable(m, chosen)
         if isinstance(mapping, dict):
             chosen = mapping.get(chosen, chosen)
         if chosen is None or _is_end(self, chosen):
             return []
-        if type(chosen) is str and chosen in self.fields["nodes"]:
+        if type(chosen) is str and chosen in part(self, "nodes", dict):
             return [chosen]
         raise ValueError(f"the routing function of '{name}' named '{brief(chosen)}', which is no node")
-    edges = self.fields["edges"].get(name, ())
+    edges = _edges(self, name)
     m.charge(len(edges))
     for target, condition in edges:
         if condition is None:
@@ -300,7 +317,7 @@ def _next_nodes(m, self, name: str, context):
 
 def _is_end(self, target) -> bool:
     """Whether an edge leads out of the graph."""
-    return type(target) is str and target in ("END", "__end__", "end") and target not in self.fields["nodes"]
+    return type(target) is str and target in ("END", "__end__", "end") and target not in part(self, "nodes", dict)
 
 
 GRAPH = native_class(
