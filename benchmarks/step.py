@@ -17,16 +17,17 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 from mxjax import sft  # noqa: E402
 from mxjax.data import QuestionStream  # noqa: E402
+from mxjax.data.pools import question_pools  # noqa: E402
 from mxjax.evaluation import evaluate  # noqa: E402
 from mxjax.mas import Limits  # noqa: E402
 from mxjax.models import load  # noqa: E402
 from mxjax.rewards import make_reward  # noqa: E402
 from mxjax.rl import Learner, credit, init_state, make_optimizer, sft_loss  # noqa: E402
 from mxjax.rl.programs import Programs  # noqa: E402
+from mxjax.roles import make_roles, update_params  # noqa: E402
 from mxjax.rollout import collect  # noqa: E402
-from mxjax.runs import make_roles, question_pools  # noqa: E402
 from mxjax.sampling.device import Device  # noqa: E402
-from mxjax.train import make_learner, use  # noqa: E402
+from mxjax.train import make_learner  # noqa: E402
 
 
 class Clock:
@@ -77,7 +78,6 @@ def main():
     taught = init_state({"shared": jax.tree.map(jax.numpy.copy, policy.params)}, student.optimizer, "sft")
     roles = make_roles(config, {"shared": policy})
     learner, reward, limits = make_learner(config, policy.config, None), make_reward(), Limits(**config.rollout.limits)
-    engines = {"shared": roles["executor"].engine}
     state = init_state({"shared": policy.params}, learner.optimizer, config.rl.mode)
     stream = QuestionStream(pools.train, 0, config.rollout.questions)
     for count in (1, args.steps):
@@ -92,7 +92,7 @@ def main():
             for role in ("executor", "designer"):
                 with clock(f"{role} update"):
                     state, _ = learner.update(state, credit(trees), {role: 1.0})
-                    use(engines, state)
+                    update_params(roles, state)
             with clock("evaluation"):
                 evaluate(pools.held_out[:128], "designed", roles, reward, limits=limits)
     rows = [

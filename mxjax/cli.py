@@ -172,7 +172,7 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv) if verb == "solve" else parser.parse_args(argv)
     args.chosen = getattr(args, "step", None) == "chosen"
     if args.chosen:
-        from mxjax.runs import chosen_step
+        from mxjax.run import chosen_step
 
         args.step = chosen_step(args.source if verb == "convert" else args.checkpoint)
     return args
@@ -220,9 +220,9 @@ def _data(argv: Sequence[str]) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
-    from mxjax.choice import describe
     from mxjax.command_config import command_config
     from mxjax.evaluation import table
+    from mxjax.evaluation.choice import describe
     from mxjax.report import write_report
     from mxjax.train import train
 

@@ -16,7 +16,9 @@ from ml_collections import ConfigDict
 
 from mxjax import __version__, checkpoint, mas, models, serving
 from mxjax.config import default_config, from_json
+from mxjax.data.provenance import TRAINED_ON
 from mxjax.errors import UserError, file_errors
+from mxjax.grading import check_tools
 from mxjax.lock import LOCK, only_writer
 from mxjax.models.headers import read_headers
 from mxjax.plan.estimate import ROWS, smallest_slices
@@ -24,8 +26,9 @@ from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.drawing import svg_file
 from mxjax.rewards import grade_math
 from mxjax.rl.stages import ROLES
+from mxjax.roles import make_roles
 from mxjax.rollout import Role
-from mxjax.runs import TRAINED_ON, check_tools, make_roles, read_record, workdir_prompts, write_workdir
+from mxjax.run import read_record, workdir_prompts, write_workdir
 from mxjax.sampling.attention import OF_PLATFORM, choose
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 from mxjax.serving import copy_beside, read_contract, write_contract

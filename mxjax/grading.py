@@ -6,15 +6,31 @@ not say so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from mxjax import mas
 from mxjax.config import to_json
+from mxjax.data import load_task
+from mxjax.data.sources import is_task
 from mxjax.errors import UserError
-from mxjax.rewards import grader_versions
+from mxjax.ranges import check_names
+from mxjax.rewards import RewardFunction, grader_versions, make_reward, program_tool
+from mxjax.rollout import Question
+from mxjax.rollout.faults import GradingFaults
+from mxjax.rollout.tree import derive_seed
+from mxjax.sandbox import LEVELS, Sandbox, SandboxLimits, SandboxUnavailable
+from mxjax.sandbox.tool import python_tool
+from mxjax.terminal import say
 
+TOOLS = {"python_execute": python_tool}  # host tools that rollout.tools may name
+ELSEWHERE = "continue it as it was begun, on a machine that has what it needs, or choose another --workdir"
 NO_RULE = ("sandbox", "max_fault_share")  # keys of `reward` that say how to grade, not what an answer earns
 
 
@@ -49,3 +65,83 @@ def _named(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(value: Any) -> str:
     return "none" if value is None else value if isinstance(value, str) else repr(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grading:
+    """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
+
+    `level` is None where nothing needs a sandbox; `record` is what results files say of it. `training` gives the reward
+    function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all.
+    """
+
+    reward: RewardFunction
+    tools: dict[str, mas.Tool]
+    level: str | None
+    training: Callable[[int], RewardFunction] | None = None
+    record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def open_grading(
+    config: ConfigDict, questions: Iterable[Question], begun: Mapping[str, Any] | None = None
+) -> Iterator[Grading]:
+    """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
+
+    The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it; below level A a line
+    says how to get a stronger one. Raises UserError, in one sentence, for an unknown tool, where no sandbox passes its
+    self-test, and where a run goes on that was graded in another way when it was `begun` (its record).
+    """
+    check_tools(config)
+    asked = {(question.source, question.task_type) for question in questions}
+    tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
+    stateful = config.rollout.stateful_tools
+    programs = any(kind == "code" and not tasks.get(source) for source, kind in asked)
+    needs_sandbox = programs or bool(config.rollout.tools)
+    with contextlib.ExitStack() as stack:
+        try:
+            workers = max(2, os.cpu_count() or 2)
+            sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
+            tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
+        except SandboxUnavailable as error:
+            said = " ".join(str(error).split()).rstrip(".")
+            if begun and begun["sandbox_level"]:
+                had = f"{config.workdir} was begun with a sandbox of level {begun['sandbox_level']}"
+                raise UserError(f"{had}, and this machine has none ({said}); {ELSEWHERE}") from error
+            without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
+            raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
+        if sandbox is not None and sandbox.level != LEVELS[0]:
+            say(sandbox.advice, file=sys.stderr)
+        limits, faults = limits_of_tests(config), GradingFaults(config.reward.max_fault_share)
+        if sandbox is not None:
+            tools["run_program"] = program_tool(sandbox, limits)
+
+        def reward(**choice) -> RewardFunction:
+            made = make_reward(
+                config.reward.answer_from, None, sandbox, limits, in_process=config.reward.in_process, **choice
+            )
+            made = dataclasses.replace(made, faults=faults)
+            by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
+            return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made
+
+        def training(step: int) -> RewardFunction:
+            seed = derive_seed(config.seed, step)
+            return reward(all_pass=config.reward.all_pass, tests=config.reward.tests, seed=seed)
+
+        level = sandbox.level if sandbox else None
+        record = grading_record(config, level)
+        if begun:
+            check_same_grading(config.workdir, begun, record, ELSEWHERE)
+        yield Grading(reward(), tools, level, training, record)
+
+
+def limits_of_tests(config: ConfigDict) -> SandboxLimits:
+    """The limits of one test of a program, `reward.limits`. Raises ValueError for an unknown name or a wrong value."""
+    check_names("reward.limits", config.reward.limits, SandboxLimits)
+    return SandboxLimits(**config.reward.limits)
+
+
+def check_tools(config: ConfigDict) -> None:
+    """Raises UserError for a tool that `rollout.tools` names and that there is not."""
+    if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
+        raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")

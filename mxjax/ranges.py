@@ -1,6 +1,6 @@
 """What each key of the config may hold: one table, so that no value ruins a run after hours of it.
 
-Types and ranges of single keys stand here; what two keys must be to each other is checked in `runs.check_config`.
+Types and ranges of single keys stand here; what two keys must be to each other is checked in `checks.check_config`.
 """
 
 from __future__ import annotations
@@ -194,3 +194,10 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     same = [key for key in known if last(key) == last(name)]
     best: Iterable[str] = same or difflib.get_close_matches(name, known, 1, 0.6)
     return max(best, key=likeness, default="")
+
+
+def check_names(name: str, given: Mapping[str, Any], record: type) -> None:
+    """Raises UserError for a name in the mapping `given` that the dataclass `record` lacks."""
+    known = [field.name for field in dataclasses.fields(record)]
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(f"{name} knows {', '.join(known)}, not {unknown[0]!r}")

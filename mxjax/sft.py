@@ -22,30 +22,14 @@ from mxjax import checkpoint, models, stopping, teacher
 from mxjax.config import to_json
 from mxjax.data.rows import json_lines
 from mxjax.errors import UserError
-from mxjax.grading import grading_record
-from mxjax.mas import Limits
-from mxjax.models.params import abstract_params
+from mxjax.grading import grading_record, open_grading
 from mxjax.models.tokenizer import Tokenizer
 from mxjax.rl import Learner, TrainingSegment, make_optimizer, sft_loss, training_segment
+from mxjax.roles import make_roles, warm_up
 from mxjax.rollout import Question, collect
-from mxjax.runs import (
-    check_config,
-    check_unseen,
-    checkpoints,
-    describe_run,
-    load_policy,
-    make_roles,
-    open_grading,
-    open_run,
-    question_pools,
-    run_mesh,
-    save_state,
-    saved_model,
-    saved_when_stopped,
-    start_state,
-)
-from mxjax.skips import check_skips, keeper
-from mxjax.telemetry import Workdir, progress_bar
+from mxjax.run import Policies, Run, open_run
+from mxjax.skips import keeper
+from mxjax.telemetry import progress_bar
 
 ROLES = ("system", "user", "assistant")
 NOT_READ = ("rl", "eval")
@@ -62,94 +46,82 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
     Raises UserError, in one sentence, for what the user can mend, RunStopped where the run cannot go on, and
     `stopping.Stopped`, with the last finished step saved, when SIGTERM or Ctrl-C asks for it.
     """
-    check_config(config)
-    reads_rollout = config.sft.examples == SAMPLED or config.sft.tool_share > 0
-    with open_run(config, "sft", NOT_READ if reads_rollout else NOT_READ + READ_BY_SAMPLING) as workdir:
-        return _sft(config, workdir, quiet)
+    settings = config.sft
+    reads_rollout = settings.examples == SAMPLED or settings.tool_share > 0
+    unread = NOT_READ if reads_rollout else NOT_READ + READ_BY_SAMPLING
+    with open_run(config, "sft", unread, quiet) as run:
+        if checkpoint.latest_step(run.workdir.checkpoints) == settings.steps and run.workdir.has_results:
+            return {}
+        started = time.monotonic()
+        pools = None if settings.examples.startswith(FILE) else run.pools
+        if pools:
+            run.check_questions()
+        questions = run.pools.train[: settings.questions]
+        segments, policies, graded = make_examples(run, questions)
+        usable = [segment for segment in segments if len(segment) <= settings.row_length]
+        if not usable:
+            raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
+        run.describe(policies, pools, questions, graded or grading_record(config, None))
+        learner = make_learner(config, policies.config, run.mesh)
+        data_s, metrics = time.monotonic() - started, {}
+        with run.steps(policies, learner, "sft", settings.steps, "cold start") as state:
+            for step in range(state.step, settings.steps):
+                stopping.poll()
+                began = time.monotonic()
+                batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
+                state, metrics = learner.update(
+                    state, batch, {"sft": 1.0}, config.seed, skipped=keeper(run.workdir, step)
+                )  # fmt: skip
+                metrics |= {"step_s": time.monotonic() - began}
+                run.log(state, "sft", metrics, f"loss {metrics.get('sft/loss', math.nan):.3f}")
+                run.save(settings.checkpoint_every, settings.steps)
+        phases_s = {"cold_start_data": data_s, "cold_start": sum(row["step_s"] for row in run.workdir.metrics())}
+        run.workdir.write_results(to_json(config), [], phases_s, config.seed, run.grading)
+        return metrics
 
 
-def _sft(config: ConfigDict, workdir: Workdir, quiet: bool) -> dict[str, float]:
-    started, settings, mesh = time.monotonic(), config.sft, run_mesh(config)
-    sampled = settings.examples == SAMPLED
-    if checkpoint.latest_step(workdir.checkpoints) == settings.steps and (workdir.path / "results.json").exists():
-        return {}
-    pools = question_pools(config)
-    drawn = None if settings.examples.startswith(FILE) else pools
-    if drawn:
-        check_unseen(config, drawn)
-    questions = pools.train[: settings.questions]
-    conversations, graded = ([], None) if sampled else load_examples(config, questions, workdir)
-    saved = saved_model(config.workdir)
-    if saved:
-        cfg, tokenizer = saved
-        params = abstract_params(cfg, mesh)
-    else:
-        policy = starting_policy(config, conversations, mesh)
-        cfg, tokenizer, params = policy.config, policy.tokenizer, policy.params
-        del policy
+def make_learner(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> Learner:
+    """The learner of `config.sft`. Raises UserError for impossible settings."""
+    settings = config.sft
     optimizer = {**settings.optimizer, "total_steps": settings.optimizer.total_steps or settings.steps + 1}
-    learner = Learner(
+    return Learner(
         cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
         microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
     )  # fmt: skip
-    segments = [made for conversation in conversations for made in segments_of(tokenizer, conversation)]
-    if sampled:
-        segments, graded = sampled_segments(config, questions, mesh, quiet, workdir)
-    usable = [s for s in segments if len(s) <= settings.row_length]
-    if not usable:
-        raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
-    graded = graded or grading_record(config, None)
-    describe_run(workdir, config, "sft", cfg, tokenizer, drawn, questions, graded)
-    data_s, metrics = time.monotonic() - started, {}
 
-    state = None
-    with (
-        contextlib.closing(workdir), checkpoints(config, workdir) as checkpointer, progress_bar(quiet) as bar,
-        saved_when_stopped(checkpointer, config, lambda: (state, "sft")),
-    ):  # fmt: skip
-        state = start_state(checkpointer, {"shared": params}, learner.optimizer, "sft")
-        del params  # the state owns them now
-        workdir.drop_metrics_from(state.step)
-        workdir.mirror(config.telemetry.tensorboard, config.telemetry.wandb)
-        task = bar.add_task("cold start", total=settings.steps, completed=state.step, note="")
-        while state.step < settings.steps:
-            stopping.poll()
-            step = state.step
-            batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
-            began = time.monotonic()
-            state, metrics = learner.update(
-                state, batch, {"sft": 1.0}, config.seed, skipped=keeper(workdir, step)
-            )  # fmt: skip
-            stopping.owe(True)
-            workdir.log(step, "", "sft", {**metrics, "step_s": time.monotonic() - began})
-            check_skips(workdir, metrics, "sft", settings)
-            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
-                save_state(checkpointer, state, config, "sft")
-            bar.update(task, completed=state.step, note=f"loss {metrics.get('sft/loss', math.nan):.3f}")
-    phases_s = {"cold_start_data": data_s, "cold_start": sum(row["step_s"] for row in workdir.metrics())}
-    workdir.write_results(to_json(config), [], phases_s, config.seed, graded)
-    return metrics
+
+def make_examples(
+    run: Run, questions: Sequence[Question]
+) -> tuple[list[TrainingSegment], Policies, Mapping[str, Any] | None]:
+    """The examples that `sft.examples` names, the policy that learns from them, and how they were graded, if at all."""
+    if run.config.sft.examples == SAMPLED:
+        segments, graded = sampled_segments(run, questions)
+        return segments, run.policies(), graded
+    conversations, graded = load_examples(run.config, questions, run.begun_grading)
+    policies = run.policies() if run.continues else starting_policies(run, conversations)
+    return [made for talk in conversations for made in segments_of(policies.tokenizer, talk)], policies, graded
 
 
 def sampled_segments(
-    config: ConfigDict, questions: Sequence[Question], mesh, quiet: bool, workdir: Workdir | None = None
-) -> tuple[list[TrainingSegment], Mapping[str, Any]]:
+    run: Run, questions: Sequence[Question]
+) -> tuple[list[TrainingSegment], Mapping[str, Any]]:  # fmt: skip
     """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
 
     Of every execution that is right, its design and all its calls are examples, token for token as they were sampled.
     Returns them, and how they were graded (`mxjax.grading`). Raises UserError when `init` has not
     learnt anything yet, or nothing is right.
     """
+    config = run.config
     if config.init.startswith("random:"):
         raise UserError(f"sft.examples={SAMPLED} samples from a trained policy; name one with --config.init")
-    roles = make_roles(config, {"shared": load_policy(config, mesh)}, mesh)
-    roles["executor"].engine.warmup()
-    limits, segments = Limits(**config.rollout.limits), []
-    with open_grading(config, questions, workdir) as grading, progress_bar(quiet) as bar:
+    roles = make_roles(config, {"shared": run.load()}, run.mesh)
+    warm_up(roles)
+    segments: list[TrainingSegment] = []
+    with open_grading(config, questions, run.begun_grading) as grading, progress_bar(run.quiet) as bar:
         task = bar.add_task("sampling", total=len(questions), note="")
         for start in range(0, len(questions), SAMPLED_AT_ONCE):
             trees = collect(
-                questions[start : start + SAMPLED_AT_ONCE], roles, grading.reward, grading.tools, limits,
+                questions[start : start + SAMPLED_AT_ONCE], roles, grading.reward, grading.tools, run.limits,
                 designs=config.rollout.designs, executions=1, seed=config.seed,
             )  # fmt: skip
             ran = [(design, execution) for tree in trees for design in tree.designs for execution in design.executions]
@@ -164,7 +136,7 @@ def sampled_segments(
 
 
 def load_examples(
-    config: ConfigDict, questions: Sequence[Question], workdir: Workdir | None = None
+    config: ConfigDict, questions: Sequence[Question], begun: Mapping[str, Any] | None = None
 ) -> tuple[list[Conversation], Mapping[str, Any] | None]:
     """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's.
 
@@ -177,7 +149,7 @@ def load_examples(
         if share > 0 and PYTHON not in tools:
             raise UserError(f"sft.tool_share={share} needs rollout.tools=('{PYTHON}',), the tool that is shown")
         with contextlib.ExitStack() as stack:
-            grading = stack.enter_context(open_grading(config, (), workdir)) if share > 0 else None
+            grading = stack.enter_context(open_grading(config, (), begun)) if share > 0 else None
             host, record = (grading.tools, grading.record) if grading else (None, None)
             return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host), record
     if name.startswith(FILE):
@@ -205,15 +177,16 @@ def read_conversations(path: str) -> list[Conversation]:
     return conversations
 
 
-def starting_policy(config: ConfigDict, conversations: Sequence[Conversation], mesh) -> models.Policy:
+def starting_policies(run: Run, conversations: Sequence[Conversation]) -> Policies:
     """The policy of `init`; for a random one, with a tokenizer trained on the examples."""
+    config = run.config
     if not config.init.startswith("random:"):
-        return load_policy(config, mesh)
+        return run.policies()
     cfg = models.preset(config.init.removeprefix("random:")).replace(**config.model)
     texts = [message["content"] for conversation in conversations for message in conversation]
     tokenizer = Tokenizer.train(texts, config.sft.vocab_size, atoms=teacher.ATOMS)
     cfg = cfg.replace(vocab_size=tokenizer.vocab_size)
-    return models.Policy(models.init_params(jax.random.key(config.seed), cfg, mesh), cfg, tokenizer)
+    return Policies({"shared": models.init_params(jax.random.key(config.seed), cfg, run.mesh)}, cfg, tokenizer)
 
 
 def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment:

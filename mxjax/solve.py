@@ -16,11 +16,12 @@ from etils import epath
 from mxjax.commands import checkpoint_config, load_roles
 from mxjax.data.identity import text_id
 from mxjax.data.likeness import unlike
+from mxjax.data.provenance import likeness_of
 from mxjax.errors import UserError, file_errors
+from mxjax.grading import open_grading
 from mxjax.mas import Limits
 from mxjax.rewards import extract_answer, make_reward
 from mxjax.rollout import Question, QuestionTree, collect
-from mxjax.runs import likeness_of, open_grading
 from mxjax.terminal import say, shown_in_line
 
 AT_ONCE = 8  # questions that are answered side by side

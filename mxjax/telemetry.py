@@ -70,6 +70,11 @@ class Workdir:
         """Where the checkpointer works."""
         return self.path / "checkpoints"
 
+    @property
+    def has_results(self) -> bool:
+        """Whether a run has finished here."""
+        return (self.path / "results.json").exists()
+
     def mirror(self, tensorboard: bool = False, wandb: str = "") -> None:
         """Also shows metrics lines, those so far and later ones, in TensorBoard or a project of Weights & Biases.
 

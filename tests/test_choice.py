@@ -7,10 +7,10 @@ import pytest
 from runs import mxjax, tiny, tiny_run
 
 from mxjax import checkpoint, cli
-from mxjax.choice import check_choice, chosen, remark, when
 from mxjax.config import default_config, run_record
 from mxjax.errors import UserError
-from mxjax.runs import checkpoints, chosen_step, keep_validation
+from mxjax.evaluation.choice import check_choice, chosen, remark, when
+from mxjax.run import checkpoints, chosen_step, keep_validation
 from mxjax.telemetry import Workdir
 
 

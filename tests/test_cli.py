@@ -13,7 +13,7 @@ from support import optional
 from mxjax import cli, commands, mas
 from mxjax.errors import UserError
 from mxjax.lock import LOCK, only_writer
-from mxjax.runs import chosen_step
+from mxjax.run import chosen_step
 from mxjax.serving import read_contract, write_contract
 
 
@@ -158,8 +158,8 @@ def test_convert_there_and_back_keeps_every_bit_and_how_it_is_served(workdir, tm
     import jax
     import numpy as np
 
+    from mxjax.data.provenance import TRAINED_ON, likeness_of, trained_on
     from mxjax.models import load
-    from mxjax.runs import TRAINED_ON, likeness_of, trained_on
 
     hf, back = tmp_path / "hf", tmp_path / "back"
     assert cli.main(["convert", str(workdir), str(hf)]) == 0

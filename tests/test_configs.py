@@ -8,10 +8,10 @@ from support import optional
 
 from mxjax.config import default_config, from_json, to_json
 from mxjax.data import texts_of
+from mxjax.data.pools import question_pools
 from mxjax.models import preset
 from mxjax.models.params import num_params
 from mxjax.rl import make_optimizer, role_weights
-from mxjax.runs import question_pools
 from mxjax.sandbox import tool
 
 CONFIGS = sorted(pathlib.Path("configs").glob("*.py"))

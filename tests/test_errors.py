@@ -5,10 +5,11 @@ import ast
 import pytest
 from runs import ROOT
 
-from mxjax import cli, commands, runs
+from mxjax import cli, commands, run
 from mxjax.config import default_config
 from mxjax.data import load_questions
 from mxjax.errors import FileError, MissingFile, MissingPackage, UserError, file_errors, place_of
+from mxjax.telemetry import Workdir
 
 PACKAGE = ROOT / "mxjax"
 READ_SETTINGS = ("*.py", "data/*.py", "evaluation/*.py", "models/*.py", "plan/*.py", "report/*.py")
@@ -51,9 +52,9 @@ def test_a_bug_of_ours_keeps_its_traceback(kind, monkeypatch, tmp_path):
     with pytest.raises(kind, match="NoneType") as caught:
         cli.main(["design", "show", str(script)])
     assert not isinstance(caught.value, UserError)
-    monkeypatch.setattr(runs, "make_mesh", buggy)
+    monkeypatch.setattr(run, "make_mesh", buggy)
     with pytest.raises(kind, match="NoneType") as caught:
-        runs.run_mesh(default_config())
+        run.Run(default_config(), "train", Workdir(tmp_path))
     assert not isinstance(caught.value, UserError)
 
 

@@ -9,13 +9,13 @@ import pytest
 from test_run_grading import CODE, SUM
 from test_workdirs import QUESTIONS, TOKENIZER
 
-from mxjax import checkpoint, grading, models, runs
+from mxjax import checkpoint, grading, models
 from mxjax.config import default_config
 from mxjax.data import Pools
 from mxjax.errors import UserError
-from mxjax.grading import check_same_grading, grading_record
+from mxjax.grading import check_same_grading, grading_record, open_grading
 from mxjax.rewards import grader_versions
-from mxjax.runs import check_workdir, describe_run, open_grading, read_record
+from mxjax.run import check_workdir, describe_workdir, read_record
 from mxjax.sandbox import SandboxUnavailable
 
 
@@ -30,7 +30,7 @@ def begin(config, level=None):
     """A workdir that has a checkpoint, and was graded as `config` says with a sandbox of `level`."""
     workdir, pools = check_workdir(config, "train"), Pools(QUESTIONS[:4], QUESTIONS[4:])
     graded = grading_record(config, level)
-    describe_run(workdir, config, "train", models.preset("tiny"), TOKENIZER, pools, graded=graded)
+    describe_workdir(workdir, config, "train", models.preset("tiny"), TOKENIZER, pools, graded=graded)
     checkpoint.save(workdir.checkpoints, {"params": {"x": {"w": jnp.zeros(3)}}}, 1)
     return workdir
 
@@ -46,13 +46,14 @@ def test_the_record_has_all_that_can_change_a_reward(config):
 def test_a_run_goes_on_with_the_graders_that_it_began_with(config, monkeypatch):
     workdir = begin(config)
     assert read_record(workdir.path)["grading"]["graders"] == grader_versions()
-    with open_grading(config, [SUM], workdir) as same:
-        assert same.record == read_record(workdir.path)["grading"]
+    begun = read_record(workdir.path)["grading"]
+    with open_grading(config, [SUM], begun) as same:
+        assert same.record == begun
     other = {**grader_versions(), "math-verify": "9.9"}
     monkeypatch.setattr(grading, "grader_versions", lambda: other)
     had = grader_versions()["math-verify"]
     says = rf"run was graded in another way: math-verify was {had} and is now 9\.9; continue it as it was begun"
-    with pytest.raises(UserError, match=says), open_grading(config, [SUM], workdir):
+    with pytest.raises(UserError, match=says), open_grading(config, [SUM], begun):
         pass
 
 
@@ -60,14 +61,14 @@ def test_a_run_that_had_a_sandbox_is_told_that_it_is_missing(config, monkeypatch
     def absent(*args):
         raise SandboxUnavailable("There is no safe way to run Python here.")
 
-    workdir = begin(config, "A")
-    monkeypatch.setattr(runs, "Sandbox", absent)
+    begun = read_record(begin(config, "A").path)["grading"]
+    monkeypatch.setattr(grading, "Sandbox", absent)
     says = r"was begun with a sandbox of level A, and this machine has none \(There is no safe way .* here\); continue"
-    with pytest.raises(UserError, match=says), open_grading(config, [CODE], workdir):
+    with pytest.raises(UserError, match=says), open_grading(config, [CODE], begun):
         pass
     weaker = mock.MagicMock(level="B", advice="")
-    monkeypatch.setattr(runs, "Sandbox", lambda *args: contextlib.nullcontext(weaker))
-    with pytest.raises(UserError, match="the sandbox level was A and is now B"), open_grading(config, [CODE], workdir):
+    monkeypatch.setattr(grading, "Sandbox", lambda *args: contextlib.nullcontext(weaker))
+    with pytest.raises(UserError, match="the sandbox level was A and is now B"), open_grading(config, [CODE], begun):
         pass
 
 

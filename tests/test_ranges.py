@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from test_configs import CONFIGS, load
 
+from mxjax.checks import check_config
 from mxjax.command_config import command_config
 from mxjax.config import default_config, to_json
 from mxjax.errors import UserError
 from mxjax.ranges import RANGES, check_ranges, leaves, unknown_key
 from mxjax.rl import make_optimizer
-from mxjax.runs import check_config
 
 DEFAULTS = dict(leaves(default_config()))
 NUMERIC = sorted(

@@ -5,7 +5,7 @@ import json
 import pytest
 from runs import ROOT, tiny
 
-from mxjax import cli, runs
+from mxjax import cli, grading
 from mxjax.sandbox import SandboxUnavailable
 
 SUMS = "--config.data.train={'source': 'arithmetic:sums'}"
@@ -47,7 +47,7 @@ def no_sandbox(monkeypatch):
     def absent(*args):
         raise SandboxUnavailable("There is no sandbox here.")
 
-    monkeypatch.setattr(runs, "Sandbox", absent)
+    monkeypatch.setattr(grading, "Sandbox", absent)
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     monkeypatch.chdir(ROOT)
 

@@ -7,13 +7,14 @@ import types
 import pytest
 from support import sandbox
 
-from mxjax import runs
+from mxjax import grading as graders
+from mxjax.checks import check_config
 from mxjax.config import default_config
 from mxjax.errors import UserError
+from mxjax.grading import open_grading
 from mxjax.mas.records import ToolCall
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout import Question
-from mxjax.runs import check_config, open_grading
 from mxjax.sandbox import SandboxUnavailable
 
 SUM = Question("sum", "1 + 1", gold="2")
@@ -129,7 +130,7 @@ def test_without_a_sandbox_the_error_says_how_to_go_without_the_tool(monkeypatch
     def absent(*args):
         raise SandboxUnavailable("There is no safe way to run Python here.")
 
-    monkeypatch.setattr(runs, "Sandbox", absent)
+    monkeypatch.setattr(graders, "Sandbox", absent)
     config = default_config()
     config.rollout.tools = ("python_execute",)
     hint = r"Python here; or let agents go without it: --tools none, or --config\.rollout\.tools=\(\) .*tool_share=0$"

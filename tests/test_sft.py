@@ -12,7 +12,9 @@ from mxjax.config import default_config
 from mxjax.errors import UserError
 from mxjax.models import Tokenizer
 from mxjax.rollout import Question, Role
+from mxjax.run import Run
 from mxjax.sft import batch_indices, load_examples, read_conversations, sampled_segments, segment, segments_of
+from mxjax.telemetry import Workdir
 
 TOKENIZER = Tokenizer.byte_level()
 
@@ -86,7 +88,7 @@ w.run(question)
 
 
 @pytest.fixture
-def self_taught(monkeypatch):
+def self_taught(monkeypatch, tmp_path):
     """A config whose policy is scripted: it designs two agents, and answers 2 whatever is asked."""
     engines = []
 
@@ -97,18 +99,19 @@ def self_taught(monkeypatch):
         return {role: Role(engines[0]) for role in ("designer", "executor")}
 
     monkeypatch.setattr(sft, "make_roles", scripted_roles)
-    monkeypatch.setattr(sft, "load_policy", lambda config, mesh: None)
+    monkeypatch.setattr(Run, "load", lambda self: None)
     config = default_config()
     config.init, config.rollout.designs = "trained", 3
     for role in config.roles.values():
         role.prompt = "configs/prompts/arithmetic.toml"
-    return config, engines
+    config.workdir = str(tmp_path)
+    return Run(config, "sft", Workdir(tmp_path), quiet=True), engines
 
 
 def test_sampled_examples_are_the_designs_and_calls_of_right_answers(self_taught):
-    config, engines = self_taught
+    run, engines = self_taught
     questions = [Question("right", "1 + 1", gold="2"), Question("wrong", "1 + 2", gold="3")]
-    segments, graded = sampled_segments(config, questions, None, quiet=True)
+    segments, graded = sampled_segments(run, questions)
     assert (
         graded["sandbox_level"] is None
         and len(segments) == 3 * (1 + 2)
@@ -121,18 +124,20 @@ def test_sampled_examples_are_the_designs_and_calls_of_right_answers(self_taught
 
 def test_the_level_of_the_sandbox_of_examples_is_known(self_taught):
     sandbox("auto").close()
-    config, _ = self_taught
+    run, _ = self_taught
+    config = run.config
     questions = [Question("right", "1 + 1", gold="2", source="arithmetic:sums")]
     assert load_examples(config, questions)[1] is None
     config.rollout.tools, config.sft.tool_share = ("python_execute",), 1.0
     assert load_examples(config, questions)[1]["sandbox_level"] in ("A", "B")
-    assert sampled_segments(config, questions, None, quiet=True)[1]["sandbox_level"] in ("A", "B")
+    assert sampled_segments(run, questions)[1]["sandbox_level"] in ("A", "B")
 
 
 def test_sampling_needs_a_policy_that_can_answer(self_taught):
-    config, _ = self_taught
+    run, _ = self_taught
+    config = run.config
     with pytest.raises(UserError, match="no sampled answer of trained was right"):
-        sampled_segments(config, [Question("wrong", "1 + 2", gold="3")], None, quiet=True)
+        sampled_segments(run, [Question("wrong", "1 + 2", gold="3")])
     config.init = "random:tiny"
     with pytest.raises(UserError, match=r"--config\.init"):
-        sampled_segments(config, [Question("q", "1 + 1", gold="2")], None, quiet=True)
+        sampled_segments(run, [Question("q", "1 + 1", gold="2")])

@@ -11,7 +11,7 @@ from mxjax import checkpoint, cli, sft
 from mxjax.config import default_config
 from mxjax.errors import RunStopped, UserError
 from mxjax.rl import Rows, SkippedBatch, init_state, make_optimizer, pack, training_segment
-from mxjax.runs import checkpoints, save_state, start_state
+from mxjax.run import checkpoints, save_state, start_state
 from mxjax.skips import check_skips, in_a_row, keeper
 from mxjax.telemetry import Workdir
 

@@ -9,9 +9,10 @@ from runs import mxjax, tiny, tiny_run
 
 from mxjax.config import default_config
 from mxjax.data import load_benchmark
+from mxjax.data.pools import question_pools
 from mxjax.errors import UserError
+from mxjax.grading import open_grading
 from mxjax.rollout import Question
-from mxjax.runs import open_grading, question_pools
 
 MODULE = '''
 from mxjax.rollout import Question, Task

@@ -19,12 +19,13 @@ from support import optional
 from mxjax.config import default_config
 from mxjax.data import Pools
 from mxjax.errors import UserError
+from mxjax.evaluation.validation import load_benchmarks, validate
+from mxjax.grading import Grading
+from mxjax.metrics import gold_in_prompts, rollout_metrics
 from mxjax.models import load
 from mxjax.rewards import make_reward
 from mxjax.rollout import Design, Role, design_error_counts
-from mxjax.runs import Grading
 from mxjax.telemetry import Workdir, progress_bar
-from mxjax.train import gold_in_prompts, load_benchmarks, rollout_metrics, validate
 
 STEPS = ("--config.rl.steps=4", "--config.rl.stage_length=2", "--config.eval.systems=()", "--config.checkpoint.every=1")
 

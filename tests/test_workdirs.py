@@ -11,7 +11,7 @@ from mxjax.config import default_config, run_record
 from mxjax.data import Pools
 from mxjax.errors import UserError
 from mxjax.rollout.records import Question
-from mxjax.runs import check_unseen, check_workdir, describe_run, read_record
+from mxjax.run import Run, check_workdir, describe_workdir, read_record
 
 TOKENIZER = types.SimpleNamespace(save=lambda path: None)
 QUESTIONS = [Question(f"q{i}", f"What about {i}?", gold=str(i)) for i in range(5)]
@@ -37,7 +37,8 @@ def test_a_run_that_began_before_a_key_existed_goes_on(config, tmp_path):
 
 def test_a_run_goes_on_with_its_own_questions_only(config, tmp_path):
     workdir, pools = check_workdir(config, "train"), Pools(QUESTIONS[:4], QUESTIONS[4:])
-    describe = lambda pools: describe_run(workdir, config, "train", models.preset("tiny"), TOKENIZER, pools)
+    model = models.preset("tiny")
+    describe = lambda pools: describe_workdir(workdir, config, "train", model, TOKENIZER, pools, pools.train)
     describe(Pools(QUESTIONS[1:4], QUESTIONS[4:]))
     describe(pools)  # nothing was trained yet
     checkpoint.save(workdir.checkpoints, {"params": {"x": {"w": jnp.zeros(3)}}}, 1)
@@ -58,7 +59,7 @@ def test_nothing_of_a_start_without_a_checkpoint_reaches_the_next(config, tmp_pa
     def begin(init, accuracy):
         config.init = init
         workdir = check_workdir(config, "train")
-        describe_run(workdir, config, "train", models.preset("tiny"), TOKENIZER)
+        describe_workdir(workdir, config, "train", models.preset("tiny"), TOKENIZER)
         workdir.drop_metrics_from(0)
         before = workdir.metrics()
         workdir.log(0, "", "eval", {"accuracy": accuracy})
@@ -81,10 +82,15 @@ def test_what_a_cold_start_was_trained_on_is_not_held_out(config, tmp_path):
     """It was trained on two of its three training questions."""
     config.workdir = config.init = str(tmp_path / "cold_start")
     model, pools = models.preset("tiny"), Pools(QUESTIONS[:3], QUESTIONS[3:])
-    describe_run(check_workdir(config, "sft"), config, "sft", model, TOKENIZER, pools, QUESTIONS[:2])
+    describe_workdir(check_workdir(config, "sft"), config, "sft", model, TOKENIZER, pools, QUESTIONS[:2])
     config.workdir = str(tmp_path / "run")
-    check_unseen(config, Pools(QUESTIONS[:1], QUESTIONS[2:]))
+    def check(pools):
+        run = Run(config, "sft", check_workdir(config, "sft"))
+        run.pools = pools
+        run.check_questions()
+
+    check(Pools(QUESTIONS[:1], QUESTIONS[2:]))
     with pytest.raises(UserError, match=r"1 of 4 held-out questions .* by .*cold_start.*, such as 'What about 1\?'"):
-        check_unseen(config, Pools(QUESTIONS[:1], QUESTIONS[1:]))
+        check(Pools(QUESTIONS[:1], QUESTIONS[1:]))
     checkpoint.save(tmp_path / "run" / "checkpoints", {"params": {"x": {"w": jnp.zeros(3)}}}, 1)
-    check_unseen(config, Pools(QUESTIONS[:1], QUESTIONS[1:]))  # a run that has begun goes on
+    check(Pools(QUESTIONS[:1], QUESTIONS[1:]))  # a run that has begun goes on

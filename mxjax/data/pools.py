@@ -10,17 +10,20 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from mxjax.data.identity import texts_of
+from mxjax.data.overlap import benchmark_keys, check_apart, left_out
 from mxjax.data.sources import load_questions
 from mxjax.errors import UserError
 from mxjax.rollout.records import Question
 
 POOL_RATIO = 20
+HELD_OUT = "held_out"  # names the held-out pool among the benchmarks of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +83,32 @@ def disjoint_pools(
             f"hold out at most {distinct // ratio}, or train on a larger pool."
         )
     return Pools(train, test)
+
+
+def question_pools(config: ConfigDict) -> Pools:
+    """Training and held-out questions of a run, without a text in common; the held-out ones are drawn first.
+
+    Neither shares a text with a benchmark that the run names or that is on this machine (`data.overlap`).
+    """
+    data = config.data
+    spec = config.task or (list(map(dict, data.mixture)) if data.mixture else _spec(data.train))
+    validation = _spec(data.validation) if data.validation else None
+    size = data.train_size or None
+    keys = benchmark_keys(name for name in config.eval.benchmarks if name != HELD_OUT)
+    not_drawn = left_out(keys, data.overlap)
+    on_test = config.eval.choose_on_test
+    pools = disjoint_pools(
+        spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
+        held_out_without=frozenset() if on_test else not_drawn,
+    )  # fmt: skip
+    check_apart(pools.train, keys, "training")
+    if not on_test:
+        check_apart(pools.held_out, keys, "validation")
+    return pools
+
+
+def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: dict(value) if isinstance(value, ConfigDict) else value for key, value in spec.items()}
 
 
 @dataclasses.dataclass(frozen=True)

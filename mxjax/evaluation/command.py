@@ -14,25 +14,26 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import models, stopping
-from mxjax.choice import HELD_OUT, ON_TEST, is_test, remark
 from mxjax.commands import check_counts, checkpoint_config, load_roles
 from mxjax.config import to_json
 from mxjax.data import Pools, load_benchmark
 from mxjax.data.identity import texts_of
 from mxjax.data.overlap import quoted, shared_with
+from mxjax.data.pools import HELD_OUT, question_pools
+from mxjax.data.provenance import trained_on
 from mxjax.errors import UserError
+from mxjax.evaluation.choice import ON_TEST, is_test, remark
 from mxjax.evaluation.questions import distinct, shown_name
 from mxjax.evaluation.stamps import digest, questions_digest, settings_of
 from mxjax.evaluation.suite import NOT_KEPT, Suite
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
-from mxjax.grading import check_same_grading
+from mxjax.grading import check_same_grading, open_grading
 from mxjax.lock import only_writer
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
-from mxjax.runs import open_grading, question_pools, trained_on
 from mxjax.telemetry import Workdir, progress_bar, progress_of
 from mxjax.terminal import say, shown_in_line
 

@@ -11,12 +11,12 @@ import tempfile
 
 from ml_collections import ConfigDict
 
+from mxjax.checks import check_config
 from mxjax.config import to_json
 from mxjax.errors import UserError
 from mxjax.plan.plan import make_plan, model_config
 from mxjax.plan.text import advice, table
 from mxjax.plan.tpu import GIB, parse_slice
-from mxjax.runs import check_config
 from mxjax.terminal import say
 
 MARK = "mxjax plan: "  # before each message, since libraries may print too

@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from mxjax.choice import HELD_OUT
+from mxjax.data.pools import HELD_OUT
 from mxjax.errors import UserError
 from mxjax.files import matching, read_rows
 from mxjax.lock import LOCK

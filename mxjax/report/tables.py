@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mxjax.choice import HELD_OUT
+from mxjax.data.pools import HELD_OUT
 from mxjax.evaluation import paired_change, table
 from mxjax.report.data import Run, mapping, own_evals, system_of
 from mxjax.report.html import join, tag

@@ -11,11 +11,11 @@ from mxjax.data import prepared, readers
 from mxjax.data.benchmarks import load_benchmark, text_keys
 from mxjax.data.identity import statement_key, text_key
 from mxjax.data.overlap import benchmark_keys, check_apart
+from mxjax.data.pools import question_pools
 from mxjax.data.prepare import prepare
 from mxjax.errors import UserError
 from mxjax.files import read_json
 from mxjax.rollout.records import Question
-from mxjax.runs import question_pools
 
 AIME = [{"problem": f"What is the smallest prime above ${i}$?", "answer": str(i)} for i in range(30)]
 

@@ -18,6 +18,7 @@ from rollout.scripted import TOKENIZER, ScriptedEngine
 from mxjax import checkpoint, cli
 from mxjax.commands import checkpoint_config
 from mxjax.data.identity import statement_key
+from mxjax.data.pools import question_pools
 from mxjax.errors import UserError
 from mxjax.evaluation import fixed_script
 from mxjax.evaluation.suite import Suite
@@ -27,7 +28,6 @@ from mxjax.mas import check
 from mxjax.models import save_hf
 from mxjax.rewards import grader_versions, make_reward
 from mxjax.rollout import Question, Reward, Role
-from mxjax.runs import question_pools
 from mxjax.telemetry import Workdir
 
 COMMON = ("--benchmark", "held_out", "--limit", "4", "--quiet")  # as many as the tiny run holds out

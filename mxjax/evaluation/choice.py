@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 from mxjax.data.array_records import PREFIX
 from mxjax.data.catalogue import SAMPLE, SETS, TEST
+from mxjax.data.pools import HELD_OUT
 from mxjax.errors import UserError
 from mxjax.files import read_json
 
-HELD_OUT = "held_out"
 ON_TEST = "chosen on test"
 ON_THESE = "chosen on these questions"
 VALIDATION = ("validation", "valid")

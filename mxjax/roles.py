@@ -1,0 +1,59 @@
+"""Designer and executor as a config describes them: the engines, sampling settings and prompts of both roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mxjax import models, stopping
+from mxjax.rl import TrainState
+from mxjax.rl.stages import ROLES
+from mxjax.rollout import DesignSampling, Role
+from mxjax.sampling import Engine, SamplingParams
+from mxjax.sampling.engine import engine_layout
+
+
+def engine_settings(config: ConfigDict) -> dict[str, Any]:
+    """`config.engine` as arguments of an `Engine`."""
+    return {**config.engine, "pages": config.engine.pages or None}
+
+
+def check_engine(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> None:
+    """Raises UserError where no engine of `config.engine` can sample from such a model; takes no memory."""
+    engine_layout(cfg, mesh=mesh, **engine_settings(config))
+
+
+def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=None, **sampling) -> dict[str, Role]:
+    """Designer and executor over `policies` ({"shared": ...} or one each); a shared policy is one engine.
+
+    `sampling` overrides the config's settings of both roles.
+    """
+    engines = {name: Engine(policy, mesh=mesh, **engine_settings(config)) for name, policy in policies.items()}
+    roles = {}
+    for role in ROLES:
+        own = config.roles[role]
+        params = SamplingParams(**{**own.sampling, **sampling}, max_tokens=own.max_tokens)
+        bounds = DesignSampling(**own.get("design_sampling", {}))
+        roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt, bounds)
+    return roles
+
+
+def engines_of(roles: Mapping[str, Role]) -> list[Engine]:
+    """The engines of some roles, each once."""
+    return list({id(role.engine): role.engine for role in roles.values()}.values())
+
+
+def warm_up(roles: Mapping[str, Role]) -> None:
+    """Compiles what the engines will run; a signal to stop is heeded between two of them."""
+    for engine in engines_of(roles):
+        engine.warmup()
+        stopping.poll()
+
+
+def update_params(roles: Mapping[str, Role], state: TrainState) -> None:
+    """Gives the engines of designer and executor the state's parameters."""
+    for name, params in state.policies.items():
+        roles["executor" if name == "shared" else name].engine.update_params(params)
