@@ -39,8 +39,8 @@ def test_a_call_that_is_not_charged_for_breaks_the_law():
 
 @pytest.mark.slow
 def test_all_calls_obey_the_law():
-    rows, hung = calls.sweep(most=5)
-    assert len(rows) > 5000 and hung == []
+    rows, hung = calls.sweep(most=3)
+    assert len(rows) > 3000 and hung == []
     assert sum("full_us" in row for row in rows) >= 10
     assert not calls.over(rows)
 

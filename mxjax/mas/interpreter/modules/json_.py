@@ -96,6 +96,8 @@ def dumps(m, value, *, indent=None, ensure_ascii=True, sort_keys=False, separato
 
 
 class _Writer:
+    __slots__ = ("ascii", "colon", "comma", "default", "m", "out", "sort", "step", "total")
+
     def __init__(self, m, step, ensure_ascii, sort_keys, comma, colon, default):
         self.m, self.step, self.ascii, self.sort = m, step, ensure_ascii, sort_keys
         self.comma, self.colon, self.default = comma, colon, default

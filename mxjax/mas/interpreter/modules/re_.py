@@ -180,6 +180,10 @@ def compile_(m, pattern, flags=0):
 class _Scan:
     """A search through one text: RE2 sees UTF-8, the script counts characters."""
 
+    __slots__ = (
+        "ascii", "byte", "compiled", "data", "end", "first", "known", "m", "pos", "program", "text",
+    )  # fmt: skip
+
     def __init__(self, m, compiled: Pattern, text, pos=0, endpos=_ENDLESS):
         if type(text) is not str:
             raise TypeError(f"expected string or bytes-like object, got '{type_name(text)}'")
