@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 _PARTS = (
     "checkpoint", "config", "data", "evaluation", "mas", "models", "plan", "report", "rewards", "rl", "rollout",
-    "sampling", "sandbox", "sft", "sharding", "telemetry", "train",
+    "sampling", "sandbox", "sft", "sharding", "train", "workdir",
 )  # fmt: skip
 
 

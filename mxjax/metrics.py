@@ -18,7 +18,7 @@ from mxjax.rl import designer_advantages, executor_advantages
 from mxjax.roles import engines_of
 from mxjax.rollout import Design, Question, QuestionTree, Role, design_error_counts
 from mxjax.sampling import Engine
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 
 def step_metrics(

@@ -41,7 +41,7 @@ from mxjax.roles import check_engine, make_roles, warm_up
 from mxjax.rollout import Question, QuestionTree, Role
 from mxjax.sharding import make_mesh
 from mxjax.skips import check_skips
-from mxjax.telemetry import Workdir, plain, progress_bar
+from mxjax.workdir import Workdir, plain, progress_bar
 
 MAY_CHANGE = (  # in a run that continues
     "workdir", "init", "checkpoint", "telemetry", "rl.steps", "rl.max_skipped", "sft.max_skipped",

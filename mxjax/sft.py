@@ -29,7 +29,7 @@ from mxjax.roles import make_roles, warm_up
 from mxjax.rollout import Question, collect
 from mxjax.run import Policies, Run, open_run
 from mxjax.skips import keeper
-from mxjax.telemetry import progress_bar
+from mxjax.workdir import progress_bar
 
 ROLES = ("system", "user", "assistant")
 NOT_READ = ("rl", "eval")

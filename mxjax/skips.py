@@ -18,7 +18,7 @@ from mxjax.errors import RunStopped
 from mxjax.files import make_folder, write_bytes
 from mxjax.rl import SkippedBatch
 from mxjax.rl.packing import ROW_DTYPES
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 FOLDER = "skipped"
 

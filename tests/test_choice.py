@@ -11,7 +11,7 @@ from mxjax.config import default_config, run_record
 from mxjax.errors import UserError
 from mxjax.evaluation.choice import check_choice, chosen, remark, when
 from mxjax.run import checkpoints, chosen_step, keep_validation
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 
 def config_with(**settings):

@@ -13,7 +13,7 @@ from runs import ROOT, mxjax, tiny
 from mxjax import checkpoint
 from mxjax.errors import FileError
 from mxjax.files import check_can_write, matching, new_folder, write_text
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 ODD = "a[1] *?{b}"
 

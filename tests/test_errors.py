@@ -9,7 +9,7 @@ from mxjax import cli, commands, run
 from mxjax.config import default_config
 from mxjax.data import load_questions
 from mxjax.errors import FileError, MissingFile, MissingPackage, UserError, file_errors, place_of
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 PACKAGE = ROOT / "mxjax"
 READ_SETTINGS = ("*.py", "data/*.py", "evaluation/*.py", "models/*.py", "plan/*.py", "report/*.py")

@@ -12,7 +12,7 @@ import pytest
 from mxjax import cli
 from mxjax.errors import MissingPackage
 from mxjax.mirrors import WANDB, check_mirrors
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 
 class Writer:

@@ -14,7 +14,7 @@ from mxjax.models import Tokenizer
 from mxjax.rollout import Question, Role
 from mxjax.run import Run
 from mxjax.sft import batch_indices, load_examples, read_conversations, sampled_segments, segment, segments_of
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 TOKENIZER = Tokenizer.byte_level()
 

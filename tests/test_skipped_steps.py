@@ -13,7 +13,7 @@ from mxjax.errors import RunStopped, UserError
 from mxjax.rl import Rows, SkippedBatch, init_state, make_optimizer, pack, training_segment
 from mxjax.run import checkpoints, save_state, start_state
 from mxjax.skips import check_skips, in_a_row, keeper
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 
 def step_rows(*steps, phase="rl"):

@@ -25,7 +25,7 @@ from mxjax.metrics import gold_in_prompts, rollout_metrics
 from mxjax.models import load
 from mxjax.rewards import make_reward
 from mxjax.rollout import Design, Role, design_error_counts
-from mxjax.telemetry import Workdir, progress_bar
+from mxjax.workdir import Workdir, progress_bar
 
 STEPS = ("--config.rl.steps=4", "--config.rl.stage_length=2", "--config.eval.systems=()", "--config.checkpoint.every=1")
 

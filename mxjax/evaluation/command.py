@@ -34,8 +34,8 @@ from mxjax.lock import only_writer
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
 from mxjax.rollout import Question, Role
-from mxjax.telemetry import Workdir, progress_bar, progress_of
 from mxjax.terminal import say, shown_in_line
+from mxjax.workdir import Workdir, progress_bar, progress_of
 
 Row = dict[str, Any]
 

@@ -14,14 +14,14 @@ from mxjax import __version__, checkpoint, mas, models
 from mxjax.config import to_json
 from mxjax.files import absolute
 from mxjax.rollout import Question, Role
-from mxjax.telemetry import plain, question_record
+from mxjax.workdir import plain, question_record
 
 _CONFIG = ("reward", "rollout", "roles")  # parts of a config that answers and grades depend on
 _MODEL_FILES = (".safetensors", ".gguf", ".json", ".jinja", ".model")
 
 
 def digest(value: Any) -> str:
-    """12 hexadecimal digits for a value that `telemetry.plain` can write."""
+    """12 hexadecimal digits for a value that `workdir.plain` can write."""
     text = json.dumps(plain(value), sort_keys=True)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 

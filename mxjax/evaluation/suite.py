@@ -22,7 +22,7 @@ from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, FROZEN_EXECUTO
 from mxjax.files import file_name, make_folder, read_rows, write_text
 from mxjax.grading import check_same_grading
 from mxjax.rollout import Question, Role
-from mxjax.telemetry import Workdir, question_record, tree_record, tree_text
+from mxjax.workdir import Workdir, question_record, tree_record, tree_text
 
 NOT_KEPT = "bring that back, or evaluate without --resume or with another --output"
 MOST_CANDIDATES = 4  # of the designer's own scripts, for "best_fixed"

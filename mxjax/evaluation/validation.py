@@ -17,7 +17,7 @@ from mxjax.evaluation.systems import left_to_do
 from mxjax.files import file_name
 from mxjax.grading import Grading
 from mxjax.rollout import Question
-from mxjax.telemetry import Workdir, progress_of
+from mxjax.workdir import Workdir, progress_of
 
 EPISODES_KEPT = 8  # of each evaluation
 

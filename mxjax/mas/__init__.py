@@ -7,13 +7,13 @@ in.
 
 from mxjax.mas.check import CheckedDesign, check
 from mxjax.mas.errors import DesignError
+from mxjax.mas.execution import ScriptRun, run, start
 from mxjax.mas.graph import Edge, Graph, Node, Step, describe, graph, pattern, trace
 from mxjax.mas.limits import Limits
 from mxjax.mas.parse import parse_design
 from mxjax.mas.prompts import Prompts, designer_messages, load_prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
 from mxjax.mas.replay import record, replay
-from mxjax.mas.runs import ScriptRun, run, start
 from mxjax.mas.uses import use_shares
 
 __all__ = [

@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 
 from mxjax.mas.check import CheckedDesign
+from mxjax.mas.execution import ScriptRun
 from mxjax.mas.reading import Edge, Node, Reader
 from mxjax.mas.records import AgentCall
-from mxjax.mas.runs import ScriptRun
 
 
 @dataclasses.dataclass(frozen=True)

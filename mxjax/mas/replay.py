@@ -13,10 +13,10 @@ import json
 from typing import Any
 
 from mxjax.mas.check import check
+from mxjax.mas.execution import ScriptRun, start
 from mxjax.mas.limits import Limits
 from mxjax.mas.prompts import Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
-from mxjax.mas.runs import ScriptRun, start
 
 
 def record(run: ScriptRun) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from mxjax.mas import check
 from mxjax.models import save_hf
 from mxjax.rewards import grader_versions, make_reward
 from mxjax.rollout import Question, Reward, Role
-from mxjax.telemetry import Workdir
+from mxjax.workdir import Workdir
 
 COMMON = ("--benchmark", "held_out", "--limit", "4", "--quiet")  # as many as the tiny run holds out
 

@@ -35,6 +35,7 @@ if __name__ == "__main__":
 
 from mxjax import mas
 from mxjax.mas.check import ALL_MODULES
+from mxjax.mas.execution import NAMES, ScriptRun
 from mxjax.mas.interpreter.attributes import METHODS, OF_OBJECTS, PROPERTIES
 from mxjax.mas.interpreter.builtins import BUILTINS
 from mxjax.mas.interpreter.compiler import compile_tree
@@ -59,7 +60,6 @@ from mxjax.mas.interpreter.values import (
 )
 from mxjax.mas.library.core import Host
 from mxjax.mas.prompts import NAMED
-from mxjax.mas.runs import NAMES, ScriptRun
 
 QUIET_US = 0.1  # a turn of the loop of `calibrate`, on a core with nothing else to do
 SCREENED = mas.Limits(fuel=150_000)  # enough to tell what a unit costs; the worst run under the default limits

@@ -9,10 +9,10 @@ import pytest
 
 from mxjax import mas
 from mxjax.mas import interpreter, library
+from mxjax.mas.execution import INTERNAL
 from mxjax.mas.interpreter.builtins import BUILTINS
 from mxjax.mas.interpreter.exceptions import InternalError, may_raise
 from mxjax.mas.interpreter.measure import weighing
-from mxjax.mas.runs import INTERNAL
 
 CATCHING = "try:\n  {call}\nexcept BaseException as error:\n  print('caught', error)\nfinally:\n  print('finally')\n"
 WAYS = {

@@ -8,14 +8,14 @@ import tracemalloc
 import pytest
 from mas_support import HEAD, cpython, machine
 from programs import Grammar, mutate
+from test_execution import TREE
 from test_hostile import LIMITED, REFUSED, ended
 from test_language import SNIPPETS
 from test_library import REFLECT
-from test_runs import TREE
 
 from mxjax import mas
+from mxjax.mas.execution import INTERNAL
 from mxjax.mas.interpreter import lexer
-from mxjax.mas.runs import INTERNAL
 
 CAPTURED = ("v", "w", "rest")  # of `match`, whose failed patterns may have bound them
 

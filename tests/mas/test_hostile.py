@@ -7,7 +7,7 @@ import time
 
 import pytest
 from mas_support import HEAD, cpython, drive, machine
-from test_runs import TOOLS, TREE, finish, fixed_reply
+from test_execution import TOOLS, TREE, finish, fixed_reply
 
 from mxjax import mas
 from mxjax.mas.library import texts

@@ -7,9 +7,9 @@ import pytest
 from mas_support import HEAD, cpython, drive, machine
 
 from mxjax import mas
+from mxjax.mas.execution import DEADLOCK
 from mxjax.mas.interpreter.modules import MODULES
 from mxjax.mas.interpreter.written import LIBRARY, Written
-from mxjax.mas.runs import DEADLOCK
 
 
 def blocks(name):

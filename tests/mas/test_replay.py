@@ -5,7 +5,7 @@ import json
 
 import pytest
 from mas_support import HEAD, boxed, drive
-from test_runs import TOOLS, TREE, fixed_reply
+from test_execution import TOOLS, TREE, fixed_reply
 
 from mxjax import mas
 from mxjax.mas.replay import digest

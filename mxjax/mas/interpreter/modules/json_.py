@@ -96,7 +96,10 @@ def dumps(m, value, *, indent=None, ensure_ascii=True, sort_keys=False, separato
 
 
 class _Writer:
+    """A JSON text under way."""
+
     __slots__ = ("ascii", "colon", "comma", "default", "m", "out", "sort", "step", "total")
+    holds = ("comma", "colon", "default", "out", "step")
 
     def __init__(self, m, step, ensure_ascii, sort_keys, comma, colon, default):
         self.m, self.step, self.ascii, self.sort = m, step, ensure_ascii, sort_keys

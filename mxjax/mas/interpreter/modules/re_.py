@@ -183,6 +183,7 @@ class _Scan:
     __slots__ = (
         "ascii", "byte", "compiled", "data", "end", "first", "known", "m", "pos", "program", "text",
     )  # fmt: skip
+    holds = ("compiled", "data", "text")
 
     def __init__(self, m, compiled: Pattern, text, pos=0, endpos=_ENDLESS):
         if type(text) is not str:

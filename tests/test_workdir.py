@@ -11,7 +11,7 @@ from rollout.scripted import TOKENIZER
 from rollout.test_tree import GOOD, VOTE, is_designer, rollout
 
 from mxjax.rollout import Question, QuestionTree
-from mxjax.telemetry import Workdir, plain, question_record, tree_record
+from mxjax.workdir import Workdir, plain, question_record, tree_record
 
 
 def test_metrics_survive_a_line_cut_by_a_kill(tmp_path):
