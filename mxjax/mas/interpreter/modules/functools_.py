@@ -36,13 +36,13 @@ def partial(m, function, *args, **kwargs):
         m.charge(len(args) + len(kwargs) >> 2)
         return (yield Invoke(function, (*args, *more), {**kwargs, **extra}))
 
-    m.allocate(900)
+    m.allocate(1200)
     return Native("partial", call, {"func": function, "args": args, "keywords": kwargs})
 
 
 def partialmethod(m, function, *args, **kwargs):
     """A method that calls another with some arguments given."""
-    m.allocate(900)
+    m.allocate(1200)
 
     def call(m, owner, *more, **extra):
         m.charge(len(args) + len(kwargs) >> 2)
@@ -128,7 +128,7 @@ def wraps(m, wrapped, *args, **kwargs):
 def singledispatch(m, function):
     """A function that picks, by the type of its first argument, among those `register`ed with it."""
     choices: list[tuple] = []
-    m.allocate(900)
+    m.allocate(1200)
 
     def call(m, *args, **kwargs):
         if not args:
