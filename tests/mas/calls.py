@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 from mxjax import mas
 from mxjax.mas.check import ALL_MODULES
-from mxjax.mas.execution import NAMES, ScriptRun
+from mxjax.mas.execution import INTERNAL, NAMES, ScriptRun
 from mxjax.mas.interpreter.attributes import METHODS, OF_OBJECTS, PROPERTIES
 from mxjax.mas.interpreter.builtins import BUILTINS
 from mxjax.mas.interpreter.compiler import compile_tree
@@ -67,6 +67,7 @@ SCREEN_S, KEEP_S = 0.003, 0.004  # how long a case is called again and again, an
 NOISE = 200_000  # bytes that the host keeps for objects of its own, whatever a script holds
 FREE_S, FREE_MB = 0.06, 4.0  # that no script has to pay for
 LAW_US, LAW_MB = 6.0, 32.0  # a unit of fuel, and the peak of memory: twice `live_bytes`
+FAULTS = set()  # of the interpreter itself, which no call may bring about
 MOST_FULL = 12  # cases that one process runs in full
 MOST_ROUNDS = 1000
 HANGS_S = 30  # seconds of CPU after which a process that measures is ended, and its case counts as endless
@@ -337,6 +338,8 @@ def run_source(source, limits=None, given=None):
     run._settle()
     while run.result is None:
         run.advance({call.id: "r" for call in run.pending})
+    if INTERNAL in run.result.reason:
+        FAULTS.add(run.result.reason)
     return run
 
 

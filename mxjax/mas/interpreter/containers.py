@@ -168,10 +168,13 @@ def range_index(m, owner, value):
 
 
 methods(range, {"index": range_index, "count": range_count})
-PROPERTIES[range] = {name: (lambda m, owner, name=name: getattr(owner, name)) for name in ("start", "stop", "step")}
+PROPERTIES[range] = {
+    "start": lambda m, owner: owner.start, "stop": lambda m, owner: owner.stop, "step": lambda m, owner: owner.step,
+}  # fmt: skip
 PROPERTIES[Slice] = {
-    name: (lambda m, owner, at=at: owner.parts[at]) for at, name in enumerate(("start", "stop", "step"))
-}
+    "start": lambda m, owner: owner.parts[0], "stop": lambda m, owner: owner.parts[1],
+    "step": lambda m, owner: owner.parts[2],
+}  # fmt: skip
 
 
 def slice_indices(m, owner: Slice, length):

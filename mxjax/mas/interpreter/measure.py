@@ -64,7 +64,7 @@ def weighing(kind: type) -> Callable[[Any, list], int]:
 
     def weigh(value, stack: list) -> int:
         stack.extend(getattr(value, name) for name in names)
-        return own
+        return value.own_bytes if type(own) is property else own
 
     def weigh_dict(value, stack: list) -> int:
         weigh(value, stack)
@@ -83,6 +83,10 @@ def _str(value: str, stack: list) -> int:
 def _sequence(value, stack: list) -> int:
     stack.extend(value)
     return 64 + 9 * len(value)
+
+
+def _deque(value: collections.deque, stack: list) -> int:
+    return 640 + _sequence(value, stack)  # its first block stands for 64 items
 
 
 def _dict(value: dict, stack: list) -> int:
@@ -142,7 +146,7 @@ _OF_HOST: dict[type, Callable[[Any, list], int]] = {
     int: lambda value, stack: 36 + value.bit_length() // 8,
     list: _sequence,
     tuple: _sequence,
-    collections.deque: _sequence,
+    collections.deque: _deque,
     dict: _dict,
     set: _set,
     frozenset: _set,

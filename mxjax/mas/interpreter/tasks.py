@@ -45,13 +45,17 @@ def _called(m, function, args: tuple):
 def park(m, seconds=None):
     """Waits to be woken, or for some seconds; whether it was woken."""
     if seconds is not None:
-        if type(seconds) not in (int, float, bool):
-            raise TypeError(f"'{type_name(seconds)}' object cannot be interpreted as an integer or float")
-        seconds = min(max(seconds, 0), _LONGEST)
-        if seconds != seconds:
-            raise ValueError("Invalid value NaN (not a number)")
+        seconds = min(max(_number(seconds), 0), _LONGEST)
     m.allocate(120)
     return _parked(m, seconds)
+
+
+def _number(seconds):
+    if type(seconds) not in (int, float, bool):
+        raise TypeError(f"'{type_name(seconds)}' object cannot be interpreted as an integer or float")
+    if seconds != seconds:
+        raise ValueError("Invalid value NaN (not a number)")
+    return seconds
 
 
 def _parked(m, seconds):
@@ -67,7 +71,7 @@ def _parked(m, seconds):
 def wait_in(m, queue: list, seconds=None):
     """Parks as the last of a list of tasks, until one who takes it off the list wakes it; whether it was woken."""
     task = m.task
-    if seconds is not None and seconds <= 0:
+    if seconds is not None and _number(seconds) <= 0:
         return False
     m.need_items(len(queue) + 1) if len(queue) >= m.limits.items else m.allocate(40)
     m.charge(len(queue) >> 4)
@@ -81,6 +85,8 @@ def wait_in(m, queue: list, seconds=None):
 
 def wake(m, queue: list, count=None):
     """Takes the first tasks off a list, by default all, and lets them go on."""
+    if count is not None and type(count) not in (int, bool):
+        raise TypeError(f"'{type_name(count)}' object cannot be interpreted as an integer")
     woken = queue[: len(queue) if count is None else count]
     m.charge(len(queue))
     del queue[: len(woken)]

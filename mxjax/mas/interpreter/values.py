@@ -140,7 +140,7 @@ class Class:
         "protocol", "qualname", "shared",
     )  # fmt: skip
     holds = ("members", "bases", "meta")
-    own_bytes = 400
+    own_bytes = 1200
 
     def __init__(self, name: str, bases: tuple[Class, ...], members: dict[str, Any], shared: bool = False):
         self.name = self.qualname = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 
-from mxjax.mas.interpreter.attributes import store_plain
+from mxjax.mas.interpreter.attributes import dynamic_name, store_plain
 from mxjax.mas.interpreter.containers import DEQUE_BYTES, make_counter, make_default_dict
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
@@ -89,6 +89,7 @@ def record_class(name: str, names: tuple[str, ...], defaults: tuple) -> Class:
         return (yield Invoke(owner, tuple((yield from take_all(m, iterable)))))
 
     def store(m, owner, field, value):
+        field = dynamic_name(m, field)
         if field in names:
             raise AttributeError("can't set attribute")
         store_plain(m, owner, field, value)

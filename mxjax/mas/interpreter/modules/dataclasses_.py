@@ -240,6 +240,8 @@ def _plain(m, value, kind, depth: int):
 
 
 def replace(m, value, **changes):
+    if type(value) is not Instance:
+        raise TypeError("replace() should be called on dataclass instances")
     given = {name: value.fields.get(name) for name, made in _fields_of(value).items() if made.init}
     return (yield Invoke(value.cls, (), {**given, **changes}))
 

@@ -85,11 +85,23 @@ def _escaped(text: str, at: int) -> bool:
     return slashes % 2 == 1
 
 
+def _separators(m, given) -> tuple[str, str] | None:
+    if given is None:
+        return None
+    if type(given) not in (list, tuple) or len(given) != 2 or not all(type(part) is str for part in given):
+        raise TypeError("separators must be a pair of texts")
+    for part in given:
+        m.need_string(len(part), part.isascii())
+    return tuple(given)
+
+
 def dumps(m, value, *, indent=None, ensure_ascii=True, sort_keys=False, separators=None, default=None, **kwargs):
-    if (indent if type(indent) is int else len(indent or "")) > 100:
+    if indent is not None and type(indent) not in (int, bool, str):
+        raise TypeError(f"indent must be a number or a text, not {type_name(indent)}")
+    if (len(indent) if type(indent) is str else indent or 0) > 100:
         raise LimitExceeded("format_width")
-    step = " " * indent if type(indent) is int else indent
-    comma, colon = separators or ((", ", ": ") if step is None else (",", ": "))
+    step = indent if type(indent) is str or indent is None else " " * indent
+    comma, colon = _separators(m, separators) or ((", ", ": ") if step is None else (",", ": "))
     writer = _Writer(m, step, ensure_ascii, sort_keys, comma, colon, default)
     yield from writer.write(value, 0)
     return "".join(writer.out)

@@ -87,6 +87,8 @@ def comb(m, n, k):
 
 @may_raise(TypeError, ValueError, OverflowError)
 def perm(m, n, k=None):
+    if k is not None and type(k) not in (int, bool):
+        raise TypeError(f"'{type_name(k)}' object cannot be interpreted as an integer")
     if type(n) is int and n > 0:
         m.need_int((n if k is None else k) * n.bit_length())
     return math.perm(n, k)

@@ -6,6 +6,7 @@ import random
 from collections import deque
 
 from mxjax.mas.interpreter.attributes import methods
+from mxjax.mas.interpreter.exceptions import binds_arguments, may_raise
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import NUMBERS
 from mxjax.mas.interpreter.values import BuiltinType, Module, Native, type_name
@@ -43,14 +44,21 @@ def choice(m, owner, items):
     return items[owner.host.randrange(len(items))]
 
 
+@may_raise(ValueError, IndexError)
 def choices(m, owner, population, weights=None, *, cum_weights=None, k=1):
-    m.need_items(k)
+    m.need_items(_count(k))
     population = yield from take_all(m, population)
     if weights is not None:
         weights = yield from _weights(m, weights)
     if cum_weights is not None:
         cum_weights = yield from _weights(m, cum_weights)
     return owner.host.choices(population, weights, cum_weights=cum_weights, k=k)
+
+
+def _count(value) -> int:
+    if type(value) not in (int, bool):
+        raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
+    return value
 
 
 def _weights(m, values) -> list:
@@ -60,8 +68,9 @@ def _weights(m, values) -> list:
     return weights
 
 
+@may_raise(ValueError)
 def sample(m, owner, population, k):
-    m.need_entries(k)
+    m.need_entries(_count(k))
     return owner.host.sample((yield from take_all(m, population)), k)
 
 
@@ -75,6 +84,7 @@ def shuffle(m, owner, items):
 def _host(name: str):
     function = getattr(random.Random, name)
 
+    @may_raise(TypeError, ValueError, OverflowError)
     def call(m, owner, *args):
         for argument in args:
             if type(argument) not in NUMBERS:
@@ -93,12 +103,15 @@ _TABLE = {
 methods(Source, _TABLE)
 
 
+def _of_shared(method, shared: Source):
+    return binds_arguments(lambda m, *args, **kwargs: method(m, shared, *args, **kwargs))
+
+
 def make(m) -> Module:
     """The module for one machine, whose functions share the machine's stream."""
     shared = Source(random.Random(m.seed))
     members = {
-        name: Native(name, lambda m, *args, fn=fn, **kwargs: fn(m, shared, *args, **kwargs))
-        for name, fn in _TABLE.items()
+        name: Native(name, _of_shared(fn, shared)) for name, fn in _TABLE.items()
     }
     members["Random"] = BuiltinType("Random", (Source,), make_source)
     return Module("random", members)

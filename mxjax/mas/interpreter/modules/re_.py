@@ -41,6 +41,7 @@ class Program:
 
     __slots__ = ("host", "memory", "translation", "weight")
     holds = ()
+    own_bytes = property(lambda self: self.memory)
 
     def __init__(self, host, translation: regex.Translation):
         self.host = host
@@ -53,7 +54,7 @@ class Pattern:
     """A compiled pattern."""
 
     __slots__ = ("flags", "pattern", "program")
-    holds = ("pattern",)
+    holds = ("pattern", "program")
     type_name = "Pattern"
 
     def __init__(self, pattern: str, flags: int, program: Program):

@@ -7,6 +7,7 @@ import string
 import textwrap
 
 from mxjax.mas.errors import LimitExceeded
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.text import to_str
 from mxjax.mas.interpreter.values import Class, class_methods, type_name
 
@@ -37,14 +38,17 @@ def indent(m, text, prefix):
     return textwrap.indent(text, prefix)
 
 
+@may_raise(ValueError)
 def wrap(m, text, width=70, **options):
     return _wrapper(m, text, width, options).wrap(text)
 
 
+@may_raise(ValueError)
 def fill(m, text, width=70, **options):
     return _wrapper(m, text, width, options).fill(text)
 
 
+@may_raise(ValueError)
 def shorten(m, text, width, **options):
     return _wrapper(m, text, width, {**options, "max_lines": 1}).fill(" ".join(text.strip().split()))
 
