@@ -1,7 +1,14 @@
 """`re` in the script language against CPython's, over a table and over random patterns and texts."""
 
+import contextlib
+import itertools
+import re
+import warnings
+from re import _parser
+from unittest import mock
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mas_support import cpython, machine
 
@@ -40,11 +47,11 @@ for flags in {flags}:
 """
 
 
-def differences(source):
+def differences(source, least=3):
     """The lines that only one of the two prints."""
     limits = mas.Limits(fuel=10**9, printed_chars=10**8, live_bytes=10**9)
     got, expected = machine(source, limits).splitlines(), cpython(source).splitlines()
-    assert len(got) == len(expected) > 3, got[-3:]
+    assert len(got) == len(expected) > least, got[-3:]
     return [pair for pair in zip(got, expected) if pair[0] != pair[1]]
 
 
@@ -52,6 +59,19 @@ def differences(source):
 @pytest.mark.parametrize("flags", ["[0, re.M]", "[re.I, re.S | re.X]", "[re.A]"])
 def test_finds_what_cpython_finds(flags):
     assert differences(TRIAL.format(flags=flags, patterns=PATTERNS, texts=TEXTS))[:5] == []
+
+
+SCOPED = [
+    "(?m:^)a", "(?m:a$)", "(?m:^.)|b", "(?a:\\w+)\\w", "(?u:\\w+)", "(?a:[\\s\\w]+)x", "\\S?(?a:\\W)", "(?x: a ) b",
+    "(?i:A(?-i:B))b?", "(?s:.)+", "(?ms:^.)", "a|(?m:$)", "((?m:^))(a|(?u:é))", "[\\S.]", "[\\W.]", "[\\D.]+",
+    "[^\\W.]", "[.\\s]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", ["[0, re.M]", "[re.A, re.X, re.S]"])
+def test_flags_hold_in_their_group(flags):
+    texts = ["aAbB ab", "x\na\n\nb", "é٣ x\u2003ya\x1c", "ſ.\u212a"]
+    assert differences(TRIAL.format(flags=flags, patterns=SCOPED, texts=texts))[:5] == []
 
 
 CHARS = st.sampled_from(list("ab1_ -\n\té٣\u2003日"))
@@ -71,6 +91,87 @@ RANDOM = st.tuples(
 @given(st.lists(RANDOM, min_size=5, max_size=5), st.lists(st.text(CHARS, max_size=8), min_size=4, max_size=4))
 def test_finds_what_cpython_finds_for_random_patterns(patterns, texts):
     assert differences(TRIAL.format(flags="[0, re.M | re.S, re.A]", patterns=patterns, texts=texts)) == []
+
+
+SPANS = """
+import re
+def spans(m): return m and [m.span(i) for i in range(p.groups + 1)]
+for t in {texts!r}:
+    try:
+        p = re.compile({pattern!r}, {flags})
+    except re.error:
+        print('error')
+        continue
+    found = [spans(m) for m in p.finditer(t)]
+    if all(s[0][0] < s[0][1] for s in found):
+        print(found, p.findall(t))
+    print(*map(spans, (p.search(t), p.match(t), p.fullmatch(t), p.search(t, 1))), p.groupindex, int(p.flags))
+"""
+QUANTIFIERS = ["*", "+", "?", "{2}", "{1,2}", "{2,}", "{,2}", "+?", "{1,2}?"]
+
+
+def repeated(drawn):
+    """A part repeated, except for one that may match nothing, in which RE2 counts other rounds."""
+    part, quantifier = drawn
+    return part if re.compile(part, re.MULTILINE).fullmatch("") else f"(?:{part}){quantifier}"
+
+
+def grown(parts):
+    return st.one_of(
+        st.lists(parts, min_size=1, max_size=3).map("".join),
+        st.lists(parts, min_size=2, max_size=3).map(lambda those: f"(?:{'|'.join(those)})"),
+        st.tuples(parts, st.sampled_from(QUANTIFIERS)).map(repeated),
+        st.tuples(st.sampled_from(["(", "(?:", "(?i:", "(?s-i:", "(?-s:", "(?x:", "(?m:"]), parts).map("%s%s)".__mod__),
+    )
+
+
+LEAVES = st.one_of(
+    ATOMS,
+    st.sampled_from(
+        [
+            "A",
+            "k",
+            "É",
+            "[^é]",
+            "[A-Z]",
+            "[^a-c\\W]",
+            " ",
+            "\\ ",
+            "[ \\S]",
+            "aA",
+            "(?:)",
+            "(?#x)",
+            "\\x41",
+            "^",
+            "(?m:^)",
+            "(?m:$)",
+        ]
+    ),
+)
+ANCHORS = [
+    ("", ""),
+    ("", ""),
+    ("^", ""),
+    ("", "$"),
+    ("^", "|b$"),
+    ("(?P<n>", ")"),
+    ("(?im)^", "$"),
+    ("\\A", "\\Z"),
+    ("a|", ""),
+]
+FLAGS = [sum(some) for n in range(6) for some in itertools.combinations((2, 8, 16, 64, 256), n)]
+LETTERS = [list("abABkK1_ -\n\t"), list("abABkK1_ -\n\té٣\u2003日ÉſÜ\u212a")]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.data(), st.recursive(LEAVES, grown, max_leaves=6), st.sampled_from(ANCHORS), st.sampled_from(FLAGS))
+def test_finds_the_groups_that_cpython_finds(data, pattern, anchors, flags):
+    """Of texts of ASCII and of others; `re.A` with `re.I` only in the first, see `differences.md`."""
+    pattern = pattern.join(anchors)
+    folded = flags & re.IGNORECASE or "(?i" in pattern
+    letters = LETTERS[data.draw(st.booleans()) and not (folded and flags & re.ASCII)]
+    texts = data.draw(st.lists(st.text(st.sampled_from(letters), max_size=8), min_size=3, max_size=3))
+    assert differences(SPANS.format(texts=texts, pattern=pattern, flags=flags), least=2) == []
 
 
 def test_templates_and_module_functions():
@@ -97,6 +198,87 @@ def test_refusals_name_the_construct():
                           ("a++", "possessive"), ("(?>a)", "atomic"), ("(a)(?(1)b)", "conditional")]:  # fmt: skip
         source = f"import re\ntry: re.compile({pattern!r})\nexcept re.error as e: print(e)"
         assert word in machine(source)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(" * 101 + ")" * 101, "more than 100 nested groups"),
+        ("(?x:#)\n" * 500, "more than 100 nested groups"),
+        ("a{99999999999}", "a number is too large"),
+        ("a{" + "9" * 5000 + "}", "a number is too large"),
+        ("(?P<" + "a" * 5000 + "!>b)", "bad character in group name"),
+        ("(?<!a)b", "look-behind is not available"),
+        ("(?!)", "look-ahead is not available"),
+        ("a{2}+", "a possessive quantifier is not available"),
+    ],
+)  # fmt: skip
+def test_refuses_hostile_patterns_in_a_short_sentence(pattern, reason):
+    with pytest.raises(regex.PatternError, match=reason) as caught:
+        regex.translate(pattern, 0, False)
+    assert len(str(caught.value)) <= 120
+
+
+def test_reads_many_groups_and_members():
+    many = regex.translate("(a)?" * 5000 + "[" + "é-ü" * 5000 + "]", 0, True)
+    assert many.groups == tuple(range(1, 5001)) and many.text.count("-") == 1
+    assert regex.translate("(" * 100 + "a$" + ")" * 100, 0, False).ends == (101,)
+
+
+def test_warnings_of_the_parser_stay_inside():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pattern in ("[[a]", "[+--]", "[a&&b]", "[a~~b]", "[a||b]"):
+            regex.translate(pattern, 0, False)
+
+
+MARKS = [
+    "(",
+    "(",
+    "(?:",
+    ")",
+    ")",
+    "[",
+    "]",
+    "[^",
+    "\\",
+    "#",
+    "(?#",
+    "(?x:",
+    "(?-x:",
+    "(?x)",
+    "\n",
+    "a",
+    "|",
+    "-",
+    "?",
+    "(?=",
+]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(MARKS), min_size=8, max_size=60).map("".join), st.sampled_from([0, re.VERBOSE]))
+@example(")" * 9 + "(" * 8, 0)
+@example("(?:(?#\\))" * 20, 0)
+@example("(?:[)]" * 20, 0)
+@example("(?:[])]" * 20, 0)
+@example("(?:\\)" * 20, 0)
+@example("(?:#)\n" * 20, re.VERBOSE)
+@example("(?x:#)\n" * 20, 0)
+def test_nesting_is_never_taken_for_less(pattern, flags):
+    """The parser recurses as deep, and copies as often, as the bound and the charge believe."""
+    deepest = 0
+    parse = _parser._parse_sub
+
+    def watched(source, state, verbose, nested):
+        nonlocal deepest
+        deepest = max(deepest, nested // 2)
+        return parse(source, state, verbose, nested)
+
+    with mock.patch.object(_parser, "_parse_sub", watched), contextlib.suppress(re.error):
+        _parser.parse(pattern, flags)
+    assert regex.reading_cost(pattern, flags) >= 50 + 2 * len(pattern) * (1 + deepest // 8)
 
 
 def test_fuel_follows_a_size_of_our_own():

@@ -171,7 +171,7 @@ def compile_(m, pattern, flags=0):
         raise TypeError(f"first argument must be string or compiled pattern, not {type_name(pattern)}")
     if type(flags) not in (int, bool):
         raise TypeError(f"flags must be an integer, not {type_name(flags)}")
-    m.charge(50 + 2 * len(pattern))
+    m.charge(regex.reading_cost(pattern, flags))
     pattern.encode()
     program = _program(m, pattern, flags, False)
     m.allocate(1000)

@@ -1,29 +1,50 @@
 r"""Translates Python's regular expressions into the syntax of RE2, so that both find the same.
 
-Every construct is read as Python reads it and written out anew; what RE2 cannot do is refused by name. Texts of ASCII
-get narrow classes (`\w` is 64 ranges less), all others the Unicode ones. A `$` that may stand before a last newline
-becomes a group that takes this newline, and whoever reads the spans cuts it off again.
+CPython's own parser reads a pattern, and its tree is written out anew; what RE2 cannot do is refused by name. Texts of
+ASCII get narrow classes (`\w` is 64 ranges less), all others the Unicode ones. A `$` that may stand before a last
+newline becomes a group that takes this newline, and whoever reads the spans cuts it off again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import unicodedata
+import itertools
+import re
+import warnings
+from re import _parser  # private; used here are `parse` and the tree, which 3.11 and later releases share
 
 IGNORECASE, MULTILINE, DOTALL, UNICODE, VERBOSE, ASCII = 2, 8, 16, 32, 64, 256
-_LETTERS = {"i": IGNORECASE, "m": MULTILINE, "s": DOTALL, "u": UNICODE, "x": VERBOSE, "a": ASCII}
-_NARROW = {"d": "0-9", "w": "0-9A-Za-z_", "s": "\\t-\\r\\x1c-\\x20"}
-_STRICT = {**_NARROW, "s": "\\t-\\r\\x20"}
+_READ = IGNORECASE | MULTILINE | DOTALL | VERBOSE
+_DEEPEST = 100
+_MARKS = re.compile(r"\\.|\[\^?\]?[^\]\\]*(?:\\.[^\]\\]*)*|\(\?#[^)\\]*(?:\\.[^)\\]*)*\)?|[()]", re.DOTALL)
+_VERBOSE = re.compile(r"\(\?[a-zA-Z]*x")
+_WARNED = ("[[", "--", "&&", "~~", "||", "(?(")  # of which the parser may warn
+_NARROW = {"DIGIT": "0-9", "WORD": "0-9A-Za-z_", "SPACE": "\\t-\\r\\x1c-\\x20"}
+_STRICT = {**_NARROW, "SPACE": "\\t-\\r\\x20"}
 _SPACES = "\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-_WIDE = {"d": "\\p{Nd}", "w": "\\p{L}\\p{N}_", "s": _NARROW["s"] + _SPACES}
-_MEMBERS = {"d": str.isdecimal, "w": lambda char: char.isalnum() or char == "_", "s": str.isspace}
-_SIZES = {"d": 90, "w": 1350, "s": 30}  # instructions of RE2 for the wide classes
-_CHARS = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}
-_HEX = {"x": 2, "u": 4, "U": 8}
+_WIDE = {"DIGIT": "\\p{Nd}", "WORD": "\\p{L}\\p{N}_", "SPACE": _NARROW["SPACE"] + _SPACES}
+_MEMBERS = {"DIGIT": str.isdecimal, "WORD": lambda char: char.isalnum() or char == "_", "SPACE": str.isspace}
+_SIZES = {"DIGIT": 90, "WORD": 1350, "SPACE": 30}  # instructions of RE2 for the wide classes
+_NOT_NARROW = {
+    "DIGIT": "\\x00-/:-\\x7f", "WORD": "\\x00-/:-@\\[-\\^`\\{-\\x7f", "SPACE": "\\x00-\\x08\\x0e-\\x1b!-\\x7f",
+}  # fmt: skip
+_NOT_STRICT = {kind: text.replace("\\x1b!", "\\x1f!") + "\\x80-\\x{10ffff}" for kind, text in _NOT_NARROW.items()}
+_NOT_FOLDED = {  # without the two that fold to letters of ASCII
+    **_NOT_STRICT, "WORD": _NOT_NARROW["WORD"] + "\\x80-\\x{17e}\\x{180}-\\x{2129}\\x{212b}-\\x{10ffff}",
+}  # fmt: skip
+_LAST = "(?:(\\n)?\\z)"
+_IN_TEXTS = {
+    "AT_BEGINNING": "\\A", "AT_BEGINNING_STRING": "\\A", "AT_END": _LAST, "AT_END_STRING": "\\z",
+    "AT_BOUNDARY": "\\b", "AT_NON_BOUNDARY": "\\B",
+}  # fmt: skip
+_IN_LINES = {**_IN_TEXTS, "AT_BEGINNING": "(?m:^)", "AT_END": "(?m:$)"}
+_COUNTS = {(0, _parser.MAXREPEAT): "*", (1, _parser.MAXREPEAT): "+", (0, 1): "?"}
 _REFUSED = {
-    "(?=": "look-ahead", "(?!": "look-ahead", "(?<=": "look-behind", "(?<!": "look-behind",
-    "(?P=": "a back-reference", "(?(": "a conditional group", "(?>": "an atomic group",
+    "ASSERT": "look-ahead", "ASSERT_NOT": "look-ahead", "FAILURE": "look-ahead", "GROUPREF": "a back-reference",
+    "GROUPREF_EXISTS": "a conditional group", "ATOMIC_GROUP": "an atomic group",
+    "POSSESSIVE_REPEAT": "a possessive quantifier",
 }  # fmt: skip
 
 
@@ -54,12 +75,61 @@ class Translation:
 
 def translate(pattern: str, flags: int, wide: bool) -> Translation:
     """The translation for texts of ASCII, or with `wide` for all others; PatternError where there is none."""
-    return _Reader(pattern, flags, wide).read()
+    try:
+        tree = _parsed(pattern, flags)
+        flags |= tree.state.flags
+        if flags & ASCII:
+            flags &= ~UNICODE
+        writer = _Writer(wide)
+        size = 4 + writer.write(tree, flags)
+    except RecursionError:
+        raise PatternError("too many nested groups") from None
+    letters = _letters(flags)
+    text = f"(?{letters})" * bool(letters) + "".join(writer.out)
+    return Translation(text, tuple(writer.groups), dict(tree.state.groupdict), tuple(writer.ends), size, flags)
 
 
-def literal(char: str) -> str:
+def reading_cost(pattern: str, flags: int) -> int:
+    """The fuel for reading a pattern, whose parser copies what is nested, and at worst the whole for each character."""
+    return 50 + 2 * len(pattern) * (1 + _depth(pattern, flags) // 8 + len(pattern) // 20_000)
+
+
+def _depth(pattern: str, flags: int) -> int:
+    """How deep groups are nested, or more where parentheses may stand in comments of a verbose pattern."""
+    opened = pattern.count("(")
+    if opened < 8:
+        return opened
+    if "#" in pattern and (flags & VERBOSE or _VERBOSE.search(pattern)):
+        return opened
+    steps = {"(": 1, ")": -1}
+    return max(itertools.accumulate((steps.get(mark, 0) for mark in _MARKS.findall(pattern)), initial=0))
+
+
+def _parsed(pattern: str, flags: int) -> _parser.SubPattern:
+    if _depth(pattern, flags) > _DEEPEST:
+        raise PatternError(f"more than {_DEEPEST} nested groups")
+    warns = any(mark in pattern for mark in _WARNED)
+    try:
+        with warnings.catch_warnings(action="ignore") if warns else contextlib.nullcontext():
+            tree = _parser.parse(pattern, flags & _READ)
+    except re.error as error:
+        raise PatternError(error.msg if len(error.msg) <= 120 else f"{error.msg[:117]}...") from None
+    except (OverflowError, ValueError):
+        raise PatternError("a number is too large") from None
+    if tree.state.flags & ~(_READ | UNICODE | ASCII):
+        raise PatternError("unknown flag")
+    return tree
+
+
+def _letters(flags: int) -> str:
+    """The flags that RE2 has too."""
+    return "i" * bool(flags & IGNORECASE) + "s" * bool(flags & DOTALL)
+
+
+def _literal(code: int) -> str:
     """One character as RE2 reads it literally, in a class or outside."""
-    return char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):x}}}"
+    char = chr(code)
+    return char if char.isascii() and char.isalnum() else f"\\x{{{code:x}}}"
 
 
 @functools.cache
@@ -77,328 +147,88 @@ def _complement(kind: str) -> str:
     return "".join(ranges)
 
 
-_NOT_NARROW = {"d": "\\x00-/:-\\x7f", "w": "\\x00-/:-@\\[-\\^`\\{-\\x7f", "s": "\\x00-\\x08\\x0e-\\x1b!-\\x7f"}
-_BEYOND = "\\x80-\\x{17e}\\x{180}-\\x{2129}\\x{212b}-\\x{10ffff}"  # without the two that fold to letters of ASCII
-_NOT_STRICT = {kind: ranges + _BEYOND for kind, ranges in {**_NOT_NARROW, "s": "\\x00-\\x08\\x0e-\\x1f!-\\x7f"}.items()}
+class _Writer:
+    """The text of a tree, part by part, and the groups in it."""
 
-
-class _Group:
-    """An open group: the flags to go back to, and the size of what it holds."""
-
-    __slots__ = ("flags", "size")
-
-    def __init__(self, flags: int):
-        self.flags = flags
-        self.size = 0
-
-
-class _Reader:
-    def __init__(self, pattern: str, flags: int, wide: bool):
-        self.pattern, self.flags, self.wide = pattern, flags | UNICODE, wide
-        if flags & ASCII:
-            self.flags &= ~UNICODE
-        self.at = 0
+    def __init__(self, wide: bool):
+        self.wide = wide
         self.out: list[str] = []
         self.groups: list[int] = []
-        self.names: dict[str, int] = {}
         self.ends: list[int] = []
-        self.open = [_Group(self.flags)]
-        self.last: int | None = None  # the size of the item that a quantifier would repeat
-        self.repeated = False
 
-    def read(self) -> Translation:
-        self.global_flags()
-        everywhere = self.flags
-        while self.at < len(self.pattern):
-            self.item()
-        if len(self.open) > 1:
-            raise PatternError("missing ), unterminated subpattern")
-        letters = "".join(letter for letter, flag in (("i", IGNORECASE), ("s", DOTALL)) if everywhere & flag)
-        text = f"(?{letters})" * bool(letters) + "".join(self.out)
-        size = self.open[0].size + 4
-        return Translation(text, tuple(self.groups), self.names, tuple(self.ends), size, everywhere)
+    def write(self, tree: _parser.SubPattern, flags: int) -> int:
+        """Writes a part of the tree; about as many instructions as RE2 needs for it."""
+        size = 0
+        for op, value in tree.data:
+            match op.name:
+                case "LITERAL":
+                    self.out.append(_literal(value))
+                    size += 1 if value < 128 else 4
+                case "IN":
+                    size += self.members(value, flags)
+                case "MAX_REPEAT" | "MIN_REPEAT":
+                    low, high, inner = value
+                    endless = high == _parser.MAXREPEAT
+                    self.out.append("(?:")
+                    size += self.write(inner, flags) * (high if not endless else low + 1 if low > 1 else 1) + 2
+                    counts = _COUNTS.get((low, high)) or f"{{{low},{'' if endless else high}}}"
+                    self.out.append(f"){counts}{'?' * (op.name == 'MIN_REPEAT')}")
+                case "SUBPATTERN":
+                    group, added, dropped, inner = value
+                    kept = flags & ~(ASCII | UNICODE) if added & (ASCII | UNICODE) else flags
+                    if group is None:
+                        self.out.append(f"(?{_letters(added)}{'-' * bool(_letters(dropped))}{_letters(dropped)}:")
+                    else:
+                        self.groups.append(1 + len(self.groups) + len(self.ends))
+                        self.out.append("(")
+                        size += 2
+                    size += self.write(inner, (kept | added) & ~dropped)
+                    self.out.append(")")
+                case "ANY":
+                    self.out.append(".")
+                    size += 12
+                case "AT":
+                    text = (_IN_LINES if flags & MULTILINE else _IN_TEXTS)[value.name]
+                    if text == _LAST:
+                        self.ends.append(1 + len(self.groups) + len(self.ends))
+                    self.out.append(text)
+                    size += 6 if text == _LAST else 1
+                case "BRANCH":
+                    for index, inner in enumerate(value[1]):
+                        self.out.append("|" if index else "(?:")
+                        size += self.write(inner, flags) + bool(index)
+                    self.out.append(")")
+                case "NOT_LITERAL":
+                    size += self.members([(_parser.NEGATE, None), (_parser.LITERAL, value)], flags)
+                case name:
+                    what = "look-behind" if "ASSERT" in name and value[0] < 0 else _REFUSED.get(name, "this")
+                    raise PatternError(f"{what} is not available")
+        return size
 
-    # Items
-
-    def item(self):
-        char = self.pattern[self.at]
-        self.at += 1
-        if self.flags & VERBOSE and char in " \t\n\r\v\f":
-            return
-        if self.flags & VERBOSE and char == "#":
-            end = self.pattern.find("\n", self.at)
-            self.at = len(self.pattern) if end < 0 else end
-        elif char == "\\":
-            self.escape()
-        elif char == "[":
-            self.bracket()
-        elif char == "(":
-            self.group()
-        elif char == ")":
-            self.close()
-        elif char == "|":
-            self.out.append("|")
-            self.open[-1].size += 1
-            self.last = None
-        elif char == ".":
-            self.put(".", 12)
-        elif char == "^":
-            self.assertion("(?m:^)" if self.flags & MULTILINE else "\\A")
-        elif char == "$":
-            self.dollar()
-        elif char in "*+?" or (char == "{" and self.counts()):
-            self.repeat(char)
-        else:
-            self.put(literal(char), 1 if char.isascii() else 4)
-
-    def put(self, text: str, size: int):
-        self.out.append(text)
-        self.open[-1].size += size
-        self.last, self.repeated = size, False
-
-    def assertion(self, text: str):
-        self.out.append(text)
-        self.open[-1].size += 1
-        self.last = None
-
-    def dollar(self):
-        if self.flags & MULTILINE:
-            self.assertion("(?m:$)")
-            return
-        self.assertion("(?:(\\n)?\\z)")
-        self.open[-1].size += 5
-        self.ends.append(1 + len(self.groups) + len(self.ends))
-
-    def counts(self):
-        """The numbers of a `{2,5}` whose brace was read, as text; None when it is no such thing."""
-        end = self.pattern.find("}", self.at, self.at + 32)
-        low, comma, high = self.pattern[self.at : max(end, self.at)].partition(",")
-        whole = low + high if comma else low
-        digits = whole.isascii() and (whole.isdigit() or (comma and not whole))
-        return (low, comma, high) if end >= 0 and digits else None
-
-    def repeat(self, char: str):
-        if self.last is None:
-            raise PatternError("nothing to repeat")
-        if self.repeated:
-            raise PatternError("multiple repeat")
-        times = 1
-        if char == "{":
-            low, comma, high = self.counts()
-            self.at = self.pattern.index("}", self.at) + 1
-            if any(len(number) > 9 for number in (low, high)):
-                raise PatternError("the repetition number is too large")
-            if high and int(low or 0) > int(high):
-                raise PatternError("min repeat greater than max repeat")
-            times = max(int(low or 0) + (comma == "," and not high), int(high or 0))
-            char = f"{{{low or 0}{comma}{high}}}"
-        after = self.pattern[self.at : self.at + 1]
-        if after == "+":
-            raise PatternError("a possessive quantifier is not available")
-        if after == "?":
-            char += "?"
-            self.at += 1
-        self.out.append(char)
-        self.open[-1].size += self.last * (times - 1) + 2
-        self.repeated = True
-
-    # Groups
-
-    def global_flags(self):
-        """Flags in front, which count for the whole pattern."""
-        while self.pattern.startswith("(?", self.at):
-            end = self.pattern.find(")", self.at)
-            letters = self.pattern[self.at + 2 : max(end, self.at + 2)]
-            if not letters or any(letter not in _LETTERS for letter in letters):
-                return
-            for letter in letters:
-                self.flags |= _LETTERS[letter]
-            if self.flags & ASCII:
-                self.flags &= ~UNICODE
-            self.at = end + 1
-
-    def group(self):
-        """What begins with the parenthesis that was read."""
-        start = self.at - 1
-        if not self.pattern.startswith("?", self.at):
-            self.capture()
-            return
-        for mark, name in _REFUSED.items():
-            if self.pattern.startswith(mark, start):
-                raise PatternError(f"{name} is not available")
-        if self.pattern.startswith("?#", self.at):
-            self.at = self.end_of(")", "missing ), unterminated comment") + 1
-        elif self.pattern.startswith("?:", self.at):
-            self.at += 2
-            self.enter("(?:")
-        elif self.pattern.startswith("?P<", self.at):
-            end = self.end_of(">", "missing >, unterminated name")
-            name = self.pattern[self.at + 3 : end]
-            if not name.isidentifier():
-                raise PatternError(f"bad character in group name {name[:80]!r}" if name else "missing group name")
-            if name in self.names:
-                raise PatternError(f"redefinition of group name {name[:80]!r}")
-            self.names[name] = len(self.groups) + 1
-            self.at = end + 1
-            self.capture()
-        else:
-            self.scoped_flags()
-
-    def end_of(self, mark: str, reason: str) -> int:
-        end = self.pattern.find(mark, self.at)
-        if end < 0:
-            raise PatternError(reason)
-        return end
-
-    def capture(self):
-        self.groups.append(1 + len(self.groups) + len(self.ends))
-        self.enter("(")
-        self.open[-1].size += 2
-
-    def enter(self, text: str):
-        self.out.append(text)
-        self.open.append(_Group(self.flags))
-        self.last = None
-
-    def scoped_flags(self):
-        """`(?i-s:...)`."""
-        self.at += 1
-        on, minus, off = self.pattern[self.at : self.end_of(":", "unknown extension or missing :")].partition("-")
-        known = on + off and all(letter in "aiLmsux" for letter in on) and all(letter in "ims" + "x" for letter in off)
-        if not known or "L" in on or (minus and not off):
-            if self.pattern[self.at : self.at + 1] in _LETTERS and ")" in self.pattern[self.at :]:
-                raise PatternError("global flags not at the start of the expression")
-            raise PatternError(f"unknown extension ?{self.pattern[self.at : self.at + 1]}")
-        self.at += len(on + minus + off) + 1
-        host = ["".join(letter for letter in part if letter in "is") for part in (on, off)]
-        self.enter(f"(?{host[0]}{'-' if host[1] else ''}{host[1]}:")
-        for letter in on:
-            self.flags |= _LETTERS[letter]
-            if letter in "au":
-                self.flags &= ~(UNICODE if letter == "a" else ASCII)
-        for letter in off:
-            self.flags &= ~_LETTERS[letter]
-
-    def close(self):
-        if len(self.open) == 1:
-            raise PatternError("unbalanced parenthesis")
-        group = self.open.pop()
-        self.flags = group.flags
-        self.put(")", group.size)
-
-    # Characters and classes
-
-    def escape(self):
-        kind = self.pattern[self.at : self.at + 1]
-        if kind in ("A", "b", "B", "Z"):
-            self.at += 1
-            self.assertion("\\z" if kind == "Z" else "\\" + kind)
-        elif kind and kind in "dwsDWS":
-            self.at += 1
-            name = kind.lower()
-            self.put(f"[{'^' if kind.isupper() else ''}{self.classes()[name]}]", self.class_size(name))
-        else:
-            char = self.escaped_char(inside=False)
-            self.put(literal(char), 1 if char.isascii() else 4)
-
-    def classes(self) -> dict[str, str]:
-        if self.flags & ASCII:
-            return _STRICT
-        return _WIDE if self.wide else _NARROW
-
-    def outside(self, kind: str) -> str:
-        """The ranges of what is not in a class."""
-        if self.flags & ASCII:
-            return _NOT_STRICT[kind]
-        return _complement(kind) if self.wide else _NOT_NARROW[kind]
-
-    def class_size(self, kind: str) -> int:
-        return _SIZES[kind] if self.wide and not self.flags & ASCII else 2
-
-    def escaped_char(self, inside: bool) -> str:
-        """The character that an escape stands for; the position is after its backslash."""
-        kind = self.pattern[self.at : self.at + 1]
-        self.at += 1
-        if not kind:
-            raise PatternError("bad escape (end of pattern)")
-        if kind in _CHARS:
-            return _CHARS[kind]
-        if kind == "b" and inside:
-            return "\b"
-        if kind in _HEX:
-            digits = self.pattern[self.at : self.at + _HEX[kind]]
-            self.at += len(digits)
-            if len(digits) < _HEX[kind] or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
-                raise PatternError(f"incomplete escape \\{kind}{digits}")
-            if int(digits, 16) > 0x10FFFF:
-                raise PatternError(f"bad escape \\{kind}{digits}")
-            return chr(int(digits, 16))
-        if kind == "N":
-            return self.named_char()
-        if kind in "01234567":
-            return self.octal(kind, inside)
-        if kind == "8" or kind == "9":
-            raise PatternError("a back-reference is not available" if not inside else f"bad escape \\{kind}")
-        if kind.isascii() and kind.isalpha():
-            raise PatternError(f"bad escape \\{kind}")
-        return kind
-
-    def named_char(self) -> str:
-        if not self.pattern.startswith("{", self.at):
-            raise PatternError("missing {")
-        end = self.end_of("}", "missing }, unterminated name")
-        name = self.pattern[self.at + 1 : end]
-        self.at = end + 1
-        try:
-            return unicodedata.lookup(name[:100])
-        except KeyError:
-            raise PatternError(f"undefined character name {name[:80]!r}") from None
-
-    def octal(self, first: str, inside: bool) -> str:
-        digits = first
-        while len(digits) < 3 and (more := self.pattern[self.at : self.at + 1]) and more in "01234567":
-            digits += more
-            self.at += 1
-        if first != "0" and not inside and len(digits) < 3:
-            raise PatternError("a back-reference is not available")
-        if int(digits, 8) > 0o377:
-            raise PatternError(f"octal escape value \\{digits} outside of range 0-0o377")
-        return chr(int(digits, 8))
-
-    def bracket(self):
-        """A class in brackets; the position is after the first."""
-        negated = self.pattern.startswith("^", self.at)
-        self.at += negated
-        parts: list[str] = []
-        size, first = 2, True
-        while first or not self.pattern.startswith("]", self.at):
-            low, cost = self.member()
+    def members(self, items: list, flags: int) -> int:
+        """Writes a class in brackets, or one that stands for itself such as `\\W`; its size."""
+        negated = items[0][0].name == "NEGATE"
+        items = items[negated:]
+        alone = len(items) == 1 and items[0][0].name == "CATEGORY"
+        size = 0 if alone else 2 + 10 * negated
+        negated ^= alone and "_NOT_" in items[0][1].name
+        self.out.append("[^" if negated else "[")
+        for op, value in items:
+            if op.name == "LITERAL":
+                text, cost = _literal(value), 1 if value < 128 else 4
+            elif op.name == "RANGE":
+                low, high = value
+                text, cost = f"{_literal(low)}-{_literal(high)}", (1 if low < 128 else 4) + (0 if high < 128 else 12)
+            else:
+                kind, outside = value.name.rpartition("_")[2], "_NOT_" in value.name and not alone
+                if self.wide and not flags & ASCII:
+                    text, cost = _complement(kind) if outside else _WIDE[kind], _SIZES[kind]
+                elif outside:
+                    folded = _NOT_FOLDED if flags & IGNORECASE else _NOT_STRICT
+                    text, cost = (folded if flags & ASCII else _NOT_NARROW)[kind], 2
+                else:
+                    text, cost = (_STRICT if flags & ASCII else _NARROW)[kind], 2
+            self.out.append(text)
             size += cost
-            first = False
-            if not self.pattern.startswith("-", self.at) or self.pattern.startswith("-]", self.at):
-                parts.append(low if len(low) != 1 else literal(low))
-                continue
-            self.at += 1
-            high, _ = self.member()
-            if len(low) != 1 or len(high) != 1 or low > high:
-                raise PatternError("bad character range")
-            parts.append(f"{literal(low)}-{literal(high)}")
-            size += 0 if high.isascii() else 12
-        self.at += 1
-        self.put(f"[{'^' * negated}{''.join(parts)}]", size + 10 * negated)
-
-    def member(self) -> tuple[str, int]:
-        """One character of a class in brackets, or one class in it as its ranges; and its size."""
-        if self.at >= len(self.pattern):
-            raise PatternError("unterminated character set")
-        char = self.pattern[self.at]
-        self.at += 1
-        if char != "\\":
-            return char, 1 if char.isascii() else 4
-        kind = self.pattern[self.at : self.at + 1]
-        if not kind or kind not in "dwsDWS":
-            char = self.escaped_char(inside=True)
-            return char, 1 if char.isascii() else 4
-        self.at += 1
-        name = kind.lower()
-        return self.outside(name) if kind.isupper() else self.classes()[name], self.class_size(name)
+        self.out.append("]")
+        return size
