@@ -11,8 +11,10 @@ import contextlib
 import glob
 import importlib.util
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from mxjax import __version__
@@ -90,7 +92,8 @@ def _do(verb: str, rest: Sequence[str]) -> int:
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
     if verb in CONFIGURED and {"-h", "--help"} & set(rest):
-        say(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
+        say(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}\n")
+        _say_keys()
         return 0
     return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
 
@@ -190,6 +193,15 @@ def _step(text: str) -> int | str:
     if text != "chosen" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number or chosen, got {text!r}")
     return text if text == "chosen" else int(text)
+
+
+def _say_keys() -> None:
+    from mxjax.keys import keys_help
+
+    width = min(shutil.get_terminal_size().columns, 140)
+    start = "FILE is a config file's path, or a name that mxjax configs lists. It sets, and --config.key=value changes:"
+    say("\n".join(textwrap.wrap(start, width)) + "\n")
+    say(keys_help(width))
 
 
 def _plan(argv: Sequence[str]) -> int:

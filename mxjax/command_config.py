@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from mxjax.config import default_config
 from mxjax.config_files import config_file, prompt_file
 from mxjax.errors import UserError, message_of, place_of
-from mxjax.ranges import FREE, RANGES, unknown_key
+from mxjax.keys import FREE, RANGES, unknown_key
 
 
 def command_config(verb: str, argv: Sequence[str]) -> tuple[ConfigDict, flags.FlagValues]:
