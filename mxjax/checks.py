@@ -1,4 +1,4 @@
-"""Checks of a config that look at several keys at once; those of one key stand in `mxjax.ranges`.
+"""Checks of a config that look at several keys at once; those of one key stand in `mxjax.keys`.
 
 They run before anything is loaded or written, since such settings could only fail when time has been spent.
 """
@@ -14,7 +14,8 @@ from mxjax import mas
 from mxjax.errors import UserError
 from mxjax.evaluation import check_run_systems
 from mxjax.grading import check_tools, limits_of_tests
-from mxjax.ranges import check_names, check_ranges
+from mxjax.keys import check_ranges
+from mxjax.ranges import check_names
 from mxjax.rollout import DesignSampling
 
 

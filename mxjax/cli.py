@@ -11,10 +11,13 @@ import contextlib
 import glob
 import importlib.util
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 
+from mxjax import __version__
 from mxjax.command_line import running
 from mxjax.errors import RunStopped, UserError, message_of
 from mxjax.stopping import Stopped, on_signals
@@ -30,6 +33,7 @@ VERBS = {
     "convert": "a workdir to Hugging Face's form, anything else to a workdir; --to decides otherwise",
     "data": "prepare NAME: a public data set, fetched or from a local file; list; pack SOURCE: as array_record files",
     "design": "show FILE: the pattern, nodes and edges of a design, as text and as an SVG",
+    "configs": "the config files that come with the package; --show NAME: the text of one",
     "doctor": "what this machine has, or whether a workdir is sound",
 }
 
@@ -54,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("usage: mxjax VERB [options]\n")
         say("\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items()))
         return 0 if argv else 2
+    if argv[0] in ("--version", "-V"):
+        say(f"mxjax {__version__}")
+        return 0
     verb, rest = argv[0], argv[1:]
     _settle_jax(verb)
     show_warnings()
@@ -85,7 +92,8 @@ def _do(verb: str, rest: Sequence[str]) -> int:
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
     if verb in CONFIGURED and {"-h", "--help"} & set(rest):
-        say(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}")
+        say(f"usage: mxjax {verb} --config FILE [--config.key=value ...] {CONFIGURED[verb]}\n{VERBS[verb]}\n")
+        _say_keys()
         return 0
     return {"train": _train, "sft": _sft, "plan": _plan, "data": _data}.get(verb, _command(verb))(rest)
 
@@ -102,7 +110,8 @@ def _settle_jax(verb: str) -> None:
 
 
 def _command(verb: str):
-    module = {"evaluate": "mxjax.evaluation.command", "solve": "mxjax.solve"}.get(verb, "mxjax.commands")
+    modules = {"evaluate": "mxjax.evaluation.command", "solve": "mxjax.solve", "configs": "mxjax.config_files"}
+    module = modules.get(verb, "mxjax.commands")
     return lambda argv: importlib.import_module(module).__dict__[verb](_parse(verb, argv))
 
 
@@ -142,6 +151,8 @@ def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         add("--from", dest="source", default="", help="a local file or folder, instead of the set's home")
         add("--output", default="", help="the data directory; default $MXJAX_DATA, else ~/.cache/mxjax/data")
         add("--partial", action="store_true", help="accept fewer rows than published, and leave out damaged ones")
+    if verb == "configs":
+        add("--show", metavar="NAME", default="", help="print this one: a name of the list, or a file's path")
     if verb == "doctor":
         add("path", nargs="?", help="a workdir to check")
     if verb in ("evaluate", "solve"):
@@ -182,6 +193,15 @@ def _step(text: str) -> int | str:
     if text != "chosen" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number or chosen, got {text!r}")
     return text if text == "chosen" else int(text)
+
+
+def _say_keys() -> None:
+    from mxjax.keys import keys_help
+
+    width = min(shutil.get_terminal_size().columns, 140)
+    start = "FILE is a config file's path, or a name that mxjax configs lists. It sets, and --config.key=value changes:"
+    say("\n".join(textwrap.wrap(start, width)) + "\n")
+    say(keys_help(width))
 
 
 def _plan(argv: Sequence[str]) -> int:

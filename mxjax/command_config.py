@@ -5,7 +5,6 @@ A config file is a program, so anything can go wrong in it; a misspelled key mus
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,8 +13,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mxjax.config import default_config
+from mxjax.config_files import config_file, prompt_file
 from mxjax.errors import UserError, message_of, place_of
-from mxjax.ranges import FREE, RANGES, unknown_key
+from mxjax.keys import FREE, RANGES, unknown_key
 
 
 def command_config(verb: str, argv: Sequence[str]) -> tuple[ConfigDict, flags.FlagValues]:
@@ -23,6 +23,7 @@ def command_config(verb: str, argv: Sequence[str]) -> tuple[ConfigDict, flags.Fl
 
     Raises UserError in one sentence.
     """
+    file, argv = _with_config_file(verb, argv)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["mxjax", *argv])
     if verb == "plan":
@@ -31,13 +32,6 @@ def command_config(verb: str, argv: Sequence[str]) -> tuple[ConfigDict, flags.Fl
     else:
         flags.DEFINE_string("workdir", "", "where the run lives", flag_values=values)
         flags.DEFINE_bool("quiet", False, "no progress bars", flag_values=values)
-    file = next((argv[i + 1] if a == "--config" and i + 1 < len(argv) else a.partition("=")[2]
-                 for i, a in enumerate(argv) if a == "--config" or a.startswith("--config=")), "")  # fmt: skip
-    if not file:
-        example = "--topology v5e:2x2" if verb == "plan" else "--workdir runs/tiny"
-        raise UserError(f"needs --config FILE, for example mxjax {verb} --config configs/tiny.py {example}")
-    if not os.path.isfile(file.partition(":")[0]):
-        raise UserError(f"config file {file} does not exist; check the path")
     settings = dict(_settings(argv))
     for name in settings:
         group, free = f"{name}.", tuple(f"{key}." for key in FREE)
@@ -57,11 +51,27 @@ def command_config(verb: str, argv: Sequence[str]) -> tuple[ConfigDict, flags.Fl
     for name in off:
         group, _, key = name.rpartition(".")
         config[group][key] = None
+    for role in config.roles.values() if isinstance(config.roles, ConfigDict) else ():
+        if isinstance(role, ConfigDict) and isinstance(role.get("prompt"), str):
+            role.prompt = prompt_file(role.prompt)
     if verb != "plan":
         config.workdir = values.workdir or config.workdir
         if not config.workdir:
             raise UserError("needs --workdir DIR, where the run lives")
     return config, values
+
+
+def _with_config_file(verb: str, argv: Sequence[str]) -> tuple[str, list[str]]:
+    """The path that `--config` names, and the command line with it."""
+    argv = list(argv)
+    at = next((i for i, argument in enumerate(argv) if argument.partition("=")[0] == "--config"), len(argv))
+    file = (argv[at].partition("=")[2] if "=" in argv[at] else "".join(argv[at + 1 : at + 2])) if argv[at:] else ""
+    if not file:
+        example = "--topology v5e:2x2" if verb == "plan" else "--workdir runs/tiny"
+        raise UserError(f"needs --config FILE, for example mxjax {verb} --config tiny {example}")
+    file = config_file(file)
+    argv[at : at + 1 if "=" in argv[at] else at + 2] = [f"--config={file}"]
+    return file, argv
 
 
 def _settings(argv: Sequence[str]) -> Iterator[tuple[str, str]]:

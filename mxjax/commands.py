@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from mxjax import __version__, checkpoint, mas, models, serving
 from mxjax.config import default_config, from_json
+from mxjax.config_files import prompt_file
 from mxjax.data.provenance import TRAINED_ON
 from mxjax.errors import UserError, file_errors
 from mxjax.grading import check_tools
@@ -78,7 +79,7 @@ def load_roles(args: argparse.Namespace, config: ConfigDict, slots: int | None =
     config.engine.slots = args.slots or min(slots or config.engine.slots, config.engine.slots)
     for role in config.roles.values():
         role.max_tokens = args.max_tokens or role.max_tokens
-        role.prompt = args.prompt or role.prompt
+        role.prompt = prompt_file(args.prompt) or role.prompt
         mas.load_prompts(role.prompt)
     temperature = 0.0 if args.greedy else args.temperature
     return make_roles(config, policies, **({} if temperature is None else {"temperature": temperature}))

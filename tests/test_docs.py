@@ -7,6 +7,7 @@ import pathlib
 import pytest
 from rewards.math_table import SECTIONS
 
+from mxjax.keys import KEYS, sections
 from mxjax.mas import load_prompts
 from mxjax.mas.prompts import Prompts
 from mxjax.rewards import grade_math
@@ -42,6 +43,14 @@ for general models of a few hundred million parameters.
 
 ## `short`
 """
+SETTINGS_HEAD = """\
+# Settings
+
+Every key of a config with its default, what it may be, and what it means; `mxjax train --help` prints the same table,
+`mxjax.keys.KEYS` is where it stands. A config file's `get_config()` starts from `mxjax.config.default_config()` and
+sets what differs; `--config.rl.steps=20` changes a key of the file for one run. A key that there is not and a value out
+of its range are refused before anything runs.
+"""
 GRADERS_TABLES = "<!-- what follows is written by tests/test_docs.py -->\n"
 
 
@@ -73,7 +82,21 @@ def graders_page():
     return "\n".join(parts)
 
 
-@pytest.mark.parametrize(("name", "page"), [("prompts.md", prompts_page), ("graders.md", graders_page)])
+def settings_page():
+    cell = lambda text: text.replace("|", "\\|")
+    parts = [SETTINGS_HEAD]
+    for heading, names in sections():
+        lines = [f"## {heading}\n", "| key | default | may be | meaning |", "|---|---|---|---|"]
+        for name, key in ((name, KEYS[name]) for name in names):
+            lines.append(f"| `{name}` | `{key.default!r}` | {cell(key.range.says)} | {cell(key.meaning)} |")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+PAGES = [("prompts.md", prompts_page), ("graders.md", graders_page), ("settings.md", settings_page)]
+
+
+@pytest.mark.parametrize(("name", "page"), PAGES)
 def test_pages_made_from_the_code_are_up_to_date(name, page):
     if os.environ.get("MXJAX_WRITE_DOCS"):
         (DOCS / name).write_text(page())

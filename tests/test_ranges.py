@@ -1,4 +1,4 @@
-"""Every key of the config has a range, and no value outside it gets past the first second of a run."""
+"""Every key of the config has a meaning and a range, and no value outside it gets past the first second of a run."""
 
 import json
 import math
@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from test_configs import CONFIGS, load
 
+from mxjax import cli
 from mxjax.checks import check_config
 from mxjax.command_config import command_config
 from mxjax.config import default_config, to_json
 from mxjax.errors import UserError
-from mxjax.ranges import RANGES, check_ranges, leaves, unknown_key
+from mxjax.keys import KEYS, RANGES, check_ranges, defaults, leaves, sections, unknown_key
 from mxjax.rl import make_optimizer
 
-DEFAULTS = dict(leaves(default_config()))
+DEFAULTS = {
+    name: value.to_dict() if isinstance(value, ConfigDict) else value for name, value in leaves(default_config())
+}
 NUMERIC = sorted(
     name for name, value in DEFAULTS.items() if isinstance(value, int | float) and not isinstance(value, bool)
 )
@@ -54,9 +57,40 @@ def refusal(name, value):
     return str(caught.value)
 
 
-def test_every_key_has_a_range():
-    """A key without one would be a value that nobody looks at."""
-    assert set(RANGES) == set(DEFAULTS)
+def test_the_table_and_the_config_have_the_same_keys():
+    """A key without a range would be a value that nobody looks at."""
+    assert set(KEYS) == set(RANGES) == set(DEFAULTS)
+    assert sorted(name for _, names in sections() for name in names) == sorted(KEYS)
+    assert {name: key.default for name, key in KEYS.items()} == DEFAULTS
+
+
+def test_every_default_is_within_its_range():
+    assert [name for name, key in KEYS.items() if not key.range.holds(key.default)] == []
+
+
+def test_what_is_made_of_the_defaults_does_not_change_them():
+    changed = defaults()
+    changed["data"]["train"]["options"]["max_terms"] = changed["rollout"]["limits"]["fuel"] = 9
+    assert defaults()["rollout"]["limits"] == {} == KEYS["data.train"].default["options"]
+
+
+@pytest.mark.parametrize("verb", ["train", "sft", "plan"])
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_help_has_every_key_with_its_default_and_its_meaning(verb, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert cli.main([verb, "--help"]) == 0
+    usage, *lines = capsys.readouterr().out.splitlines()
+    assert verb in usage and max(map(len, lines[1:])) <= columns
+    flat = " ".join(" ".join(lines).split())
+    found = [re.search(rf"(?<![\w.]){re.escape(name)} = ", flat) for name in DEFAULTS]
+    assert None not in found
+    starts = sorted(match.start() for match in found)
+    for name, match in zip(DEFAULTS, found, strict=True):
+        following = next((start for start in starts if start > match.start()), len(flat))
+        shown = flat[match.end() : following]
+        assert shown.startswith(f"{KEYS[name].default!r} "), name
+        assert KEYS[name].meaning in shown, name
+        assert len(re.findall(r"[A-Za-z]{2,}", KEYS[name].meaning)) >= 3, name
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

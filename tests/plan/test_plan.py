@@ -138,7 +138,7 @@ def test_the_model_is_known_from_its_name_or_its_headers(tmp_path):
         (["--config=configs/tiny.py"], "needs --topology"),
         (["--config=configs/tiny.py", "--topology=v5e:8"], "2 dimensions"),
         (["--config=configs/tiny.py", "--topology=v5e:2x2", "--config.init=random:none"], "unknown model preset"),
-        (["--topology=v5e:2x2"], "mxjax plan --config configs/tiny.py --topology"),
+        (["--topology=v5e:2x2"], "mxjax plan --config tiny --topology"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, sentence, capsys):

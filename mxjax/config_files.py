@@ -1,0 +1,83 @@
+"""Config files by name, also where only the package is installed.
+
+The source tree keeps them in `configs/`; a wheel holds that folder as `mxjax/_configs`. Both `quickstart` and
+`configs/quickstart.py` name one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import pathlib
+
+from mxjax.errors import MissingFile
+from mxjax.terminal import say
+
+FOLDER = "configs"  # of the source tree, and in the names that commands take
+_PACKAGE = pathlib.Path(__file__).parent
+
+
+def shipped_folder() -> pathlib.Path:
+    """The folder of the config files that come with the package."""
+    installed = _PACKAGE / "_configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / FOLDER
+
+
+def shipped_configs() -> dict[str, pathlib.Path]:
+    """Name and path of each config file that comes with the package."""
+    return {path.stem: path for path in sorted(shipped_folder().glob("*.py"))}
+
+
+def config_file(given: str) -> str:
+    """The path of a config file that a command names.
+
+    A shipped one may be named alone: `NAME` stands for `configs/NAME.py`. A file of that path in the current folder
+    comes before the shipped one. What follows a colon, as in `quickstart:continued`, is the argument of its
+    `get_config()` and stays.
+    Raises UserError, naming the shipped ones and the nearest of them, where there is no such file.
+    """
+    path, colon, argument = given.partition(":")
+    if not pathlib.Path(path).is_file():
+        path = str(_found(path))
+    return path + colon + argument
+
+
+def prompt_file(given: str) -> str:
+    """A role's prompt setting, with the path of a shipped file.
+
+    `configs/prompts/NAME.toml` is the shipped one unless the current folder has it.
+    """
+    shipped = shipped_folder() / given.removeprefix(f"{FOLDER}/")
+    there = given.startswith(f"{FOLDER}/") and not pathlib.Path(given).exists() and shipped.is_file()
+    return str(shipped) if there else given
+
+
+def _found(path: str) -> pathlib.Path:
+    known = shipped_configs()
+    name = path.removeprefix(f"{FOLDER}/").removesuffix(".py")
+    if name in known and path in (name, f"{FOLDER}/{name}.py"):
+        here = pathlib.Path(FOLDER, f"{name}.py")
+        return here if here.is_file() else known[name]
+    near = difflib.get_close_matches(pathlib.PurePath(name).name, known, 1, 0.6)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise MissingFile(
+        f"config file {path} does not exist: {meant}give a file's path, or one of {', '.join(known)} (mxjax configs)"
+    )
+
+
+def first_line(source: str) -> str:
+    """The first line of a module's docstring; the file is not run."""
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def configs(args: argparse.Namespace) -> int:
+    """List the shipped config files, or show one (`mxjax configs`)."""
+    if args.show:
+        say(pathlib.Path(config_file(args.show).partition(":")[0]).read_text(), end="")
+        return 0
+    known = shipped_configs()
+    width = max(map(len, known)) + 2
+    for name, path in known.items():
+        say(f"{name:<{width}}{first_line(path.read_text())}")
+    return 0
