@@ -6,13 +6,11 @@ The source tree keeps them in `configs/`; a wheel holds that folder as `mxjax/_c
 
 from __future__ import annotations
 
-import argparse
 import ast
 import difflib
 import pathlib
 
 from mxjax.errors import MissingFile
-from mxjax.terminal import say
 
 FOLDER = "configs"  # of the source tree, and in the names that commands take
 _PACKAGE = pathlib.Path(__file__).parent
@@ -69,15 +67,3 @@ def _found(path: str) -> pathlib.Path:
 def first_line(source: str) -> str:
     """The first line of a module's docstring; the file is not run."""
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-
-
-def configs(args: argparse.Namespace) -> int:
-    """List the shipped config files, or show one (`mxjax configs`)."""
-    if args.show:
-        say(pathlib.Path(config_file(args.show).partition(":")[0]).read_text(), end="")
-        return 0
-    known = shipped_configs()
-    width = max(map(len, known)) + 2
-    for name, path in known.items():
-        say(f"{name:<{width}}{first_line(path.read_text())}")
-    return 0

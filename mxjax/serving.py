@@ -6,6 +6,8 @@ Face's form has this file, which `convert` writes and every command that serves 
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -14,10 +16,16 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import __version__, mas
-from mxjax.config import default_config, to_json
+from mxjax import __version__, checkpoint, mas, models
+from mxjax.config import default_config, from_json, to_json
+from mxjax.config_files import prompt_file
 from mxjax.errors import UserError
 from mxjax.files import read_json, reading
+from mxjax.grading import check_tools
+from mxjax.rl.stages import ROLES
+from mxjax.roles import make_roles
+from mxjax.rollout import Role
+from mxjax.run import read_record, workdir_prompts
 from mxjax.sampling import SamplingParams
 
 FILE = "mxjax.json"
@@ -30,6 +38,87 @@ KEYS = {
     "reward": ("answer_from",),
     "eval": ("agent_text",),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A checkpoint that answers: with which config, of which step (None for one without), and both roles."""
+
+    config: ConfigDict
+    step: int | None
+    roles: dict[str, Role]
+
+
+def checkpoint_config(path: str) -> ConfigDict:
+    """The config that a checkpoint was trained with, or that `convert` kept beside it; else one for general models.
+
+    Prompt sets that the run read from files are those that it saved beside its checkpoints.
+    """
+    is_workdir = models.is_workdir(path)
+    directory = None if is_workdir else models.directory_of(path)
+    kept = read_contract(directory) if directory is not None else None
+    if kept is not None:
+        return kept
+    if is_workdir:
+        record = read_record(path)
+        config = from_json(record["config"])
+        for name, prompt in workdir_prompts(path, record).items():
+            config.roles[name].prompt = prompt
+        return config
+    config = default_config()
+    for role in config.roles.values():
+        role.prompt, role.max_tokens = "documented", 1024
+    config.engine.max_len = 4096
+    return config
+
+
+def serve(
+    path: str,
+    config: ConfigDict,
+    step: int | None = None,
+    tools: str = "",
+    prompt: str = "",
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    max_len: int | None = None,
+    slots: int | None = None,
+    most_slots: int | None = None,
+) -> Served:
+    """Loads a checkpoint to be served as `config` says, but for what is given here; lengths are cut to its positions.
+
+    Args:
+      path: an mxjax workdir, a Hugging Face directory, a .gguf file, or a name that `models.load` knows.
+      config: of `checkpoint_config`; it stays as it is.
+      step: of a workdir; None for its newest sound one.
+      tools: host tools by name, separated by commas, or "none".
+      prompt: a prompt set for both roles.
+      temperature, max_tokens: of both roles.
+      max_len, slots: of the engines; `most_slots` is as many as are of use.
+
+    Raises UserError where it cannot be loaded or has no such tool, prompt or chat template.
+    """
+    config = copy.deepcopy(config)
+    if models.is_workdir(path):
+        step = checkpoint.sound_step(epath.Path(path) / "checkpoints", step)
+    if tools:
+        config.rollout.tools = () if tools == "none" else tuple(tools.split(","))
+    check_tools(config)
+    names = dict.fromkeys(ROLES) if config.rl.split_policy else {"shared": None}
+    policies = {
+        name: models.load(path, step=step, role=name if config.rl.split_policy else None, verify=False)
+        for name in names
+    }
+    for policy in policies.values():
+        policy.tokenizer.check_turns()
+    positions = min(policy.config.max_position_embeddings for policy in policies.values())
+    config.engine.max_len = min(max_len or config.engine.max_len, positions)
+    config.engine.slots = slots or min(most_slots or config.engine.slots, config.engine.slots)
+    for role in config.roles.values():
+        role.max_tokens = max_tokens or role.max_tokens
+        role.prompt = prompt_file(prompt) or role.prompt
+        mas.load_prompts(role.prompt)
+    overrides = {} if temperature is None else {"temperature": temperature}
+    return Served(config, step, make_roles(config, policies, **overrides))
 
 
 def write_contract(directory: epath.Path, config: ConfigDict, step: int | None) -> None:

@@ -10,7 +10,8 @@ import pytest
 from runs import ROOT, mxjax, tiny, tiny_run
 from support import optional
 
-from mxjax import cli, commands, mas
+from mxjax import cli, mas, serving
+from mxjax.cli.arguments import serving_options
 from mxjax.errors import UserError
 from mxjax.lock import LOCK, only_writer
 from mxjax.run import chosen_step
@@ -136,19 +137,19 @@ def test_solve_takes_several_questions_and_says_which_are_strange(workdir, tmp_p
     ("flag", "expected"), [("", ("python_execute",)), ("none", ()), ("python_execute", ("python_execute",))]
 )
 def test_tools_are_those_of_the_run_or_of_the_flag(flag, expected, monkeypatch):
-    config = commands.default_config()
+    config = serving.default_config()
     config.rollout.tools = ("python_execute",)
-    monkeypatch.setattr(commands, "make_roles", lambda config, *_, **__: config.rollout.tools)
-    args = cli._parse("solve", ["1 + 1", "--checkpoint", "random:tiny", f"--tools={flag}"])
-    assert commands.load_roles(args, config) == expected
-    args.tools = "none,python_execute"
+    monkeypatch.setattr(serving, "make_roles", lambda config, *_, **__: config.rollout.tools)
+    args = cli.parse("solve", ["1 + 1", "--checkpoint", "random:tiny", f"--tools={flag}"])
+    assert serving.serve(args.checkpoint, config, **serving_options(args)).roles == expected
+    assert config.rollout.tools == ("python_execute",)  # the caller's stays
     with pytest.raises(UserError, match=r"rollout\.tools knows python_execute, not 'none'"):
-        commands.load_roles(args, config)
+        serving.serve(args.checkpoint, config, tools="none,python_execute")
 
 
 def served(path):
     """What a checkpoint is served with, prompt sets by their contents."""
-    config = commands.checkpoint_config(str(path))
+    config = serving.checkpoint_config(str(path))
     roles = {name: (mas.load_prompts(role.prompt), dict(role.sampling), role.max_tokens)
              for name, role in config.roles.items()}  # fmt: skip
     return roles, config.rollout.to_dict() | {"tools": tuple(config.rollout.tools)}, config.engine.max_len
@@ -167,7 +168,7 @@ def test_convert_there_and_back_keeps_every_bit_and_how_it_is_served(workdir, tm
     first, last = load(str(workdir)), load(str(back))
     jax.tree.map(np.testing.assert_array_equal, first.params, last.params)
     assert first.tokenizer.encode("12 + 7") == last.tokenizer.encode("12 + 7")
-    before, usual = served(workdir), commands.default_config()
+    before, usual = served(workdir), serving.default_config()
     keys = ("limits", "tools", "stateful_tools")
     for path in (hf, back):
         roles, rollout, max_len = served(path)
@@ -193,15 +194,15 @@ def test_convert_writes_where_nobody_else_does(workdir, tmp_path, capsys, monkey
     with only_writer(target):
         assert f"{target} is being written by process {os.getpid()} on " in fails(capsys, *convert)
         assert [path.name for path in target.iterdir()] == [LOCK]
-    save, listed = commands.models.save_hf, []
+    save, listed = serving.models.save_hf, []
     noted = lambda *given: (listed.extend(path.name for path in target.iterdir()), save(*given))
-    monkeypatch.setattr(commands.models, "save_hf", noted)
+    monkeypatch.setattr(serving.models, "save_hf", noted)
     assert cli.main([*map(str, convert)]) == 0
     assert listed == ([LOCK] if form == "hf" else []) and not (target / LOCK).exists()
-    load = commands.models.load
+    load = serving.models.load
     late = tmp_path / "late"
     written = lambda *given, **named: (late.mkdir(), (late / "file").touch(), load(*given, **named))[-1]
-    monkeypatch.setattr(commands.models, "load", written)
+    monkeypatch.setattr(serving.models, "load", written)
     if form == "hf":
         assert "not an empty folder" in fails(capsys, "convert", workdir, late, "--to", form)
         assert [path.name for path in late.iterdir()] == ["file"]
@@ -241,7 +242,7 @@ def jax_leaves(tree):
 )
 def test_what_a_stranger_wants_to_be_served_with_is_checked(tmp_path, key, value, said):
     """mxjax.json comes with a download: it has known keys only, and no path."""
-    config = commands.default_config()
+    config = serving.default_config()
     write_contract(tmp_path, config, 1)
     assert read_contract(tmp_path).roles.designer.prompt == "short"
     record = json.loads((tmp_path / "mxjax.json").read_text())

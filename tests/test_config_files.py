@@ -5,8 +5,8 @@ import pathlib
 import pytest
 from runs import ROOT
 
-from mxjax import cli, commands, config_files
-from mxjax.command_config import command_config
+from mxjax import cli, config_files, serving
+from mxjax.cli.config import command_config
 from mxjax.config_files import config_file, first_line, shipped_configs
 from mxjax.errors import UserError
 
@@ -49,11 +49,10 @@ def test_a_shipped_prompt_set_is_found_by_the_path_of_the_source_tree(elsewhere)
     shipped = config_files.shipped_folder() / "prompts" / "small_math.toml"
     flags = ["--config", "tiny", "--workdir", "runs/a", f"--config.roles.executor.prompt={named}"]
     assert command_config("train", flags)[0].roles.executor.prompt == str(shipped)
-    args = cli._parse("solve", ["1 + 1", "--checkpoint", "random:tiny", "--prompt", named])
-    config = commands.default_config()
+    config = serving.default_config()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(commands, "make_roles", lambda config, *_, **__: config.roles.designer.prompt)
-        assert commands.load_roles(args, config) == str(shipped)
+        patched.setattr(serving, "make_roles", lambda config, *_, **__: config.roles.designer.prompt)
+        assert serving.serve("random:tiny", config, prompt=named).roles == str(shipped)
     (elsewhere / named).parent.mkdir(parents=True)
     (elsewhere / named).write_bytes(shipped.read_bytes())
     assert command_config("train", flags)[0].roles.executor.prompt == named

@@ -5,7 +5,7 @@ import ast
 import pytest
 from runs import ROOT
 
-from mxjax import cli, commands, run
+from mxjax import cli, mas, run
 from mxjax.config import default_config
 from mxjax.data import load_questions
 from mxjax.errors import FileError, MissingFile, MissingPackage, UserError, file_errors, place_of
@@ -48,7 +48,7 @@ def test_a_bug_of_ours_keeps_its_traceback(kind, monkeypatch, tmp_path):
 
     script = tmp_path / "design.py"
     script.write_text("x = 1\n")
-    monkeypatch.setattr(commands.mas, "check", buggy)
+    monkeypatch.setattr(mas, "check", buggy)
     with pytest.raises(kind, match="NoneType") as caught:
         cli.main(["design", "show", str(script)])
     assert not isinstance(caught.value, UserError)

@@ -12,7 +12,7 @@ from test_configs import CONFIGS, load
 
 from mxjax import cli
 from mxjax.checks import check_config
-from mxjax.command_config import command_config
+from mxjax.cli.config import command_config
 from mxjax.config import default_config, to_json
 from mxjax.errors import UserError
 from mxjax.keys import KEYS, RANGES, check_ranges, defaults, leaves, sections, unknown_key

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from runs import ROOT
 
-from mxjax.command_config import command_config
+from mxjax.cli.config import command_config
 from mxjax.train import train
 
 PAGE = (ROOT / "docs" / "reading.md").read_text()

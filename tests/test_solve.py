@@ -3,7 +3,7 @@
 import json
 import types
 
-from mxjax import solve as module
+from mxjax.cli import solve as module
 from mxjax.rollout import Question
 from mxjax.terminal import say
 

@@ -16,7 +16,6 @@ from models.test_io import LLAMA, make_policy, write_gguf
 from rollout.scripted import TOKENIZER, ScriptedEngine
 
 from mxjax import checkpoint, cli
-from mxjax.commands import checkpoint_config
 from mxjax.data.identity import statement_key
 from mxjax.data.pools import question_pools
 from mxjax.errors import UserError
@@ -28,6 +27,7 @@ from mxjax.mas import check
 from mxjax.models import save_hf
 from mxjax.rewards import grader_versions, make_reward
 from mxjax.rollout import Question, Reward, Role
+from mxjax.serving import checkpoint_config
 from mxjax.workdir import Workdir
 
 COMMON = ("--benchmark", "held_out", "--limit", "4", "--quiet")  # as many as the tiny run holds out

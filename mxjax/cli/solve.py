@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from mxjax.commands import checkpoint_config, load_roles
+from mxjax.cli.arguments import add_checkpoint_arguments, serving_options, step_of
 from mxjax.data.identity import text_id
 from mxjax.data.likeness import unlike
 from mxjax.data.provenance import likeness_of
@@ -22,21 +22,34 @@ from mxjax.grading import open_grading
 from mxjax.mas import Limits
 from mxjax.rewards import extract_answer, make_reward
 from mxjax.rollout import Question, QuestionTree, collect
+from mxjax.serving import Served, checkpoint_config, serve
 from mxjax.terminal import say, shown_in_line
 
 AT_ONCE = 8  # questions that are answered side by side
 
 
-def solve(args: argparse.Namespace) -> int:
-    """`mxjax solve`: prints the design, every call with its reply, and the answer; 1 when a question has none."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    add = parser.add_argument
+    add("question", nargs="*")
+    add("--questions", default="", help="a file of more: one a line, or .jsonl with question; - is standard input")
+    add("--json", action="store_true", help="a line of JSON for each: answer, status, design, calls, tokens")
+    add_checkpoint_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the design, every call with its reply, and the answer; 1 when a question has none."""
     questions = [Question(text_id("asked", text), text) for text in _texts(args)]
-    config = checkpoint_config(args.checkpoint)
-    roles = load_roles(args, config, slots=AT_ONCE)
+    step = step_of(args.checkpoint, args.step)
+    served = serve(
+        args.checkpoint, checkpoint_config(args.checkpoint), step, **serving_options(args), most_slots=AT_ONCE
+    )
+    config, roles = served.config, served.roles
     trained = likeness_of(args.checkpoint)
     ungraded = make_reward(config.reward.answer_from, verify=lambda question, answer: 0.0)
     limits, answered = Limits(**config.rollout.limits), True
     if not args.json:
-        say(f"model: {shown_in_line(_model(args))}\n")
+        say(f"model: {shown_in_line(_model(args, served))}\n")
     with open_grading(config, questions) as grading:
         for start in range(0, len(questions), AT_ONCE):
             trees = collect(
@@ -45,8 +58,8 @@ def solve(args: argparse.Namespace) -> int:
             )  # fmt: skip
             for tree in trees:
                 found = solution(tree, roles["executor"].engine.tokenizer.decode)
-                found = {"model": str(args.checkpoint), "step": args.step, "unlike": unlike(found["question"], trained)
-                         if trained else None, **found}  # fmt: skip
+                strange = unlike(found["question"], trained) if trained else None
+                found = {"model": str(args.checkpoint), "step": served.step, "unlike": strange, **found}
                 answered = answered and found["answer"] is not None
                 if args.json:
                     say(json.dumps(found))
@@ -102,10 +115,10 @@ def _show(found: dict[str, Any], several: bool) -> None:
         say()
 
 
-def _model(args: argparse.Namespace) -> str:
-    if args.step is None:
+def _model(args: argparse.Namespace, served: Served) -> str:
+    if served.step is None:
         return str(args.checkpoint)
-    return f"{args.checkpoint}, step {args.step}{', chosen in validation' if args.chosen else ''}"
+    return f"{args.checkpoint}, step {served.step}{', chosen in validation' if args.step == 'chosen' else ''}"
 
 
 def _texts(args: argparse.Namespace) -> list[str]:

@@ -14,7 +14,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mxjax import models, stopping
-from mxjax.commands import check_counts, checkpoint_config, load_roles
+from mxjax.cli.arguments import add_checkpoint_arguments, check_counts, serving_options, step_of
 from mxjax.config import to_json
 from mxjax.data import Pools, load_benchmark
 from mxjax.data.identity import texts_of
@@ -33,15 +33,35 @@ from mxjax.grading import check_same_grading, open_grading
 from mxjax.lock import only_writer
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
-from mxjax.rollout import Question, Role
+from mxjax.rollout import Question
+from mxjax.serving import Served, checkpoint_config, serve
 from mxjax.terminal import say, shown_in_line
 from mxjax.workdir import Workdir, progress_bar, progress_of
 
 Row = dict[str, Any]
 
 
-def evaluate(args: argparse.Namespace) -> int:
-    """`mxjax evaluate`: prints the table and writes results.json, results.md, results.html and whole episodes."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the verb."""
+    add_checkpoint_arguments(parser)
+    add = parser.add_argument
+    add("--benchmark", required=True, help="comma separated: held_out, gsm8k, reasoning_gym:TASK, jsonl:PATH")
+    add("--system", default="single,designed", help="comma separated, or all: every baseline beside designed")
+    add("--executor", default="", help="the checkpoint that answers the calls of frozen_executor")
+    add("--validation", default="", help="where best_fixed is chosen; default held_out, of a workdir")
+    add("--validation_limit", type=int, default=64, help="questions of it")
+    add("--choose_on_test", action="store_true", help="allow a test split there; the row then says so")
+    add("--allow_overlap", action="store_true", help="allow questions of the training; the rows then say so")
+    add("--samples", type=int, default=1)
+    add("--limit", type=int, help="questions per benchmark")
+    add("--output", default="", help="where results.json goes; default beside the checkpoint")
+    add("--resume", action="store_true", help="keep what --output has: its rows, and single questions")
+    add("--quiet", action="store_true", help="no progress bar")
+    add("--data_dir", help="where mxjax data prepare put benchmarks; default $MXJAX_DATA, else ~/.cache/mxjax/data")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table and writes results.json, results.md, results.html and whole episodes."""
     config = checkpoint_config(args.checkpoint)
     systems = expand(args.system.split(","), bool(args.executor))
     names = {parse_system(system)[0] for system in systems}
@@ -63,15 +83,16 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
     trained = {source: trained_on(source) for source in (args.checkpoint, args.executor) if source}
     remarks = {name: _remarks(config, args, trained, name, benchmarks[name]) for name in benchmarks}
     validations = {name: sources.validation(name, benchmarks[name]) for name in benchmarks if BEST_FIXED in names}
-    roles = load_roles(args, config)
-    policies = [(args.checkpoint, args.step, config)]
+    options = serving_options(args)
+    served = serve(args.checkpoint, config, step_of(args.checkpoint, args.step), **options)
+    config, roles, policies = served.config, dict(served.roles), [(args.checkpoint, served)]
     if args.executor:
-        role, *policy = _frozen_executor(args)
-        roles[FROZEN_EXECUTOR] = role
-        policies.append((args.executor, *policy))
-    settings = settings_of(policies, roles, args.seed)
-    made_with = _made_with(args, policies, roles["executor"])
-    settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit, "chosen": args.chosen})
+        policies.append((args.executor, serve(args.executor, checkpoint_config(args.executor), **options)))
+        roles[FROZEN_EXECUTOR] = policies[-1][1].roles["executor"]
+    settings = settings_of([(name, each.step, each.config) for name, each in policies], roles, args.seed)
+    made_with = _made_with(args, policies)
+    chosen_step = args.step == "chosen"
+    settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit, "chosen": chosen_step})
     asked = {(name, ""): questions_digest(questions) for name, questions in benchmarks.items()}
     asked |= {(name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
               for name, (validation, questions) in validations.items()}  # fmt: skip
@@ -126,7 +147,7 @@ def _remarks(
 
     Raises ValueError for questions that were trained on, unless `--allow_overlap` says that this is meant.
     """
-    said = [remark(config, name)] if args.chosen else []
+    said = [remark(config, name)] if args.step == "chosen" else []
     for source, keys in trained.items():
         if shared := shared_with(questions, keys):
             count = f"{len(shared)} of {len(questions)}"
@@ -139,27 +160,18 @@ def _remarks(
     return [text for text in said if text]
 
 
-def _made_with(
-    args: argparse.Namespace, policies: Sequence[tuple[str, int | None, ConfigDict]], executor: Role
-) -> dict[str, Any]:
+def _made_with(args: argparse.Namespace, policies: Sequence[tuple[str, Served]]) -> dict[str, Any]:
     """The settings of an evaluation that its rows name."""
-    others = {name: value for _, step, _ in policies[1:]
-              for name, value in (("executor", args.executor), ("executor_step", step))}  # fmt: skip
-    return {
-        "checkpoint": args.checkpoint, "step": args.step, "seed": args.seed, "limit": args.limit,
+    (name, served), *others = policies
+    executor = served.roles["executor"]
+    found = {
+        "checkpoint": name, "step": served.step, "seed": args.seed, "limit": args.limit,
         "temperature": executor.sampling.temperature, "max_tokens": executor.sampling.max_tokens,
-        "prompt": executor.prompt, **others,
+        "prompt": executor.prompt,
     }  # fmt: skip
-
-
-def _frozen_executor(args: argparse.Namespace) -> tuple[Role, int | None, ConfigDict]:
-    """The executor of `--executor CHECKPOINT`, its step and its config.
-
-    With that checkpoint's own prompts and the flags of the command.
-    """
-    config = checkpoint_config(args.executor)
-    other = argparse.Namespace(**{**vars(args), "checkpoint": args.executor, "step": None})
-    return load_roles(other, config)["executor"], other.step, config
+    for name, frozen in others:
+        found |= {"executor": name, "executor_step": frozen.step}
+    return found
 
 
 def _earlier_rows(workdir: Workdir, settings: str, asked: Mapping[tuple[str, str], str]) -> list[Row]:
