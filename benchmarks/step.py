@@ -15,7 +15,7 @@ import jax
 
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-from mxjax import sft  # noqa: E402
+from mxjax.cold_start import sft  # noqa: E402
 from mxjax.data import QuestionStream  # noqa: E402
 from mxjax.data.pools import question_pools  # noqa: E402
 from mxjax.evaluation import evaluate  # noqa: E402

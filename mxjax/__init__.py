@@ -5,8 +5,8 @@ import importlib
 __version__ = "0.1.0"
 
 _PARTS = (
-    "checkpoint", "config", "data", "evaluation", "mas", "models", "plan", "report", "rewards", "rl", "rollout",
-    "sampling", "sandbox", "sft", "sharding", "train", "workdir",
+    "checkpoint", "cold_start", "config", "data", "evaluation", "mas", "models", "plan", "report", "rewards",
+    "rl", "rollout", "sampling", "sandbox", "sharding", "train", "workdir",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import mxjax
 
 def test_importing_every_part_brings_in_neither_tensorflow_nor_torch():
     code = (
-        "import sys, mxjax.train, mxjax.sft, mxjax.cli.evaluate, mxjax.cli.doctor\n"
+        "import sys, mxjax.train, mxjax.cold_start.sft, mxjax.cli.evaluate, mxjax.cli.doctor\n"
         "bad = {'tensorflow', 'torch', 'reasoning_gym', 'flax.nnx'} & set(sys.modules)\n"
         "sys.exit(', '.join(bad) or 0)"
     )

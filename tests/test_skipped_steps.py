@@ -7,7 +7,8 @@ import pytest
 from runs import ROOT, SMALLER, mxjax, tiny, tiny_run
 from support import optional
 
-from mxjax import checkpoint, cli, sft
+from mxjax import checkpoint, cli
+from mxjax.cold_start import sft
 from mxjax.config import default_config
 from mxjax.errors import RunStopped, UserError
 from mxjax.rl import Rows, SkippedBatch, init_state, make_optimizer, pack, training_segment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 from ml_collections import ConfigDict
 
-from mxjax.sft import sft
+from mxjax.cold_start.sft import sft
 from mxjax.terminal import say
 
 

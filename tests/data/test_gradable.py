@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxjax import cli
+from mxjax.cold_start.sft import read_conversations
 from mxjax.data import load_benchmark, load_questions
 from mxjax.data.gradable import SHAPES, check_gradable
 from mxjax.data.prepared import load_split
@@ -18,7 +19,6 @@ from mxjax.data.readers import last_box
 from mxjax.errors import UserError
 from mxjax.mas.prompts import load_prompts
 from mxjax.rollout.records import Question, Task
-from mxjax.sft import read_conversations
 
 STREAM, CALL, CHECK = {"input": "1", "output": "2"}, {"args": [1], "expected": 2}, {"check": "assert f(1) == 2"}
 

@@ -4,7 +4,8 @@ import json
 import math
 import random
 
-from mxjax import mas, teacher
+from mxjax import mas
+from mxjax.cold_start import teacher
 from mxjax.rollout import Question
 
 PROMPTS = "configs/prompts/arithmetic.toml"

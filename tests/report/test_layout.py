@@ -5,7 +5,8 @@ import random
 import made_up
 import pytest
 
-from mxjax import mas, teacher
+from mxjax import mas
+from mxjax.cold_start import teacher
 from mxjax.mas import Edge, Graph, Node
 from mxjax.report.drawing import draw_design
 from mxjax.report.layout import ANSWER, BOX_HEIGHT, MOST_NODES, QUESTION, place

@@ -7,13 +7,20 @@ import pytest
 from rollout.scripted import ScriptedEngine
 from support import sandbox
 
-from mxjax import sft
+from mxjax.cold_start import sft
+from mxjax.cold_start.sft import (
+    batch_indices,
+    load_examples,
+    read_conversations,
+    sampled_segments,
+    segment,
+    segments_of,
+)
 from mxjax.config import default_config
 from mxjax.errors import UserError
 from mxjax.models import Tokenizer
 from mxjax.rollout import Question, Role
 from mxjax.run import Run
-from mxjax.sft import batch_indices, load_examples, read_conversations, sampled_segments, segment, segments_of
 from mxjax.workdir import Workdir
 
 TOKENIZER = Tokenizer.byte_level()

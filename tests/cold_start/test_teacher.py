@@ -10,13 +10,14 @@ from hypothesis import given
 from runs import mxjax, tiny
 from support import sandbox
 
-from mxjax import mas, teacher
+from mxjax import mas
+from mxjax.cold_start import teacher
+from mxjax.cold_start.sft import segment
 from mxjax.data import load_questions
 from mxjax.data.arithmetic import evaluate
 from mxjax.models import Tokenizer
 from mxjax.rewards import extract_answer, format_math, grade_math
 from mxjax.sandbox.tool import python_tool
-from mxjax.sft import segment
 
 PROMPTS = "configs/prompts/arithmetic.toml"
 SPEC = {

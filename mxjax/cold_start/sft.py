@@ -18,7 +18,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mxjax import checkpoint, models, stopping, teacher
+from mxjax import checkpoint, models, stopping
+from mxjax.cold_start import teacher
 from mxjax.config import to_json
 from mxjax.data.rows import json_lines
 from mxjax.errors import UserError
