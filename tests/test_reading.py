@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from runs import ROOT
 
+from mxjax import run
 from mxjax.cli.config import command_config
+from mxjax.sharding import make_mesh
 from mxjax.train import train
 
 PAGE = (ROOT / "docs" / "reading.md").read_text()
@@ -50,6 +52,7 @@ def calls(tmp_path_factory):
     """{function: (arguments, result)} of the first calls in a tiny step, by their end."""
     seen = {}
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run, "make_mesh", functools.partial(make_mesh, devices=jax.devices()[:1]))  # as the page says
         for name in dict.fromkeys(name.partition("(")[0] for name, _ in ROWS):
             watch(patched, name, seen)
         workdir = tmp_path_factory.mktemp("reading")
@@ -97,7 +100,6 @@ def test_a_step_hands_on_these_shapes(calls):
     sizes = {}
     for letters, values in re.findall(r"^\| ((?:\w, )+\w) \| .* \| ([\d, ]+) \|$", PAGE, re.MULTILINE):
         sizes |= dict(zip(letters.split(", "), map(int, values.split(", ")), strict=True))
-    sizes["B"] *= jax.device_count()  # the page is of one device
     assert sizes["Q"] == len(calls["data.pools.QuestionStream.batch"][1]) == len(calls["rollout.tree.collect"][1])
     segments = sizes["Q"] * sizes["M"] * (1 + 2 * sizes["N"])
     assert len(calls["rl.credit.credit"][1]) == segments
