@@ -92,7 +92,7 @@ def assert_within(found, expected, tolerance):
 
 
 CASES = [
-    pytest.param(family, mesh, marks=() if family == "qwen3" or mesh == "all" else pytest.mark.slow)
+    pytest.param(family, mesh, marks=() if family == "qwen3" else pytest.mark.slow)
     for family in FAMILIES
     for mesh in MESHES
 ]
