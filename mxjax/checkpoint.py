@@ -7,7 +7,8 @@ each of these is an error in one sentence.
 
 Layout: `<directory>/<step>/<item>/...`, `<directory>/<step>/manifest.json`, and, once the step has been validated,
 `<directory>/<step>/validation.json`. Items are `params` (policy name → tree),
-`opt_<role>` (an optax state) and `meta` (JSON). A state is a mapping from item name to its contents.
+`opt_<owner>` (the optax state of a role, of "coupled" or of "sft") and `meta` (JSON). A state is a mapping from item
+name to its contents.
 """
 
 from __future__ import annotations

@@ -37,5 +37,8 @@ def from_json(values: dict[str, Any]) -> ConfigDict:
 
 
 def run_record(config: ConfigDict, kind: str, model: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What `config.json` of a workdir holds: the package version marks it as ours, `kind` is "sft" or "train"."""
+    """What `config.json` of a workdir holds: the package version marks it as ours.
+
+    `kind` is "sft", "train" or "convert".
+    """
     return {"mxjax": __version__, "kind": kind, "model": model, "config": to_json(config), **more}

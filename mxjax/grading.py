@@ -88,9 +88,9 @@ def open_grading(
 ) -> Iterator[Grading]:
     """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
 
-    The sandbox is opened where a question has code or `rollout.tools` names a tool that needs it; below level A a line
-    says how to get a stronger one. Raises UserError, in one sentence, for an unknown tool, where no sandbox passes its
-    self-test, and where a run goes on that was graded in another way when it was `begun` (its record).
+    The sandbox is opened where a question has code or `rollout.tools` names a tool; below level A a line says how to
+    get a stronger one. Raises UserError for an unknown tool, where no sandbox passes its self-test, and where a run
+    goes on that was graded in another way when it was `begun` (its record).
     """
     check_tools(config)
     asked = {(question.source, question.task_type) for question in questions}

@@ -25,11 +25,14 @@ def step_metrics(
     trees: Sequence[QuestionTree], executor_group: str, roles: Mapping[str, Role], limits: mas.Limits, level: str | None
 ) -> dict[str, Any]:
     """All numbers of a step beside those of its update; `level` is the sandbox's."""
-    numbers = rollout_metrics(trees, executor_group) | design_error_counts(trees) | engine_metrics(engines_of(roles))
-    return numbers | mas.use_shares(trees, limits) | {"sandbox_level": level}
+    numbers = rollout_metrics(trees, executor_group, limits) | design_error_counts(trees)
+    numbers |= engine_metrics(engines_of(roles)) | mas.use_shares(trees, limits)
+    return numbers | {"sandbox_level": level}
 
 
-def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "question") -> dict[str, Any]:
+def rollout_metrics(
+    trees: Sequence[QuestionTree], executor_group: str = "question", limits: mas.Limits | None = None
+) -> dict[str, Any]:
     """What happened in a step's rollouts: rewards, validity, cost, and how often a group had nothing to compare."""
     designs = [design for tree in trees for design in tree.designs]
     executions = [execution for design in designs for execution in design.executions]
@@ -64,16 +67,18 @@ def rollout_metrics(trees: Sequence[QuestionTree], executor_group: str = "questi
         "not_from_agent": mean([execution.reason == "not_from_agent" for execution in executions]),
         "undecided": mean([execution.reason == "undecided" for execution in executions]),
         "in_process": mean([execution.reason == IN_PROCESS for execution in executions]),
-        "gold_in_design": mean([gold_in_prompts(tree.question, design) for tree in trees for design in tree.designs]),
+        "gold_in_design": mean(
+            [gold_in_prompts(tree.question, design, limits) for tree in trees for design in tree.designs]
+        ),
     }
 
 
-def gold_in_prompts(question: Question, design: Design) -> bool:
-    """Whether the designer tells an agent the gold answer, as a whole word."""
+def gold_in_prompts(question: Question, design: Design, limits: mas.Limits | None = None) -> bool:
+    """Whether the designer tells an agent the gold answer, as a whole word; `limits` are those of the run."""
     if design.error or not question.gold:
         return False
     word = re.compile(rf"(?<![\w.]){re.escape(question.gold)}(?!\.?\w)")
-    return any(word.search(node.prompt or "") for node in mas.graph(mas.check(design.source)).nodes)
+    return any(word.search(node.prompt or "") for node in mas.graph(mas.check(design.source, limits)).nodes)
 
 
 def engine_metrics(engines: Sequence[Engine]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """One run of `sft` or `train`: a workdir opened or continued, and the state that goes from step to step.
 
-A workdir belongs to one config and, while it is written, to one process. Whatever can be refused is refused before
-anything is written there, and a killed run goes on from its last checkpoint.
+A workdir belongs to one config and, while it is written, to one process. What settings, questions and models can
+be refused for is refused before anything but the lock is written there; a killed run goes on from its last checkpoint.
 """
 
 from __future__ import annotations

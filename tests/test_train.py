@@ -21,6 +21,7 @@ from mxjax.data import Pools
 from mxjax.errors import UserError
 from mxjax.evaluation.validation import load_benchmarks, validate
 from mxjax.grading import Grading
+from mxjax.mas import Limits
 from mxjax.metrics import gold_in_prompts, rollout_metrics
 from mxjax.models import load
 from mxjax.rewards import make_reward
@@ -136,6 +137,13 @@ def test_the_gold_answer_in_a_prompt_is_found_however_the_prompt_is_written(prom
     source = f"from workflow import *\nP = 'It is 16.\\n'\nWorkflow().add_node(AgentNode('A', {prompt})).run(question)"
     question = dataclasses.replace(QUESTIONS[0], gold="16")
     assert gold_in_prompts(question, Design(0, None, source, "", ())) == leaks
+
+
+def test_a_design_that_only_the_limits_of_the_run_allow_is_looked_at_too():
+    """A text longer than the usual limit was a design, so its prompts are read; none of it may end the run."""
+    source = f"x = '{'a' * 70_000}'\nfrom workflow import *\nWorkflow().add_node(AgentNode('A', '16')).run(question)"
+    question = dataclasses.replace(QUESTIONS[0], gold="16")
+    assert gold_in_prompts(question, Design(0, None, source, "", ()), Limits(source_chars=100_000))
 
 
 def test_validations_on_a_shipped_sample_say_so(tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collect
 
     Args:
         config: the run's; `eval.choose_on` is the benchmark and `eval.choose_by` the system that are looked at.
-        rows: the run's metrics lines.
+        rows: of validations, as metrics lines have them.
         saved: the steps on disk (`checkpoint.steps`), which the settings of a continued run cannot tell.
 
     Returns:

@@ -1,4 +1,4 @@
-"""From the result of one execution to its reward: R = correctness + 0.4 * format.
+"""From the result of one execution to the parts of its reward, correctness and format.
 
 What is graded is the message that the workflow returned. By default that message must also be an agent's reply: a
 design that prints the answer itself would otherwise be paid as a calculator with a dummy agent (method, section 4).

@@ -1,4 +1,4 @@
-"""The optimiser, and the training state: policies, one optimiser state per learner, and where idle ones wait.
+"""The optimiser, and the training state: policies, one optimiser state per owner, and where idle ones wait.
 
 Each role owns an AdamW state in stage modes. Sharing one and switching learning rates, as the reference does, makes
 most of a stage's first updates the other role's left-over momentum (method, section 6).
@@ -133,7 +133,7 @@ class TrainState:
 
     Attributes:
       policies: {"shared": params} or {"designer": params, "executor": params}.
-      optimizers: optax states by owner: a role's name, or "coupled".
+      optimizers: optax states by owner: a role's name, "coupled" or "sft".
       step: how many RL (or SFT) steps were taken; an RL step may hold several optimiser steps, or none.
     """
 

@@ -16,7 +16,7 @@ _CHANGED = frozenset({list, dict, DefaultDict, CounterDict, deque})
 _ARITHMETIC = {
     "add": operators.add, "sub": operators.subtract, "mul": operators.multiply, "truediv": operators.divide,
     "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "and": operators.and_,
-    "or": operators.or_, "xor": operators.xor,
+    "or": operators.or_, "xor": operators.xor, "lshift": operators.left_shift, "rshift": operators.right_shift,
 }  # fmt: skip
 _NUMERIC = {"neg": operators.negative, "pos": operators.positive, "abs": builtins.abs_, "round": builtins.round_}
 _ORDERS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}

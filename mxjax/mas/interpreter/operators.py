@@ -1,7 +1,7 @@
-"""Operators and subscripts: what they mean for every pair of types, and what they cost.
+"""Operators: what they mean for every pair of types, and what they cost.
 
 Plain values are worked on by the host after the size of the result has been accounted for. Where script code may have
-to run (dunder methods, a default factory) or where nesting must be bounded, the function returns a generator of
+to run (dunder methods) or where nesting must be bounded, the function returns a generator of
 requests.
 """
 

@@ -367,7 +367,8 @@ OPERATOR = {
     "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "eq": operators.equals,
     "ne": operators.differs, "lt": operators.ordering("<"), "le": operators.ordering("<="),
     "gt": operators.ordering(">"), "ge": operators.ordering(">="), "neg": operators.negative,
-    "and_": operators.and_, "or_": operators.or_, "xor": operators.xor,
+    "and_": operators.and_, "or_": operators.or_, "xor": operators.xor, "matmul": operators.matrix_multiply,
+    "lshift": operators.left_shift, "rshift": operators.right_shift,
     "contains": lambda m, container, item: operators.contains(m, item, container),
     "getitem": subscripts.get_item,
 }  # fmt: skip
