@@ -7,6 +7,7 @@ are exact and do not depend on the machine: the same script with the same replie
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from mxjax.errors import UserError
 
@@ -34,6 +35,8 @@ class Limits:
       format_width: width or precision in a format specification.
       source_chars, source_nodes, source_depth: size of the source, checked before and right after parsing.
     """
+
+    holds: ClassVar[tuple[str, ...]] = ()
 
     fuel: int = 1_000_000
     live_bytes: int = 16_000_000

@@ -11,6 +11,7 @@ import dataclasses
 import os
 import re
 import tomllib
+from typing import ClassVar
 
 from mxjax.errors import UserError, file_errors
 
@@ -23,6 +24,8 @@ class Prompts:
 
     Texts are put together literally: line breaks between parts belong to the texts themselves.
     """
+
+    holds: ClassVar[tuple[str, ...]] = ()
 
     # The designer: {question}, {task_type}
     designer_system: str = "You are an expert Python developer who builds multi-agent workflow systems."

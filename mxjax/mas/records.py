@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 
 def well_formed(text: str) -> str:
@@ -26,6 +26,8 @@ class AgentCall:
         reply.
     """
 
+    holds: ClassVar[tuple[str, ...]] = ("messages", "sampling")
+
     id: str
     node: str
     messages: list[dict[str, str]]
@@ -37,6 +39,8 @@ class AgentCall:
 class ToolCall:
     """A call to a host tool; calls with the same `session` are of one agent's conversation and may share state."""
 
+    holds: ClassVar[tuple[str, ...]] = ("arguments",)
+
     id: str
     name: str
     arguments: Mapping[str, Any]
@@ -46,6 +50,8 @@ class ToolCall:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
     """What is given back for a call. With an `error` (such as "prompt_too_long") the node that called fails."""
+
+    holds: ClassVar[tuple[str, ...]] = ("text", "error")
 
     text: str
     tokens: int = 0
@@ -63,6 +69,8 @@ class Tool:
     A tool that takes time has `submit(function, *arguments) -> Future`: what answers a call of it somewhere else while
     other work goes on.
     """
+
+    holds: ClassVar[tuple[str, ...]] = ()
 
     func: Callable[..., Any] | None = None
     description: str = ""

@@ -29,6 +29,7 @@ import time
 import tracemalloc
 from collections import deque
 from types import GeneratorType, SimpleNamespace
+from typing import ClassVar
 
 if __name__ == "__main__":
     sys.path[:0] = [str(pathlib.Path(__file__).parent.parent.parent)]
@@ -343,7 +344,7 @@ def run_source(source, limits=None, given=None):
     return run
 
 
-AMPLE = mas.Limits(fuel=10**9, live_bytes=10**10)
+AMPLE = mas.Limits(fuel=10**9, live_bytes=10**10, string_chars=10**8)
 
 
 @functools.cache
@@ -395,6 +396,8 @@ class Target:
       find: what gives it, a function of the machine as those of `Native`.
       owners: the kinds of its first argument, for a method.
     """
+
+    holds: ClassVar = ()  # of a script
 
     label: str
     find: object
@@ -554,6 +557,8 @@ def arity(value):
 class Fit:
     """Kinds of arguments that a target takes; `lazy` when it gives an iterator, `named` is the last one's name."""
 
+    holds: ClassVar = ()  # of a script
+
     kinds: tuple
     named: str = ""
     lazy: bool = False
@@ -562,6 +567,8 @@ class Fit:
 
 class Probe:
     """Calls a target with small values of all kinds."""
+
+    holds = ()  # of a script
 
     def __init__(self, target):
         self.target = target
@@ -674,6 +681,8 @@ def chosen(fits, most):
 class Case:
     """A target with one expression for each argument."""
 
+    holds: ClassVar = ()  # of a script
+
     target: Target
     fit: Fit
     values: tuple
@@ -740,6 +749,8 @@ def script(case):
 
 class Measured:
     """Runs one case and notes what it took; with `endless`, until a limit ends it, `keeping` every result or none."""
+
+    holds = ()  # of a script
 
     def __init__(self, case, endless=False, keeping=False):
         self.case = case
@@ -863,7 +874,7 @@ def screened(case, turn):
         "seconds": seen.seconds, "fuel": seen.fuel, "rounds": seen.rounds,
         "mb": (min(by_fuel, by_model) + max(0, seen.peak - seen.bytes)) / 1e6,
         "each": round(per_result), "fuel_each": round(fuel, 1), "by_fuel": by_fuel / 1e6, "by_model": by_model / 1e6,
-        "over": (seen.peak - seen.bytes) / 1e6, "reason": seen.reason[:80],
+        "over": (seen.peak - seen.bytes) / 1e6, "reason": seen.reason[:160],
     }  # fmt: skip
 
 

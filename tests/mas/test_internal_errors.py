@@ -1,18 +1,23 @@
 """An error of the interpreter itself ends the run as "internal"; no script sees it, and what holds what is declared."""
 
 import importlib
+import itertools
 import logging
 import pkgutil
 import types
 
 import pytest
+from test_fuzz import CORPUS, FLOWS
 
 from mxjax import mas
 from mxjax.mas import interpreter, library
 from mxjax.mas.execution import INTERNAL
 from mxjax.mas.interpreter.builtins import BUILTINS
 from mxjax.mas.interpreter.exceptions import InternalError, may_raise
-from mxjax.mas.interpreter.measure import weighing
+from mxjax.mas.interpreter.machine import Machine
+from mxjax.mas.interpreter.measure import live_bytes, weighing
+from mxjax.mas.prompts import Prompts
+from mxjax.mas.records import AgentCall, Reply, Tool, ToolCall
 
 CATCHING = "try:\n  {call}\nexcept BaseException as error:\n  print('caught', error)\nfinally:\n  print('finally')\n"
 WAYS = {
@@ -104,32 +109,54 @@ def modules(package):
             yield importlib.import_module(found.name)
 
 
+# Types whose objects are gone before a script runs
+COMPILING = {"compiler", "expressions", "lexer", "patterns", "regex", "scopes", "unit"}
 KINDS = {
     kind
     for package in (interpreter, library)
     for module in modules(package)
     for kind in vars(module).values()
-    if isinstance(kind, type) and kind.__module__ == module.__name__ and "__slots__" in vars(kind)
+    if isinstance(kind, type) and kind.__module__ == module.__name__ and not issubclass(kind, BaseException)
+    if module.__name__.rpartition(".")[2] not in COMPILING or "holds" in vars(kind)
 }
+RECORDS = {AgentCall, ToolCall, Reply, Tool, mas.Limits, Prompts}  # of the harness, which generators of ours refer to
 
 
-def parts_of_compilation(kind):
-    """Whether objects of a type are gone before a script begins, or shared by all scripts."""
-    return kind.__module__.rpartition(".")[2] in {"code", "unit", "regex", "core"} and not hasattr(kind, "type_name")
+ALL = sorted(KINDS | RECORDS, key=lambda kind: kind.__qualname__)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.__qualname__), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_every_type_says_what_it_holds(kind):
-    if parts_of_compilation(kind):
-        return
     slots = {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
     assert set(kind.holds) <= slots
     value, text = kind.__new__(kind), "a" * 1000
     for name in slots:
-        setattr(value, name, text if name in kind.holds else 1)
+        object.__setattr__(value, name, text if name in kind.holds else 1)
     stack = []
     assert weighing(kind)(value, stack) > 0
     assert stack.count(text) == len(kind.holds)
+
+
+@pytest.mark.parametrize("index", range(len(CORPUS + FLOWS)))
+def test_memory_can_be_measured_at_any_moment(index, monkeypatch):
+    source = (CORPUS + FLOWS)[index]
+    allocate, counts = Machine.allocate, itertools.count()
+
+    def measured(machine, size):
+        allocate(machine, size)
+        if next(counts) % 7 == 0 and machine.meter.fuel < 20_000:
+            live_bytes(machine)
+
+    monkeypatch.setattr(Machine, "allocate", measured)
+    try:
+        checked = mas.check(source, mas.Limits(fuel=20_000))
+    except mas.DesignError:
+        return
+    made = mas.start(checked, "q", tools={"python_execute": mas.Tool()})
+    for _ in range(50):
+        if made.result is None:
+            made.advance({call.id: "VERDICT: CORRECT" for call in made.pending})
+    assert INTERNAL not in getattr(made.result, "reason", "")
 
 
 def test_a_type_that_does_not_say_what_it_holds_is_a_fault():

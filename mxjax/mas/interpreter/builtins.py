@@ -154,6 +154,8 @@ def sum_(m, iterable, start=0):
 class _FloatSum:
     """Compensated summation, as Python 3.12 adds floats whatever the host's version."""
 
+    holds = ()
+
     def __init__(self):
         self.used = False
         self.total = self.rest = 0.0

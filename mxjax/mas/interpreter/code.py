@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
     """Parameters of a function, in slot order: positional, keyword-only, then `*args` and `**kwargs`."""
+
+    holds: ClassVar[tuple[str, ...]] = ()
 
     positional: tuple[str, ...] = ()
     positional_only: int = 0
@@ -36,6 +38,8 @@ class Code:
       annotation: the name that its first parameter is annotated with, for `singledispatch`.
       kind: "plain", "generator", "coroutine" or "class".
     """
+
+    holds: ClassVar[tuple[str, ...]] = ()
 
     name: str
     ops: tuple[tuple[Any, Any], ...]

@@ -30,6 +30,7 @@ from mxjax.mas.interpreter.values import (
 SIZED = frozenset({list, tuple, str, bytes, range, dict, DefaultDict, CounterDict, deque, Set, View})
 
 
+@may_raise(OverflowError)
 def size(value) -> int:
     """The length of a value of one of the `SIZED` types."""
     return len(value.owner) if type(value) is View else len(value)

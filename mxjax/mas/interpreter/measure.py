@@ -137,7 +137,7 @@ _ITERATORS = {type(iterator) for iterator in (
     enumerate([]), zip(), map(int, []), filter(int, []), reversed(()), itertools.chain(), itertools.islice([], 0),
 )}  # fmt: skip
 _ALONE = (
-    type, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
+    object, type, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
     types.MethodWrapperType, re.Match, re.Pattern, random.Random,
 )  # fmt: skip
 _OF_HOST: dict[type, Callable[[Any, list], int]] = {

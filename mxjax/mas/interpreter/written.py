@@ -9,6 +9,7 @@ imports from `_native` are functions of ours.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -27,6 +28,8 @@ NATIVE = "_native"  # from which a module imports functions of ours
 
 class Written:
     """A module in the language, with `more` members of ours; called with a machine, it is made there."""
+
+    holds = ()  # of a script: it is shared by all
 
     def __init__(self, name: str, natives: dict, modules: dict, more: dict):
         self.name = name
@@ -74,10 +77,8 @@ class Written:
 
 def _closed(code: Code, known: dict) -> Code:
     """The same code without lines, in which global names are what they stand for in the language."""
-    return Code(
-        **{field: getattr(code, field) for field in Code.__dataclass_fields__}
-        | {"ops": tuple(_bound(*op, known) for op in code.ops), "lines": (0,) * len(code.lines)}
-    )
+    ops = tuple(_bound(*op, known) for op in code.ops)
+    return dataclasses.replace(code, ops=ops, lines=(0,) * len(code.lines))
 
 
 def _bound(handler, argument, known: dict) -> tuple:

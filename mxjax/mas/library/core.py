@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import GeneratorType
-from typing import Any
+from typing import Any, ClassVar
 
 from mxjax.mas.errors import LimitExceeded
 from mxjax.mas.interpreter import exceptions, text
@@ -34,6 +34,8 @@ from mxjax.mas.records import AgentCall, ToolCall, well_formed
 @dataclasses.dataclass(slots=True)
 class Host:
     """What one execution needs to know of the world, and what it leaves behind; `machine.host`."""
+
+    holds: ClassVar[tuple[str, ...]] = ()
 
     prompts: Prompts
     task_type: str

@@ -14,6 +14,7 @@ import itertools
 import re
 import warnings
 from re import _parser  # private; used here are `parse` and the tree, which 3.11 and later releases share
+from typing import ClassVar
 
 IGNORECASE, MULTILINE, DOTALL, UNICODE, VERBOSE, ASCII = 2, 8, 16, 32, 64, 256
 _READ = IGNORECASE | MULTILINE | DOTALL | VERBOSE
@@ -64,6 +65,8 @@ class Translation:
       size: about as many instructions as RE2 needs; the same on every machine.
       flags: the flags given and those in the pattern.
     """
+
+    holds: ClassVar[tuple[str, ...]] = ()
 
     text: str
     groups: tuple[int, ...]
