@@ -137,8 +137,8 @@ _ITERATORS = {type(iterator) for iterator in (
     enumerate([]), zip(), map(int, []), filter(int, []), reversed(()), itertools.chain(), itertools.islice([], 0),
 )}  # fmt: skip
 _ALONE = (
-    object, type, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
-    types.MethodWrapperType, re.Match, re.Pattern, random.Random,
+    object, type, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType, types.MethodWrapperType, re.Match, re.Pattern, random.Random,
 )  # fmt: skip
 _OF_HOST: dict[type, Callable[[Any, list], int]] = {
     str: _str,
