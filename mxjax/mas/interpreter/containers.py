@@ -317,9 +317,11 @@ _SECOND = Native("count", lambda m, pair: pair[1])
 
 def elements(m, owner):
     m.charge(len(owner))
-    total = sum(max(0, n) for n in owner.values() if type(n) is int)
-    m.need_items(total)
-    return HostIterator(iter([key for key, n in owner.items() for _ in range(max(0, n))]), "chain")
+    for count in owner.values():
+        if type(count) not in (int, bool):
+            raise TypeError(f"'{type_name(count)}' object cannot be interpreted as an integer")
+    m.need_items(sum(max(0, count) for count in owner.values()))
+    return HostIterator(iter([key for key, count in owner.items() for _ in range(max(0, count))]), "chain")
 
 
 def total(m, owner):

@@ -95,6 +95,7 @@ def _join(m, owner: str, items) -> str:
 
 @may_raise(TypeError, OverflowError)
 def replace(m, owner, old, new, count=-1):
+    count = _wanted(count, int, "replace")
     old, new = plain(old), plain(new)
     if type(old) is not str or type(new) is not str:
         wrong = type_name(new if type(old) is str else old)
