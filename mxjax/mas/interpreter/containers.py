@@ -189,6 +189,8 @@ methods(Slice, {"indices": slice_indices})
 
 @may_raise(StopIteration, RuntimeError)
 def next_of_host(m, owner: HostIterator):
+    if type(owner) is not HostIterator:
+        raise TypeError(f"'{type_name(owner)}' object is no such iterator")
     return next(owner.source)
 
 

@@ -175,7 +175,7 @@ def power(m, a, b):
             m.need_int(a.bit_length() * b)
         m.charge(b.bit_length() >> 3)  # as often the host squares, even if it is nothing
         return a**b
-    if a < 0 and b != int(b):
+    if a < 0 and b - b == 0 and b != int(b):  # a finite fraction
         raise ValueError("a negative number has no real power with a fraction as exponent")
     return a**b
 

@@ -146,7 +146,7 @@ def splitlines(m, owner, keepends=False):
 def _padded(name: str):
     function = getattr(str, name)
 
-    @may_raise(TypeError)
+    @may_raise(TypeError, OverflowError)
     def method(m, owner, width, *fill):
         width, fill = _wanted(width, int, name), tuple(_wanted(part, str, name) for part in fill)
         m.need_string(max(len(owner), width), owner.isascii() and "".join(fill).isascii())

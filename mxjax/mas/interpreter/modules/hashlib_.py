@@ -36,6 +36,7 @@ def _data(m, value) -> bytes:
 
 
 def _make(name: str):
+    @may_raise(ValueError, OverflowError)
     def make(m, string=b"", *, usedforsecurity=True, digest_size=None):
         m.charge(2)
         m.allocate(Hash.own_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mxjax.mas.interpreter import operators
+from mxjax.mas.interpreter.exceptions import may_raise
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.sorting import sort
 from mxjax.mas.interpreter.values import type_name
@@ -48,6 +49,7 @@ def heappush(m, heap, item):
     yield from _sift_down(m, heap, 0, len(heap) - 1)
 
 
+@may_raise(IndexError)
 def heappop(m, heap):
     last = _list(heap).pop()
     if not heap:
@@ -55,6 +57,7 @@ def heappop(m, heap):
     return (yield from heapreplace(m, heap, last))
 
 
+@may_raise(IndexError)
 def heapreplace(m, heap, item):
     first = _list(heap)[0]
     heap[0] = item
