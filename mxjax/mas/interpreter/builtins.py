@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import attributes, exceptions, keys, operators, text
 from mxjax.mas.interpreter.coroutines import ASYNCHRONOUS, coroutine, next_async
-from mxjax.mas.interpreter.exceptions import may_raise
+from mxjax.mas.interpreter.exceptions import binds_arguments, may_raise
 from mxjax.mas.interpreter.frames import Emit, Invoke, Next, Throw
 from mxjax.mas.interpreter.iteration import (
     SIZED,
@@ -590,6 +590,7 @@ def close(m, owner: Generator):
 def _asynchronous(method):
     """A method of asynchronous generators, which is awaited."""
 
+    @binds_arguments
     def started(m, owner: Generator, *args):
         if owner.name != ASYNCHRONOUS:
             raise AttributeError(f"'{owner.name}' object has no such attribute")

@@ -278,6 +278,7 @@ def allocate(m, cls: Class, args: tuple = (), kwargs: dict | None = None):
     return made
 
 
+@exceptions.binds_arguments
 def _made(m, base: BuiltinType, args: tuple, kwargs: dict | None):
     value = base.make(m, *args, **(kwargs or {}))
     return (yield from value) if type(value) is GeneratorType else value
@@ -299,6 +300,7 @@ def fill(m, owner: Instance, args: tuple, kwargs: dict | None):
 def _constructor(owner, target: Instance | None) -> Native:
     """`__new__` of a class or built-in type, which is given the class to make an object of."""
 
+    @exceptions.binds_arguments
     def new(m, cls, *args, **kwargs):
         if type(cls) is BuiltinType:
             return cls.make(m, *args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter import text
 from mxjax.mas.interpreter.attributes import methods
-from mxjax.mas.interpreter.exceptions import may_raise
+from mxjax.mas.interpreter.exceptions import binds_arguments, may_raise
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import DICTS
 from mxjax.mas.interpreter.values import plain, type_name
@@ -43,6 +43,7 @@ def _reversed_search(name: str):
     """A search from the right, for which the host's worst case is the product of the lengths."""
     search = _host(name)
 
+    @binds_arguments
     def method(m, owner, part, *args):
         part = _wanted(part, str, name)
         m.charge(max(0, len(owner) - len(part)) * len(part) >> 10)
