@@ -186,6 +186,7 @@ class _Scan:
     )  # fmt: skip
     holds = ("compiled", "data", "text")
 
+    @may_raise(ValueError)
     def __init__(self, m, compiled: Pattern, text, pos=0, endpos=_ENDLESS):
         if type(text) is not str:
             raise TypeError(f"expected string or bytes-like object, got '{type_name(text)}'")
