@@ -15,8 +15,8 @@ from mxjax.evaluation import pattern_shares
 from mxjax.files import read_json
 from mxjax.rewards.code import IN_PROCESS
 from mxjax.rl import designer_advantages, executor_advantages
-from mxjax.roles import engines_of
 from mxjax.rollout import Design, Question, QuestionTree, Role, design_error_counts
+from mxjax.rollout.tree import engines_of
 from mxjax.sampling import Engine
 from mxjax.workdir import Workdir
 

@@ -12,6 +12,7 @@ from mxjax import models, stopping
 from mxjax.rl import TrainState
 from mxjax.rl.stages import ROLES
 from mxjax.rollout import DesignSampling, Role
+from mxjax.rollout.tree import engines_of
 from mxjax.sampling import Engine, SamplingParams
 from mxjax.sampling.engine import engine_layout
 
@@ -39,11 +40,6 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
         bounds = DesignSampling(**own.get("design_sampling", {}))
         roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt, bounds)
     return roles
-
-
-def engines_of(roles: Mapping[str, Role]) -> list[Engine]:
-    """The engines of some roles, each once."""
-    return list({id(role.engine): role.engine for role in roles.values()}.values())
 
 
 def warm_up(roles: Mapping[str, Role]) -> None:

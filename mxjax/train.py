@@ -18,8 +18,9 @@ from mxjax.errors import UserError
 from mxjax.metrics import progress_note, step_metrics
 from mxjax.rl import Learner, credit, make_optimizer, make_policy_loss, role_weights, stage_switched
 from mxjax.rl.stages import ROLES
-from mxjax.roles import engines_of, update_params
+from mxjax.roles import update_params
 from mxjax.rollout import collect
+from mxjax.rollout.tree import engines_of
 from mxjax.run import open_run
 from mxjax.skips import keeper
 

@@ -33,6 +33,7 @@ from mxjax.grading import check_same_grading, open_grading
 from mxjax.lock import only_writer
 from mxjax.mas import Limits
 from mxjax.report.evaluation import write_episodes, write_pages
+from mxjax.roles import warm_up
 from mxjax.rollout import Question
 from mxjax.serving import Served, checkpoint_config, serve
 from mxjax.terminal import say, shown_in_line
@@ -100,8 +101,7 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
     for name in benchmarks:
         check_systems(systems, [row["system"] for row in rows if row["benchmark"] == name])
     started = time.monotonic()
-    for engine in {id(role.engine): role.engine for role in roles.values()}.values():
-        engine.warmup()
+    warm_up(roles)
     every = itertools.chain(*benchmarks.values(), *(questions for _, questions in validations.values()))
     limits = Limits(**config.rollout.limits)
     with stopping.deferred(), open_grading(config, every) as grading, progress_bar(args.quiet) as bar:

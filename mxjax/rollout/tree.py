@@ -41,6 +41,11 @@ class Role:
     design_sampling: DesignSampling = dataclasses.field(default_factory=DesignSampling)
 
 
+def engines_of(roles: Mapping[str, Role]) -> list[Engine]:
+    """The engines of some roles, each once."""
+    return list({id(role.engine): role.engine for role in roles.values()}.values())
+
+
 def derive_seed(*parts: Any) -> int:
     """A 64-bit seed from any printable parts; the same on every machine and in every process."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
@@ -259,7 +264,7 @@ class _Rollout:
 
     def drive(self, progress) -> None:
         """Steps the engines and takes what workers have done, until nothing is under way."""
-        engines = list({id(role.engine): role.engine for role in self.roles.values()}.values())
+        engines = engines_of(self.roles)
         while self.in_flight or self.jobs:
             self.turn += 1
             for engine in engines if self.in_flight else ():

@@ -23,6 +23,7 @@ from mxjax.mas.interpreter.values import (
     Set,
     Slice,
     View,
+    need_integer,
     type_name,
 )
 
@@ -320,8 +321,7 @@ _SECOND = Native("count", lambda m, pair: pair[1])
 def elements(m, owner):
     m.charge(len(owner))
     for count in owner.values():
-        if type(count) not in (int, bool):
-            raise TypeError(f"'{type_name(count)}' object cannot be interpreted as an integer")
+        need_integer(count)
     m.need_items(sum(max(0, count) for count in owner.values()))
     return HostIterator(iter([key for key, count in owner.items() for _ in range(max(0, count))]), "chain")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mxjax.mas.interpreter.coroutines import RUN
 from mxjax.mas.interpreter.frames import MEMBER_BYTES, Invoke, Next, Park, Task
-from mxjax.mas.interpreter.values import EXHAUSTED, UNBOUND, Generator, Instance, Raised, type_name
+from mxjax.mas.interpreter.values import EXHAUSTED, UNBOUND, Generator, Instance, Raised, need_integer, type_name
 
 _TICK = 1e-6  # what passes between two readings of the clock
 _LONGEST = 1e9
@@ -85,9 +85,7 @@ def wait_in(m, queue: list, seconds=None):
 
 def wake(m, queue: list, count=None):
     """Takes the first tasks off a list, by default all, and lets them go on."""
-    if count is not None and type(count) not in (int, bool):
-        raise TypeError(f"'{type_name(count)}' object cannot be interpreted as an integer")
-    woken = queue[: len(queue) if count is None else count]
+    woken = queue[: len(queue) if count is None else need_integer(count)]
     m.charge(len(queue))
     del queue[: len(woken)]
     for task in woken:

@@ -435,6 +435,13 @@ _NAMES = {
 }
 
 
+def need_integer(value) -> int:
+    """An int or a bool, as it is; TypeError for anything else."""
+    if type(value) not in (int, bool):
+        raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
+    return value
+
+
 def brief(value) -> str:
     """A value in a message of ours: short text as it is, anything else by its type, so that nothing of it is run."""
     if type(value) is str or (type(value) is int and value.bit_length() < 999):

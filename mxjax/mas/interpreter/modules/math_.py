@@ -10,7 +10,7 @@ from mxjax.mas.interpreter.exceptions import EXCEPTIONS, may_raise
 from mxjax.mas.interpreter.frames import Invoke
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.sorting import sort
-from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Raised, plain, type_name
+from mxjax.mas.interpreter.values import UNBOUND, Class, Instance, Raised, need_integer, plain, type_name
 
 
 def _number(value):
@@ -87,8 +87,8 @@ def comb(m, n, k):
 
 @may_raise(TypeError, ValueError, OverflowError)
 def perm(m, n, k=None):
-    if k is not None and type(k) not in (int, bool):
-        raise TypeError(f"'{type_name(k)}' object cannot be interpreted as an integer")
+    if k is not None:
+        need_integer(k)
     if type(n) is int and n > 0:
         m.need_int((n if k is None else k) * n.bit_length())
     return math.perm(n, k)

@@ -9,7 +9,7 @@ from mxjax.mas.interpreter.attributes import methods
 from mxjax.mas.interpreter.exceptions import binds_arguments, may_raise
 from mxjax.mas.interpreter.iteration import take_all
 from mxjax.mas.interpreter.operators import NUMBERS
-from mxjax.mas.interpreter.values import BuiltinType, Module, Native, type_name
+from mxjax.mas.interpreter.values import BuiltinType, Module, Native, need_integer, type_name
 
 
 class Source:
@@ -46,19 +46,13 @@ def choice(m, owner, items):
 
 @may_raise(ValueError, IndexError)
 def choices(m, owner, population, weights=None, *, cum_weights=None, k=1):
-    m.need_items(_count(k))
+    m.need_items(need_integer(k))
     population = yield from take_all(m, population)
     if weights is not None:
         weights = yield from _weights(m, weights)
     if cum_weights is not None:
         cum_weights = yield from _weights(m, cum_weights)
     return owner.host.choices(population, weights, cum_weights=cum_weights, k=k)
-
-
-def _count(value) -> int:
-    if type(value) not in (int, bool):
-        raise TypeError(f"'{type_name(value)}' object cannot be interpreted as an integer")
-    return value
 
 
 def _weights(m, values) -> list:
@@ -70,7 +64,7 @@ def _weights(m, values) -> list:
 
 @may_raise(ValueError)
 def sample(m, owner, population, k):
-    m.need_entries(_count(k))
+    m.need_entries(need_integer(k))
     return owner.host.sample((yield from take_all(m, population)), k)
 
 
