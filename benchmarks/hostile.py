@@ -3,9 +3,9 @@
 Command: python benchmarks/hostile.py [--programs 20000] [--mutants 100000] [--calls 16]
              [--output docs/hostile_scripts.md]
 Runs every script of tests/mas/test_hostile.py with the default limits and reads its peak of memory with tracemalloc
-(which makes it several times slower); finds in the syntax trees of tests/mas/snippets.txt which snippets check what;
+(which makes it several times slower); finds in the syntax trees of tests/script/snippets.txt which snippets check what;
 compares programs of the fuzzer's grammar with CPython, and counts how mutated scripts end; calls everything in the
-language with large, huge and odd arguments (`tests/mas/calls.py`), up to `--calls` cases of each. Exits with 1 if a
+language with large, huge and odd arguments (`tests/script/calls.py`), up to `--calls` cases of each. Exits with 1 if a
 script or a call takes more than twice its limit of bytes or a call more time than its fuel pays for, or a construct has
 no snippet; stops at a program that differs.
 """
@@ -19,7 +19,7 @@ import sys
 import tracemalloc
 
 ROOT = pathlib.Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "mas")]
+sys.path[:0] = [str(path) for path in (ROOT, *(ROOT / "tests" / name for name in ("", "mas", "script")))]
 
 import calls  # noqa: E402
 from test_fuzz import compare, run_mutants  # noqa: E402
@@ -156,7 +156,7 @@ def metering(swept, hung):
     return [
         "## Calls of everything",
         f"{len(swept):,} calls of {len({row['target'] for row in swept}):,} functions, methods, properties and "
-        "operators, as `tests/mas/calls.py` finds them in the interpreter's tables, each with large, huge and odd "
+        "operators, as `tests/script/calls.py` finds them in the interpreter's tables, each with large, huge and odd "
         "arguments: called again and again for a few milliseconds, then with every result kept alive. The law: at most "
         f"{calls.LAW_US:.0f} us of a quiet core a unit of fuel, and a peak of {calls.LAW_MB:.0f} MB. The worst of both "
         "ran in full, under the default limits, once for time and once for memory. "
@@ -183,12 +183,12 @@ def document(rows, covered, programs, limited, endings, swept, hung):
         table(["category", "script", "outcome", "fuel", "peak MB"], scripts),
         *metering(swept, hung),
         "## Coverage",
-        f"{len(SNIPPETS)} snippets print what CPython prints (`tests/mas/snippets.txt`). How many use each "
+        f"{len(SNIPPETS)} snippets print what CPython prints (`tests/script/snippets.txt`). How many use each "
         "construct, and the first three of them:",
         table(["construct", "snippets", "for example"], snippets),
         "## Fuzzing",
-        f"{programs:,} programs of the grammar in `tests/mas/programs.py`: {programs - limited:,} print what CPython "
-        f"prints, {limited:,} end at a limit of ours, none differs.",
+        f"{programs:,} programs of the grammar in `tests/script/programs.py`: {programs - limited:,} print what "
+        f"CPython prints, {limited:,} end at a limit of ours, none differs.",
         f"{sum(endings.values()):,} mutated scripts end as: "
         + ", ".join(f"{n:,} {how}" for how, n in endings.items())
         + ".",

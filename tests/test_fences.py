@@ -32,7 +32,7 @@ def test_blocks_are_those_of_markdown_it(text):
     ("text", "found"),
     [
         ("```python\nx\n```", [("python", "x\n")]),
-        ("~~~ Py title=\"a\"\nx\n~~~", [("py", "x\n")]),
+        ('~~~ Py title="a"\nx\n~~~', [("py", "x\n")]),
         ("```{.python .numberLines}\nx\n```", [("python", "x\n")]),
         ("```python:a.py\nx\n```", [("python", "x\n")]),
         ("```c++\nx\n```", [("c++", "x\n")]),

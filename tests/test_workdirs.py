@@ -84,6 +84,7 @@ def test_what_a_cold_start_was_trained_on_is_not_held_out(config, tmp_path):
     model, pools = models.preset("tiny"), Pools(QUESTIONS[:3], QUESTIONS[3:])
     describe_workdir(check_workdir(config, "sft"), config, "sft", model, TOKENIZER, pools, QUESTIONS[:2])
     config.workdir = str(tmp_path / "run")
+
     def check(pools):
         run = Run(config, "sft", check_workdir(config, "sft"))
         run.pools = pools

@@ -6,11 +6,10 @@ in.
 """
 
 from mxjax.mas.check import CheckedDesign, check
-from mxjax.mas.errors import DesignError
 from mxjax.mas.execution import ScriptRun, run, start
 from mxjax.mas.graph import Edge, Graph, Node, Step, describe, graph, pattern, trace
 from mxjax.mas.limits import Limits
-from mxjax.mas.parse import parse_design
+from mxjax.mas.parse import DesignError, parse_design
 from mxjax.mas.prompts import Prompts, designer_messages, load_prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall
 from mxjax.mas.replay import record, replay

@@ -16,16 +16,16 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from mxjax.mas.errors import DesignError
-from mxjax.mas.interpreter.builtins import BUILTINS
-from mxjax.mas.interpreter.modules import MODULES
-from mxjax.mas.interpreter.scopes import COMPREHENSIONS, Scope
-from mxjax.mas.interpreter.values import Class, Module, Native
 from mxjax.mas.library.agent import SAMPLING
 from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.modules import LIBRARY, NAMES
 from mxjax.mas.limits import Limits
+from mxjax.mas.parse import DesignError
 from mxjax.mas.reading import parameters
+from mxjax.script.builtins import BUILTINS
+from mxjax.script.modules import MODULES
+from mxjax.script.scopes import COMPREHENSIONS, Scope
+from mxjax.script.values import Class, Module, Native
 
 MOST_WARNINGS = 20
 _MOST_SUGGESTIONS = 20  # names that a similar one is looked for

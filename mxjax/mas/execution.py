@@ -14,19 +14,19 @@ from typing import Any
 
 from mxjax.errors import place_of
 from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
-from mxjax.mas.errors import LimitExceeded
-from mxjax.mas.interpreter import exceptions
-from mxjax.mas.interpreter.builtins import BUILTINS
-from mxjax.mas.interpreter.frames import Ask
-from mxjax.mas.interpreter.machine import Machine
 from mxjax.mas.library import texts
 from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.core import Host
 from mxjax.mas.library.groups import share_out
-from mxjax.mas.limits import Limits
+from mxjax.mas.limits import Limits, Meter
 from mxjax.mas.prompts import NAMED, Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall, well_formed
 from mxjax.mas.toolbox import Toolbox
+from mxjax.script import exceptions
+from mxjax.script.builtins import BUILTINS
+from mxjax.script.errors import LimitExceeded
+from mxjax.script.frames import Ask
+from mxjax.script.machine import Machine
 
 NAMES = {**BUILTINS, **BUDGET}  # what a script can use without importing it
 PATH = "/designs/design.py"  # what a script reads as its own path; there is no such file
@@ -205,7 +205,7 @@ def start(
     """
     limits = limits or checked.limits
     given = {"__name__": "__main__", "__file__": PATH, "__doc__": checked.doc, "question": question}
-    machine = Machine(checked.code, limits, NAMES, ALL_MODULES, given)
+    machine = Machine(checked.code, limits, NAMES, ALL_MODULES, given, Meter(limits.agent_calls))
     machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}), examples=tuple(map(dict, examples)))
     digest = hashlib.sha256(f"{seed}\n{question}\n{checked.source}".encode("utf-8", "surrogatepass")).digest()
     machine.seed = int.from_bytes(digest[:8], "big")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 
 from mxjax.fences import Fence, fences
-from mxjax.mas.errors import DesignError
 from mxjax.mas.library.texts import blocks
+from mxjax.script.errors import CompileError
 
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+workflow\b", re.MULTILINE)
 _BUILDS = re.compile(r"(?:Workflow|AgentGraph|create_simple_chain)[ \t]{0,4}\(")
 _RUNS = re.compile(r"\.run[ \t]{0,4}\(")
+
+
+class DesignError(CompileError):
+    """A text that is no runnable design; see `CompileError` for `line`, `column`, `kind` and `reason`."""
 
 
 def parse_design(text: str) -> str:

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from mas_support import HEAD, drive
+from scripts import HEAD, drive
 
 from mxjax import mas
 from mxjax.mas.advice import MOST_WARNINGS

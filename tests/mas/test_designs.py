@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mas_support import HEAD, cpython, machine
+from scripts import HEAD, cpython, machine
 
 from mxjax import mas
-from mxjax.mas.interpreter import lexer
+from mxjax.script import lexer
 
 SCRIPT = "from workflow import *\nWorkflow().add_node(AgentNode('A', 'x')).run(question)\n"
 

@@ -6,8 +6,8 @@ import time
 import tracemalloc
 
 import pytest
-from mas_support import HEAD, cpython, machine
 from programs import Grammar, mutate
+from scripts import HEAD, cpython, machine
 from test_execution import TREE
 from test_hostile import LIMITED, REFUSED, ended
 from test_language import SNIPPETS
@@ -15,7 +15,7 @@ from test_library import REFLECT
 
 from mxjax import mas
 from mxjax.mas.execution import INTERNAL
-from mxjax.mas.interpreter import lexer
+from mxjax.script import lexer
 
 CAPTURED = ("v", "w", "rest")  # of `match`, whose failed patterns may have bound them
 

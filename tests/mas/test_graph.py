@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from mas_support import HEAD
+from scripts import HEAD
 
 from mxjax import mas
 from mxjax.mas.library.modules import NAMES

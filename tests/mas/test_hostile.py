@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from mas_support import HEAD, cpython, drive, machine
+from scripts import HEAD, cpython, drive, machine
 from test_execution import TOOLS, TREE, finish, fixed_reply
 
 from mxjax import mas

@@ -1,9 +1,9 @@
 """Well-behaved scripts in the style of what models write end here as in CPython: prints, calls, last error."""
 
 import pytest
-from mas_support import cpython, drive, read_snippets, told
+from scripts import cpython, drive, read_snippets, told
 
-IDIOMS = read_snippets("idioms.txt")
+IDIOMS = read_snippets("mas/idioms.txt")
 ASK = """\
 from workflow import *
 def ask(name, text):

@@ -9,15 +9,15 @@ import types
 import pytest
 from test_fuzz import CORPUS, FLOWS
 
-from mxjax import mas
-from mxjax.mas import interpreter, library
+from mxjax import mas, script
+from mxjax.mas import library
 from mxjax.mas.execution import INTERNAL
-from mxjax.mas.interpreter.builtins import BUILTINS
-from mxjax.mas.interpreter.exceptions import InternalError, may_raise
-from mxjax.mas.interpreter.machine import Machine
-from mxjax.mas.interpreter.measure import live_bytes, weighing
 from mxjax.mas.prompts import Prompts
 from mxjax.mas.records import AgentCall, Reply, Tool, ToolCall
+from mxjax.script.builtins import BUILTINS
+from mxjax.script.exceptions import InternalError, may_raise
+from mxjax.script.machine import Machine
+from mxjax.script.measure import live_bytes, weighing
 
 CATCHING = "try:\n  {call}\nexcept BaseException as error:\n  print('caught', error)\nfinally:\n  print('finally')\n"
 WAYS = {
@@ -110,10 +110,10 @@ def modules(package):
 
 
 # Types whose objects are gone before a script runs
-COMPILING = {"compiler", "expressions", "lexer", "patterns", "regex", "scopes", "unit"}
+COMPILING = {"compiler", "expressions", "lexer", "patterns", "regex", "scopes", "source", "unit"}
 KINDS = {
     kind
-    for package in (interpreter, library)
+    for package in (script, library)
     for module in modules(package)
     for kind in vars(module).values()
     if isinstance(kind, type) and kind.__module__ == module.__name__ and not issubclass(kind, BaseException)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from mas_support import HEAD, boxed, drive
+from scripts import HEAD, boxed, drive
 
 from mxjax import mas
 from mxjax.mas.library import texts

@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mas_support import HEAD, boxed, drive
+from scripts import HEAD, boxed, drive
 
 from mxjax import mas
 from mxjax.mas.library.groups import shares

@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from mas_support import HEAD, cpython, drive, machine
+from scripts import HEAD, cpython, drive, machine
 
 PREPARE = (
     HEAD

@@ -3,14 +3,13 @@
 import re
 
 import pytest
-from mas_support import HEAD, drive
-from test_modules import blocks
+from scripts import HEAD, drive, read_snippets
 from workflow_stub import in_cpython, reply_to
 
 ASK = HEAD + (
     "def ask(agent, text):\n    return agent(Context(messages=[Message(text, MessageType.USER_INPUT)])).content\n"
 )
-SCRIPTS = blocks("orchestration.txt")
+SCRIPTS = read_snippets("mas/orchestration.txt")
 
 
 def in_machine(source):

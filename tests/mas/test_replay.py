@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from mas_support import HEAD, boxed, drive
+from scripts import HEAD, boxed, drive
 from test_execution import TOOLS, TREE, fixed_reply
 
 from mxjax import mas

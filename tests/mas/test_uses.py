@@ -7,7 +7,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mas_support import HEAD
+from scripts import HEAD
 
 from mxjax import mas
 from mxjax.mas.check import ALL_MODULES

@@ -1,1 +1,1 @@
-"""The library that designs are written against, native to the interpreter (method, section 2)."""
+"""The library that designs are written against, native to the interpreter."""

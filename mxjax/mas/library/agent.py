@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-from mxjax.mas.interpreter.values import Instance
 from mxjax.mas.library import texts, tools
 from mxjax.mas.library.core import (
     AGENT_RESPONSE,
@@ -23,6 +22,7 @@ from mxjax.mas.library.core import (
 )
 from mxjax.mas.library.groups import free_call
 from mxjax.mas.prompts import fill
+from mxjax.script.values import Instance
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter.values import Native
+from mxjax.script.values import Native
 
 
 def calls_left(m):

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from types import GeneratorType
 from typing import Any, ClassVar
 
-from mxjax.mas.errors import LimitExceeded
-from mxjax.mas.interpreter import exceptions, text
-from mxjax.mas.interpreter.attributes import PROPERTIES
-from mxjax.mas.interpreter.containers import append
-from mxjax.mas.interpreter.frames import Ask, Invoke, Place
-from mxjax.mas.interpreter.modules import dataclasses_
-from mxjax.mas.interpreter.modules.inert import LOGGER
-from mxjax.mas.interpreter.operators import hashable
-from mxjax.mas.interpreter.subscripts import grow
-from mxjax.mas.interpreter.values import (
+from mxjax.mas.prompts import Prompts
+from mxjax.mas.records import AgentCall, ToolCall, well_formed
+from mxjax.script import exceptions, formatting
+from mxjax.script.attributes import PROPERTIES
+from mxjax.script.containers import append
+from mxjax.script.errors import LimitExceeded
+from mxjax.script.frames import Ask, Invoke, Place
+from mxjax.script.modules import dataclasses_
+from mxjax.script.modules.inert import LOGGER
+from mxjax.script.operators import hashable
+from mxjax.script.subscripts import grow
+from mxjax.script.values import (
     UNBOUND,
     Class,
     Instance,
@@ -27,8 +29,6 @@ from mxjax.mas.interpreter.values import (
     class_methods,
     type_name,
 )
-from mxjax.mas.prompts import Prompts
-from mxjax.mas.records import AgentCall, ToolCall, well_formed
 
 
 @dataclasses.dataclass(slots=True)
@@ -137,8 +137,8 @@ def message_from_dict(m, cls, data):
 
 
 def show_message(m, self):
-    content = yield from text.to_repr(m, self.fields.get("content"))
-    kind = yield from text.to_repr(m, self.fields.get("message_type"))
+    content = yield from formatting.to_repr(m, self.fields.get("content"))
+    kind = yield from formatting.to_repr(m, self.fields.get("message_type"))
     return f"Message(content={content}, message_type={kind})"
 
 
@@ -275,7 +275,7 @@ def question_message(context) -> Instance | None:
 
 def content_text(m, item: Instance):
     """The content of a message as text."""
-    return (yield from text.to_str(m, item.fields.get("content")))
+    return (yield from formatting.to_str(m, item.fields.get("content")))
 
 
 # Nodes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mxjax.mas.errors import LimitExceeded
-from mxjax.mas.interpreter.frames import Gather, Group, Later, Task
-from mxjax.mas.interpreter.values import Instance, Raised
 from mxjax.mas.library.core import is_error, is_message, messages_of, node_name, run_node
+from mxjax.script.errors import LimitExceeded
+from mxjax.script.frames import Gather, Group, Later, Task
+from mxjax.script.values import Instance, Raised
 
 
 def gathered(m, jobs: list[tuple[Instance, Instance]], bound):

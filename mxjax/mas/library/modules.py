@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter.values import Module, Native
 from mxjax.mas.library import nodes, tools, workflows
 from mxjax.mas.library.agent import AGENT
 from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.core import CONTEXT, MESSAGE, MESSAGE_TYPE, WORKFLOW_NODE
+from mxjax.script.values import Module, Native
 
 _CLASSES = (
     WORKFLOW_NODE, MESSAGE, MESSAGE_TYPE, CONTEXT, AGENT, nodes.ENSEMBLE, nodes.REFLECTION, nodes.DEBATE, nodes.ROUTER,

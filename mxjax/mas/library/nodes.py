@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter import exceptions
-from mxjax.mas.interpreter.frames import MEMBER_BYTES, Gather, Invoke
-from mxjax.mas.interpreter.operators import hash_again
-from mxjax.mas.interpreter.values import SCALARS, Instance, Native, Raised, brief, type_name
 from mxjax.mas.library import texts, tools
 from mxjax.mas.library.agent import AGENT, max_turns
 from mxjax.mas.library.core import (
@@ -30,6 +26,10 @@ from mxjax.mas.library.core import (
 from mxjax.mas.library.groups import gathered
 from mxjax.mas.prompts import fill
 from mxjax.programs import extract_program
+from mxjax.script import exceptions
+from mxjax.script.frames import MEMBER_BYTES, Gather, Invoke
+from mxjax.script.operators import hash_again
+from mxjax.script.values import SCALARS, Instance, Native, Raised, brief, type_name
 
 VOTE_EXAMPLES = 3  # public examples that programs are compared on
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from mxjax.mas.interpreter import exceptions, text
-from mxjax.mas.interpreter.frames import Invoke
-from mxjax.mas.interpreter.modules.json_ import dumps
-from mxjax.mas.interpreter.operators import hashable
-from mxjax.mas.interpreter.values import Instance, Module, Native, Raised, brief
 from mxjax.mas.library.core import MANAGED, native_class, tool_request
 from mxjax.mas.prompts import fill
+from mxjax.script import exceptions, formatting
+from mxjax.script.frames import Invoke
+from mxjax.script.modules.json_ import dumps
+from mxjax.script.operators import hashable
+from mxjax.script.values import Instance, Module, Native, Raised, brief
 
 PYTHON = "python_execute"
 RUN_PROGRAM = "run_program"  # what an ensemble compares programs with; neither agents nor scripts can call it
@@ -157,7 +157,7 @@ def run_tool(m, tools: dict[str, dict], name: str, arguments: dict, turn: int):
             output = yield from host_tool(m, name, arguments, turn)
         else:
             output = yield Invoke(tool.get("func"), (), arguments)
-            output = yield from text.to_str(m, output)
+            output = yield from formatting.to_str(m, output)
     except Raised as error:
         if exceptions.EXCEPTION not in error.value.cls.mro:
             raise

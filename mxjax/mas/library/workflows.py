@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from mxjax.mas.interpreter.builtins import truth
-from mxjax.mas.interpreter.containers import append
-from mxjax.mas.interpreter.frames import MEMBER_BYTES, Invoke
-from mxjax.mas.interpreter.operators import hashable
-from mxjax.mas.interpreter.values import Instance, Native, brief
 from mxjax.mas.library.core import (
     MANAGED,
     USER_INPUT,
@@ -26,6 +21,11 @@ from mxjax.mas.library.core import (
 )
 from mxjax.mas.library.groups import gathered
 from mxjax.mas.library.nodes import calls_bound
+from mxjax.script.builtins import truth
+from mxjax.script.containers import append
+from mxjax.script.frames import MEMBER_BYTES, Invoke
+from mxjax.script.operators import hashable
+from mxjax.script.values import Instance, Native, brief
 
 
 def init_workflow(m, self, name="workflow", **config):

@@ -7,7 +7,6 @@ import functools
 import inspect
 import itertools
 
-from mxjax.mas.interpreter.values import Class
 from mxjax.mas.library.modules import NAMES
 from mxjax.mas.reading.expressions import Expressions
 from mxjax.mas.reading.shape import (
@@ -36,6 +35,7 @@ from mxjax.mas.reading.values import (
     key_of,
     put_in,
 )  # fmt: skip
+from mxjax.script.values import Class
 
 _COPIES = ("list", "tuple", "set", "frozenset", "sorted", "reversed", "iter")
 _SAME_TEXT = (

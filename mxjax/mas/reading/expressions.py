@@ -6,7 +6,6 @@ import ast
 import itertools
 import operator
 
-from mxjax.mas.interpreter.values import Module
 from mxjax.mas.library.modules import LIBRARY, NAMES
 from mxjax.mas.reading.shape import MOST_DEPTH, MOST_ITEMS, Flow, Node, Shape
 from mxjax.mas.reading.values import (
@@ -22,6 +21,7 @@ from mxjax.mas.reading.values import (
     key_of,
     put_in,
 )  # fmt: skip
+from mxjax.script.values import Module
 
 _NUMBERS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 

@@ -1,5 +1,0 @@
-"""The script language: a restricted Python, run on explicit stacks, metered, and suspendable at every call."""
-
-from mxjax.mas.interpreter import containers, dunders, strings
-
-__all__ = ["containers", "dunders", "strings"]

@@ -1,0 +1,54 @@
+"""The methods with two underscores of the built-in types: what `super().__setitem__(...)` and `a.__eq__(b)` call."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mxjax.script import builtins, formatting, keys, operators, subscripts
+from mxjax.script.attributes import methods
+from mxjax.script.iteration import size
+from mxjax.script.values import CounterDict, DefaultDict, Set
+
+_KINDS = (int, float, bool, str, list, tuple, dict, DefaultDict, CounterDict, deque, Set, range)
+_CONTAINERS = frozenset(_KINDS) - {int, float, bool}
+_INDEXED = _CONTAINERS - {Set}
+_CHANGED = frozenset({list, dict, DefaultDict, CounterDict, deque})
+_ARITHMETIC = {
+    "add": operators.add, "sub": operators.subtract, "mul": operators.multiply, "truediv": operators.divide,
+    "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "and": operators.and_,
+    "or": operators.or_, "xor": operators.xor, "lshift": operators.left_shift, "rshift": operators.right_shift,
+}  # fmt: skip
+_NUMERIC = {"neg": operators.negative, "pos": operators.positive, "abs": builtins.abs_, "round": builtins.round_}
+_ORDERS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+def _swapped(operator):
+    return lambda m, owner, other: operator(m, other, owner)
+
+
+_OF_ALL = {
+    "__eq__": operators.equals,
+    "__ne__": operators.differs,
+    "__repr__": lambda m, owner: formatting.to_repr(m, owner),
+    "__str__": formatting.to_str,
+    "__format__": formatting.formatted,
+    "__hash__": lambda m, owner: keys.hash_(m, owner),
+    **{f"__{name}__": operators.ordering(symbol) for name, symbol in _ORDERS.items()},
+    **{f"__{name}__": operator for name, operator in _ARITHMETIC.items()},
+    **{f"__r{name}__": _swapped(operator) for name, operator in _ARITHMETIC.items()},
+}
+_OF_CONTAINERS = {
+    "__len__": lambda m, owner: size(owner),
+    "__iter__": builtins.iter_,
+    "__contains__": lambda m, owner, item: operators.contains(m, item, owner),
+}
+for _kind in _KINDS:
+    methods(_kind, _OF_ALL)
+    if _kind in _CONTAINERS:
+        methods(_kind, _OF_CONTAINERS)
+    else:
+        methods(_kind, {f"__{name}__": function for name, function in _NUMERIC.items()})
+    if _kind in _INDEXED:
+        methods(_kind, {"__getitem__": subscripts.get_item, "__reversed__": builtins.reversed_})
+    if _kind in _CHANGED:
+        methods(_kind, {"__setitem__": subscripts.set_item, "__delitem__": subscripts.delete_item})

@@ -1,0 +1,113 @@
+"""Keys of dicts and sets: what hashing them costs, and how objects that say themselves what is equal are found.
+
+The host looks keys up without running any code of the script. An object whose class defines `__eq__` and `__hash__`
+is therefore brought to the host as the key that is stored already: its hash is asked for in the machine, the host says
+which stored keys have the same, and these are compared in the machine. Both may suspend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from mxjax.script import operators
+from mxjax.script.errors import LimitExceeded
+from mxjax.script.exceptions import binds_arguments
+from mxjax.script.frames import Invoke
+from mxjax.script.values import UNBOUND, BuiltinType, Class, Function, Instance, Native, Probe, Set, type_name
+
+_SALT = os.urandom(8)  # so that no script can choose hashes that meet in the host's tables; no outcome depends on it
+_OF_NONE = 0xFCA86420
+
+
+def stored(m, table: dict, key):
+    """The key of `table` that equals `key`, or `key` itself, ready for the host, where there is none."""
+    yield from _hash_objects(m, key)
+    probe = Probe(hash(key))
+    table.get(probe)
+    m.charge(len(probe.found))
+    for other in probe.found:
+        if (yield from operators.equal(m, other, key)):
+            return other
+    return key
+
+
+def put(m, table: dict, pairs):
+    """Puts `pairs` into `table` one after another, each under the key that is stored already if there is one."""
+    for key, value in pairs:
+        if operators.hashable(m, key):
+            key = yield from stored(m, table, key)
+        table[key] = value
+
+
+def by_key(method):
+    """A method `fn(m, owner, key, ...)` of dicts or sets, with the key brought to the one that is stored."""
+
+    @binds_arguments
+    def found(m, owner, key, *args):
+        if operators.hashable(m, key):
+            return _by_key(m, method, owner, key, args)
+        return method(m, owner, key, *args)
+
+    return found
+
+
+@binds_arguments
+def _by_key(m, method, owner, key, args):
+    key = yield from stored(m, owner.items if type(owner) is Set else owner, key)
+    return method(m, owner, key, *args)
+
+
+def _hash_objects(m, key):
+    """Asks every object in a key for its hash."""
+    stack = [key]
+    while stack:
+        value = stack.pop()
+        if type(value) is tuple:
+            stack.extend(value)
+        elif type(value) is Set:
+            stack.extend(value.items)
+        elif type(value) is Instance and value.cls.key is not None:
+            stack.append(value.part(value.cls.key))
+        elif type(value) is Instance and value.cls.lookup("__eq__") is not UNBOUND:
+            value.hashed = hash((_SALT, (yield from _own_hash(value))))
+
+
+def _own_hash(value: Instance):
+    found = yield Invoke(value.cls.lookup("__hash__"), (value,))
+    if type(found) not in (int, bool):
+        raise TypeError("__hash__ method should return an integer")
+    return int(found)
+
+
+def hash_(m, value, depth: int = 0):
+    """`hash(value)`: as in Python for numbers, the same in every process for everything else."""
+    if depth >= m.limits.nesting:
+        raise LimitExceeded("nesting")
+    m.charge(1)
+    kind = type(value)
+    if kind in operators.NUMBERS:
+        m.charge(value.bit_length() >> 6 if kind is int else 0)
+        return hash(value) if value == value else 0
+    if value is None:
+        return _OF_NONE
+    if kind is str:
+        m.charge(len(value) >> 6)
+        digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big", signed=True) >> 3
+    if kind is tuple or (kind is Set and value.frozen):
+        m.need_items(len(value))
+        parts = []
+        for item in value if kind is tuple else list(value.items):
+            parts.append((yield from hash_(m, item, depth + 1)))
+        return hash(tuple(parts) if kind is tuple else frozenset(parts))
+    if kind is Instance and operators.has_identity(value.cls):
+        own = value.cls.lookup("__hash__")
+        if own is not UNBOUND and own is not None:
+            return hash((yield from _own_hash(value)))
+        if value.cls.key is not None:
+            return (yield from hash_(m, value.part(value.cls.key), depth + 1))
+        raise RuntimeError(f"hash() of a {value.cls.name}, which defines no __hash__, is not available to a design")
+    if kind in (Class, BuiltinType, Function, Native):
+        return (yield from hash_(m, value.name, depth + 1))
+    raise TypeError(f"unhashable type: '{type_name(value)}'")

@@ -1,0 +1,60 @@
+"""The importable modules of the script language, by name; each entry makes the module for one machine."""
+
+from __future__ import annotations
+
+from mxjax.script import tasks
+from mxjax.script.exceptions import EXCEPTIONS
+from mxjax.script.modules import (
+    collections_,
+    contextlib_,
+    dataclasses_,
+    enum_,
+    functools_,
+    hashlib_,
+    heapq_,
+    inert,
+    json_,
+    math_,
+    random_,
+    re_,
+    string_,
+)
+from mxjax.script.modules.itertools_ import CHAIN, ITERTOOLS
+from mxjax.script.values import Module, Native
+from mxjax.script.written import Written
+
+
+def module(name: str, functions: dict, constants: dict | None = None) -> Module:
+    """A module of functions `fn(machine, ...)` and plain constants."""
+    return Module(name, {key: Native(key, fn) for key, fn in functions.items()} | (constants or {}))
+
+
+MODULES = {
+    "collections": module("collections", collections_.FUNCTIONS, collections_.TYPES),
+    "functools": module("functools", functools_.FUNCTIONS),
+    "itertools": module("itertools", ITERTOOLS, {"chain": CHAIN}),
+    "dataclasses": module("dataclasses", dataclasses_.FUNCTIONS, dataclasses_.CONSTANTS),
+    "enum": module("enum", enum_.FUNCTIONS, enum_.CONSTANTS),
+    "hashlib": module("hashlib", hashlib_.FUNCTIONS),
+    "json": module("json", json_.FUNCTIONS, json_.CONSTANTS),
+    "math": module("math", math_.FUNCTIONS, math_.CONSTANTS),
+    "statistics": module("statistics", math_.STATISTICS, {"StatisticsError": math_.STATISTICS_ERROR}),
+    "random": random_.make,
+    "re": module("re", re_.FUNCTIONS, re_.CONSTANTS),
+    "string": module("string", {"capwords": string_.capwords}, string_.STRING),
+    "textwrap": module("textwrap", string_.TEXTWRAP),
+    "contextlib": module("contextlib", contextlib_.FUNCTIONS),
+    "heapq": module("heapq", heapq_.FUNCTIONS),
+    "copy": module("copy", functools_.COPY),
+    "operator": module("operator", functools_.OPERATOR),
+    **inert.MODULES,
+}
+MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
+
+_IN_THE_LANGUAGE = (
+    "_sync ast asyncio bisect collections concurrent concurrent.futures datetime decimal fractions io pprint queue "
+    "threading time types uuid"
+)
+_TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
+_MORE = {"asyncio": _TIME_OUT, "collections": MODULES["collections"].members, "concurrent.futures": _TIME_OUT}
+MODULES |= {name: Written(name, tasks.FUNCTIONS, MODULES, _MORE.get(name, {})) for name in _IN_THE_LANGUAGE.split()}
