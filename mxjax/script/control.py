@@ -1,11 +1,11 @@
-"""The instructions that move control: jumps, iteration, calls, classes, exceptions, context managers and patterns.
+"""The instructions that move control: jumps, iteration, calls, classes, exceptions and context managers.
 
-They follow the same convention as those of `ops`.
+They follow the same convention as those of `instructions`.
 """
 
 from __future__ import annotations
 
-from mxjax.script import attributes, classes, exceptions, operators, tasks
+from mxjax.script import attributes, classes, exceptions, tasks
 from mxjax.script.coroutines import ASYNCHRONOUS, iterate_async
 from mxjax.script.exceptions import may_raise
 from mxjax.script.frames import Completion, Frame, Invoke
@@ -17,7 +17,6 @@ from mxjax.script.values import (
     UNBOUND,
     BoundMethod,
     Cell,
-    Class,
     Function,
     Generator,
     Instance,
@@ -414,58 +413,3 @@ def _handled(frame):
             return frame.handling
         frame = frame.back
     return exceptions.make("RuntimeError", "No active exception to reraise")
-
-
-# Patterns: each of these takes the subject and leaves `False`, or a tuple of parts and `True`
-
-
-def match_sequence(m, frame, shape):
-    before, starred, after = shape
-    value = plain(frame.stack.pop())
-    count = len(value) if type(value) in (list, tuple) else -1
-    if count < before + after or (count > before + after and not starred):
-        frame.stack.append(False)
-        return
-    m.charge(count)
-    middle = (list(value[before : count - after]),) if starred else ()
-    frame.stack.append((*value[:before], *middle, *value[count - after :]))
-    frame.stack.append(True)
-
-
-def match_mapping(m, frame, argument):
-    count, rest = argument
-    stack = frame.stack
-    keys = stack[len(stack) - count :]
-    del stack[len(stack) - count :]
-    value = stack.pop()
-    value = plain(value)
-    for key in keys:
-        operators.hashable(m, key)
-    if not isinstance(value, dict) or any(key not in value for key in keys):
-        stack.append(False)
-        return
-    if rest:
-        m.need_entries(len(value))
-        operators.hash_again(m, value)
-    keys = dict.fromkeys(keys)
-    left = ({key: item for key, item in value.items() if key not in keys},) if rest else ()
-    stack.append((*(value[key] for key in keys), *left))
-    stack.append(True)
-
-
-def match_class(m, frame, argument):
-    count, names = argument
-    cls = frame.stack.pop()
-    value = frame.stack.pop()
-    if not attributes.is_instance(m, value, cls):
-        frame.stack.append(False)
-        return
-    if count and type(cls) is not Class:
-        parts = (value,)
-    else:
-        fields = cls.members.get("__match_args__", ()) if count else ()
-        parts = tuple(value.fields.get(name, UNBOUND) for name in (*fields[:count], *names))
-    matched = len(parts) == count + len(names) and UNBOUND not in parts
-    if matched:
-        frame.stack.append(parts)
-    frame.stack.append(matched)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mxjax.script import control, instructions, operators
+from mxjax.script import control, instructions, matching, operators
 from mxjax.script.unit import Label, Unit, refuse
 
 
@@ -85,23 +85,26 @@ class Patterns:
         starred = [i for i, item in enumerate(node.patterns) if isinstance(item, ast.MatchStar)]
         before = starred[0] if starred else len(node.patterns)
         after = len(node.patterns) - before - len(starred)
-        self.unit.emit(control.match_sequence, (before, bool(starred), after))
-        self.unit.emit(control.jump_if_false, fail)
-        self.unit.emit(instructions.spread)
+        self.unit.emit(matching.match_sequence, (before, bool(starred), after))
+        self.unit.emit(matching.jump_if_unmatched, fail)
         self.each([item.name if isinstance(item, ast.MatchStar) else item for item in node.patterns], fail)
 
     def pattern_MatchMapping(self, node, fail):
+        seen: set = set()
+        for key in node.keys:
+            if isinstance(key, ast.Constant):
+                if key.value in seen:
+                    raise refuse(node, f"mapping pattern checks duplicate key ({key.value!r})", "syntax")
+                seen.add(key.value)
         self.exprs(node.keys)
-        self.unit.emit(control.match_mapping, (len(node.keys), node.rest is not None))
-        self.unit.emit(control.jump_if_false, fail)
-        self.unit.emit(instructions.spread)
+        self.unit.emit(matching.match_mapping, (len(node.keys), node.rest is not None))
+        self.unit.emit(matching.jump_if_unmatched, fail)
         self.each([*node.patterns, *([node.rest] if node.rest else [])], fail)
 
     def pattern_MatchClass(self, node, fail):
         self.expr(node.cls)
-        self.unit.emit(control.match_class, (len(node.patterns), tuple(node.kwd_attrs)))
-        self.unit.emit(control.jump_if_false, fail)
-        self.unit.emit(instructions.spread)
+        self.unit.emit(matching.match_class, (len(node.patterns), tuple(node.kwd_attrs)))
+        self.unit.emit(matching.jump_if_unmatched, fail)
         self.each([*node.patterns, *node.kwd_patterns], fail)
 
     def each(self, patterns, fail):

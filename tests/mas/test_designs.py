@@ -62,6 +62,7 @@ def test_any_text_is_a_design_or_a_design_error(text):
     ("source", "line", "column", "kind"),
     [
         ("x = 1\ny = (\n", 2, 5, "syntax"),
+        ("match {}:\n  case {1: a, True: b}: pass", 2, 8, "syntax"),
         ("x = 1\nimport socket", 2, 1, "import"),
         ("if 1:\n    y = a.__dict__.__globals__", 2, 9, "forbidden"),
         ("s = '\\boxed \\frac'; t = a.__code__", 1, 25, "forbidden"),

@@ -81,8 +81,6 @@ g.set_entry_point('a')
 print(g.run(question).content)
 """,
 ]  # fmt: skip
-# One of 224,000 mutants left the value stack short, for a reason not yet found; its run ended as internal
-KNOWN_FAULT = "IndexError: pop from empty list"
 SMALL = mas.Limits(fuel=30_000, live_bytes=2_000_000, agent_calls=12, printed_chars=20_000, string_chars=200_000)
 REPLIES = ["\\boxed{1}", "VERDICT: CORRECT", "{0.__class__}", "", "```python\n1\n```", "x" * 5000, "\ud800"]
 
@@ -104,7 +102,7 @@ def run_mutant(source, rng):
                 break
             run.advance({call.id: rng.choice(REPLIES) for call in run.pending})
         assert run.result is not None
-        assert INTERNAL not in run.result.reason or KNOWN_FAULT in run.result.reason, run.result
+        assert INTERNAL not in run.result.reason, run.result
         assert (run.result.content == "") if run.result.status != "ok" else run.result.reason == ""
         assert run.result.fuel <= SMALL.fuel or run.result.reason == "fuel"
         fuel = min(run.result.fuel, SMALL.fuel)

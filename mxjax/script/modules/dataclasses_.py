@@ -80,7 +80,7 @@ def make(cls, options: dict) -> Class:
             cls.members[name] = made.default
     _check_order(fields)
     cls.members[_FIELDS] = fields
-    cls.members.setdefault("__match_args__", tuple(f.name for f in fields.values() if f.init))
+    cls.members.setdefault("__match_args__", tuple(f.name for f in fields.values() if f.init and not f.kw_only))
     compared = [f.name for f in fields.values() if f.compare and not f.init_only]
     methods = {"__repr__": _show(fields)} if options.get("repr", True) else {}
     if options.get("init", True):
