@@ -22,8 +22,7 @@ from mxjax.mas.library.modules import LIBRARY, NAMES
 from mxjax.mas.limits import Limits
 from mxjax.mas.parse import DesignError
 from mxjax.mas.reading import parameters
-from mxjax.script.builtins import BUILTINS
-from mxjax.script.modules import MODULES
+from mxjax.script.library import BUILTINS, MODULES
 from mxjax.script.scopes import COMPREHENSIONS, Scope
 from mxjax.script.values import Class, Module, Native
 

@@ -18,7 +18,7 @@ from mxjax.mas.limits import Limits
 from mxjax.mas.parse import DesignError
 from mxjax.script.code import Code
 from mxjax.script.errors import CompileError
-from mxjax.script.modules import MODULES
+from mxjax.script.library import MODULES
 from mxjax.script.source import compile_source
 
 ALL_MODULES = {**MODULES, **LIBRARY}

@@ -23,9 +23,9 @@ from mxjax.mas.prompts import NAMED, Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall, well_formed
 from mxjax.mas.toolbox import Toolbox
 from mxjax.script import exceptions
-from mxjax.script.builtins import BUILTINS
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.frames import Ask
+from mxjax.script.library import BUILTINS
 from mxjax.script.machine import Machine
 
 NAMES = {**BUILTINS, **BUDGET}  # what a script can use without importing it

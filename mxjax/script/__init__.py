@@ -1,5 +1,9 @@
-"""The script language: a restricted Python, run on explicit stacks, metered, and suspendable at every call."""
+"""The script language: a restricted Python, run on explicit stacks, metered, and suspendable at every call.
 
-from mxjax.script import containers, dunders, strings
+It knows nothing of agents: whoever embeds it compiles a text (`source.compile_source`), runs it on a `machine.Machine`
+with the names and modules of `library` and its own, and answers what the script asks of its host (`frames.Ask`).
+"""
 
-__all__ = ["containers", "dunders", "strings"]
+from mxjax.script import library
+
+__all__ = ["library"]

@@ -1,6 +1,6 @@
 """Attribute look-up: an allow-list per type for host values, Python's own rules for classes of the script.
 
-No host attribute is ever read by name. `METHODS` is filled by the modules that define the methods of each type.
+No host attribute is ever read by name. What types have stands in the table of `library`, which fills `METHODS`.
 """
 
 from __future__ import annotations
@@ -347,7 +347,7 @@ def _super_of_meta(owner: Super, cls: Class, name: str):
     raise Missing(f"'super' object has no attribute '{name}'")
 
 
-# Filled by `classes` and `objects`: how objects are made, and what every object and every class can do
+# Filled by `library`: how objects are made, and what every object can do
 CONSTRUCTORS: dict = {}
 OF_OBJECTS: dict[str, Native] = {}
 OF_METACLASSES: dict[str, Native] = {}

@@ -7,9 +7,9 @@ Each is a function of the machine and its arguments; those that may have to run 
 from __future__ import annotations
 
 from mxjax.script import attributes, exceptions, formatting, keys, operators
-from mxjax.script.coroutines import ASYNCHRONOUS, coroutine, next_async
-from mxjax.script.exceptions import binds_arguments, may_raise
-from mxjax.script.frames import Emit, Invoke, Next, Throw
+from mxjax.script.coroutines import coroutine, next_async
+from mxjax.script.exceptions import may_raise
+from mxjax.script.frames import Emit, Invoke
 from mxjax.script.iteration import (
     SIZED,
     host_iterator,
@@ -18,6 +18,7 @@ from mxjax.script.iteration import (
     members_of,
     pull,
     size,
+    stop_iteration,
     take_all,
 )
 from mxjax.script.sorting import best, sort
@@ -461,10 +462,10 @@ def vars_(m, owner):
 
 def anext_(m, iterator, default=UNBOUND):
     """What `await anext(iterator)` waits for: the next value of an asynchronous iterator."""
-    return coroutine(m, _anext(m, iterator, default))
+    return coroutine(m, await_next(m, iterator, default))
 
 
-def _anext(m, iterator, default):
+def await_next(m, iterator, default):
     value = yield from next_async(m, iterator)
     if value is not EXHAUSTED:
         return value
@@ -504,6 +505,13 @@ def exit_(m, code=None):
     raise Raised(exceptions.make("SystemExit", *(() if code is None else (code,))))
 
 
+# Methods of properties
+
+WRAPPER = {
+    "getter": lambda m, owner, fn: Wrapper(owner.kind, fn, owner.setter, owner.deleter, owner.doc),
+    "setter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, fn, owner.deleter, owner.doc),
+    "deleter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, owner.setter, fn, owner.doc),
+}
 FUNCTIONS = {
     "print": print_, "len": len_, "abs": abs_, "round": round_, "divmod": divmod_, "pow": pow_, "sum": sum_,
     "min": min_, "max": max_, "sorted": sorted_, "any": any_, "all": all_, "enumerate": enumerate_, "zip": zip_,
@@ -515,19 +523,7 @@ FUNCTIONS = {
     "vars": vars_, "super": super_, "property": property_, "staticmethod": staticmethod_, "classmethod": classmethod_,
     "exit": exit_, "quit": exit_, "hash": hash_, "anext": anext_,
 }  # fmt: skip
-REFUSED = (
-    "input",
-    "open",
-    "eval",
-    "exec",
-    "compile",
-    "globals",
-    "locals",
-    "dir",
-    "id",
-    "breakpoint",
-    "memoryview",
-)
+REFUSED = ["input", "open", "eval", "exec", "compile", "globals", "locals", "dir", "id", "breakpoint", "memoryview"]
 
 BUILTINS = {
     **{name: Native(name, fn) for name, fn in FUNCTIONS.items()},
@@ -537,80 +533,3 @@ BUILTINS = {
     "NotImplemented": NOT_IMPLEMENTED,
     "Ellipsis": ELLIPSIS,
 }
-attributes.methods(
-    Wrapper,
-    {
-        "getter": lambda m, owner, fn: Wrapper(owner.kind, fn, owner.setter, owner.deleter, owner.doc),
-        "setter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, fn, owner.deleter, owner.doc),
-        "deleter": lambda m, owner, fn: Wrapper(owner.kind, owner.function, owner.setter, fn, owner.doc),
-    },
-)
-
-
-def send(m, owner: Generator, value):
-    result = yield Next(owner, value)
-    if result is EXHAUSTED:
-        raise Raised(stop_iteration(owner))
-    return result
-
-
-def stop_iteration(iterator) -> Instance:
-    """The StopIteration of an iterator that has ended, with what a generator returned."""
-    returned = iterator.returned if type(iterator) is Generator else None
-    if returned is None:
-        return exceptions.make("StopIteration")
-    iterator.returned = None
-    return exceptions.make("StopIteration", returned)
-
-
-def throw(m, owner: Generator, error, value=None, traceback=None):
-    if exceptions.is_exception_class(error):
-        error = yield Invoke(error, () if value is None else (value,))
-    if not exceptions.is_exception(error):
-        raise TypeError("exceptions must be classes or instances deriving from BaseException")
-    result = yield Throw(owner, error)
-    if result is EXHAUSTED:
-        raise Raised(stop_iteration(owner))
-    return result
-
-
-def close(m, owner: Generator):
-    if owner.frame is None and not owner.running:
-        return
-    try:
-        result = yield Throw(owner, exceptions.make("GeneratorExit"))
-    except Raised as error:
-        if error.value.cls.name not in ("GeneratorExit", "StopIteration"):
-            raise
-        return
-    if result is not EXHAUSTED:
-        raise RuntimeError("generator ignored GeneratorExit")
-
-
-def _asynchronous(method):
-    """A method of asynchronous generators, which is awaited."""
-
-    @binds_arguments
-    def started(m, owner: Generator, *args):
-        if owner.name != ASYNCHRONOUS:
-            raise AttributeError(f"'{owner.name}' object has no such attribute")
-        return coroutine(m, method(m, owner, *args))
-
-    return started
-
-
-def _asend(m, owner: Generator, value):
-    result = yield Next(owner, value)
-    if result is EXHAUSTED:
-        raise Raised(exceptions.make("StopAsyncIteration"))
-    return result
-
-
-attributes.methods(
-    Generator,
-    {
-        "send": send, "throw": throw, "close": close, "__next__": next_, "__iter__": lambda m, owner: owner,
-        "__aiter__": lambda m, owner: owner, "__anext__": _asynchronous(lambda m, owner: _anext(m, owner, UNBOUND)),
-        "asend": _asynchronous(_asend), "aclose": _asynchronous(lambda m, owner: close(m, owner)),
-    },
-)  # fmt: skip

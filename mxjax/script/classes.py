@@ -9,7 +9,6 @@ from __future__ import annotations
 from types import GeneratorType
 
 from mxjax.script import attributes, exceptions, formatting, keys, operators
-from mxjax.script.attributes import CONSTRUCTORS, OF_METACLASSES, OF_OBJECTS
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.frames import Frame, Invoke
 from mxjax.script.names import ALLOWED_DUNDERS
@@ -227,12 +226,10 @@ def call_class(m, cls: Class, *args, **kwargs):
     return construct(m, cls, args, kwargs)
 
 
-OF_METACLASSES.update(
-    {
-        "__call__": Native("__call__", call_class),
-        "__init__": Native("__init__", lambda m, cls, *args, **kwargs: None),
-    }
-)
+OF_METACLASSES = {
+    "__call__": Native("__call__", call_class),
+    "__init__": Native("__init__", lambda m, cls, *args, **kwargs: None),
+}
 
 # Objects
 
@@ -329,13 +326,11 @@ def _initialiser(owner, target: Instance | None) -> Native:
     return Native("__init__", init)
 
 
-CONSTRUCTORS.update(
-    {
-        "__new__": _constructor,
-        "__init__": _initialiser,
-        "__init_subclass__": lambda owner, target: Native("__init_subclass__", _nothing),
-    }
-)
+CONSTRUCTORS = {
+    "__new__": _constructor,
+    "__init__": _initialiser,
+    "__init_subclass__": lambda owner, target: Native("__init_subclass__", _nothing),
+}
 
 
 def _nothing(m, *args, **kwargs):
@@ -376,18 +371,13 @@ def _text(m, owner):
     return formatting.own_text(m, owner)
 
 
-OF_OBJECTS.update(
-    {
-        name: Native(name, fn)
-        for name, fn in {
-            "__setattr__": _set_attribute,
-            "__delattr__": _delete_attribute,
-            "__eq__": _same,
-            "__ne__": _differs,
-            "__repr__": lambda m, owner: formatting.own_repr(m, owner),
-            "__str__": _text,
-            "__format__": lambda m, owner, spec: formatting.formatted_as(m, owner, spec),
-            "__hash__": lambda m, owner: keys.hash_(m, owner),
-        }.items()
-    }
-)
+OF_OBJECTS = {
+    "__setattr__": _set_attribute,
+    "__delattr__": _delete_attribute,
+    "__eq__": _same,
+    "__ne__": _differs,
+    "__repr__": lambda m, owner: formatting.own_repr(m, owner),
+    "__str__": _text,
+    "__format__": lambda m, owner, spec: formatting.formatted_as(m, owner, spec),
+    "__hash__": lambda m, owner: keys.hash_(m, owner),
+}

@@ -6,7 +6,6 @@ from collections import deque
 from types import GeneratorType
 
 from mxjax.script import operators
-from mxjax.script.attributes import PROPERTIES, methods
 from mxjax.script.exceptions import may_raise
 from mxjax.script.formatting import to_repr
 from mxjax.script.iteration import take_all
@@ -142,16 +141,17 @@ _MUTABLE = {
     "append": append, "extend": extend, "remove": remove, "reverse": reverse, "copy": copy_sequence,
     "clear": lambda m, owner: owner.clear(), "insert": insert,
 }  # fmt: skip
-methods(tuple, _SEQUENCE)
-methods(list, {**_SEQUENCE, **_MUTABLE, "pop": pop, "sort": sort_list})
-methods(
-    deque,
-    {
-        **_SEQUENCE, **_MUTABLE, "appendleft": append_left, "extendleft": extend_left, "rotate": rotate,
-        "pop": pop_last, "popleft": pop_first,
-    },
-)  # fmt: skip
-PROPERTIES[deque] = {"maxlen": lambda m, owner: owner.maxlen}
+TUPLE = _SEQUENCE
+LIST = {**_SEQUENCE, **_MUTABLE, "pop": pop, "sort": sort_list}
+DEQUE = {
+    **_SEQUENCE,
+    **_MUTABLE,
+    "appendleft": append_left,
+    "extendleft": extend_left,
+    "rotate": rotate,
+    "pop": pop_last,
+    "popleft": pop_first,
+}
 
 
 def range_count(m, owner, value):
@@ -168,14 +168,7 @@ def range_index(m, owner, value):
     return owner.index(int(value))
 
 
-methods(range, {"index": range_index, "count": range_count})
-PROPERTIES[range] = {
-    "start": lambda m, owner: owner.start, "stop": lambda m, owner: owner.stop, "step": lambda m, owner: owner.step,
-}  # fmt: skip
-PROPERTIES[Slice] = {
-    "start": lambda m, owner: owner.parts[0], "stop": lambda m, owner: owner.parts[1],
-    "step": lambda m, owner: owner.parts[2],
-}  # fmt: skip
+RANGE = {"index": range_index, "count": range_count}
 
 
 def slice_indices(m, owner: Slice, length):
@@ -185,17 +178,12 @@ def slice_indices(m, owner: Slice, length):
     return host_slice(owner).indices(length)
 
 
-methods(Slice, {"indices": slice_indices})
-
-
 @may_raise(StopIteration, RuntimeError)
 def next_of_host(m, owner: HostIterator):
     if type(owner) is not HostIterator:
         raise TypeError(f"'{type_name(owner)}' object is no such iterator")
     return next(owner.source)
 
-
-methods(HostIterator, {"__next__": next_of_host})
 
 # Dicts
 
@@ -260,7 +248,7 @@ def _move(m, owner, key, last):
     owner.update(rest)
 
 
-_DICT = {
+DICT = {
     "get": get, "setdefault": set_default, "pop": pop_key, "update": update, "copy": copy_dict,
     "keys": lambda m, owner: View("keys", owner),
     "values": lambda m, owner: View("values", owner),
@@ -268,9 +256,6 @@ _DICT = {
     "clear": lambda m, owner: owner.clear(),
     "popitem": pop_pair, "move_to_end": move_to_end,
 }  # fmt: skip
-methods(dict, _DICT)
-methods(DefaultDict, _DICT)
-PROPERTIES[DefaultDict] = {"default_factory": lambda m, owner: owner.factory}
 
 
 def make_default_dict(m, factory=None, source=(), **kwargs):
@@ -343,13 +328,14 @@ def _count_method(sign: int):
     return method
 
 
-methods(
-    CounterDict,
-    {
-        **_DICT, "most_common": most_common, "elements": elements, "total": total,
-        "update": _count_method(1), "subtract": _count_method(-1),
-    },
-)  # fmt: skip
+COUNTER = {
+    **DICT,
+    "most_common": most_common,
+    "elements": elements,
+    "total": total,
+    "update": _count_method(1),
+    "subtract": _count_method(-1),
+}
 
 # Sets
 
@@ -430,18 +416,22 @@ def _related(test):
     return method
 
 
-methods(
-    Set,
-    {
-        "add": add, "discard": discard, "remove": remove_item, "pop": pop_item,
-        "clear": lambda m, owner: _mutable(owner).clear(),
-        "copy": copy_set,
-        "union": _combined(operators.or_), "intersection": _combined(operators.and_),
-        "difference": _combined(operators.subtract), "symmetric_difference": _combined(operators.xor),
-        "update": _combined(operators.or_, True), "intersection_update": _combined(operators.and_, True),
-        "difference_update": _combined(operators.subtract, True),
-        "symmetric_difference_update": _combined(operators.xor, True),
-        "issubset": _related(lambda a, b: a <= b), "issuperset": _related(lambda a, b: a >= b),
-        "isdisjoint": _related(lambda a, b: a.isdisjoint(b)),
-    },
-)  # fmt: skip
+SET = {
+    "add": add,
+    "discard": discard,
+    "remove": remove_item,
+    "pop": pop_item,
+    "clear": lambda m, owner: _mutable(owner).clear(),
+    "copy": copy_set,
+    "union": _combined(operators.or_),
+    "intersection": _combined(operators.and_),
+    "difference": _combined(operators.subtract),
+    "symmetric_difference": _combined(operators.xor),
+    "update": _combined(operators.or_, True),
+    "intersection_update": _combined(operators.and_, True),
+    "difference_update": _combined(operators.subtract, True),
+    "symmetric_difference_update": _combined(operators.xor, True),
+    "issubset": _related(lambda a, b: a <= b),
+    "issuperset": _related(lambda a, b: a >= b),
+    "isdisjoint": _related(lambda a, b: a.isdisjoint(b)),
+}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 from mxjax.script import builtins, formatting, keys, operators, subscripts
-from mxjax.script.attributes import methods
 from mxjax.script.iteration import size
 from mxjax.script.values import CounterDict, DefaultDict, Set
 
-_KINDS = (int, float, bool, str, list, tuple, dict, DefaultDict, CounterDict, deque, Set, range)
-_CONTAINERS = frozenset(_KINDS) - {int, float, bool}
+KINDS = (int, float, bool, str, list, tuple, dict, DefaultDict, CounterDict, deque, Set, range)
+_CONTAINERS = frozenset(KINDS) - {int, float, bool}
 _INDEXED = _CONTAINERS - {Set}
 _CHANGED = frozenset({list, dict, DefaultDict, CounterDict, deque})
 _ARITHMETIC = {
@@ -18,7 +17,6 @@ _ARITHMETIC = {
     "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "and": operators.and_,
     "or": operators.or_, "xor": operators.xor, "lshift": operators.left_shift, "rshift": operators.right_shift,
 }  # fmt: skip
-_NUMERIC = {"neg": operators.negative, "pos": operators.positive, "abs": builtins.abs_, "round": builtins.round_}
 _ORDERS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
@@ -37,18 +35,24 @@ _OF_ALL = {
     **{f"__{name}__": operator for name, operator in _ARITHMETIC.items()},
     **{f"__r{name}__": _swapped(operator) for name, operator in _ARITHMETIC.items()},
 }
+_OF_NUMBERS = {
+    "__neg__": operators.negative,
+    "__pos__": operators.positive,
+    "__abs__": builtins.abs_,
+    "__round__": builtins.round_,
+}
 _OF_CONTAINERS = {
     "__len__": lambda m, owner: size(owner),
     "__iter__": builtins.iter_,
     "__contains__": lambda m, owner, item: operators.contains(m, item, owner),
 }
-for _kind in _KINDS:
-    methods(_kind, _OF_ALL)
-    if _kind in _CONTAINERS:
-        methods(_kind, _OF_CONTAINERS)
-    else:
-        methods(_kind, {f"__{name}__": function for name, function in _NUMERIC.items()})
-    if _kind in _INDEXED:
-        methods(_kind, {"__getitem__": subscripts.get_item, "__reversed__": builtins.reversed_})
-    if _kind in _CHANGED:
-        methods(_kind, {"__setitem__": subscripts.set_item, "__delitem__": subscripts.delete_item})
+
+
+def of(kind: type) -> dict:
+    """The methods of one built-in type."""
+    found = {**_OF_ALL, **(_OF_CONTAINERS if kind in _CONTAINERS else _OF_NUMBERS)}
+    if kind in _INDEXED:
+        found |= {"__getitem__": subscripts.get_item, "__reversed__": builtins.reversed_}
+    if kind in _CHANGED:
+        found |= {"__setitem__": subscripts.set_item, "__delitem__": subscripts.delete_item}
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from mxjax.script import exceptions
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.exceptions import may_raise
 from mxjax.script.frames import Emit, Invoke, NativeFrame, Next
@@ -156,3 +157,12 @@ def take_all(m, value) -> list:
         if len(items) >= most:
             raise LimitExceeded("items")
         items.append(item)
+
+
+def stop_iteration(iterator) -> Instance:
+    """The StopIteration of an iterator that has ended, with what a generator returned."""
+    returned = iterator.returned if type(iterator) is Generator else None
+    if returned is None:
+        return exceptions.make("StopIteration")
+    iterator.returned = None
+    return exceptions.make("StopIteration", returned)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mxjax.script import formatting
-from mxjax.script.attributes import methods
 from mxjax.script.exceptions import binds_arguments, may_raise
 from mxjax.script.iteration import take_all
 from mxjax.script.operators import DICTS
@@ -184,32 +183,29 @@ _PLAIN = """
     upper
 """
 
-methods(
-    str,
-    {
-        **{name: _host(name) for name in _PLAIN.split()},
-        **{name: _reversed_search(name) for name in ("rfind", "rindex", "rpartition")},
-        **{name: _stripped(name) for name in ("strip", "lstrip", "rstrip")},
-        **{name: _padded(name) for name in ("center", "ljust", "rjust", "zfill")},
-        "join": join, "replace": replace, "split": split, "rsplit": rsplit, "splitlines": splitlines,
-        "expandtabs": expandtabs, "translate": translate, "format": formatting.str_format,
-        "format_map": formatting.format_map,
-    },
-)  # fmt: skip
-methods(
-    int,
-    {
-        "bit_length": lambda m, owner: owner.bit_length(),
-        "bit_count": lambda m, owner: owner.bit_count(),
-        "is_integer": lambda m, owner: True,
-        "conjugate": lambda m, owner: owner,
-    },
-)
-methods(
-    float,
-    {
-        "is_integer": lambda m, owner: owner.is_integer(),
-        "as_integer_ratio": integer_ratio,
-        "hex": lambda m, owner: owner.hex(),
-    },
-)
+STR = {
+    **{name: _host(name) for name in _PLAIN.split()},
+    **{name: _reversed_search(name) for name in ("rfind", "rindex", "rpartition")},
+    **{name: _stripped(name) for name in ("strip", "lstrip", "rstrip")},
+    **{name: _padded(name) for name in ("center", "ljust", "rjust", "zfill")},
+    "join": join,
+    "replace": replace,
+    "split": split,
+    "rsplit": rsplit,
+    "splitlines": splitlines,
+    "expandtabs": expandtabs,
+    "translate": translate,
+    "format": formatting.str_format,
+    "format_map": formatting.format_map,
+}
+INT = {
+    "bit_length": lambda m, owner: owner.bit_length(),
+    "bit_count": lambda m, owner: owner.bit_count(),
+    "is_integer": lambda m, owner: True,
+    "conjugate": lambda m, owner: owner,
+}
+FLOAT = {
+    "is_integer": lambda m, owner: owner.is_integer(),
+    "as_integer_ratio": integer_ratio,
+    "hex": lambda m, owner: owner.hex(),
+}

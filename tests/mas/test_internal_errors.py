@@ -14,8 +14,8 @@ from mxjax.mas import library
 from mxjax.mas.execution import INTERNAL
 from mxjax.mas.prompts import Prompts
 from mxjax.mas.records import AgentCall, Reply, Tool, ToolCall
-from mxjax.script.builtins import BUILTINS
 from mxjax.script.exceptions import InternalError, may_raise
+from mxjax.script.library import BUILTINS
 from mxjax.script.machine import Machine
 from mxjax.script.measure import live_bytes, weighing
 

@@ -41,9 +41,9 @@ from mxjax.mas.library.core import Host
 from mxjax.mas.limits import Meter
 from mxjax.mas.prompts import NAMED
 from mxjax.script.attributes import METHODS, OF_OBJECTS, PROPERTIES
-from mxjax.script.builtins import BUILTINS
 from mxjax.script.compiler import compile_tree
 from mxjax.script.frames import Invoke
+from mxjax.script.library import BUILTINS
 from mxjax.script.machine import Machine
 from mxjax.script.names import ALLOWED_DUNDERS
 from mxjax.script.scopes import analyse

@@ -7,7 +7,7 @@ from scripts import HEAD, cpython, drive, machine, read_snippets
 
 from mxjax import mas
 from mxjax.mas.execution import DEADLOCK
-from mxjax.script.modules import MODULES
+from mxjax.script.library import MODULES
 from mxjax.script.written import LIBRARY, Written
 
 SNIPPETS = read_snippets("script/modules.txt")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from mxjax.script.attributes import PROPERTIES, methods
 from mxjax.script.exceptions import may_raise
 from mxjax.script.iteration import take_all
 from mxjax.script.types import TYPES
@@ -142,10 +141,9 @@ def _from_items(m, source):
 
 TYPES["bytes"].make = make_bytes
 TYPES["bytes"].members["fromhex"] = Native("fromhex", _fromhex)
-methods(str, {"encode": encode})
-methods(bytes, {"decode": _decode, "hex": _hex})
-methods(Hash, {"update": _update, "digest": _digest, "hexdigest": _hexdigest, "copy": _copy})
-PROPERTIES[Hash] = {
+BYTES = {"decode": _decode, "hex": _hex}
+HASH = {"update": _update, "digest": _digest, "hexdigest": _hexdigest, "copy": _copy}
+HASH_PROPERTIES = {
     "name": lambda m, owner: owner.host.name,
     "digest_size": lambda m, owner: owner.host.digest_size,
     "block_size": lambda m, owner: owner.host.block_size,

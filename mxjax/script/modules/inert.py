@@ -7,7 +7,6 @@ and no files. There is no clock.
 from __future__ import annotations
 
 from mxjax.script import exceptions
-from mxjax.script.attributes import PROPERTIES, methods
 from mxjax.script.classes import abstractmethod, runtime_checkable
 from mxjax.script.modules.abstract import ABSTRACT, NUMBERS, TYPING, Annotation
 from mxjax.script.types import make_dict
@@ -58,14 +57,21 @@ def unread(m, owner, size=-1):
     return ""
 
 
-methods(Output, {"write": write, "flush": nothing, "isatty": lambda m, owner: False})
+OUTPUT = {"write": write, "flush": nothing, "isatty": lambda m, owner: False}
 
 
 _LOG = "debug info warning warn error critical exception log setLevel addHandler removeHandler setFormatter"
 LOGGER = Handle("Logger")
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "WARN": 30, "ERROR": 40, "CRITICAL": 50}
-methods(Handle, {name: nothing for name in _LOG.split()} | {"isEnabledFor": lambda m, owner, level: False})
-PROPERTIES[Handle] = {"handlers": lambda m, owner: []}
+HANDLE = {
+    **{name: nothing for name in _LOG.split()},
+    "isEnabledFor": lambda m, owner, level: False,
+    "write": lambda m, owner, text: len(_text(text)),
+    "flush": nothing,
+    "isatty": lambda m, owner: False,
+    "read": unread,
+    "readline": unread,
+}
 
 
 def exit_(m, code=None):
@@ -137,13 +143,6 @@ _SYS = {
     "version_info": (3, 12, 0),
     "exit": Native("exit", exit_),
 }
-methods(
-    Handle,
-    {
-        "write": lambda m, owner, text: len(_text(text)),
-        "flush": nothing, "isatty": lambda m, owner: False, "read": unread, "readline": unread,
-    },
-)  # fmt: skip
 
 
 def _fresh(name: str, members: dict):

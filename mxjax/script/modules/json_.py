@@ -6,7 +6,6 @@ import json
 import math
 
 from mxjax.script import exceptions
-from mxjax.script.attributes import methods
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.formatting import int_text
 from mxjax.script.frames import Invoke
@@ -43,13 +42,7 @@ def raw_decode(m, owner, s, idx=0):
     return parse(m, s[idx:], lambda text: (lambda found: (found[0], found[1] + idx))(made.raw_decode(text)))
 
 
-methods(
-    Decoder,
-    {
-        "decode": lambda m, owner, s: loads(m, s, strict=owner.strict),
-        "raw_decode": raw_decode,
-    },
-)
+DECODER = {"decode": lambda m, owner, s: loads(m, s, strict=owner.strict), "raw_decode": raw_decode}
 
 
 def parse(m, text: str, decode=json.loads):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import deque
 
-from mxjax.script.attributes import methods
 from mxjax.script.exceptions import binds_arguments, may_raise
 from mxjax.script.iteration import take_all
 from mxjax.script.operators import NUMBERS
@@ -90,11 +89,10 @@ def _host(name: str):
     return call
 
 
-_TABLE = {
+SOURCE = {
     "seed": seed, "choice": choice, "choices": choices, "sample": sample, "shuffle": shuffle,
     **{name: _host(name) for name in ("random", "randint", "randrange", "uniform", "gauss", "triangular")},
 }  # fmt: skip
-methods(Source, _TABLE)
 
 
 def _of_shared(method, shared: Source):
@@ -104,6 +102,6 @@ def _of_shared(method, shared: Source):
 def make(m) -> Module:
     """The module for one machine, whose functions share the machine's stream."""
     shared = Source(random.Random(m.seed))
-    members = {name: Native(name, _of_shared(fn, shared)) for name, fn in _TABLE.items()}
+    members = {name: Native(name, _of_shared(fn, shared)) for name, fn in SOURCE.items()}
     members["Random"] = BuiltinType("Random", (Source,), make_source)
     return Module("random", members)

@@ -6,7 +6,6 @@ import collections
 
 import re2
 
-from mxjax.script.attributes import PROPERTIES, methods
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.exceptions import EXCEPTIONS, binds_arguments, may_raise
 from mxjax.script.frames import Invoke
@@ -407,7 +406,7 @@ def escape(m, pattern):
 
 
 _SPECIAL = {ord(char): "\\" + char for char in "()[]{}?*+-|^$\\.&~# \t\n\r\v\f"}
-_METHODS = {
+PATTERN = {
     "match": _one("match"), "search": _one("search"), "fullmatch": _one("fullmatch"), "findall": findall,
     "finditer": finditer, "split": split, "sub": sub, "subn": subn,
 }  # fmt: skip
@@ -415,7 +414,7 @@ _METHODS = {
 
 def _of_module(name: str):
     """A method of patterns as a function of the module, which compiles its pattern first."""
-    method = _METHODS[name]
+    method = PATTERN[name]
     most = {"split": 2, "sub": 3, "subn": 3}.get(name, 1)
 
     @binds_arguments
@@ -433,7 +432,7 @@ FUNCTIONS = {
     "compile": compile_,
     "escape": escape,
     "purge": lambda m: None,
-    **{name: _of_module(name) for name in _METHODS},
+    **{name: _of_module(name) for name in PATTERN},
 }
 CONSTANTS = {
     **FLAGS,
@@ -441,8 +440,7 @@ CONSTANTS = {
     "Pattern": BuiltinType("Pattern", (Pattern,), make_nothing),
     "Match": BuiltinType("Match", (Match,), make_nothing),
 }
-methods(Pattern, _METHODS)
-PROPERTIES[Pattern] = {
+PATTERN_PROPERTIES = {
     "pattern": lambda m, owner: owner.pattern,
     "flags": lambda m, owner: owner.program.translation.flags,
     "groups": lambda m, owner: owner.groups,
@@ -505,19 +503,16 @@ def _last_group(m, owner):
     return next((name for name, index in owner.pattern.names.items() if index == number), None)
 
 
-methods(
-    Match,
-    {
-        "group": _group,
-        "groups": _groups,
-        "groupdict": _group_dict,
-        "expand": _expand,
-        "start": lambda m, owner, key=0: owner.spans[_number(owner, key)][0],
-        "end": lambda m, owner, key=0: owner.spans[_number(owner, key)][1],
-        "span": lambda m, owner, key=0: owner.spans[_number(owner, key)],
-    },
-)
-PROPERTIES[Match] = {
+MATCH = {
+    "group": _group,
+    "groups": _groups,
+    "groupdict": _group_dict,
+    "expand": _expand,
+    "start": lambda m, owner, key=0: owner.spans[_number(owner, key)][0],
+    "end": lambda m, owner, key=0: owner.spans[_number(owner, key)][1],
+    "span": lambda m, owner, key=0: owner.spans[_number(owner, key)],
+}
+MATCH_PROPERTIES = {
     "string": lambda m, owner: owner.string,
     "re": lambda m, owner: owner.pattern,
     "pos": lambda m, owner: owner.pos,
