@@ -1,5 +1,6 @@
 """Pages of docs/ that are made from the code stay what the code says; MXJAX_WRITE_DOCS=1 writes them anew."""
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -7,10 +8,16 @@ import pathlib
 import pytest
 from rewards.math_table import SECTIONS
 
+from mxjax import mas
 from mxjax.keys import KEYS, sections
 from mxjax.mas import load_prompts
 from mxjax.mas.prompts import Prompts
 from mxjax.rewards import grade_math
+from mxjax.script.attributes import METHODS
+from mxjax.script.exceptions import EXCEPTIONS
+from mxjax.script.library import BUILTINS, MODULES
+from mxjax.script.values import BuiltinType, CounterDict, Generator, Set
+from mxjax.script.written import Written
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
@@ -51,7 +58,7 @@ Every key of a config with its default, what it may be, and what it means; `mxja
 sets what differs; `--config.rl.steps=20` changes a key of the file for one run. A key that there is not and a value out
 of its range are refused before anything runs.
 """
-GRADERS_TABLES = "<!-- what follows is written by tests/test_docs.py -->\n"
+WRITTEN_BELOW = "<!-- what follows is written by tests/test_docs.py -->\n"
 
 
 def prompts_page():
@@ -71,8 +78,8 @@ def graders_page():
     shown = lambda text: (
         "`` " + text.encode("unicode_escape").decode().replace("|", "\\|").replace("\\\\", "\\") + " ``"
     )
-    head = (DOCS / "graders.md").read_text().partition(GRADERS_TABLES)[0]
-    parts = [head + GRADERS_TABLES]
+    head = (DOCS / "graders.md").read_text().partition(WRITTEN_BELOW)[0]
+    parts = [head + WRITTEN_BELOW]
     for title, rows in SECTIONS.items():
         lines = ["| gold | answer | accepted | how |", "|---|---|---|---|"]
         for gold, answer, accepted in rows:
@@ -93,7 +100,41 @@ def settings_page():
     return "\n".join(parts)
 
 
-PAGES = [("prompts.md", prompts_page), ("graders.md", graders_page), ("settings.md", settings_page)]
+def script_page():
+    head = (DOCS / "script.md").read_text().partition(WRITTEN_BELOW)[0]
+    types = {name: value for name, value in BUILTINS.items() if type(value) is BuiltinType}
+    functions = [name for name in BUILTINS if name not in types and name not in EXCEPTIONS]
+    rows = [("functions", functions), ("types", types), ("exceptions", EXCEPTIONS)]
+    methods = {}
+    for kind, table in METHODS.items():
+        if kind in (str, bytes, int, float, tuple, list, dict, range, collections.deque, CounterDict, Set, Generator):
+            name = {CounterDict: "Counter", Set: "set, frozenset", Generator: "generator"}.get(kind, kind.__name__)
+            methods[name] = [name for name in table if name[:2] != "__"]
+    names = [name for name in MODULES if name[:1] != "_"]
+    run = mas.start(mas.check("".join(f"import {name} as m{i}\n" for i, name in enumerate(names))), "")
+    modules = {}
+    for index, name in enumerate(names):
+        mark = " *" if type(MODULES[name]) is Written else ""
+        modules[name + mark] = sorted(n for n in run._machine.globals[f"m{index}"].members if n[:1] != "_")
+    tables = {
+        "Built-in names": ("kind", rows),
+        "Methods of built-in types": ("type", sorted(methods.items())),
+        "Modules (* written in the language itself)": ("module", sorted(modules.items())),
+    }
+    parts = [head + WRITTEN_BELOW]
+    for title, (first, rows) in tables.items():
+        lines = [f"| {first} | names |", "|---|---|"]
+        lines += [f"| {name} | {' '.join(f'`{n}`' for n in members)} |" for name, members in rows]
+        parts.append(f"### {title}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+PAGES = [
+    ("prompts.md", prompts_page),
+    ("graders.md", graders_page),
+    ("settings.md", settings_page),
+    ("script.md", script_page),
+]
 
 
 @pytest.mark.parametrize(("name", "page"), PAGES)

@@ -1,6 +1,6 @@
 """Makes random programs: sound ones from a grammar, to compare with CPython, and broken ones by mutation.
 
-A program of the grammar ends quickly and prints what it computes. It keeps away from what `differences.md` lists: sets
+A program of the grammar ends quickly and prints what it computes. It keeps away from what docs/script.md lists: sets
 are printed sorted, no object is printed by its address, and of an exception only its class is shown.
 """
 

@@ -166,7 +166,7 @@ LETTERS = [list("abABkK1_ -\n\t"), list("abABkK1_ -\n\té٣\u2003日ÉſÜ\u212a
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data(), st.recursive(LEAVES, grown, max_leaves=6), st.sampled_from(ANCHORS), st.sampled_from(FLAGS))
 def test_finds_the_groups_that_cpython_finds(data, pattern, anchors, flags):
-    """Of texts of ASCII and of others; `re.A` with `re.I` only in the first, see `differences.md`."""
+    """Of texts of ASCII and of others; `re.A` with `re.I` only in the first, see docs/script.md."""
     pattern = pattern.join(anchors)
     folded = flags & re.IGNORECASE or "(?i" in pattern
     letters = LETTERS[data.draw(st.booleans()) and not (folded and flags & re.ASCII)]
