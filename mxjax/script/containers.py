@@ -138,9 +138,14 @@ def pop_first(m, owner: deque):
 
 _SEQUENCE = {"index": index, "count": count}
 _MUTABLE = {
-    "append": append, "extend": extend, "remove": remove, "reverse": reverse, "copy": copy_sequence,
-    "clear": lambda m, owner: owner.clear(), "insert": insert,
-}  # fmt: skip
+    "append": append,
+    "extend": extend,
+    "remove": remove,
+    "reverse": reverse,
+    "copy": copy_sequence,
+    "clear": lambda m, owner: owner.clear(),
+    "insert": insert,
+}
 TUPLE = _SEQUENCE
 LIST = {**_SEQUENCE, **_MUTABLE, "pop": pop, "sort": sort_list}
 DEQUE = {
@@ -249,13 +254,18 @@ def _move(m, owner, key, last):
 
 
 DICT = {
-    "get": get, "setdefault": set_default, "pop": pop_key, "update": update, "copy": copy_dict,
+    "get": get,
+    "setdefault": set_default,
+    "pop": pop_key,
+    "update": update,
+    "copy": copy_dict,
     "keys": lambda m, owner: View("keys", owner),
     "values": lambda m, owner: View("values", owner),
     "items": lambda m, owner: View("items", owner),
     "clear": lambda m, owner: owner.clear(),
-    "popitem": pop_pair, "move_to_end": move_to_end,
-}  # fmt: skip
+    "popitem": pop_pair,
+    "move_to_end": move_to_end,
+}
 
 
 def make_default_dict(m, factory=None, source=(), **kwargs):

@@ -13,10 +13,19 @@ _CONTAINERS = frozenset(KINDS) - {int, float, bool}
 _INDEXED = _CONTAINERS - {Set}
 _CHANGED = frozenset({list, dict, DefaultDict, CounterDict, deque})
 _ARITHMETIC = {
-    "add": operators.add, "sub": operators.subtract, "mul": operators.multiply, "truediv": operators.divide,
-    "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "and": operators.and_,
-    "or": operators.or_, "xor": operators.xor, "lshift": operators.left_shift, "rshift": operators.right_shift,
-}  # fmt: skip
+    "add": operators.add,
+    "sub": operators.subtract,
+    "mul": operators.multiply,
+    "truediv": operators.divide,
+    "floordiv": operators.floor_divide,
+    "mod": operators.modulo,
+    "pow": operators.power,
+    "and": operators.and_,
+    "or": operators.or_,
+    "xor": operators.xor,
+    "lshift": operators.left_shift,
+    "rshift": operators.right_shift,
+}
 _ORDERS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 

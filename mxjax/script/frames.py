@@ -212,9 +212,21 @@ class Task:
     """A stack of frames that runs on its own; the script is one, each member of a group is another."""
 
     __slots__ = (
-        "closing", "depth", "frame", "group", "interrupt", "limit", "line", "meter", "order", "outcome", "parked",
-        "place", "private", "waiting",
-    )  # fmt: skip
+        "closing",
+        "depth",
+        "frame",
+        "group",
+        "interrupt",
+        "limit",
+        "line",
+        "meter",
+        "order",
+        "outcome",
+        "parked",
+        "place",
+        "private",
+        "waiting",
+    )
     holds = ("frame", "group", "interrupt", "outcome")
 
     def __init__(self, frame, group: Group | None, meter: Meter):

@@ -7,8 +7,6 @@ computes goes through `call`, `charge` and `allocate`, so that what it may use i
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from types import GeneratorType
 from typing import Any
 
@@ -19,22 +17,19 @@ from mxjax.script.code import Code
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.exceptions import binds_arguments, may_raise
 from mxjax.script.frames import (
-    Ask,
     Completion,
     Emit,
     Frame,
-    Group,
     Invoke,
-    Later,
     NativeFrame,
     Next,
     Outcome,
-    Park,
     Place,
     Task,
     Throw,
 )
 from mxjax.script.metering import Limits, Meter
+from mxjax.script.scheduler import Scheduler
 from mxjax.script.values import (
     EXHAUSTED,
     NOTHING,
@@ -57,14 +52,22 @@ EXCEPT, FINALLY, HANDLER = "except", "finally", "handler"
 DELEGATED = "delegated"  # marks the yield of a `yield from`
 
 
-class Machine:
+class Machine(Scheduler):
     """State of one execution. `host` and the counters that a `meter` adds belong to whoever embeds the language."""
 
     __slots__ = (
-        "arrived", "asked", "builtins", "clock", "free", "globals", "host", "imported", "limits", "measured_at",
-        "meter", "modules", "outstanding", "parks", "pending", "printed", "printed_chars", "ready", "root", "seed",
-        "sleeping", "spawned", "task", "woken",
-    )  # fmt: skip
+        "builtins",
+        "globals",
+        "host",
+        "imported",
+        "limits",
+        "measured_at",
+        "meter",
+        "modules",
+        "printed",
+        "printed_chars",
+        "seed",
+    )
     holds = ()
 
     def __init__(
@@ -87,20 +90,8 @@ class Machine:
         self.printed_chars = 0
         self.seed = 0
         self.host: Any = None
-        self.pending: dict[str, Ask] = {}
-        self.asked: list[Ask] = []
-        self.ready: list[Task] = []
-        self.arrived: list[Task] = []
-        self.free: deque[Task] = deque()
-        self.outstanding = 0
-        self.clock = 0.0  # seconds that the script has slept; it has no other time
-        self.parks = 0
-        self.woken: deque[Task] = deque()
-        self.sleeping: list[tuple[float, int, Task]] = []  # when, in which `Park`, who
-        self.spawned: dict[Task, None] = {}
         frame = Frame(code, [UNBOUND] * code.slots, None, Place(None, "", 0))
-        self.root = self.task = Task(frame, None, self.meter)
-        self.ready.append(self.root)
+        super().__init__(Task(frame, None, self.meter))
 
     # Metering
 
@@ -161,59 +152,7 @@ class Machine:
         if self.printed_chars > self.limits.printed_chars:
             raise LimitExceeded("printed_chars")
 
-    # Tasks
-
-    def settle(self):
-        """Runs every task that can go on, until all wait or the script has ended."""
-        root = self.root
-        while root.frame is not None:
-            if self.free:
-                self.run(self.free.popleft())
-            elif self.ready:
-                self.run(heapq.heappop(self.ready))
-            elif self.woken:
-                self.run(self.woken.popleft())
-            elif self.outstanding:
-                return
-            elif self.arrived:
-                self.ready, self.arrived = self.arrived, []
-                heapq.heapify(self.ready)
-            elif not self.rouse():
-                return
-
-    def rouse(self) -> bool:
-        """Lets time pass up to where the first sleeper wakes; False when nobody sleeps."""
-        while self.sleeping:
-            at, park, task = heapq.heappop(self.sleeping)
-            if task.parked == park:
-                self.clock = max(self.clock, at)
-                self.wake(task, False)
-                return True
-        return False
-
-    def spawn(self, gen, place: Place) -> Task:
-        """A task of its own, which runs beside the running one and on the same meter."""
-        task = Task(NativeFrame(gen, None, place), None, self.task.meter)
-        task.depth = self.task.depth
-        self.spawned[task] = None
-        self.woken.append(task)
-        return task
-
-    def wake(self, task: Task, value=True):
-        """Lets a parked task go on, after those that are ready; others are left as they are."""
-        if task.parked:
-            task.parked = 0
-            task.frame.inbox = value
-            self.woken.append(task)
-
-    def resume(self, task: Task, value):
-        """Gives a waiting task what it waits for; it runs at the next `settle` at which its turn comes."""
-        task.frame.inbox = value
-        if task.private:
-            self.free.append(task)
-        else:
-            self.outstanding -= 1
-            self.arrived.append(task)
+    # Running
 
     def run(self, task: Task):
         """Runs one task until it waits or ends."""
@@ -254,81 +193,6 @@ class Machine:
             self.leave_group(task)
         elif task.frame is None:
             self.spawned.pop(task, None)
-
-    def wait(self, request):
-        """Suspends the running task on an `Ask`, a `Gather`, a `Park`, or for `Later`."""
-        task = self.task
-        if type(request) is Ask:
-            request.task = task
-            self.pending[request.call.id] = request
-            self.asked.append(request)
-            self.outstanding += not task.private
-            task.waiting = True
-            return
-        if type(request) is Later:
-            task.waiting = True
-            self.arrived.append(task)
-            return
-        if type(request) is Park:
-            task.waiting = True
-            self.parks = task.parked = self.parks + 1
-            if request.seconds == 0:
-                self.wake(task)
-            elif request.seconds is not None:
-                heapq.heappush(self.sleeping, (self.clock + request.seconds, task.parked, task))
-            return
-        group = Group(task, request.private)
-        group.start = task.meter.share(0)
-        group.reserved = sum(request.shares)
-        task.meter.reserve(group.reserved)
-        group.left = len(request.members)
-        for (gen, place), share in zip(request.members, request.shares):
-            meter = task.meter.share(share) if request.private else task.meter
-            member = Task(NativeFrame(gen, None, place), group, meter)
-            member.depth = task.depth
-            group.tasks.append(member)
-        task.waiting = True
-        self.outstanding += request.private and not task.private
-        if request.private:
-            self.free.extend(group.tasks)
-        else:
-            for member in group.tasks:
-                heapq.heappush(self.ready, member)
-        if not group.tasks:
-            self.close_group(group)
-
-    def leave_group(self, task: Task):
-        group = task.group
-        group.left -= 1
-        if not group.left:
-            self.close_group(group)
-
-    def close_group(self, group: Group):
-        """All members have ended: the parent may go on."""
-        parent = group.parent
-        outcomes = [task.outcome for task in group.tasks]
-        if group.private:
-            parent.closing = group
-            self.resume(parent, outcomes)
-        else:
-            parent.frame.inbox = outcomes
-            heapq.heappush(self.ready, parent)
-
-    def add_up(self, task: Task):
-        """Adds what the members of a task's group used, each on a meter of its own, to the task's.
-
-        Done when the task's turn comes, not when the last member ends: a meter that tasks share then changes in their
-        fixed order, whatever the order in which replies arrived.
-        """
-        group, task.closing = task.closing, None
-        task.meter.reserve(-group.reserved)
-        limit = None
-        for member in group.tasks:
-            task.meter.add_since(group.start, member.meter)
-            limit = limit or member.limit
-        limit = limit or task.meter.exceeded(self.limits)
-        if limit:
-            task.frame.inbox = LimitExceeded(limit)
 
     # Frames
 

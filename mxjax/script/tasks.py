@@ -108,7 +108,14 @@ def clock(m):
 
 
 FUNCTIONS = {
-    "spawn": spawn, "park": park, "wait_in": wait_in, "wake": wake, "interrupt": interrupt, "clock": clock,
-    "current": lambda m: m.task, "seed_number": lambda m: m.seed,
-    "run_awaitable": awaited, "is_coroutine": lambda m, value: type(value) is Generator and value.awaitable,
-}  # fmt: skip
+    "spawn": spawn,
+    "park": park,
+    "wait_in": wait_in,
+    "wake": wake,
+    "interrupt": interrupt,
+    "clock": clock,
+    "current": lambda m: m.task,
+    "seed_number": lambda m: m.seed,
+    "run_awaitable": awaited,
+    "is_coroutine": lambda m, value: type(value) is Generator and value.awaitable,
+}

@@ -136,9 +136,21 @@ class Class:
     """
 
     __slots__ = (
-        "abstract", "base", "bases", "constructed", "key", "managed", "members", "meta", "mro", "name", "plain",
-        "protocol", "qualname", "shared",
-    )  # fmt: skip
+        "abstract",
+        "base",
+        "bases",
+        "constructed",
+        "key",
+        "managed",
+        "members",
+        "meta",
+        "mro",
+        "name",
+        "plain",
+        "protocol",
+        "qualname",
+        "shared",
+    )
     holds = ("members", "bases", "meta")
     own_bytes = 1200
 
