@@ -5,6 +5,8 @@ No host attribute is ever read by name. What types have stands in the table of `
 
 from __future__ import annotations
 
+from typing import Any
+
 from mxjax.script import exceptions
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.exceptions import BASE, binds_arguments
@@ -115,12 +117,15 @@ def method(m, owner, name: str):
 
 def _unbound(owner: BuiltinType | Class, function: Native) -> Native:
     """A method looked up on a type, which works on objects of that type alone."""
-    of_class = type(owner) is Class
 
     @binds_arguments
     def call(m, *args, **kwargs):
-        target = args[0] if of_class and args else plain(args[0]) if args else UNBOUND
-        fits = type(target) is Instance and owner in target.cls.mro if of_class else isinstance(target, owner.hosts)
+        target = args[0] if args else UNBOUND
+        if isinstance(owner, BuiltinType):
+            target = plain(target)
+            fits = isinstance(target, owner.hosts)
+        else:
+            fits = type(target) is Instance and owner in target.cls.mro
         if not fits:
             given = f"a '{type_name(args[0])}' object" if args else "nothing"
             raise TypeError(f"descriptor '{function.name}' for '{owner.name}' objects doesn't apply to {given}")
@@ -192,7 +197,7 @@ def _unlisted(m, owner: Instance, name: str):
         return OF_CLASSES[name](cls), False
     if BASE in cls.mro and name in OF_EXCEPTIONS and (name != "value" or cls.name == "StopIteration"):
         found = OF_EXCEPTIONS[name]
-        return (found, True) if type(found) is Native else (found(owner), False)
+        return (found, True) if isinstance(found, Native) else (found(owner), False)
     hook = cls.lookup("__getattr__")
     if hook is not UNBOUND and name not in OF_OBJECTS:
         return Invoke(hook, (owner, name)), False
@@ -226,7 +231,7 @@ def _with_cause(owner: Instance) -> bool:
     return "__cause__" in owner.fields
 
 
-OF_EXCEPTIONS = {
+OF_EXCEPTIONS: dict[str, Any] = {
     "__cause__": lambda owner: None,
     "__context__": lambda owner: None,
     "__suppress_context__": _with_cause,
@@ -369,8 +374,7 @@ def store(m, owner, name: str, value):
         note_special(owner, value)
     elif type(owner) is Function:
         m.allocate(100)
-        if owner.fields is None:
-            owner.fields = {}
+        owner.fields = owner.fields or {}
         owner.fields[name] = value
     else:
         raise AttributeError(f"'{type_name(owner)}' object has no attribute '{name}' that can be set")
@@ -468,7 +472,7 @@ def _is_instance(m, value, wanted, in_union: bool) -> bool:
             return True
         if type(value) is Class and value.meta is not None and wanted in value.meta.mro:
             return True
-        return wanted.protocol is not None and _has_all(m, value, wanted)
+        return wanted.protocol is not None and _has_all(m, value, wanted, wanted.protocol)
     if type(wanted) is BuiltinType:
         value = plain(value)
         if wanted.name in ("set", "frozenset"):
@@ -482,12 +486,12 @@ def _is_instance(m, value, wanted, in_union: bool) -> bool:
     raise TypeError("isinstance() arg 2 must be a type, a tuple of types, or a union")
 
 
-def _has_all(m, value, protocol: Class) -> bool:
-    """Whether a value has every member of a protocol."""
+def _has_all(m, value, protocol: Class, names: tuple[str, ...]) -> bool:
+    """Whether a value has every one of the `names` of a protocol."""
     if RUNTIME not in protocol.members:
         raise TypeError("Instance and class checks can only be used with @runtime_checkable protocols")
-    m.charge(len(protocol.protocol))
-    return all(_has(m, value, name) for name in protocol.protocol)
+    m.charge(len(names))
+    return all(_has(m, value, name) for name in names)
 
 
 def _has(m, value, name: str) -> bool:

@@ -46,6 +46,7 @@ def make_class(m, name: str, qualname: str, parents: list, body: Frame, keywords
     bases = tuple(parent for parent in parents if type(parent) is Class)
     meta = given if type(given) is Class else next((base.meta for base in bases if base.meta is not None), None)
     abstract = given is not None and meta is None
+    assert body.namespace is not None, "the body of a class has a namespace"
     members = body.namespace
     cells = [body.slots[index] for index in body.code.cells]
     if meta is None:
@@ -146,7 +147,7 @@ _PROTOCOLS = ALLOWED_DUNDERS - {"__init__", "__doc__", "__module__", "__slots__"
 def _is_abstract(value) -> bool:
     if type(value) is Wrapper:
         return any(map(_is_abstract, (value.function, value.setter, value.deleter)))
-    return type(value) is Function and bool(value.fields) and value.fields.get(_ABSTRACT) is True
+    return type(value) is Function and value.fields is not None and value.fields.get(_ABSTRACT) is True
 
 
 def abstractmethod(m, function):
@@ -283,9 +284,10 @@ def _made(m, base: BuiltinType, args: tuple, kwargs: dict | None):
 
 def fill(m, owner: Instance, args: tuple, kwargs: dict | None):
     """`__init__` of the built-in type that the class of `owner` derives from."""
-    if owner.cls.base.name not in EMPTY:
+    base = owner.cls.base
+    if base is None or base.name not in EMPTY:
         return
-    value = yield from _made(m, owner.cls.base, args, kwargs)
+    value = yield from _made(m, base, args, kwargs)
     if isinstance(value, dict):
         owner.data.update(value)
         if hasattr(value, "factory"):
@@ -304,7 +306,10 @@ def _constructor(owner, target: Instance | None) -> Native:
         if type(cls) is not Class:
             raise TypeError(f"{owner.name}.__new__(X): X is not a type object ({type_name(cls)})")
         if cls.base is not None and cls.base.name == "type":
-            return make_type(m, *args, meta=cls, keywords=kwargs)
+            if len(args) != 3:
+                raise TypeError(f"type.__new__() takes exactly 3 arguments ({len(args)} given)")
+            name, bases, body = args
+            return make_type(m, name, bases, body, cls, kwargs)
         return allocate(m, cls, args, kwargs)
 
     return Native("__new__", new)

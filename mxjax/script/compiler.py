@@ -7,7 +7,7 @@ import ast
 from mxjax.script import control, instructions
 from mxjax.script.code import Code, Signature
 from mxjax.script.exceptions import EXCEPTIONS
-from mxjax.script.expressions import IN_PLACE, Expressions
+from mxjax.script.expressions import IN_PLACE
 from mxjax.script.machine import EXCEPT, FINALLY
 from mxjax.script.metering import Limits
 from mxjax.script.patterns import Patterns
@@ -19,7 +19,7 @@ def compile_tree(tree: ast.Module, scopes, limits: Limits, modules) -> Code:
     return Compiler(scopes, limits, modules).module(tree)
 
 
-class Compiler(Expressions, Patterns):
+class Compiler(Patterns):
     """Walks the tree once, writing into `self.unit`."""
 
     def __init__(self, scopes, limits: Limits, modules):

@@ -264,7 +264,7 @@ def build_class(m, frame, argument):
     del stack[len(stack) - len(keywords) :]
     parents = stack[len(stack) - bases :]
     del stack[len(stack) - bases :]
-    slots = [UNBOUND] * code.slots
+    slots: list = [UNBOUND] * code.slots
     for index in code.cells:
         slots[index] = Cell()
     for index, source in zip(code.frees, captured):

@@ -158,12 +158,13 @@ def convert(error: BaseException) -> Instance:
 
 def _is_of_script(error: BaseException) -> bool:
     """Whether our code means a host error for the script: see above."""
-    ours = inner = error.__traceback__
+    ours = last = inner = error.__traceback__
     while inner is not None:
         code = inner.tb_frame.f_code
         if code.co_filename.startswith(_OURS) or code in _DECLARED:
             ours = inner
         last, inner = inner, inner.tb_next
+    assert ours is not None, "an error that was caught has a traceback"
     code = ours.tb_frame.f_code
     if isinstance(error, _DECLARED.get(code, ())):
         return True

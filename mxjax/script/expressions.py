@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 from mxjax.script import control, instructions, operators
 from mxjax.script.code import Signature
 from mxjax.script.machine import DELEGATED
+from mxjax.script.metering import Limits
+from mxjax.script.scopes import Scope
 from mxjax.script.unit import Label, Unit, check_name, refuse
 from mxjax.script.values import ELLIPSIS
 
@@ -41,9 +44,28 @@ _CONVERSIONS = {-1: "", 115: "s", 114: "r", 97: "a"}
 
 
 class Expressions:
-    """The half of the compiler that deals with expressions; `self.unit` is the code under construction."""
+    """The half of the compiler that deals with expressions; the other half gives what is not defined here.
+
+    Attributes:
+      unit: the code under construction.
+      scopes: where the names of each module, class and function live.
+    """
 
     unit: Unit
+    scopes: dict[ast.AST, Scope]
+    limits: Limits
+
+    def assign(self, target: ast.expr):
+        """Emits code that stores the top of the stack in `target`."""
+        raise NotImplementedError
+
+    def body(self, statements: list[ast.stmt]):
+        """Emits the code of statements."""
+        raise NotImplementedError
+
+    def function(self, node, name: str, kind: str, body: Callable[[], None]):
+        """Emits code that leaves a new function on the stack."""
+        raise NotImplementedError
 
     def expr(self, node: ast.expr):
         """Emits code that leaves the value of `node` on the stack."""

@@ -341,6 +341,7 @@ def _format_field(m, template: str, at: int, args: tuple, kwargs: dict, counter:
     if depth > 1:
         raise ValueError("Max string recursion exceeded")
     match = _FIELD.match(template, at)
+    assert match is not None, "a field may be empty"
     if match["path"]:
         raise ValueError("attribute and index fields are not supported in str.format")
     end = match.end()
@@ -408,9 +409,12 @@ def percent(m, template: str, values):
             out.append("%")
             continue
         width, precision = (take_size() if match[part] == "*" else match[part] for part in ("width", "precision"))
-        if match["key"] is not None and named is None:
+        if match["key"] is None:
+            value = take()
+        elif named is None:
             raise TypeError("format requires a mapping")
-        value = named[match["key"]] if match["key"] is not None else take()
+        else:
+            value = named[match["key"]]
         out.append((yield from _percent_field(m, value, kind, match["flags"], width, precision)))
         total += len(out[-1])
         if total > m.limits.string_chars:

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from mxjax.script.metering import Meter
+from mxjax.script.values import Generator, Instance
 
 MEMBER_BYTES = 1500  # what one member of a `Gather` takes
 _UNSAFE = re.compile(r"[^\w-]")
@@ -189,7 +190,7 @@ class Frame:
         self.stack: list = []
         self.blocks: list[tuple] = []
         self.handling = None
-        self.generator = None
+        self.generator: Generator | None = None
 
 
 class NativeFrame:
@@ -204,8 +205,8 @@ class NativeFrame:
         self.back = back
         self.place = place
         self.inbox = None
-        self.error = None
-        self.generator = None
+        self.error: Instance | None = None
+        self.generator: Generator | None = None
 
 
 class Task:
@@ -239,7 +240,7 @@ class Task:
         self.depth = 0
         self.waiting = False
         self.parked = 0  # the number of the `Park` that the task is in
-        self.interrupt = None  # an exception that it raises where it next parks
+        self.interrupt: Instance | None = None  # an exception that it raises where it next parks
         self.closing: Group | None = None  # a group that has ended and is not yet added up
         self.outcome: Outcome | None = None
         self.limit: str | None = None
@@ -260,5 +261,5 @@ class Group:
         self.parent = parent
         self.private = private
         self.tasks: list[Task] = []
+        self.start = parent.meter.share(0)  # what had been used when it began
         self.left = self.reserved = 0
-        self.start: Meter | None = None

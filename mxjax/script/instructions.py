@@ -213,7 +213,7 @@ def build_dict(m, frame, count):
     m.allocate(64 + 140 * count)
     pairs = stack[len(stack) - 2 * count :]
     del stack[len(stack) - 2 * count :]
-    result = {}
+    result: dict = {}
     for at in range(0, 2 * count, 2):
         key = pairs[at]
         if operators.hashable(m, key):

@@ -123,9 +123,9 @@ def _is(error: Raised, name: str) -> bool:
 def lazy(m, gen, name: str) -> Generator:
     """A lazy iterator for scripts, from a generator of ours that yields `Emit`."""
     frame = NativeFrame(gen, None, m.task.frame.place)
-    frame.generator = Generator(frame, name)
+    frame.generator = generator = Generator(frame, name)
     m.allocate(1000)
-    return frame.generator
+    return generator
 
 
 @may_raise(RuntimeError)
@@ -138,7 +138,7 @@ def pull(m, iterator):
 
 
 @may_raise(RuntimeError)
-def take_all(m, value) -> list:
+def take_all(m, value):
     """A new list of everything that `value` yields."""
     if type(value) in SIZED:
         m.need_items(size(value))

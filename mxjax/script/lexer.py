@@ -77,7 +77,7 @@ class _Lexer:
                 end = self.source.find("\n", self.at)
                 self.copy(len(self.source) if end < 0 else end)
             else:
-                self.copy(_CODE.match(self.source, self.at).end())
+                self.copy(_matched(_CODE, self.source, self.at).end())
         return Lexed("".join(self.out), self.hoisted, self.written, self.added)
 
     def copy(self, end: int):
@@ -135,7 +135,7 @@ class _Lexer:
         if char in "abfv":
             return self.source[self.at + 2 : self.at + 3].isalpha()
         if char in "nrt":
-            return _COMMAND.match(self.source, self.at + 1).group() in LATEX_COMMANDS
+            return _matched(_COMMAND, self.source, self.at + 1).group() in LATEX_COMMANDS
         return True
 
     def field(self, quote: str, spec_of: bool = False):
@@ -189,3 +189,10 @@ class _Lexer:
         self.at = inner.at
         self.written.append(self.source[start : self.at])
         self.emit(name, replaces=self.at - start)
+
+
+def _matched(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
+    """The match of a pattern that fits whatever can stand at `at`."""
+    match = pattern.match(text, at)
+    assert match is not None
+    return match

@@ -157,7 +157,7 @@ class Machine(Scheduler):
     def run(self, task: Task):
         """Runs one task until it waits or ends."""
         if task.closing is not None:
-            self.add_up(task)
+            self.add_up(task, task.closing)
         self.task = task
         self.meter = meter = task.meter
         task.waiting = False
@@ -190,7 +190,7 @@ class Machine(Scheduler):
         except MemoryError:
             raise LimitExceeded("live_bytes") from None
         if task.frame is None and task.group is not None:
-            self.leave_group(task)
+            self.leave_group(task.group)
         elif task.frame is None:
             self.spawned.pop(task, None)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 
 from mxjax.script import control, instructions, matching, operators
-from mxjax.script.unit import Label, Unit, refuse
+from mxjax.script.expressions import Expressions
+from mxjax.script.unit import Label, refuse
 
 
-class Patterns:
+class Patterns(Expressions):
     """The part of the compiler for `match`; the subject stays on the stack until a case is taken."""
-
-    unit: Unit
 
     def stmt_Match(self, node):
         unit, end = self.unit, Label()

@@ -141,7 +141,6 @@ class Scheduler:
                 heapq.heappush(self.sleeping, (self.clock + request.seconds, task.parked, task))
             return
         group = Group(task, request.private)
-        group.start = task.meter.share(0)
         group.reserved = sum(request.shares)
         task.meter.reserve(group.reserved)
         group.left = len(request.members)
@@ -160,8 +159,8 @@ class Scheduler:
         if not group.tasks:
             self.close_group(group)
 
-    def leave_group(self, task: Task):
-        group = task.group
+    def leave_group(self, group: Group):
+        """One more member has ended."""
         group.left -= 1
         if not group.left:
             self.close_group(group)
@@ -177,13 +176,13 @@ class Scheduler:
             parent.frame.inbox = outcomes
             heapq.heappush(self.ready, parent)
 
-    def add_up(self, task: Task):
-        """Adds what the members of a task's group used, each on a meter of its own, to the task's.
+    def add_up(self, task: Task, group: Group):
+        """Adds what the members of a group that has ended used, each on a meter of its own, to the task's.
 
         Done when the task's turn comes, not when the last member ends: a meter that tasks share then changes in their
         fixed order, whatever the order in which replies arrived.
         """
-        group, task.closing = task.closing, None
+        task.closing = None
         task.meter.reserve(-group.reserved)
         limit = None
         for member in group.tasks:

@@ -119,6 +119,7 @@ class _Walker:
             while target.comprehension:
                 if node.target.id in target.iterated:
                     self.refuse(node, f"cannot rebind comprehension iteration variable {node.target.id!r}")
+                assert target.parent is not None, "a comprehension stands in a scope"
                 target = target.parent
             if target is not scope and target.kind == "class":
                 self.refuse(node, "within a comprehension cannot be used in a class body")

@@ -102,14 +102,14 @@ class _Hoisted(ast.NodeTransformer):
             return node
         literal = _parse(self.lexed.hoisted[int(match[1])], self.lexed, "eval").body
         for inner in ast.walk(literal):
-            if hasattr(inner, "lineno"):
+            if isinstance(inner, ast.expr):
                 inner.lineno, inner.col_offset = node.lineno, node.col_offset
         return self.visit(literal) if isinstance(literal, ast.JoinedStr) else literal
 
     def visit_JoinedStr(self, node: ast.JoinedStr):
         """Also puts them back in what `{x=}` prints of its source."""
         for part, field in zip(node.values, node.values[1:]):
-            if isinstance(part, ast.Constant) and isinstance(field, ast.FormattedValue):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str) and isinstance(field, ast.FormattedValue):
                 part.value = lexer.HOISTED.sub(self.written, part.value)
         return self.generic_visit(node)
 

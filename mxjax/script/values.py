@@ -60,7 +60,7 @@ class Function:
         self.defaults = defaults
         self.kw_defaults = kw_defaults
         self.closure = closure
-        self.fields = None
+        self.fields: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -164,8 +164,8 @@ class Class:
         self.protocol: tuple[str, ...] | None = None
         self.base: BuiltinType | None = next((c.base for c in self.mro[1:] if c.base is not None), None)
         self.meta: Class | None = next((c.meta for c in self.mro[1:] if c.meta is not None), None)
-        self.managed = any(c.managed for c in self.mro[1:])
-        self.constructed = "__new__" in members or any(c.constructed for c in self.mro[1:])
+        self.managed: bool = any(c.managed for c in self.mro[1:])
+        self.constructed: bool = "__new__" in members or any(c.constructed for c in self.mro[1:])
         self.plain: str | tuple[str, ...] | Sentinel | None = next(
             (c.plain for c in self.mro[1:] if c.plain is not None), None
         )
@@ -238,9 +238,9 @@ class Instance:
 
     def part(self, names: str | tuple[str, ...] | Sentinel):
         """One field, a tuple of some, or the data."""
-        if names is DATA:
+        if isinstance(names, Sentinel):
             return self.data
-        return self.fields.get(names) if type(names) is str else tuple(map(self.fields.get, names))
+        return self.fields.get(names) if isinstance(names, str) else tuple(map(self.fields.get, names))
 
 
 class Probe:
@@ -357,6 +357,8 @@ class DefaultDict(dict):
 
     __slots__ = ("factory",)
     holds = ("factory",)
+
+    factory: Any
 
 
 class CounterDict(dict):

@@ -60,8 +60,8 @@ class Written:
         for node in self.native_imports:
             known |= {a.asname or a.name: Native(a.name, self.natives[a.name]) for a in node.names}
         body = [node for node in self.tree.body if node not in self.native_imports]
-        keys = [ast.Constant(name) for name in self.public]
-        values = [ast.Name(name, ast.Load()) for name in self.public]
+        keys: list[ast.expr | None] = [ast.Constant(name) for name in self.public]
+        values: list[ast.expr] = [ast.Name(name, ast.Load()) for name in self.public]
         body.append(ast.Return(ast.Dict(keys, values)))
         nothing = ast.arguments([], [], None, [], [], None, [])
         function = ast.FunctionDef(self.name, nothing, body, [], None, None)
