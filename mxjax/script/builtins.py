@@ -183,11 +183,11 @@ class _FloatSum:
 
 
 def min_(m, *args, key=None, default=UNBOUND):
-    return best(m, args, key, default, "<", "min")
+    return best(m, args, key, default, symbol="<", name="min")
 
 
 def max_(m, *args, key=None, default=UNBOUND):
-    return best(m, args, key, default, ">", "max")
+    return best(m, args, key, default, symbol=">", name="max")
 
 
 def sorted_(m, iterable, *, key=None, reverse=False):

@@ -6,7 +6,10 @@ of the type work; everything else is as for any class.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from types import GeneratorType
+from typing import ClassVar
 
 from mxjax.script import attributes, exceptions, formatting, keys, operators
 from mxjax.script.errors import LimitExceeded
@@ -19,6 +22,7 @@ from mxjax.script.values import (
     PENDING,
     UNBOUND,
     BuiltinType,
+    Cell,
     Class,
     Function,
     Instance,
@@ -36,6 +40,20 @@ _IMPLICIT = {"__new__": "staticmethod", "__init_subclass__": "classmethod", "__c
 # Classes
 
 
+@dataclasses.dataclass(slots=True)
+class Draft:
+    """A class about to be made; its methods find it in `cells` (`__class__`) once it is there."""
+
+    holds: ClassVar[tuple[str, ...]] = ("parents", "members", "keywords", "cells")
+
+    name: str
+    qualname: str
+    parents: list
+    members: dict
+    keywords: dict
+    cells: Sequence[Cell] = ()
+
+
 def make_class(m, name: str, qualname: str, parents: list, body: Frame, keywords: dict):
     """Runs a class body and makes the class of it."""
     _check_parents(parents)
@@ -49,9 +67,10 @@ def make_class(m, name: str, qualname: str, parents: list, body: Frame, keywords
     assert body.namespace is not None, "the body of a class has a namespace"
     members = body.namespace
     cells = [body.slots[index] for index in body.code.cells]
+    draft = Draft(name, qualname, parents=parents, members=members, keywords=keywords, cells=cells)
     if meta is None:
-        return (yield from finish_class(m, name, qualname, parents, members, keywords, cells, abstract=abstract))
-    return (yield from _through_meta(m, meta, name, qualname, parents, members, keywords, cells))
+        return (yield from finish_class(m, draft, abstract=abstract))
+    return (yield from _through_meta(m, meta, draft))
 
 
 def _run_body(m, body: Frame):
@@ -75,24 +94,23 @@ def _check_parents(parents: list):
         raise TypeError("multiple bases have instance lay-out conflict")
 
 
-def finish_class(
-    m, name: str, qualname: str, parents: list, members: dict, keywords: dict, cells=(), meta=None, abstract=False
-):
+def finish_class(m, draft: Draft, meta: Class | None = None, abstract: bool = False):
     """A class of its parents and members, once everything that its making sets off has run."""
+    parents, members = draft.parents, draft.members
     bases = tuple(b for b in (getattr(p, "mixin", None) or p for p in parents) if type(b) is Class)
     orders = sum(len(base.mro) for base in bases)
     m.charge(len(bases) ** 2 * orders >> 2)
     for special, kind in _IMPLICIT.items():
         if type(members.get(special)) is Function:
             members[special] = Wrapper(kind, members[special])
-    cls = Class(name, bases, members)
-    cls.qualname = qualname
+    cls = Class(draft.name, bases, members)
+    cls.qualname = draft.qualname
     if len(cls.mro) > m.limits.nesting:
         raise LimitExceeded("nesting")
     m.allocate(400 + 8 * len(cls.mro) + 100 * len(members))
     cls.meta = meta or cls.meta
     _derive(cls, parents)
-    for cell in cells:
+    for cell in draft.cells:
         cell.value = cls
     for key, value in list(members.items()):
         attributes.note_special(cls, value)
@@ -105,7 +123,7 @@ def finish_class(
         if made is not None:
             cls = (yield Invoke(made, (cls,))) or cls
             break
-    yield from _announce(cls, keywords, parents)
+    yield from _announce(cls, draft.keywords, parents)
     return cls
 
 
@@ -181,26 +199,26 @@ def _announce(cls: Class, keywords: dict, parents: list):
 # Metaclasses
 
 
-def _through_meta(m, meta: Class, name: str, qualname: str, parents: list, members: dict, keywords: dict, cells):
+def _through_meta(m, meta: Class, draft: Draft):
     """A class whose metaclass is a class of the script: its `__new__` and `__init__` make it."""
-    given = (name, tuple(parents), members)
+    arguments = (draft.name, tuple(draft.parents), draft.members)
     new = meta.lookup("__new__")
     if new is UNBOUND:
-        cls = yield from finish_class(m, name, qualname, parents, members, keywords, cells, meta)
+        cls = yield from finish_class(m, draft, meta)
     else:
-        cls = yield Invoke(new.function if type(new) is Wrapper else new, (meta, *given), keywords)
-        for cell in cells:
+        cls = yield Invoke(new.function if type(new) is Wrapper else new, (meta, *arguments), draft.keywords)
+        for cell in draft.cells:
             cell.value = cls
     init = meta.lookup("__init__")
     if init is not UNBOUND and type(cls) is Class:
-        yield Invoke(init, (cls, *given), keywords)
+        yield Invoke(init, (cls, *arguments), draft.keywords)
     return cls
 
 
 def _called_meta(m, meta: Class, name, bases, body, **keywords):
     """`Meta(name, bases, body)`."""
     check_body(m, name, bases, body)
-    return (yield from _through_meta(m, meta, name, name, list(bases), dict(body), keywords, ()))
+    return (yield from _through_meta(m, meta, Draft(name, name, list(bases), dict(body), keywords)))
 
 
 def make_type(m, name, bases, body, meta: Class | None = None, keywords: dict | None = None):
@@ -208,7 +226,7 @@ def make_type(m, name, bases, body, meta: Class | None = None, keywords: dict | 
     check_body(m, name, bases, body)
     parents = [parent for parent in bases if parent is not OBJECT]
     _check_parents(parents)
-    return (yield from finish_class(m, name, name, parents, dict(body), keywords or {}, (), meta))
+    return (yield from finish_class(m, Draft(name, name, parents, dict(body), keywords or {}), meta))
 
 
 def check_body(m, name, bases, body):
@@ -309,7 +327,7 @@ def _constructor(owner, target: Instance | None) -> Native:
             if len(args) != 3:
                 raise TypeError(f"type.__new__() takes exactly 3 arguments ({len(args)} given)")
             name, bases, body = args
-            return make_type(m, name, bases, body, cls, kwargs)
+            return make_type(m, name, bases, body, meta=cls, keywords=kwargs)
         return allocate(m, cls, args, kwargs)
 
     return Native("__new__", new)

@@ -270,7 +270,7 @@ def build_class(m, frame, argument):
     for index, source in zip(code.frees, captured):
         slots[index] = frame.slots[source]
     body = Frame(code, slots, None, frame.place, namespace={})
-    m.start(classes.make_class(m, name, code.qualname, parents, body, dict(zip(keywords, values))))
+    m.start(classes.make_class(m, name, code.qualname, parents, body=body, keywords=dict(zip(keywords, values))))
     return True
 
 

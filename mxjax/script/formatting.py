@@ -300,7 +300,7 @@ def ascii_of(m, text: str) -> str:
 def str_format(m, template: str, *args, **kwargs):
     """`template.format(...)`, without attribute and item look-ups in fields."""
     m.charge(len(template) >> 4)
-    return (yield from _expand(m, template, args, kwargs, [0], 0))
+    return (yield from _expand(m, template, args, kwargs, counter=[0]))
 
 
 def format_map(m, template: str, mapping):
@@ -308,10 +308,10 @@ def format_map(m, template: str, mapping):
     if not isinstance(mapping, dict):
         raise TypeError("format_map() argument must be a dict")
     m.charge(len(template) >> 4)
-    return (yield from _expand(m, template, (), mapping, [0], 0))
+    return (yield from _expand(m, template, (), mapping, counter=[0]))
 
 
-def _expand(m, template: str, args: tuple, kwargs: dict, counter: list[int], depth: int):
+def _expand(m, template: str, args: tuple, kwargs: dict, counter: list[int], depth: int = 0):
     out: list[str] = []
     at = total = 0
     while at < len(template):
@@ -327,7 +327,7 @@ def _expand(m, template: str, args: tuple, kwargs: dict, counter: list[int], dep
             elif template[at] == "}":
                 raise ValueError("Single '}' encountered in format string")
             else:
-                text, at = yield from _format_field(m, template, at + 1, args, kwargs, counter, depth)
+                text, at = yield from _format_field(m, template, at + 1, args, kwargs, counter=counter, depth=depth)
                 out.append(text)
         total += len(out[-1])
         if total > m.limits.string_chars:
@@ -352,7 +352,7 @@ def _format_field(m, template: str, at: int, args: tuple, kwargs: dict, counter:
             level += {"{": 1, "}": -1}.get(template[end], 0)
             if not level:
                 break
-        spec = yield from _expand(m, template[start:end], args, kwargs, counter, depth + 1)
+        spec = yield from _expand(m, template[start:end], args, kwargs, counter, depth=depth + 1)
     if template[end : end + 1] != "}":
         raise ValueError("expected '}' before end of string")
     value = _argument(match["name"], args, kwargs, counter)
@@ -415,7 +415,7 @@ def percent(m, template: str, values):
             raise TypeError("format requires a mapping")
         else:
             value = named[match["key"]]
-        out.append((yield from _percent_field(m, value, kind, match["flags"], width, precision)))
+        out.append((yield from _percent_field(m, value, kind, match["flags"], width=width, precision=precision)))
         total += len(out[-1])
         if total > m.limits.string_chars:
             raise LimitExceeded("string_chars")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mxjax.script import formatting, operators
-from mxjax.script.classes import finish_class
+from mxjax.script.classes import Draft, finish_class
 from mxjax.script.exceptions import binds_arguments
 from mxjax.script.frames import Invoke
 from mxjax.script.iteration import take_all
@@ -138,7 +138,7 @@ def _from_names(m, cls: Class, name=UNBOUND, names=(), **options):
             raise ValueError(f"not the name of a member: {brief(key)}")
         start = 1 << index if FLAG in cls.mro else index + 1
         body[key] = (key.lower() if STR_ENUM in cls.mro else start) if value is UNBOUND else value
-    return (yield from finish_class(m, name, name, [cls], body, {}))
+    return (yield from finish_class(m, Draft(name, name, [cls], body, {})))
 
 
 # Flags
