@@ -35,6 +35,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from mxjax.errors import FileError, MissingFile, UserError
 from mxjax.files import absolute, make_folder, matching, read_json, write_text
+from mxjax.sharding import in_device_memory, to_memory
 
 MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
@@ -154,19 +155,20 @@ class Checkpointer:
             code = re.search(r"os_error_code='(\d+)'", str(error))
             if isinstance(error, UserError) or not (code or isinstance(error, OSError)):
                 raise
-            why = os.strerror(int(code[1])) if code else error.strerror or error
+            reason = error.strerror if isinstance(error, OSError) else None
+            why = os.strerror(int(code[1])) if code else reason or error
             step = self._saving[0] if self._saving else "?"
             what = f"cannot write checkpoint step {step} to {self._root}: {why}"
             raise FileError(f"{what}; the finished steps are as they were") from error
 
     def _write_manifest(self) -> None:
         """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
+        assert self._saving is not None
         step, leaves, spoilt = self._saving
         found = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
         path = next(p for p in found if p.exists())
-        body = {"step": step, "items": [p.name for p in path.iterdir() if p.is_dir()], "leaves": leaves}
-        body["not_finite"] = spoilt
-        body["files"] = _digests(path, body["items"])
+        items = [p.name for p in path.iterdir() if p.is_dir()]
+        body = {"step": step, "items": items, "leaves": leaves, "not_finite": spoilt, "files": _digests(path, items)}
         text = json.dumps(body, sort_keys=True)
         sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text})
         unfinished = path / (MANIFEST + ".tmp")
@@ -284,22 +286,24 @@ def not_finite(state: State) -> list[str]:
     """The leaves of a state that hold a number that is not finite, named as in `leaves`."""
     named = [(item + name, leaf) for item, tree in state.items() if item != META for name, leaf in _leaves(tree)]
     floats = [(name, leaf) for name, leaf in named if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    finite = jax.device_get([_is_finite(leaf) for _, leaf in floats])
-    return [name for (name, _), good in zip(floats, finite) if not good]
-
-
-def _is_finite(leaf: jax.Array | np.ndarray) -> Any:
-    if isinstance(leaf, np.ndarray):
-        return np.isfinite(leaf.astype(np.float32)).all()
-    memory = next(iter(leaf.sharding.addressable_devices)).default_memory().kind
-    if leaf.sharding.memory_kind not in (None, memory):  # parked on the host, where programs do not compute
-        leaf = jax.device_put(leaf, leaf.sharding.with_memory_kind(memory))
-    return _all_finite(leaf)
+    finite: dict[str, Any] = {}
+    together: dict[frozenset, dict[str, jax.Array]] = {}  # by their devices
+    for name, leaf in floats:
+        if isinstance(leaf, np.ndarray):
+            finite[name] = np.isfinite(leaf.astype(np.float32)).all()
+        elif in_device_memory(leaf):
+            together.setdefault(frozenset(leaf.sharding.device_set), {})[name] = leaf
+        else:  # parked on the host, where programs do not compute; the devices may lack room for all at once
+            finite[name] = _finite([to_memory(leaf, None)])[0]
+    for arrays in together.values():
+        finite |= zip(arrays, _finite(list(arrays.values())))
+    finite = jax.device_get(finite)
+    return [name for name, _ in floats if not finite[name]]
 
 
 @jax.jit
-def _all_finite(leaf: jax.Array) -> jax.Array:
-    return jnp.isfinite(leaf).all()
+def _finite(arrays: list[jax.Array]) -> list[jax.Array]:
+    return [jnp.isfinite(array).all() for array in arrays]
 
 
 def say_not_finite(names: Sequence[str]) -> str:
@@ -429,7 +433,8 @@ def fault(directory: str, step: int) -> str:
 
 def _digests(path: epath.Path, items: list[str]) -> dict[str, str]:
     """sha256 of every file below the items of a step; the files beside the items are Orbax's notes, not our data."""
-    files, folders = [], [path / item for item in items]
+    files: list[epath.Path] = []
+    folders = [path / item for item in items]
     while folders:
         for entry in folders.pop().iterdir():
             (folders if entry.is_dir() else files).append(entry)

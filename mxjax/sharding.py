@@ -8,16 +8,18 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mxjax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 MESH_AXES = ("data", "fsdp", "tensor")
+AnyMesh = Mesh | AbstractMesh
 
 RULES: dict[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp"),
@@ -85,7 +87,7 @@ def _warn_replicated(axis: str, size: int, mesh_axis: str, ways: int) -> None:
     _log.warning("%s (%d) does not divide over mesh.%s=%d: it is replicated", axis, size, mesh_axis, ways)
 
 
-def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
+def named_sharding(mesh: AnyMesh, axes: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
     """Sharding on `mesh` of an array with these logical axes and this shape."""
     return NamedSharding(mesh, partition_spec(mesh.shape, axes, shape))
 
@@ -120,3 +122,23 @@ def on_shards(function: Callable, inputs: Sequence[Sequence[str | None]], output
         return mapped(*arrays)
 
     return call
+
+
+def _memories(x: jax.Array) -> tuple[str, set[str]]:
+    """Kinds of memory of the devices of an array: their own, and all."""
+    device: Any = next(iter(x.sharding.addressable_devices))  # JAX's types say nothing of a device's memories
+    return device.default_memory().kind, {memory.kind for memory in device.addressable_memories()}
+
+
+def in_device_memory(x: jax.Array) -> bool:
+    """Whether an array lies in its devices' own memory, where programs compute."""
+    return x.sharding.memory_kind in (None, _memories(x)[0])
+
+
+def to_memory(x: jax.Array, kind: str | None) -> jax.Array:
+    """The array in another kind of memory, None for its devices' own; itself where they have no such memory."""
+    default, kinds = _memories(x)
+    kind = kind or default
+    if x.sharding.memory_kind == kind or kind not in kinds:
+        return x
+    return jax.device_put(x, x.sharding.with_memory_kind(kind))

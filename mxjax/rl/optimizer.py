@@ -17,6 +17,7 @@ import optax
 
 from mxjax.errors import UserError
 from mxjax.rl.stages import MODES, ROLES
+from mxjax.sharding import to_memory
 
 SCHEDULES = ("constant", "cosine", "linear")
 SHARED, COUPLED, SFT = "shared", "coupled", "sft"
@@ -220,21 +221,12 @@ def reset_moments(optimizer_state: Any, how: str, fresh: Any) -> Any:
 
 def park(tree: Any) -> Any:
     """The arrays moved to pinned host memory, where their device has it; a state that no one trains needs no HBM."""
-    return jax.tree.map(lambda x: _move(x, "pinned_host"), tree)
+    return jax.tree.map(lambda x: to_memory(x, "pinned_host"), tree)
 
 
 def unpark(tree: Any) -> Any:
     """The arrays moved back to their device's own memory."""
-    return jax.tree.map(lambda x: _move(x, None), tree)
-
-
-def _move(x: jax.Array, kind: str | None) -> jax.Array:
-    device = next(iter(x.sharding.addressable_devices))
-    kind = kind or device.default_memory().kind
-    kinds = {memory.kind for memory in device.addressable_memories()}
-    if x.sharding.memory_kind == kind or kind not in kinds:
-        return x
-    return jax.device_put(x, x.sharding.with_memory_kind(kind))
+    return jax.tree.map(lambda x: to_memory(x, None), tree)
 
 
 def parking_helps() -> bool:
