@@ -21,10 +21,10 @@ ROW_DTYPES = {
     "roles_BT": np.int32,
     "weights_BT": np.float32,
     "old_logprobs_BT": np.float32,
-    "reference_logprobs_BT": np.float32,
     "advantages_BT": np.float32,
     "temperature_BT": np.float32,
 }
+_ZEROS = np.zeros(0, np.float32)  # stands for zeros of any length
 PADDING = {name: 0 for name in ROW_DTYPES} | {"roles_BT": -1, "temperature_BT": 1}
 
 
@@ -39,7 +39,6 @@ class TrainingSegment:
       old_logprobs: f32[n], nats, log pi_old of each token; read where the weight is positive. Zeros by default.
       advantages: f32[n], read where the weight is positive. Zeros by default.
       temperature: the sampling temperature at which log-probabilities are taken.
-      reference_logprobs: f32[n] under a reference policy, for a KL term. Zeros by default.
 
     Raises ValueError when the arrays do not have one shape, or the first token has a weight.
     """
@@ -47,19 +46,18 @@ class TrainingSegment:
     role: str
     tokens: np.ndarray
     weights: np.ndarray
-    old_logprobs: np.ndarray | None = None
-    advantages: np.ndarray | None = None
+    old_logprobs: np.ndarray = dataclasses.field(default_factory=lambda: _ZEROS)
+    advantages: np.ndarray = dataclasses.field(default_factory=lambda: _ZEROS)
     temperature: float = 1.0
-    reference_logprobs: np.ndarray | None = None
 
     def __post_init__(self):
         tokens = np.asarray(self.tokens, np.int32)
         object.__setattr__(self, "tokens", tokens)
         if tokens.ndim != 1 or not len(tokens):
             raise ValueError(f"a training segment needs a non-empty 1-D array of tokens, got shape {tokens.shape}")
-        for name in ("weights", "old_logprobs", "advantages", "reference_logprobs"):
+        for name in ("weights", "old_logprobs", "advantages"):
             value = getattr(self, name)
-            value = np.zeros(len(tokens), np.float32) if value is None else np.asarray(value, np.float32)
+            value = np.zeros(len(tokens), np.float32) if value is _ZEROS else np.asarray(value, np.float32)
             if value.shape != tokens.shape:
                 raise ValueError(f"{name} of a training segment has shape {value.shape}, its tokens {tokens.shape}")
             object.__setattr__(self, name, value)
@@ -81,7 +79,7 @@ def training_segment(
     """
     prompt, response = np.asarray(prompt_ids, np.int32), np.asarray(response_ids, np.int32)
 
-    def after_prompt(values):
+    def after_prompt(values) -> np.ndarray:
         values = np.broadcast_to(np.asarray(values, np.float32), response.shape)
         return np.concatenate([np.zeros(len(prompt), np.float32), values])
 
@@ -103,7 +101,7 @@ class Rows:
       tokens_BT, positions_BT: int32; positions count from 0 within each segment.
       segment_ids_BT: int32, index of the segment within its row from 1; 0 is padding.
       roles_BT: int32, index of the segment's role; -1 is padding.
-      weights_BT, old_logprobs_BT, reference_logprobs_BT, advantages_BT: f32, 0 at padding.
+      weights_BT, old_logprobs_BT, advantages_BT: f32, 0 at padding.
       temperature_BT: f32, 1 at padding.
       places: int64[segments, 2], the row and first column of each segment, in the order that `pack` was given.
     """
@@ -114,7 +112,6 @@ class Rows:
     roles_BT: np.ndarray
     weights_BT: np.ndarray
     old_logprobs_BT: np.ndarray
-    reference_logprobs_BT: np.ndarray
     advantages_BT: np.ndarray
     temperature_BT: np.ndarray
     places: np.ndarray
@@ -157,7 +154,7 @@ def pack(
         arrays["segment_ids_BT"][here] = next_id[row]
         arrays["roles_BT"][here] = list(roles).index(segment.role)
         arrays["temperature_BT"][here] = segment.temperature
-        for name in ("weights", "old_logprobs", "reference_logprobs", "advantages"):
+        for name in ("weights", "old_logprobs", "advantages"):
             arrays[f"{name}_BT"][here] = getattr(segment, name)
         next_id[row] += 1
     return Rows(**arrays, places=np.array(places, np.int64).reshape(-1, 2))
@@ -215,5 +212,5 @@ def _extend(earlier: TrainingSegment, later: TrainingSegment) -> TrainingSegment
     def joined(name):
         return np.concatenate([getattr(earlier, name), getattr(later, name)[len(earlier) :]])
 
-    names = ("weights", "old_logprobs", "advantages", "reference_logprobs")
+    names = ("weights", "old_logprobs", "advantages")
     return dataclasses.replace(later, **{name: joined(name) for name in names})
