@@ -72,7 +72,8 @@ class Grading:
     """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
 
     `level` is None where nothing needs a sandbox; `record` is what results files say of it. `training` gives the reward
-    function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all.
+    function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all, and is that of
+    RL steps too where there is no `training`.
     """
 
     reward: RewardFunction
@@ -80,6 +81,10 @@ class Grading:
     level: str | None
     training: Callable[[int], RewardFunction] | None = None
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def of_step(self, step: int) -> RewardFunction:
+        """The reward function of RL step `step`."""
+        return self.reward if self.training is None else self.training(step)
 
 
 @contextlib.contextmanager
@@ -93,23 +98,25 @@ def open_grading(
     goes on that was graded in another way when it was `begun` (its record).
     """
     check_tools(config)
-    asked = {(question.source, question.task_type) for question in questions}
-    tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
+    kinds = {(question.source, question.task_type) for question in questions}
+    tasks = {name: load_task(name).verify for name in sorted({source for source, _ in kinds}) if is_task(name)}
     stateful = config.rollout.stateful_tools
-    programs = any(kind == "code" and not tasks.get(source) for source, kind in asked)
+    programs = any(kind == "code" and not tasks.get(source) for source, kind in kinds)
     needs_sandbox = programs or bool(config.rollout.tools)
     with contextlib.ExitStack() as stack:
+        sandbox: Sandbox | None = None
+        tools: dict[str, mas.Tool] = {}
         try:
-            workers = max(2, os.cpu_count() or 2)
-            sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
-            tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
+            if needs_sandbox:
+                sandbox = stack.enter_context(Sandbox(config.reward.sandbox, max(2, os.cpu_count() or 2)))
+                tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
         except SandboxUnavailable as error:
-            said = " ".join(str(error).split()).rstrip(".")
+            reason = " ".join(str(error).split()).rstrip(".")
             if begun and begun["sandbox_level"]:
-                had = f"{config.workdir} was begun with a sandbox of level {begun['sandbox_level']}"
-                raise UserError(f"{had}, and this machine has none ({said}); {ELSEWHERE}") from error
+                level_before = f"{config.workdir} was begun with a sandbox of level {begun['sandbox_level']}"
+                raise UserError(f"{level_before}, and this machine has none ({reason}); {ELSEWHERE}") from error
             without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
-            raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
+            raise UserError(reason if programs else f"{reason}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
             say(sandbox.advice, file=sys.stderr)
         limits, faults = limits_of_tests(config), GradingFaults(config.reward.max_fault_share)
@@ -117,12 +124,14 @@ def open_grading(
             tools["run_program"] = program_tool(sandbox, limits)
 
         def reward(**choice) -> RewardFunction:
-            made = make_reward(
-                config.reward.answer_from, None, sandbox, limits, in_process=config.reward.in_process, **choice
-            )
-            made = dataclasses.replace(made, faults=faults)
-            by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
-            return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made
+            in_process = config.reward.in_process
+            built_in = make_reward(config.reward.answer_from, None, sandbox, limits, in_process=in_process, **choice)
+
+            def by_task(question: Question, answer: str) -> Any:
+                return (tasks.get(question.source) or built_in.verify)(question, answer)
+
+            verify = by_task if any(tasks.values()) else built_in.verify
+            return dataclasses.replace(built_in, faults=faults, verify=verify)
 
         def training(step: int) -> RewardFunction:
             seed = derive_seed(config.seed, step)

@@ -49,10 +49,17 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
                 stage = "+".join(role for role in ROLES if weights[role])
 
                 trees = collect(
-                    questions.batch(step), roles, grading.training(step), grading.tools, run.limits, seed=config.seed,
-                    step=step, designs=rollout.designs, executions=rollout.executions,
+                    questions.batch(step),
+                    roles,
+                    grading.of_step(step),
+                    tools=grading.tools,
+                    limits=run.limits,
+                    seed=config.seed,
+                    step=step,
+                    designs=rollout.designs,
+                    executions=rollout.executions,
                     format_weight=config.reward.format_weight,
-                )  # fmt: skip
+                )
                 collected = time.monotonic()
                 segments = credit(trees, rl.executor_group, rl.aggregation, rl.drop_zero_spread)
                 switched = stage_switched(step, rl.mode, rl.stage_length, rl.first_stage)
