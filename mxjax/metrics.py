@@ -22,7 +22,11 @@ from mxjax.workdir import Workdir
 
 
 def step_metrics(
-    trees: Sequence[QuestionTree], executor_group: str, roles: Mapping[str, Role], limits: mas.Limits, level: str | None
+    trees: Sequence[QuestionTree],
+    executor_group: str,
+    roles: Mapping[str, Role[Engine]],
+    limits: mas.Limits,
+    level: str | None,
 ) -> dict[str, Any]:
     """All numbers of a step beside those of its update; `level` is the sandbox's."""
     numbers = rollout_metrics(trees, executor_group, limits) | design_error_counts(trees)

@@ -27,7 +27,9 @@ def check_engine(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding
     engine_layout(cfg, mesh=mesh, **engine_settings(config))
 
 
-def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=None, **sampling) -> dict[str, Role]:
+def make_roles(
+    config: ConfigDict, policies: Mapping[str, models.Policy], mesh=None, **sampling
+) -> dict[str, Role[Engine]]:
     """Designer and executor over `policies` ({"shared": ...} or one each); a shared policy is one engine.
 
     `sampling` overrides the config's settings of both roles.
@@ -42,14 +44,14 @@ def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=N
     return roles
 
 
-def warm_up(roles: Mapping[str, Role]) -> None:
+def warm_up(roles: Mapping[str, Role[Engine]]) -> None:
     """Compiles what the engines will run; a signal to stop is heeded between two of them."""
     for engine in engines_of(roles):
         engine.warmup()
         stopping.poll()
 
 
-def update_params(roles: Mapping[str, Role], state: TrainState) -> None:
+def update_params(roles: Mapping[str, Role[Engine]], state: TrainState) -> None:
     """Gives the engines of designer and executor the state's parameters."""
     for name, params in state.policies.items():
         roles["executor" if name == "shared" else name].engine.update_params(params)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mxjax.errors import UserError, message_of, place_of
-from mxjax.rollout.records import GRADING_FAULT, Question, Reward
+from mxjax.mas.records import Result
+from mxjax.rollout.records import GRADING_FAULT, Question, Reward, Segment
 from mxjax.sandbox.records import InfrastructureError
+
+if TYPE_CHECKING:
+    from mxjax.rollout.protocols import RewardFunction
 
 LEAST = 10
 """Faults below which nothing stops, whatever their share."""
@@ -36,10 +40,8 @@ class GradingFaults:
         self._kinds: set[tuple[type, str]] = set()
         self._lock = threading.Lock()
 
-    def grade(
-        self, reward: Callable[..., Reward], question: Question, result: Any, segments: Sequence[Any]
-    ) -> Reward:  # fmt: skip
-        """What `reward` says; not valid where it raises an exception, which is logged and counted.
+    def grade(self, reward: RewardFunction, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
+        """The verdict of `reward`; not valid where it raises an exception, which is logged and counted.
 
         A machine that was lost (InfrastructureError) is not counted: it says nothing of the verifier.
         """
@@ -54,7 +56,7 @@ class GradingFaults:
             self.graded += result.status == "ok"
         return verdict
 
-    def _caught(self, error: Exception, question: Question, result: Any) -> None:
+    def _caught(self, error: Exception, question: Question, result: Result) -> None:
         place = place_of(error)
         what = f"{type(error).__name__}: {message_of(error)} ({place})"
         with self._lock:
@@ -67,8 +69,9 @@ class GradingFaults:
             _log.error(
                 "grading failed, so this execution does not count; more of the kind are only counted: %s\n"
                 "question %s: %.*r\nanswer: %.*r",
-                what, question.id, SHOWN, question.text, SHOWN, result.content, exc_info=error,
-            )  # fmt: skip
+                *(what, question.id, SHOWN, question.text, SHOWN, result.content),
+                exc_info=error,
+            )
         if count >= LEAST and count > self.max_share * graded:
             raise UserError(
                 f"grading failed for {count} of {graded} answers, more than reward.max_fault_share={self.max_share:g} "

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from mxjax.mas.records import Result
+from mxjax.sampling import SamplingParams
+
 GRADING_FAULT = "grading_fault"
 """What the reason of an execution begins with that was lost to an exception of its grading."""
 
@@ -91,7 +94,7 @@ class Segment:
     token_ids: np.ndarray
     logprobs: np.ndarray
     model_logprobs: np.ndarray
-    sampling: Any
+    sampling: SamplingParams
     finish_reason: str
     clamped: bool = False
 
@@ -102,7 +105,7 @@ class Execution:
 
     index: int
     segments: tuple[Segment, ...]
-    result: Any
+    result: Result | None
     correct: float
     format: float
     reward: float

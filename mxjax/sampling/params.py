@@ -131,7 +131,7 @@ class Request:
     negative, and for values of another type; what the engine's model cannot take is refused by `submit`.
     """
 
-    prompt_token_ids: Sequence[int]
+    prompt_token_ids: Sequence[int] | np.ndarray
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     parent: int | None = None
     deadline_s: float | None = None
