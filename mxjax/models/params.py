@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from mxjax.models.config import ModelConfig
-from mxjax.sharding import named_sharding, warn_replicated
+from mxjax.sharding import AnyMesh, named_sharding, warn_replicated
 
 
 class Leaf(NamedTuple):
@@ -77,7 +77,7 @@ def param_shardings(cfg: ModelConfig, mesh: jax.sharding.Mesh) -> dict:
     return _map(param_table(cfg), sharding)
 
 
-def abstract_params(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=None) -> dict:
+def abstract_params(cfg: ModelConfig, mesh: AnyMesh | None = None, dtype=None) -> dict:
     """`jax.ShapeDtypeStruct` of every parameter, with its sharding when a mesh is given; dtype `cfg.param_dtype`."""
 
     def struct(leaf):

@@ -252,8 +252,8 @@ class Tokenizer:
             return _ids(self.backend, text)
         ids: list[int] = []
         for part in re.split(f"({self._token_pattern.pattern})", text):
-            if self._token_pattern.fullmatch(part):
-                ids.append(self.backend.token_to_id(self._spelled_pattern.search(part)[0]))
+            if self._token_pattern.fullmatch(part) and (token := self._spelled_pattern.search(part)):
+                ids.append(self._id_of(token[0]))
             elif part:
                 ids += _ids(self._letters, unmask(part, masks))
         return ids
@@ -286,6 +286,11 @@ class Tokenizer:
     @functools.cached_property
     def _added(self) -> dict[int, AddedToken]:
         return self.backend.get_added_tokens_decoder()
+
+    def _id_of(self, token: str) -> int:
+        found = self.backend.token_to_id(token)
+        assert found is not None, token
+        return found
 
     @functools.cached_property
     def _specials(self) -> dict[int, str]:

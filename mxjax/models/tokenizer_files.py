@@ -61,7 +61,7 @@ def directory_parts(root: epath.Path) -> tuple[tokenizers.Tokenizer, str | None,
     elif (root / "chat_template.json").exists():  # of processors, which multimodal models have
         template = read_if_there(root / "chat_template.json").get("chat_template")
     stop_ids = {eos} | {i for name in ("generation_config.json", "config.json") for i in _stops(root / name)}
-    return backend, template, tuple(stop_ids - {None}), config
+    return backend, template, tuple({i for i in stop_ids if i is not None}), config
 
 
 def read_if_there(path: epath.Path) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # protobuf makes it at import
     try:
         model.ParseFromString(path.read_bytes())
     except (DecodeError, RecursionError) as error:
@@ -245,7 +245,7 @@ def sentencepiece_pipeline(
     unknown = next((token for token, kind in zip(tokens, kinds) if kind == UNKNOWN), None)
     bpe = models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=BYTE in kinds)
     pipeline = tokenizers.Tokenizer(bpe)
-    steps = [normalizers.Precompiled(charsmap)] if charsmap else []
+    steps: list[normalizers.Normalizer] = [normalizers.Precompiled(charsmap)] if charsmap else []
     if remove_extra_whitespaces:
         steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     steps += [normalizers.Prepend(SPACE)] if add_prefix_space else []

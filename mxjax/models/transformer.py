@@ -39,7 +39,7 @@ def rope_frequencies(cfg: ModelConfig, kind: str) -> np.ndarray:
     frequencies = theta ** (-np.arange(half) / half)
     if scaling is None or kind == SLIDING:
         return frequencies.astype(np.float32)
-    kept = 0.0
+    kept: float | np.ndarray = 0.0
     if scaling.rope_type == "llama3":
         turns = scaling.original_max_position_embeddings * frequencies / (2 * np.pi)  # within the original context
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
@@ -47,7 +47,7 @@ def rope_frequencies(cfg: ModelConfig, kind: str) -> np.ndarray:
     return (frequencies * (kept + (1 - kept) / scaling.factor)).astype(np.float32)
 
 
-def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array) -> jax.Array:
+def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array | np.ndarray) -> jax.Array:
     """Rotary position embedding of pairs (i, i + H/2), the half-split form; angles are float32."""
     angles = positions_BT[..., None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
@@ -62,8 +62,8 @@ class LayerKind(NamedTuple):
     `window` is how many tokens a token sees, its own included; None if it sees all before it.
     """
 
-    frequencies: jax.Array
-    window: int | jax.Array | None
+    frequencies: jax.Array | np.ndarray
+    window: int | jax.Array | np.ndarray | None
 
 
 def layer_kind(cfg: ModelConfig, index: int) -> LayerKind:

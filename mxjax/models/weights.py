@@ -74,9 +74,17 @@ def layouts(cfg: ModelConfig) -> dict[str, Layout]:
 class Tensors(Protocol):
     """A weight file: names as Hugging Face has them, shapes, the file's names of dtypes, and parts of a tensor."""
 
-    origin: str
-    shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, str]
+    @property
+    def origin(self) -> str:
+        """The file or folder, as errors name it."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each tensor."""
+
+    @property
+    def dtypes(self) -> Mapping[str, str]:
+        """The file's own name of each tensor's dtype."""
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         """tensor[index]"""
@@ -179,7 +187,8 @@ class _Reader:
         self.tensors, self.layout, self.leaf, self.stacked = tensors, layout, leaf, stacked
         self.shards: dict[tuple, np.ndarray] = {}  # replicas ask for the same shard
 
-    def __call__(self, index: tuple[slice, ...]) -> np.ndarray:
+    def __call__(self, index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None  # JAX asks for shards of this process alone
         ranges = tuple(part.indices(size)[:2] for part, size in zip(index, self.leaf.shape, strict=True))
         if ranges not in self.shards:
             self.shards[ranges] = self._read(ranges)

@@ -37,7 +37,7 @@ class Rates(NamedTuple):
 class Traffic(NamedTuple):
     """Collectives of one kind: how many run, and the bytes that a device sends for them on a ring."""
 
-    count: float
+    runs: float
     bytes: float
 
 
@@ -181,7 +181,7 @@ class _Module:
     @functools.cache  # noqa: B019  the module lives for one analysis
     def cost(self, name: str, depth: int = 0) -> Cost:
         """The cost of a computation that is inside `depth` loops of unknown length."""
-        total, seen = Cost(), set()
+        total, seen = Cost(), set[str]()
         for instruction in self.computations[name].values():
             if instruction.opcode in _FREE:
                 continue
@@ -222,7 +222,7 @@ class _Module:
         added = (_constant(self._source(after.computation, o, after.outer)) for o in after.made_by.operands)
         step = next((value for value in added if value is not None), None)
         first, last = _constant(begin), _constant(limit)
-        return None if None in (first, last, step) else -(-(last - first) // step)
+        return None if first is None or last is None or step is None else -(-(last - first) // step)
 
     def _root(self, computation: str) -> _Instruction:
         return next(i for i in self.computations[computation].values() if i.root)
@@ -241,7 +241,7 @@ class _Module:
         if made_by.opcode == "parameter" and outer is not None:
             return self._source(outer.computation, outer.operands[_parameter_number(made_by)], outer.outer, index)
         if made_by.opcode == "get-tuple-element" and index is None:
-            part = int(re.search(r"index=(\d+)", made_by.rest)[1])
+            part = int(_match(r"index=(\d+)", made_by.rest)[1])
             found = self._source(computation, made_by.operands[0], outer, part)
             return _Value(computation, made_by, outer) if found.made_by.opcode == "parameter" else found
         return _Value(computation, made_by, outer)
@@ -314,7 +314,8 @@ class _Module:
                     self._taken(computation, user.name) if self._passes(fused, place) else self._taken(fused, place)
                     for place in places
                 ]
-                taken = None if None in parts else sum(parts)
+                whole = [part for part in parts if part is not None]
+                taken = sum(whole) if len(whole) == len(parts) else None
             else:
                 continued = user.opcode in COLLECTIVES and _continues(computation)
                 taken = 0.0 if continued else _slice_bytes(inside, user, name)
@@ -379,8 +380,14 @@ def _continues(computation: str) -> bool:
     return computation.startswith("async_collective_fusion")
 
 
+def _match(pattern: str, text: str) -> re.Match[str]:
+    if (match := re.search(pattern, text)) is None:
+        raise ValueError(f"there is no {pattern} in {text!r:.200}")
+    return match
+
+
 def _parameter_number(parameter: _Instruction) -> int:
-    return int(re.match(r"\((\d+)\)", parameter.rest)[1])
+    return int(_match(r"^\((\d+)\)", parameter.rest)[1])
 
 
 def _nth_array(kind: str, n: int) -> str:
@@ -406,7 +413,7 @@ def _group_size(attributes: str) -> int:
     """How many devices take part in each group of a collective."""
     if "source_target_pairs" in attributes:
         return 2
-    groups = re.search(r"replica_groups=(.*)", attributes)[1]
+    groups = _match(r"replica_groups=(.*)", attributes)[1]
     if listed := re.match(r"\{\{([0-9,]+)\}", groups):
         return len(listed[1].split(","))
     if iota := re.match(r"\[(\d+),(\d+)\]", groups):
@@ -419,7 +426,7 @@ def _group_size(attributes: str) -> int:
 
 def _convolution_flops(attributes: str, left: list[int], right: list[int], out: list[int]) -> float:
     """2 × multiply-adds. A batched product is written as a convolution whose window meets one element of each batch."""
-    inputs, kernel, outputs = re.match(r".*?dim_labels=(\w+)_(\w+)->(\w+)", attributes).groups()
+    inputs, kernel, outputs = _match(r"dim_labels=(\w+)_(\w+)->(\w+)", attributes).groups()
     window = re.search(r"window=\{([^}]*)\}", attributes)
     settings = dict(part.split("=") for part in window[1].split()) if window else {}
 

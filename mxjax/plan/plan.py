@@ -88,6 +88,13 @@ class Plan:
         """Bytes of HBM in use while a program runs, all that is resident at once counted."""
         return self.programs[name].peak + self.resident[name]
 
+    def seconds(self, name: str) -> float:
+        """The least seconds of one run of a program. Raises ValueError for one that does not fit, which has no cost."""
+        cost = self.programs[name].cost
+        if cost is None:
+            raise ValueError(f"{name} does not fit, so that it has no cost")
+        return cost.seconds
+
     @property
     def worst(self) -> str:
         """The program with the highest peak."""
@@ -101,8 +108,7 @@ class Plan:
     @property
     def step_s(self) -> float:
         """The least seconds of an optimiser step whose rows are full."""
-        costs = {name: self.programs[name].cost for name in ("accumulate", "apply")}
-        return self.microbatches * costs["accumulate"].seconds + costs["apply"].seconds
+        return self.microbatches * self.seconds("accumulate") + self.seconds("apply")
 
     @property
     def mfu(self) -> float:
@@ -118,7 +124,8 @@ def forward_flops(cfg: ModelConfig, rows: int, length: int) -> float:
     """
     D, N, K, H = cfg.hidden_size, cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
     weights = cfg.num_hidden_layers * D * (2 * N * H + 2 * K * H + 3 * cfg.intermediate_size) + D * cfg.vocab_size
-    windows = [min(length, cfg.sliding_window) if kind == SLIDING else length for kind in cfg.kinds]
+    window = min(length, cfg.sliding_window or length)
+    windows = [window if kind == SLIDING else length for kind in cfg.kinds]
     pairs = sum(w * (w + 1) / 2 + (length - w) * w for w in windows)
     return rows * (2.0 * weights * length + 4.0 * N * H * pairs)
 
@@ -156,7 +163,7 @@ def bytes_per_device(tree: Any) -> int:
     return sum(map(size, jax.tree.leaves(tree)))
 
 
-def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callable[[str], None] = str) -> Plan:
+def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callable[[str], object] = str) -> Plan:
     """Compiles every program of the run for `where`. `cpu` takes simulated devices, which must be there, instead.
 
     On a slice of several hosts each has an engine of its own over its chips, heads spread over all of them; on one
@@ -204,7 +211,7 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     for name, program in lowered.items():
         note(f"compiling {name} for {where.kind}")
         compiled[name] = _compile(program, trips[name], where, {} if cpu else TO_BE_READ)
-    minibatch = max(learner.settings.minibatch_segments.values())
+    minibatch = max(learner.settings.minibatch_segments_of(role) for role in ROLES)
     return Plan(
         where, cfg, dict(mesh.shape), rows, engine.slots, engine.max_len,
         engine.decode_steps, attention.name, -(-minibatch // rows[0]), parts,
@@ -236,11 +243,13 @@ def _compile(lowered: jax.stages.Lowered, trips: tuple[float, ...], where: Slice
         if needed is None:
             raise
         return Program(needed, 0, 0, None)
-    memory = compiled.memory_analysis()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    if memory is None or text is None:
+        raise RuntimeError("this compiler says neither what memory a program needs nor what it does")
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     held = memory.argument_size_in_bytes + outputs
     peak = memory.peak_memory_in_bytes or held + memory.temp_size_in_bytes
-    cost = program_cost(compiled.as_text(), trips, where.chip.rates)
+    cost = program_cost(text, trips, where.chip.rates)
     return Program(max(peak, held), memory.argument_size_in_bytes, memory.temp_size_in_bytes, cost)
 
 

@@ -47,6 +47,7 @@ def _answer(command: list[str], request: str, environment: dict[str, str]) -> di
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
         ) as child:
+            assert child.stdin and child.stdout
             child.stdin.write(request)
             child.stdin.close()
             for line in child.stdout:

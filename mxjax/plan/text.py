@@ -67,7 +67,7 @@ def table(plan: Plan, name: str, compiler: str) -> str:
     ]  # fmt: skip
     if all(program.cost for program in plan.programs.values()):
         tokens = math.prod(plan.rows) * plan.microbatches
-        decoded = plan.slots * plan.decode_steps * plan.slice.hosts / plan.programs["decode"].cost.seconds
+        decoded = plan.slots * plan.decode_steps * plan.slice.hosts / plan.seconds("decode")
         lines += [
             f"optimiser step of {plan.microbatches} micro-batch{'es' * (plan.microbatches > 1)}, rows full: at least "
             f"{plan.step_s:.2f} s, at most {tokens / plan.step_s:,.0f} tokens/s and an MFU of {plan.mfu:.0%}",

@@ -48,7 +48,8 @@ def credit(
         executor_valid_MN = tree.executor_valid_MN
         designer_M = designer_advantages(rewards_1MN, tree.valid_MN[None])[0]
         executor_MN = executor_advantages(rewards_1MN, executor_valid_MN[None], executor_group)[0]
-        keep_designs_M, keep_MN = tree.valid_MN.any(axis=1), executor_valid_MN
+        keep_designs_M: np.ndarray = np.any(tree.valid_MN, axis=1)
+        keep_MN = executor_valid_MN
         if drop_zero_spread:
             keep_designs_M = keep_designs_M & has_spread(designer_M)
             spread = has_spread(executor_MN, axis=None if executor_group == "question" else 1)

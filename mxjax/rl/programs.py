@@ -152,12 +152,12 @@ def _apply(optimizer: optax.GradientTransformation):
         norm = optax.tree.norm(gradients)
         losses = [terms.means["loss"] for terms in stats.values()]  # each a sum and its weight
         # Computed twice: what decides is reduced on the way, where keeping it until then would hold all of it twice.
-        ahead = moved(*jax.lax.optimization_barrier((params, optimizer_state, gradients)), seed)
+        here = jax.lax.optimization_barrier((params, optimizer_state, gradients))
+        ahead = moved(here[0], here[1], here[2], seed)
         ok = jnp.isfinite(norm) & all_finite((losses, ahead))
         old = params, optimizer_state
-        params, optimizer_state = jax.tree.map(
-            lambda new, old: jnp.where(ok, new, old), moved(*old, gradients, seed), old
-        )
+        new = moved(params, optimizer_state, gradients, seed)
+        params, optimizer_state = jax.tree.map(lambda new, old: jnp.where(ok, new, old), new, old)
         return params, optimizer_state, norm, ok
 
     return apply

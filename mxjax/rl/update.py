@@ -63,6 +63,11 @@ class LearnerSettings:
     merge: bool = True
     park: bool | None = None
 
+    def minibatch_segments_of(self, role: str) -> int:
+        """Segments of an optimiser step that trains `role`."""
+        size = self.minibatch_segments
+        return size[role] if isinstance(size, Mapping) else size
+
     def __post_init__(self):
         for name in ("row_length", "microbatch_rows", "minibatch_segments", "epochs"):
             value = getattr(self, name)
@@ -74,8 +79,7 @@ class LearnerSettings:
 
 
 class _Unit(NamedTuple):
-    """What one gradient is taken for: a policy, the owner of its optimiser state, the roles in the loss, and how many
-    of their segments."""
+    """One gradient: its policy, the owner of the optimiser state, the roles in the loss, segments of a mini-batch."""
 
     policy: str
     owner: str
@@ -191,20 +195,22 @@ class Learner:
         check_lengths(segments, self.settings.row_length)
         units = self._units(state, weights)
         policies, optimizers = self._placed(state, units, switched)
-        metrics, logs = {f"{role}/segments": 0.0 for unit in units for role in unit.roles}, []
+        metrics = {f"{role}/segments": 0.0 for unit in units for role in unit.roles}
+        logs: list[list[_StepLog]] = []
         for unit in units:
             params, owner = policies[unit.policy], unit.owner
-            own = [s for s in segments if s.role in unit.roles]
+            active = [s for s in segments if s.role in unit.roles]
             if self.settings.old_logprobs == "recompute":
-                own, differences = self.recompute(params, own)
+                active, differences = self.recompute(params, active)
                 metrics.update(differences)
             unit_logs = []
-            for index, batch in enumerate(self._minibatches(own, unit, seed, state.step)):
+            for index, batch in enumerate(self._minibatches(active, unit, seed, state.step)):
                 rows, counts = self._prepared(batch, weights)
                 if rows is not None:
                     rounding = np.random.SeedSequence([seed % 2**64, state.step, zlib.crc32(owner.encode()), index])
-                    params, optimizers[owner], log = self._step(params, optimizers[owner], rows, rounding)
-                    unit_logs.append(_StepLog(*log, counts, SkippedBatch(owner, index, rows)))
+                    batch_of_step = SkippedBatch(owner, index, rows)
+                    params, optimizers[owner], (stats, norm, ok) = self._step(params, optimizers[owner], rows, rounding)
+                    unit_logs.append(_StepLog(stats, norm, ok, counts, batch_of_step))
             policies[unit.policy] = params
             logs.append(unit_logs)
         if self.settings.old_logprobs == "engine":
@@ -215,7 +221,8 @@ class Learner:
             if not log.ok:
                 skipped(log.batch)
         metrics.update(_summary(fetched))
-        return state.replace(policies=policies, optimizers=optimizers, step=state.step + 1), metrics
+        state = dataclasses.replace(state, policies=policies, optimizers=optimizers, step=state.step + 1)
+        return state, metrics
 
     def score(self, params: Any, segments: Sequence[TrainingSegment]) -> list[np.ndarray]:
         """Log-probabilities f32[n] of each segment's tokens at its temperature; 0 at its first token.
@@ -231,7 +238,9 @@ class Learner:
         logprobs_BT = np.concatenate(scored) if scored else np.zeros((0, self.settings.row_length))
         return [logprobs_BT[row, start : start + len(s)] for s, (row, start) in zip(segments, rows.places)]
 
-    def recompute(self, params: Any, segments: Sequence[TrainingSegment]):
+    def recompute(
+        self, params: Any, segments: Sequence[TrainingSegment]
+    ) -> tuple[list[TrainingSegment], dict[str, float]]:
         """The segments with `old_logprobs` replaced by `score`, and by role the |difference| that this made.
 
         The metrics are `ROLE/engine_difference` (mean over this process's weighted tokens, nats) and
@@ -243,11 +252,8 @@ class Learner:
         ]
         metrics = {}
         for role in sorted({s.role for s in segments}):
-            gaps = np.concatenate([
-                np.abs(new.old_logprobs - old.old_logprobs)[old.weights > 0]
-                for old, new in zip(segments, rescored)
-                if old.role == role
-            ])  # fmt: skip
+            pairs = [(old, new) for old, new in zip(segments, rescored) if old.role == role]
+            gaps = np.concatenate([np.abs(new.old_logprobs - old.old_logprobs)[old.weights > 0] for old, new in pairs])
             if len(gaps):
                 metrics[f"{role}/engine_difference"] = float(gaps.mean())
                 metrics[f"{role}/engine_difference_max"] = float(gaps.max())
@@ -272,8 +278,7 @@ class Learner:
 
     def _minibatch_size(self, roles: Sequence[str]) -> int:
         """Segments of one optimiser step that trains `roles` together."""
-        size = self.settings.minibatch_segments
-        sizes = {size[role] if isinstance(size, Mapping) else size for role in roles}
+        sizes = {self.settings.minibatch_segments_of(role) for role in roles}
         if len(sizes) > 1:
             raise UserError(f"{' and '.join(roles)} share one gradient; give them the same minibatch_segments")
         return sizes.pop()
@@ -314,8 +319,8 @@ class Learner:
         self, batch: Sequence[TrainingSegment], alphas: Mapping[str, float]
     ) -> tuple[Rows | None, dict[str, int]]:
         """Packed rows with the weights w alpha_r / sum of w_r, and counts for the log; None if nothing weighs."""
-        totals = [sum(float(s.weights.sum(dtype=np.float64)) for s in batch if s.role == r) for r in self.roles]
-        totals = _across_processes(totals, np.sum)
+        weight_of = {r: sum(float(s.weights.sum(dtype=np.float64)) for s in batch if s.role == r) for r in self.roles}
+        totals = _across_processes(list(weight_of.values()), np.sum)
         if not totals.any():
             return None, {}
         scale = [alphas.get(r, 0.0) / total if total else 0.0 for r, total in zip(self.roles, totals)]
@@ -329,7 +334,9 @@ class Learner:
         weights_BT = (rows.weights_BT * scale_by_role[rows.roles_BT]).astype(np.float32)
         return dataclasses.replace(rows, weights_BT=weights_BT), counts
 
-    def _step(self, params: Any, optimizer_state: Any, rows: Rows, rounding: np.random.SeedSequence):
+    def _step(
+        self, params: Any, optimizer_state: Any, rows: Rows, rounding: np.random.SeedSequence
+    ) -> tuple[Any, Any, tuple[Any, Any, Any]]:
         """One optimiser step: the gradient summed over micro-batches, then applied; `rounding` see `apply_updates`."""
         gradients, stats = self.programs.run("zeros")
         for micro in rows.micro_batches(self._local_rows):
@@ -380,6 +387,7 @@ def _summary(logs: Sequence[_StepLog]) -> dict[str, float]:
     taken = [log for log in logs if log.ok]
     counts = {name: sum(log.counts[name] for log in logs) for name in (logs[0].counts if logs else ())}
     filled, slots = counts.pop("filled", 0), counts.pop("slots", 0)
+    metrics: dict[str, float]
     metrics = {"updates": len(taken), "skipped": len(logs) - len(taken), "segments": 0, "tokens": 0, "rows": 0}
     metrics |= counts
     if slots:
@@ -399,7 +407,7 @@ def _role_metrics(role: str, terms: Sequence[Terms]) -> dict[str, float]:
     metrics = {}
     for name in terms[0].means:
         total, weight = (sum(t.means[name][i] for t in terms) for i in (0, 1))
-        metrics[f"{role}/{name}"] = total / weight
+        metrics[f"{role}/{name}"] = float(total / weight)
     for name in terms[0].maxima:
-        metrics[f"{role}/{name}_max"] = max(t.maxima[name] for t in terms)
+        metrics[f"{role}/{name}_max"] = float(max(t.maxima[name] for t in terms))
     return metrics

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 from mxjax.errors import UserError
 from mxjax.models.attention import MASKED
 from mxjax.models.config import SLIDING, ModelConfig
-from mxjax.sharding import partition_spec
+from mxjax.sharding import AnyMesh, partition_spec
 
 
 def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
@@ -103,7 +103,7 @@ class XlaAttention:
 
     name = "xla"
 
-    def __init__(self, size: int, mesh: jax.sharding.Mesh | None = None, groups: int = 1):
+    def __init__(self, size: int, mesh: AnyMesh | None = None, groups: int = 1):
         self.size, self.mesh, self.groups = size, mesh, groups
 
     def layout(self, cfg: ModelConfig) -> list[tuple[tuple, tuple]]:
@@ -144,6 +144,10 @@ class _TpuKernel(XlaAttention):
     """A kernel for TPUs, which on a mesh every device runs on the pages of its own slots and heads."""
 
     heads_axis: int  # of the layer's only array
+
+    def _kernel(self, pages, q_BTNH, positions_BT, table_BB, window):
+        """Attention on one device, [B, T, N, H]."""
+        raise NotImplementedError
 
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
         """See `XlaAttention`."""

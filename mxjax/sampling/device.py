@@ -5,7 +5,6 @@ The engine says what is to be done in NumPy; nothing here knows who waits, or wh
 
 from __future__ import annotations
 
-import collections
 import time
 from collections.abc import Sequence
 
@@ -40,7 +39,7 @@ class Device:
         self._jitted = programs.jitted(cfg, attention, decode_steps, self._layout)
         self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_s: dict[str, float] = {}
-        self.seconds: collections.Counter[str] = collections.Counter()  # by program; "stood": work, but no program
+        self.seconds: dict[str, float] = {}  # by program; "stood": work, but no program
         self._signature = _signature(params)
         self._params: dict | None = programs.split_layers(params, cfg, mesh)
         self.reset()
@@ -121,7 +120,7 @@ class Device:
     @property
     def busy(self) -> bool:
         """Whether the program that was started last is known to be running still."""
-        return self._started is not None and not self._started.is_ready()
+        return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # not in JAX's stub
 
     def _start(self, name: str, *args):
         """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
@@ -133,7 +132,7 @@ class Device:
             self.compile_s[name] = time.perf_counter() - start
         if self._seen is not None and not self.busy:
             now = time.perf_counter()
-            self.seconds["stood"] += now - self._seen
+            self._add_seconds("stood", now - self._seen)
             self._seen = now  # counted: what ended meanwhile, and is collected later, counts from here on
         memory = self._memory
         if name == "save_pages":
@@ -154,8 +153,11 @@ class Device:
     def _note_time(self, name: str, start: float) -> None:
         """Counts the time of a program that is found to have ended."""
         now = time.perf_counter()
-        self.seconds[name] += now - max(start, self._seen or start)
+        self._add_seconds(name, now - max(start, self._seen or start))
         self._seen = now
+
+    def _add_seconds(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0) + seconds
 
     def idle(self) -> None:
         """Until a program is started, there is nothing that the devices could do."""

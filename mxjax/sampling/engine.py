@@ -47,9 +47,9 @@ class Handle:
 
     def result(self) -> Completion:
         """The completion; steps the engine until it is there. What `Engine.step` raises reaches the caller."""
-        while not self.done:
+        while (completion := self._live.completion) is None:
             self._engine.step()
-        return self._live.completion
+        return completion
 
     def cancel(self) -> None:
         """Gives slot and pages back; the completion then holds what was sampled so far. Does nothing once done."""
@@ -58,11 +58,11 @@ class Handle:
 
 
 class _PromptChunk(NamedTuple):
-    """The `index`-th chunk of a prompt, waiting to be prefilled. Chunks run in the order of their numbers."""
+    """The part of a prompt that fills page `page` of its table. Chunks are prefilled in the order of their numbers."""
 
     number: int
     live: Live
-    index: int
+    page: int
 
 
 class _DecodeChunk(NamedTuple):
@@ -145,7 +145,7 @@ class Engine:
         self._device = Device(policy.params, cfg, backend, slots, self._blocks, pages, decode_steps, mesh)
         self._lives: dict[int, Live] = {}
         self._next_id = self._next_chunk = 0
-        self._counters = collections.Counter()
+        self._counters: collections.Counter[str] = collections.Counter()
         self._clock = time.monotonic
         self._reset()
 
@@ -392,11 +392,11 @@ class Engine:
 
     def _begin(self, lives: list[Live]) -> None:
         """Lets requests decode whose pages hold their prompt, or are about to from what was saved."""
-        copies = [live for live in lives if live.copy_from is not None]
+        copies = [(live, live.copy_from) for live in lives if live.copy_from is not None]
         if copies:
-            self._device.copy([(live.copy_from, live.table[-1]) for live in copies])
-            for live in copies:
-                self._pages[live.group].release([live.copy_from])
+            self._device.copy([(source, live.table[-1]) for live, source in copies])
+            for live, source in copies:
+                self._pages[live.group].release([source])
                 live.copy_from = None
         for live in lives:
             if live.saved is not None:
@@ -517,7 +517,7 @@ class Engine:
         self._state.live[live.slot] = self._state.fresh[live.slot] = False
         self._set_slot(live.slot, **{name: value for name, (value, _) in IDLE.items()})
         live.slot = -1
-        to_fill = [chunk.index for chunk in self._prompt_chunks if chunk.live is live]
+        to_fill = [chunk.page for chunk in self._prompt_chunks if chunk.live is live]
         pages = self._pages[live.group]
         if to_fill and pages.holders(live.table[to_fill[0]]) > 1:
             self._lingering.append(live)
@@ -551,8 +551,8 @@ class Engine:
         """
         c, seconds = self._counters, self._device.seconds
         ratio = lambda part, whole: part / whole if whole else 0.0
-        with_work = seconds.total()
-        device_s = with_work - seconds["stood"]
+        with_work, stood = sum(seconds.values()), seconds.get("stood", 0)
+        device_s, prefill_s, decode_s = with_work - stood, seconds.get("prefill", 0), seconds.get("decode", 0)
         return {
             "requests": c["requests"],
             "prompt_tokens": c["prompt_tokens"],
@@ -560,13 +560,13 @@ class Engine:
             "prefill_tokens": c["prefill_tokens"],
             "decode_tokens": c["decode_tokens"],
             "slot_steps": c["slot_steps"],
-            "prefill_s": seconds["prefill"],
-            "decode_s": seconds["decode"],
+            "prefill_s": prefill_s,
+            "decode_s": decode_s,
             "device_s": device_s,
-            "stood_s": seconds["stood"],
-            "host_share": ratio(seconds["stood"], with_work),
-            "prefill_tokens_per_s": ratio(c["prefill_tokens"], seconds["prefill"]),
-            "decode_tokens_per_s": ratio(c["decode_tokens"], seconds["decode"]),
+            "stood_s": stood,
+            "host_share": ratio(stood, with_work),
+            "prefill_tokens_per_s": ratio(c["prefill_tokens"], prefill_s),
+            "decode_tokens_per_s": ratio(c["decode_tokens"], decode_s),
             "occupancy": ratio(c["decode_tokens"], c["slot_steps"]),
             "prefix_hit_rate": ratio(c["prefix_tokens"], c["prompt_tokens"]),
             "preemptions": c["preemptions"],

@@ -42,7 +42,7 @@ def _attend(
             page = block * count + i
 
             @pl.when(page * C <= last_ref[row])
-            def _(i=i, page=page):
+            def copy_page(i=i, page=page):
                 act(
                     pltpu.make_async_copy(
                         kv_ref.at[table_ref[jax.lax.div(row, pieces), page]], pages_ref.at[turn, i], arrived.at[turn]
@@ -53,7 +53,7 @@ def _attend(
     wait = functools.partial(each_copy, lambda copy: copy.wait())
 
     @pl.when(row == 0)
-    def _():
+    def start_first():
         pages_ref[...] = jnp.zeros_like(pages_ref)  # what no copy fills has weight 0, which must not meet a NaN
         turn_ref[0] = 0
         start(0, blocks(0)[0], 0)
@@ -70,7 +70,7 @@ def _attend(
         next_block = jnp.where(block + 1 < end, block + 1, blocks(next_row)[0])
 
         @pl.when((block + 1 < end) | (row + 1 < rows))
-        def _():
+        def start_next():
             start(next_row, next_block, 1 - turn)
 
         wait(row, block, turn)

@@ -9,6 +9,7 @@ heads per kv head, H head dim.
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -23,18 +24,19 @@ from mxjax.models.transformer import embed, layer, layer_kind, rms_norm, unembed
 from mxjax.sampling import logits as sampling
 from mxjax.sampling.attention import XlaAttention
 from mxjax.sampling.params import MAX_STOP_IDS
-from mxjax.sharding import named_sharding, partition_spec
+from mxjax.sharding import AnyMesh, named_sharding, partition_spec
 
 PREFILL_ROWS = 8
+Array = jax.Array | np.ndarray
 
 
 class Progress(NamedTuple):
     """How far every slot is, after the decode chunk that ran last: arrays of length S."""
 
-    token: jax.Array  # last token, not yet in the cache
-    position: jax.Array  # its position
-    index: jax.Array  # how many tokens were sampled before
-    live: jax.Array
+    token: Array  # last token, not yet in the cache
+    position: Array  # its position
+    sampled: Array  # how many tokens were sampled before
+    live: Array
 
 
 class Memory(NamedTuple):
@@ -48,21 +50,21 @@ class Memory(NamedTuple):
 class Slots(NamedTuple):
     """What the host says about every slot at the start of a decode chunk: arrays of length S, but for three."""
 
-    fresh: jax.Array  # whether `begin` replaces what the device knows
+    fresh: Array  # whether `begin` replaces what the device knows
     begin: Progress
-    live: jax.Array  # False ends a slot that the device still takes for live
-    table: jax.Array  # [S, B] the pages of its tokens, in order
-    max_tokens: jax.Array
-    min_tokens: jax.Array
-    seed: jax.Array  # [S, 2]
-    temperature: jax.Array
-    top_k: jax.Array
-    top_p: jax.Array
-    min_p: jax.Array
-    repetition_penalty: jax.Array
-    presence_penalty: jax.Array
-    frequency_penalty: jax.Array
-    stop_ids: jax.Array  # [S, 8]
+    live: Array  # False ends a slot that the device still takes for live
+    table: Array  # [S, B] the pages of its tokens, in order
+    max_tokens: Array
+    min_tokens: Array
+    seed: Array  # [S, 2]
+    temperature: Array
+    top_k: Array
+    top_p: Array
+    min_p: Array
+    repetition_penalty: Array
+    presence_penalty: Array
+    frequency_penalty: Array
+    stop_ids: Array  # [S, 8]
 
 
 # A slot without a request: (value, dtype) of each setting. It costs what an untruncated request costs.
@@ -82,7 +84,7 @@ def idle_slots(slots: int, blocks: int) -> Slots:
     return Slots(bools(), begin, bools(), np.zeros((slots, blocks), np.int32), **settings)
 
 
-def params_layout(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
+def params_layout(cfg: ModelConfig, mesh: AnyMesh | None = None) -> dict:
     """Shape, dtype and sharding of what `split_layers` makes."""
 
     def of(leaf, skip=0):
@@ -113,13 +115,12 @@ def split_layers(params: dict, cfg: ModelConfig, mesh: jax.sharding.Mesh | None 
     return jax.tree.map(convert, {**params, "layers": layers}, params_layout(cfg, mesh))
 
 
-def slot_groups(slots: int, mesh: jax.sharding.Mesh | None) -> int:
+def slot_groups(slots: int, mesh: AnyMesh | None) -> int:
     """Into how many parts `mesh` divides the slots. Each has pages of its own, which lie with its slots."""
-    axes = None if mesh is None else partition_spec(mesh.shape, ("slots",), (slots,))[0]
-    size = 1
-    for axis in (axes,) if isinstance(axes, str) else axes or ():
-        size *= mesh.shape[axis]
-    return size
+    if mesh is None:
+        return 1
+    axes = partition_spec(mesh.shape, ("slots",), (slots,))[0] or ()
+    return math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes))
 
 
 def group_pages(pages: int | None, slots: int, blocks: int, groups: int) -> int:
@@ -301,7 +302,7 @@ def decode(
     floats = jnp.zeros((S, steps), jnp.float32)
     start = 0, memory, jnp.zeros(S, bool), jnp.zeros((S, steps), jnp.int32), floats, floats
     _, memory, stopped, tokens, logprobs, model_logprobs = jax.lax.while_loop(unfinished, body, start)
-    return memory, tokens, logprobs, model_logprobs, memory.progress.index - start_index, stopped
+    return memory, tokens, logprobs, model_logprobs, memory.progress.sampled - start_index, stopped
 
 
 def copy_pages(attention: XlaAttention, memory: Memory, from_S, to_S, count) -> Memory:

@@ -141,7 +141,7 @@ def test_no_more_is_sent_than_the_layout_demands(family, mesh_name):
     assert total <= 1.1 * needed < total + everything
     gathered = sent(costs, "all-gather")
     assert gathered == 0 if (fsdp, tensor) == (1, 1) else gathered > 0
-    count = sum(traffic.count for traffic in costs["accumulate"].collectives.values())
+    count = sum(traffic.runs for traffic in costs["accumulate"].collectives.values())
     assert count <= COUNTS[mesh_name]
     apply = costs["apply"].collectives  # the norm of the gradient, and nothing of any size
     assert sum(traffic.bytes for traffic in apply.values()) <= 4096
