@@ -37,7 +37,17 @@ def step_metrics(
 def rollout_metrics(
     trees: Sequence[QuestionTree], executor_group: str = "question", limits: mas.Limits | None = None
 ) -> dict[str, Any]:
-    """What happened in a step's rollouts: rewards, validity, cost, and how often a group had nothing to compare."""
+    """Rewards, failures and cost of a step's rollouts, and how often a group had nothing to compare.
+
+    Shares and means of all executions: `reward`, `correct`, `invalid_executions` (lost to the machine or to a fault of
+    grading: not `Execution.valid`; those of designs that cannot run are not among them), `limit_executions` and
+    `error_executions` (ended with status "limit" or "error"), `not_from_agent`, `undecided`, `in_process` (by reason).
+    Of executions with an agent's call: `format`, `executor_reward`, `calls`. Of designs: `valid_designs` (can run),
+    `gold_in_design`, `design_tokens` (mean length), `patterns` (share of each). Of agents' replies: `response_tokens`
+    (mean length), `cut_replies` (by max_tokens), `clamped_sampling` (settings out of bounds). Of questions:
+    `designer_zero_spread` and `executor_zero_spread` (all advantages 0). Counts: `grading_faults` and
+    `not_finite_replies`.
+    """
     designs = [design for tree in trees for design in tree.designs]
     executions = [execution for design in designs for execution in design.executions]
     calls = [segment for execution in executions for segment in execution.segments]
@@ -58,6 +68,8 @@ def rollout_metrics(
         "executor_reward": mean([execution.reward for execution in ran]),
         "valid_designs": mean([not design.error for design in designs]),
         "invalid_executions": mean([not execution.valid for execution in executions]),
+        "limit_executions": mean([execution.status == "limit" for execution in executions]),
+        "error_executions": mean([execution.status == "error" for execution in executions]),
         "grading_faults": sum(execution.grading_fault for execution in executions),
         "patterns": pattern_shares(designs),
         "calls": mean([len(execution.segments) for execution in ran]),
