@@ -2,6 +2,9 @@
 
 A workdir belongs to one config and, while it is written, to one process. What settings, questions and models can
 be refused for is refused before anything but the lock is written there; a killed run goes on from its last checkpoint.
+
+Three words of its files: the *kind* of a run is what made it ("train", "sft" or "convert"); the *phase* of a row of
+metrics is what it measures ("rl", "sft" or "eval"); the *stage* of an RL step is the roles that learn in it.
 """
 
 from __future__ import annotations
@@ -39,13 +42,13 @@ from mxjax.rl import Learner, TrainState, init_state
 from mxjax.rl.stages import ROLES
 from mxjax.roles import check_engine, make_roles, warm_up
 from mxjax.rollout import Question, QuestionTree, Role
+from mxjax.sampling import Engine
 from mxjax.sharding import make_mesh
 from mxjax.skips import check_skips
 from mxjax.workdir import Workdir, plain, progress_bar
 
-MAY_CHANGE = (  # in a run that continues
-    "workdir", "init", "checkpoint", "telemetry", "rl.steps", "rl.max_skipped", "sft.max_skipped",
-)  # fmt: skip
+# In a run that continues.
+MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps", "rl.max_skipped", "sft.max_skipped")
 PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 
 _log = logging.getLogger(__name__)
@@ -85,7 +88,7 @@ class Run:
 
     Attributes:
       config: its settings.
-      kind: "train" or "sft".
+      kind: what the run does, "train" or "sft"; not the phase of its rows, nor the stage of its steps.
       workdir: its files.
       mesh: the devices that it runs on.
       limits: those of every execution of a design.
@@ -165,14 +168,14 @@ class Run:
     # Training
 
     @contextlib.contextmanager
-    def serving(
+    def training(
         self, policies: Policies, learner: Learner
-    ) -> Iterator[tuple[TrainState, dict[str, Role], Grading]]:  # fmt: skip
+    ) -> Iterator[tuple[TrainState, dict[str, Role[Engine]], Grading]]:
         """The state to go on from, designer and executor with its parameters, and the grading of their answers."""
         check_engine(self.config, policies.config, self.mesh)
-        asked = itertools.chain(self.pools.train, *self.benchmarks.values())
+        questions = itertools.chain(self.pools.train, *self.benchmarks.values())
         rl = self.config.rl
-        with open_grading(self.config, asked, self.begun_grading) as grading:
+        with open_grading(self.config, questions, self.begun_grading) as grading:
             self.describe(policies, self.pools, self.pools.train, grading.record)
             with self.steps(policies, learner, rl.mode, rl.steps, "RL") as state:
                 roles = make_roles(self.config, policies.of(state), self.mesh)
@@ -180,18 +183,18 @@ class Run:
                 yield state, roles, grading
 
     @contextlib.contextmanager
-    def steps(
-        self, policies: Policies, learner: Learner, mode: str, total: int, label: str
-    ) -> Iterator[TrainState]:  # fmt: skip
+    def steps(self, policies: Policies, learner: Learner, mode: str, total: int, label: str) -> Iterator[TrainState]:
         """The state to go on from, of the newest undamaged checkpoint if there is one.
 
         Of a step that a signal cuts short nothing stays: its batch is a function of (seed, step), so it comes again.
         """
         telemetry = self.config.telemetry
         with (
-            contextlib.closing(self.workdir), checkpoints(self.config, self.workdir) as self._checkpointer,
-            progress_bar(self.quiet) as self._bar, self._saved_when_stopped(),
-        ):  # fmt: skip
+            contextlib.closing(self.workdir),
+            checkpoints(self.config, self.workdir) as self._checkpointer,
+            progress_bar(self.quiet) as self._bar,
+            self._saved_when_stopped(),
+        ):
             state = start_state(self._checkpointer, policies.params, learner.optimizer, mode)
             self.workdir.drop_metrics_from(state.step)
             self.workdir.mirror(telemetry.tensorboard, telemetry.wandb)
@@ -202,8 +205,15 @@ class Run:
         """Evaluates the run's systems on its benchmarks if that is due before `step`; see `evaluation.validation`."""
         stopping.poll()
         rows = validate(
-            self.config, step, self.benchmarks, roles, grading, self.limits, self.workdir, self._bar
-        )  # fmt: skip
+            self.config,
+            step,
+            self.benchmarks,
+            roles,
+            grading,
+            limits=self.limits,
+            workdir=self.workdir,
+            bar=self._bar,
+        )
         keep_validation(self._checkpointer, self.workdir, step, rows)
 
     def log(self, state: TrainState, stage: str, metrics: Mapping[str, Any], note: str) -> None:
@@ -252,18 +262,25 @@ class Run:
 
     def describe(
         self, policies: Policies, pools: Pools | None, trained: Sequence[Question], grading: Mapping[str, Any]
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Writes the files of the workdir that say what the run is; see `describe_workdir`."""
         self.grading = grading
         describe_workdir(
-            self.workdir, self.config, self.kind, policies.config, policies.tokenizer, pools, trained, grading
-        )  # fmt: skip
+            self.workdir,
+            self.config,
+            self.kind,
+            policies.config,
+            policies.tokenizer,
+            pools=pools,
+            trained=trained,
+            graded=grading,
+        )
 
     def results(self) -> list[dict[str, Any]]:
         """Writes results.json of a finished training run; returns its evaluation rows."""
         rows, config = evaluation_rows(self.workdir), self.config
         seconds, best = phase_seconds(config, self.workdir), chosen_so_far(config, self.workdir)
-        self.workdir.write_results(to_json(config), rows, seconds, config.seed, self.grading, best)
+        self.workdir.write_results(to_json(config), rows, seconds, config.seed, self.grading, chosen=best)
         return rows
 
 
@@ -279,8 +296,8 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = (), loc
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:
             raise UserError(f"{workdir.path} holds a run of mxjax {earlier['kind']}; choose another --workdir")
-        filled = lambda values: to_json(from_json(values))  # keys that came after the run began have their defaults
-        before, now = filled(earlier["config"]), filled(to_json(config))
+        # Keys that came after the run began have their defaults.
+        before, now = (to_json(from_json(values)) for values in (earlier["config"], to_json(config)))
         changed = dict(_differences(before, now, {*MAY_CHANGE, *PROMPTS, *ignore}))
         for name, prompt in workdir_prompts(workdir.path, earlier).items():
             if mas.load_prompts(prompt) != mas.load_prompts(config.roles[name].prompt):
@@ -365,8 +382,10 @@ def read_record(path: epath.PathLike) -> dict[str, Any]:
 
 
 def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str, str]:
-    """Prompt set of each role: the file that the workdir keeps, since a checkpoint is served with what it was
-    trained on, else the built-in set that its config names."""
+    """Prompt set of each role: the file that the workdir keeps, else the built-in set that its config names.
+
+    A checkpoint is served with the prompts that it was trained on.
+    """
     roles = record["config"]["roles"]
     kept = {name: absolute(path) / "prompts" / f"{name}.toml" for name in roles}
     return {name: str(kept[name]) if kept[name].exists() else role["prompt"] for name, role in roles.items()}
@@ -375,9 +394,11 @@ def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
     """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
-    best = lambda: (chosen_so_far(config, workdir) or {}).get("step")
-    checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
-    with checkpointer:
+
+    def best() -> int | None:
+        return (chosen_so_far(config, workdir) or {}).get("step")
+
+    with Checkpointer(workdir.checkpoints, config.checkpoint.keep, best) as checkpointer:
         yield checkpointer
 
 
@@ -414,9 +435,7 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"params": state.policies, **{f"opt_{owner}": opt for owner, opt in state.optimizers.items()}}
 
 
-def keep_validation(
-    checkpointer: Checkpointer, workdir: Workdir, step: int, rows: Sequence[Mapping[str, Any]]
-) -> None:  # fmt: skip
+def keep_validation(checkpointer: Checkpointer, workdir: Workdir, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keeps the rows of a validation in the checkpoint of that step, if there is one, once it is on disk."""
     if not rows:
         return
@@ -436,14 +455,14 @@ def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None
     kept = {step: checkpoint.validation(root, step) for step in saved}
     logged = workdir.metrics() if None in kept.values() else []
     rows = [row for row in logged if kept.get(row["step"], ()) is None]
-    return chosen(config, rows + [row for own in kept.values() for row in own or ()], saved)
+    return chosen(config, rows + [row for of_step in kept.values() for row in of_step or ()], saved)
 
 
 def chosen_step(path: str) -> int:
     """The chosen step of a workdir. Raises UserError where nothing has been validated."""
     if not models.is_workdir(path):
         raise UserError(f"--step=chosen is for the workdir of a run, and {path} is not one")
-    found = chosen_so_far(from_json(read_record(path)["config"]), Workdir(path))
-    if found is None:
+    row = chosen_so_far(from_json(read_record(path)["config"]), Workdir(path))
+    if row is None:
         raise UserError(f"{path} has no validated checkpoint to choose from: name one with --step")
-    return found["step"]
+    return row["step"]

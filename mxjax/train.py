@@ -1,7 +1,7 @@
 """Training: questions -> trees of designs and executions -> credit -> one stagewise update, step after step.
 
-Reads top-down as the algorithm (method, sections 3 to 6). A killed run continues bit for bit: everything a step needs
-is a function of (seed, step) and of the checkpointed state.
+Reads top-down as the algorithm; docs/reading.md follows one step with its shapes. A killed run continues bit for bit:
+everything a step needs is a function of (seed, step) and of the checkpointed state.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         policies = run.policies()
         questions = QuestionStream(run.pools.train, config.seed, rollout.questions)
         learner = make_learner(config, policies.config, run.mesh)
-        with run.serving(policies, learner) as (state, roles, grading):
+        with run.training(policies, learner) as (state, roles, grading):
             for step in range(state.step, rl.steps):
                 run.validate(step, roles, grading)
                 for engine in engines_of(roles):

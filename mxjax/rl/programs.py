@@ -112,9 +112,9 @@ def _role_losses(cfg: ModelConfig, loss: LossFn, roles: Sequence[str]):
         )
         stats, total = {}, jnp.zeros((), jnp.float32)
         for index, role in enumerate(roles):
-            mask_BT = jnp.where(rows["roles_BT"] == index, rows["weights_BT"], 0.0)
-            stats[role] = loss(logprobs_BT, entropies_BT, rows, mask_BT)
-            total += stats[role].means["loss"][0]
+            weights_BT = jnp.where(rows["roles_BT"] == index, rows["weights_BT"], 0.0)
+            stats[role] = loss(logprobs_BT, entropies_BT, rows, weights_BT)
+            total += stats[role].sums["loss"][0]
         return total, stats
 
     return losses
@@ -140,7 +140,7 @@ def _accumulate(losses):
 
 
 def _combine(a: Terms, b: Terms) -> Terms:
-    return Terms(jax.tree.map(jnp.add, a.means, b.means), jax.tree.map(jnp.maximum, a.maxima, b.maxima))
+    return Terms(jax.tree.map(jnp.add, a.sums, b.sums), jax.tree.map(jnp.maximum, a.maxima, b.maxima))
 
 
 def _apply(optimizer: optax.GradientTransformation):
@@ -150,7 +150,7 @@ def _apply(optimizer: optax.GradientTransformation):
 
     def apply(params, optimizer_state, gradients, stats, seed):
         norm = optax.tree.norm(gradients)
-        losses = [terms.means["loss"] for terms in stats.values()]  # each a sum and its weight
+        losses = [terms.sums["loss"] for terms in stats.values()]  # each a sum and its weight
         # Computed twice: what decides is reduced on the way, where keeping it until then would hold all of it twice.
         here = jax.lax.optimization_barrier((params, optimizer_state, gradients))
         ahead = moved(here[0], here[1], here[2], seed)

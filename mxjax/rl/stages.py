@@ -1,4 +1,4 @@
-"""Which role learns at which RL step (method, section 6).
+"""Which role learns at which RL step.
 
 Stages are a pure function of the step, so that a resumed run needs no memory of them.
 """

@@ -369,7 +369,7 @@ def _engine_differences(first: Sequence[_StepLog]) -> dict[str, float]:
     """How far old log-probabilities are from the policy's own in its first optimiser step, if any, by role."""
     metrics = {}
     for role, terms in (item for log in first for item in jax.device_get(log.stats).items()):
-        total, weight = terms.means.get("logprob_difference", (0.0, 0.0))
+        total, weight = terms.sums.get("logprob_difference", (0.0, 0.0))
         if weight > 0 and np.isfinite(total):
             metrics[f"{role}/engine_difference"] = float(total / weight)
             metrics[f"{role}/engine_difference_max"] = float(terms.maxima["logprob_difference"])
@@ -402,11 +402,11 @@ def _summary(logs: Sequence[_StepLog]) -> dict[str, float]:
 
 def _role_metrics(role: str, terms: Sequence[Terms]) -> dict[str, float]:
     """Weighted means and maxima of a role's terms over optimiser steps; nothing where the role had no weight."""
-    if not sum(t.means["loss"][1] for t in terms):
+    if not sum(t.sums["loss"][1] for t in terms):
         return {}
     metrics = {}
-    for name in terms[0].means:
-        total, weight = (sum(t.means[name][i] for t in terms) for i in (0, 1))
+    for name in terms[0].sums:
+        total, weight = (sum(t.sums[name][i] for t in terms) for i in (0, 1))
         metrics[f"{role}/{name}"] = float(total / weight)
     for name in terms[0].maxima:
         metrics[f"{role}/{name}_max"] = float(max(t.maxima[name] for t in terms))

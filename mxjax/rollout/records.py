@@ -1,7 +1,7 @@
 """The records that flow from rollout to learner; one type between any two parts, none of them mutable.
 
 A *segment* is one LLM call: the exact ids sent, the exact ids sampled. An *execution* is one run of a design; a
-*design* one script; a *tree* all designs and executions of one question (method, section 3).
+*design* one script; a *tree* all designs and executions of one question.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Reward:
-    """What a verifier says of one execution: `correct` and `format` in [0, 1].
+    """The verdict on one execution: `correct` and `format` in [0, 1].
 
-    `valid` is False only when the machine or the grading, not the policy, failed; `how` names the rule that decided.
+    `valid` is False only where the execution is lost: the machine or the grading failed, not the policy. A wrong
+    answer, or none, is a valid verdict of 0. `how` names the rule that decided.
     """
 
     correct: float
@@ -74,7 +75,7 @@ class Reward:
     how: str = ""
 
     def total(self, format_weight: float = 0.4) -> float:
-        """The terminal reward R = correct + format_weight * format (method, section 4); 0 if not valid."""
+        """The terminal reward R = correct + format_weight * format; 0 if not valid."""
         return float(self.correct + format_weight * self.format) if self.valid else 0.0
 
 
@@ -101,7 +102,12 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """One run of a design. `status` is "ok", "error", "limit", "invalid_design" or "infrastructure"."""
+    """One run of a design.
+
+    `status` is "ok"; "error" (the script failed or returned no answer); "limit" (it used up one of `mas.Limits`);
+    "invalid_design" (the design cannot run, so nothing ran); or "infrastructure" (lost: to the machine, or to a fault
+    of its grading). `reason` says more.
+    """
 
     index: int
     segments: tuple[Segment, ...]
@@ -114,7 +120,10 @@ class Execution:
 
     @property
     def valid(self) -> bool:
-        """Whether the execution counts at all: False only when the machine, or a fault of its grading, lost it."""
+        """Whether the execution was not lost, whatever it came to: False for the status "infrastructure" alone.
+
+        An execution that failed, or whose design cannot run, is valid and earns 0.
+        """
         return self.status != "infrastructure"
 
     @property
@@ -153,7 +162,7 @@ class QuestionTree:
 
     @property
     def valid_MN(self) -> np.ndarray:
-        """Which executions count, bool[M, N]: all but those lost to infrastructure (method, section 5)."""
+        """`Execution.valid` of each execution, bool[M, N]: all but the lost ones enter advantages."""
         return np.array([[e.valid for e in d.executions] for d in self.designs], bool)
 
     @property

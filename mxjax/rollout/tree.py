@@ -404,7 +404,7 @@ def collect(
     deterministic: bool = False,
     finished: Callable[[QuestionTree], None] = lambda tree: None,
 ) -> list[QuestionTree]:
-    """Rolls out `designs` × `executions` trees for all questions at once (method, section 3).
+    """Rolls out `designs` × `executions` trees for all questions at once.
 
     Args:
       questions: what to answer; ids must be distinct, since seeds derive from them.
