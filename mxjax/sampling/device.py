@@ -1,4 +1,6 @@
-"""What the engine has on its devices: parameters, cache and compiled programs, and how long each of them ran.
+"""What the engine has on its devices.
+
+Parameters, cache and compiled programs, and how long each of them ran.
 
 The engine says what is to be done in NumPy; nothing here knows who waits, or why.
 """
@@ -22,20 +24,26 @@ class Device:
     Args:
       params, cfg, mesh: of the policy; the parameters are copied.
       attention: the backend, whose pages these are.
-      slots, blocks: requests at once, and the pages that each may have.
-      pages: in all, shared out among the backend's groups; every group has one more, its first, that is nobody's.
+      shape: slots (requests at once), blocks (the pages that each may have), and pages in all, shared out among the
+        backend's groups; every group has one more, its first: the null page.
       decode_steps: of one run of `decode`.
     """
 
     def __init__(
-        self, params: dict, cfg: ModelConfig, attention: XlaAttention, slots: int, blocks: int, pages: int,
-        decode_steps: int, mesh: jax.sharding.Mesh | None,
-    ):  # fmt: skip
+        self,
+        params: dict,
+        cfg: ModelConfig,
+        attention: XlaAttention,
+        shape: tuple[int, int, int],
+        decode_steps: int,
+        mesh: jax.sharding.Mesh | None,
+    ):
+        self._slots, self._blocks, pages = shape
         self._memory: programs.Memory | None = None
         self._started: jax.Array | None = None  # a result of the program that was started last
         self._seen: float | None = None  # when the devices were last known to be busy, while there is work
-        self._cfg, self._mesh, self._slots, self._blocks, self._size = cfg, mesh, slots, blocks, attention.size
-        self._layout = programs.memory_layout(cfg, attention, slots, pages, mesh)
+        self._cfg, self._mesh, self._size = cfg, mesh, attention.size
+        self._layout = programs.memory_layout(cfg, attention, self._slots, pages, mesh)
         self._jitted = programs.jitted(cfg, attention, decode_steps, self._layout)
         self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_s: dict[str, float] = {}
@@ -65,7 +73,10 @@ class Device:
         self.idle()
 
     def reset(self) -> None:
-        """Makes a new memory: the old one may be lost, or wait for a program that failed."""
+        """Makes a new memory.
+
+        The old one may be lost, or wait for a program that failed.
+        """
         self._memory = self._started = None
         self._memory = programs.empty_memory(self._layout)
         self.idle()
@@ -77,7 +88,10 @@ class Device:
         self._run("prefill", tokens_RC, table_RB, start_R)
 
     def decode(self, state: programs.Slots, enough: int) -> tuple[list[jax.Array], float]:
-        """Starts `programs.decode`; its results, to be given to `collect`, and when it was started."""
+        """Starts `programs.decode`.
+
+        Its results, to be given to `collect`, and when it was started.
+        """
         start = time.perf_counter()
         return self._start("decode", jax.tree.map(np.copy, state), np.int32(enough)), start
 
@@ -88,7 +102,7 @@ class Device:
         return values
 
     def mark_seen(self, slot: int, ids: np.ndarray, prompt_length: int) -> None:
-        """Tells the penalties of a slot which ids came before, the first of them in its prompt."""
+        """Marks the ids that the penalties of a slot count, those of its prompt first."""
         padded = np.zeros(self._blocks * self._size, np.int32)
         padded[: ids.size] = ids
         self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
@@ -120,7 +134,7 @@ class Device:
     @property
     def busy(self) -> bool:
         """Whether the program that was started last is known to be running still."""
-        return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # not in JAX's stub
+        return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # JAX's stub lacks it
 
     def _start(self, name: str, *args):
         """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
@@ -160,7 +174,7 @@ class Device:
         self.seconds[name] = self.seconds.get(name, 0) + seconds
 
     def idle(self) -> None:
-        """Until a program is started, there is nothing that the devices could do."""
+        """Stops counting idle time until a program is started."""
         self._seen = None
 
 
