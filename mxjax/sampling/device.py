@@ -8,7 +8,8 @@ The engine says what is to be done in NumPy; nothing here knows who waits, or wh
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,7 +32,7 @@ class Device:
 
     def __init__(
         self,
-        params: dict,
+        params: Mapping[str, Any],
         cfg: ModelConfig,
         attention: XlaAttention,
         shape: tuple[int, int, int],
@@ -52,7 +53,7 @@ class Device:
         self._params: dict | None = programs.split_layers(params, cfg, mesh)
         self.reset()
 
-    def set_params(self, params: dict) -> None:
+    def set_params(self, params: Mapping[str, Any]) -> None:
         """Computes with a copy of `params` from now on, on an empty memory.
 
         Raises ValueError for those of another model or dtype, which would be compiled for anew. If the copy fails, the
@@ -178,7 +179,7 @@ class Device:
         self._seen = None
 
 
-def _signature(params: dict) -> dict[str, tuple]:
+def _signature(params: Mapping[str, Any]) -> dict[str, tuple]:
     """Shape and dtype of each parameter."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path): (leaf.shape, jax.numpy.dtype(leaf.dtype)) for path, leaf in leaves}

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -211,7 +211,7 @@ class Engine:
         _log.info("compiled %s", ", ".join(f"{name} in {s:.1f} s" for name, s in seconds.items()))
         return seconds
 
-    def update_params(self, params: dict, abort: bool = False) -> None:
+    def update_params(self, params: Mapping[str, Any], abort: bool = False) -> None:
         """Samples from a copy of `params` from now on. `abort` cancels live requests; else they raise RuntimeError.
 
         The cache starts anew: nothing that the old parameters computed, be it NaN, reaches the new ones' samples.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +100,7 @@ def params_layout(cfg: ModelConfig, mesh: AnyMesh | None = None) -> dict:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def split_layers(params: dict, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
+def split_layers(params: Mapping[str, Any], cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
     """A copy of `params` in the compute dtype with a list of layers, laid out on `mesh`.
 
     Decode unrolls the layers, since slicing a stack would copy it at every step. A copy, since the trainer donates its
