@@ -1,4 +1,4 @@
-"""Saving and restoring training state: Orbax, plus what a resumed run must be able to rely on.
+"""Saves and restores training state.
 
 Orbax writes sharded arrays asynchronously and commits a step by one rename. It does not notice a flipped bit in a
 finished step, casts silently to the dtype asked for, and answers False when a step is not written. Here every step
@@ -56,10 +56,11 @@ State = Mapping[str, Any]
 
 
 class Checkpointer:
-    """Writes the checkpoints of one run; a context manager, one per directory at a time.
+    """Writes the checkpoints of one run.
 
-    Opening removes what a killed save left behind, and sets aside (renames to `<step>.bad`) any step without a
-    manifest: its save did not finish, or it was not written by this class, and nothing can vouch for its contents.
+    A context manager, one per directory at a time. Opening removes what a killed save left behind, and sets aside
+    (renames to `<step>.bad`) any step without a manifest: its save did not finish, or it was not written by this class,
+    and nothing can vouch for its contents.
 
     Args:
       directory: holds the numbered steps; created if absent; `gs://` works.
@@ -98,10 +99,11 @@ class Checkpointer:
         self.close()
 
     def save(self, state: State, step: int) -> None:
-        """Begins to save `state` as `step`; returns once the arrays may be donated or overwritten.
+        """Begins to save `state` as `step`.
 
-        Writing goes on in the background; an error there is raised by the next `save`, `wait` or `close`. Raises
-        ValueError for a step that is not after the latest one, and for a leaf that is not an array.
+        Returns once the arrays may be donated or overwritten. Writing goes on in the background; an error there is
+        raised by the next `save`, `wait` or `close`. Raises ValueError for a step that is not after the latest one, and
+        for a leaf that is not an array.
         """
         self.wait()
         arguments, leaves = {}, {}
@@ -203,21 +205,21 @@ def _alias(root: epath.Path) -> Iterator[epath.Path]:
 
 
 def save(directory: str, state: State, step: int) -> None:
-    """Saves `state` as `step` and returns when it is on disk. Keeps all older steps. See `Checkpointer.save`."""
+    """Saves `state` as `step`, beside all older ones, and waits for the disk."""
     with Checkpointer(directory, keep=None) as checkpointer:
         checkpointer.save(state, step)
 
 
 def sound_step(directory: str, step: int | None = None) -> int:
-    """The step that `restore` reads, its files verified; for those who read it more than once (`verify=False`).
+    """The step that `restore` reads, its files verified.
 
-    Raises as `restore` does where there is none.
+    For those who read it more than once (`verify=False`). Raises as `restore` does where there is none.
     """
     return _agree_on_step(absolute(directory), step)
 
 
 def restore(directory: str, like: State, step: int | None = None, verify: bool = True) -> dict[str, Any]:
-    """The items named by `like`, bit for bit as they were saved, on the shardings that `like` asks for.
+    """The items named by `like`, bit for bit, on the shardings of `like`.
 
     The files are verified first. Without `step`, the newest undamaged step is read: a damaged one is set aside
     (renamed to `<step>.bad`), which a logged sentence says.
@@ -255,7 +257,7 @@ def restore(directory: str, like: State, step: int | None = None, verify: bool =
 
 
 def steps(directory: str) -> list[int]:
-    """The finished steps of `directory`, ascending; empty if there are none or no such directory."""
+    """The finished steps of `directory`, ascending; empty without such a directory."""
     root = epath.Path(directory)
     return sorted(step for step in _committed(root) if (root / str(step) / MANIFEST).exists())
 
@@ -266,10 +268,10 @@ def latest_step(directory: str) -> int | None:
 
 
 def leaves(directory: str, step: int | None = None) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
-    """What a step holds: item → leaf path (as `jax.tree_util.keystr` writes it) → (shape, dtype name).
+    """Leaves of a step: item → leaf path → (shape, dtype name).
 
-    Step None is the newest whose manifest is whole; its files are not verified. Raises FileNotFoundError without such
-    a step, ValueError if the manifest is damaged.
+    Paths are as `jax.tree_util.keystr` writes them. Step None is the newest whose manifest is whole; its files are not
+    verified. Raises FileNotFoundError without such a step, ValueError if the manifest is damaged.
     """
     root = epath.Path(directory)
     chosen = _existing_step(root, step)
@@ -283,7 +285,7 @@ def leaves(directory: str, step: int | None = None) -> dict[str, dict[str, tuple
 
 
 def not_finite(state: State) -> list[str]:
-    """The leaves of a state that hold a number that is not finite, named as in `leaves`."""
+    """Names, as in `leaves`, of the leaves that are not finite."""
     named = [(item + name, leaf) for item, tree in state.items() if item != META for name, leaf in _leaves(tree)]
     floats = [(name, leaf) for name, leaf in named if jnp.issubdtype(leaf.dtype, jnp.floating)]
     finite: dict[str, Any] = {}
@@ -307,14 +309,14 @@ def _finite(arrays: list[jax.Array]) -> list[jax.Array]:
 
 
 def say_not_finite(names: Sequence[str]) -> str:
-    """What is wrong with leaves that are not finite, as part of a sentence; "" for none."""
+    """A clause that names leaves that are not finite; "" for none."""
     if len(names) < 2:
         return "".join(f"{name} is not finite" for name in names)
     return f"{names[0]} and {len(names) - 1} more are not finite"
 
 
 def saved_not_finite(directory: epath.PathLike, step: int) -> list[str]:
-    """The leaves of a finished step that are not finite, as its manifest says; none where it says nothing."""
+    """The leaves of a finished step that its manifest lists as not finite."""
     try:
         return _manifest(epath.Path(directory) / str(step)).get("not_finite", [])
     except (OSError, ValueError):
@@ -322,7 +324,7 @@ def saved_not_finite(directory: epath.PathLike, step: int) -> list[str]:
 
 
 def record_validation(directory: epath.PathLike, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keeps what a validation of a finished step found in the step itself, which its choice then depends on."""
+    """Keeps the rows of a validation in the finished step that they are of."""
     write_text(epath.Path(directory) / str(step) / VALIDATION, json.dumps({"rows": list(rows)}) + "\n")
 
 
@@ -418,7 +420,7 @@ def _has_whole_manifest(path: epath.Path) -> bool:
 
 
 def fault(directory: str, step: int) -> str:
-    """What is wrong with a finished step, by its own manifest; "" if nothing is."""
+    """The fault of a finished step, by its manifest; "" if none."""
     path = epath.Path(directory) / str(step)
     try:
         manifest = _manifest(path)

@@ -1,4 +1,4 @@
-"""What the rewards of a run depend on beside its questions, recorded in its files so that nothing changes unseen.
+"""How a run is graded, recorded in its files so that no change goes unseen.
 
 A run that went on with another version of a grader, or another sandbox, would be paid by two rules; its table would
 not say so.
@@ -35,13 +35,16 @@ NO_RULE = ("sandbox", "max_fault_share")  # keys of `reward` that say how to gra
 
 
 def grading_record(config: ConfigDict, level: str | None) -> dict[str, Any]:
-    """The "grading" of a results file: versions of graders, level of the sandbox (None: not needed), and `reward`."""
+    """The "grading" of a results file.
+
+    Versions of graders, level of the sandbox (None: not needed), and `reward`.
+    """
     reward = {key: value for key, value in to_json(config)["reward"].items() if key not in NO_RULE}
     return {"graders": grader_versions(), "sandbox_level": level, "reward": reward}
 
 
 def check_same_grading(place: Any, before: Mapping[str, Any] | None, now: Mapping[str, Any], way_out: str) -> None:
-    """Raises UserError, naming each difference, where what is in `place` was graded in another way than now.
+    """Raises UserError for each way in which the grading of `place` has changed.
 
     A record that lacks a key, as one from before the key existed, agrees with any value of it.
     """
@@ -69,7 +72,7 @@ def _value(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Grading:
-    """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
+    """Reward function, host tools and sandbox level of a run.
 
     `level` is None where nothing needs a sandbox; `record` is what results files say of it. `training` gives the reward
     function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all, and is that of
@@ -91,7 +94,9 @@ class Grading:
 def open_grading(
     config: ConfigDict, questions: Iterable[Question], begun: Mapping[str, Any] | None = None
 ) -> Iterator[Grading]:
-    """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
+    """The grading of a run.
+
+    Questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
 
     The sandbox is opened where a question has code or `rollout.tools` names a tool; below level A a line says how to
     get a stronger one. Raises UserError for an unknown tool, where no sandbox passes its self-test, and where a run
@@ -145,7 +150,10 @@ def open_grading(
 
 
 def limits_of_tests(config: ConfigDict) -> SandboxLimits:
-    """The limits of one test of a program, `reward.limits`. Raises ValueError for an unknown name or a wrong value."""
+    """The limits of one test of a program, `reward.limits`.
+
+    Raises ValueError for an unknown name or a wrong value.
+    """
     check_names("reward.limits", config.reward.limits, SandboxLimits)
     return SandboxLimits(**config.reward.limits)
 

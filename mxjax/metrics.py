@@ -1,4 +1,4 @@
-"""The numbers of an RL step: what its rollouts were like, how the engines sampled, and what took how long."""
+"""Metrics of an RL step: of its rollouts, of the engines, and of time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def step_metrics(
     limits: mas.Limits,
     level: str | None,
 ) -> dict[str, Any]:
-    """All numbers of a step beside those of its update; `level` is the sandbox's."""
+    """All metrics of a step but those of its update; `level` is the sandbox's."""
     numbers = rollout_metrics(trees, executor_group, limits) | design_error_counts(trees)
     numbers |= engine_metrics(engines_of(roles)) | mas.use_shares(trees, limits)
     return numbers | {"sandbox_level": level}
@@ -37,7 +37,7 @@ def step_metrics(
 def rollout_metrics(
     trees: Sequence[QuestionTree], executor_group: str = "question", limits: mas.Limits | None = None
 ) -> dict[str, Any]:
-    """Rewards, failures and cost of a step's rollouts, and how often a group had nothing to compare.
+    """Rewards, failures and cost of a step's rollouts.
 
     Shares and means of all executions: `reward`, `correct`, `invalid_executions` (lost to the machine or to a fault of
     grading: not `Execution.valid`; those of designs that cannot run are not among them), `limit_executions` and
@@ -90,7 +90,7 @@ def rollout_metrics(
 
 
 def gold_in_prompts(question: Question, design: Design, limits: mas.Limits | None = None) -> bool:
-    """Whether the designer tells an agent the gold answer, as a whole word; `limits` are those of the run."""
+    """Whether a design tells an agent the gold answer, as a whole word."""
     if design.error or not question.gold:
         return False
     word = re.compile(rf"(?<![\w.]){re.escape(question.gold)}(?!\.?\w)")
@@ -98,7 +98,10 @@ def gold_in_prompts(question: Question, design: Design, limits: mas.Limits | Non
 
 
 def engine_metrics(engines: Sequence[Engine]) -> dict[str, float]:
-    """Speed and waste of sampling over all engines: counts, seconds, and shares of their sums."""
+    """Speed and waste of sampling over all engines.
+
+    Counts, seconds, and shares of their sums.
+    """
     stats = [engine.stats() for engine in engines]
     total = lambda key: sum(s[key] for s in stats)
     ratio = lambda part, whole: part / whole if whole else 0.0
@@ -121,7 +124,10 @@ def progress_note(metrics: dict[str, Any]) -> str:
 
 
 def phase_seconds(config: ConfigDict, workdir: Workdir) -> dict[str, float]:
-    """Seconds of each phase, over all starts of this run; those of the cold start if `init` is one of our runs."""
+    """Seconds of each phase, over all starts of this run.
+
+    Those of the cold start if `init` is one of our runs.
+    """
     path = epath.Path(config.init) / "results.json"
     phases_s = read_json(path)["phases_s"] if path.exists() else {}
     rows = workdir.metrics()

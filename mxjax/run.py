@@ -1,4 +1,6 @@
-"""One run of `sft` or `train`: a workdir opened or continued, and the state that goes from step to step.
+"""One run of `sft` or `train`.
+
+A workdir opened or continued, and the state that goes from step to step.
 
 A workdir belongs to one config and, while it is written, to one process. What settings, questions and models can
 be refused for is refused before anything but the lock is written there; a killed run goes on from its last checkpoint.
@@ -56,7 +58,9 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Policies:
-    """The policies that a run begins from: parameters by name, which share an architecture and a tokenizer.
+    """The policies that a run begins from.
+
+    Parameters by name, which share an architecture and a tokenizer.
 
     The parameters are abstract (`abstract_params`) where a checkpoint is there to be restored into them.
     """
@@ -72,11 +76,11 @@ class Policies:
 
 @contextlib.contextmanager
 def open_run(config: ConfigDict, kind: str, unread: Sequence[str] = (), quiet: bool = False) -> Iterator[Run]:
-    """Opens or continues the run in `config.workdir`, whose only writer this process is until it ends.
+    """Opens or continues the run in `config.workdir`.
 
-    Meanwhile SIGTERM and Ctrl-C stop the run (`mxjax.stopping`). `unread` names the top-level keys that this kind of
-    run does not read. Raises UserError for settings that no run can work with, where another process writes there, and
-    for a workdir of another kind or with other settings.
+    Until it ends this process is the only writer there. Meanwhile SIGTERM and Ctrl-C stop the run (`mxjax.stopping`).
+    `unread` names the top-level keys that this kind of run does not read. Raises UserError for settings that no run can
+    work with, where another process writes there, and for a workdir of another kind or with other settings.
     """
     check_config(config)
     with stopping.on_signals(), only_writer(config.workdir) as lock:
@@ -131,11 +135,17 @@ class Run:
 
     @property
     def begun_grading(self) -> Mapping[str, Any] | None:
-        """How a run that continues was graded when it began; None for one that begins, or says nothing of it."""
+        """How a run that continues was graded when it began.
+
+        None for one that begins, or says nothing of it.
+        """
         return read_record(self.workdir.path)["grading"] if self.continues else None
 
     def check_questions(self) -> None:
-        """Draws all questions. Raises UserError where a run that begins would hold out what `init` was trained on."""
+        """Draws all questions.
+
+        Raises UserError where a run that begins would hold out what `init` was trained on.
+        """
         pools = self.pools
         if self.kind == "train":
             self.benchmarks  # noqa: B018  loaded here, before any model is
@@ -143,7 +153,10 @@ class Run:
             check_unseen(pools, self.config.init)
 
     def policies(self) -> Policies:
-        """What training begins from: `init`, one policy for each role where `rl.split_policy` says so."""
+        """What training begins from.
+
+        `init`, one policy for each role where `rl.split_policy` says so.
+        """
         split = self.config.rl.split_policy and self.kind == "train"
         if self.continues:
             return self.saved_policies(ROLES if split else ("shared",))
@@ -159,7 +172,10 @@ class Run:
         return Policies({name: abstract_params(cfg, self.mesh) for name in names}, cfg, tokenizer)
 
     def load(self, role: str | None = None) -> models.Policy:
-        """The policy that `init` names, in the run's dtypes. Raises UserError where it cannot be loaded."""
+        """The policy that `init` names, in the run's dtypes.
+
+        Raises UserError where it cannot be loaded.
+        """
         config = self.config
         policy = models.load(config.init, mesh=self.mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
         policy.tokenizer.check_turns()
@@ -171,7 +187,7 @@ class Run:
     def training(
         self, policies: Policies, learner: Learner
     ) -> Iterator[tuple[TrainState, dict[str, Role[Engine]], Grading]]:
-        """The state to go on from, designer and executor with its parameters, and the grading of their answers."""
+        """Everything that RL steps need: state, roles with its parameters, and grading."""
         check_engine(self.config, policies.config, self.mesh)
         questions = itertools.chain(self.pools.train, *self.benchmarks.values())
         rl = self.config.rl
@@ -184,7 +200,7 @@ class Run:
 
     @contextlib.contextmanager
     def steps(self, policies: Policies, learner: Learner, mode: str, total: int, label: str) -> Iterator[TrainState]:
-        """The state to go on from, of the newest undamaged checkpoint if there is one.
+        """The state to go on from, that of the newest sound checkpoint.
 
         Of a step that a signal cuts short nothing stays: its batch is a function of (seed, step), so it comes again.
         """
@@ -235,7 +251,10 @@ class Run:
             self.workdir.save_episodes(step, trees, roles["executor"].engine.tokenizer.decode)
 
     def save(self, every: int, last: int) -> None:
-        """Saves the state that was logged if that is due: every so many steps, and after the last one."""
+        """Saves the state that was logged if that is due.
+
+        Every so many steps, and after the last one.
+        """
         state = self._state
         if state is not None and (state.step % every == 0 or state.step == last):
             save_state(self._checkpointer, state, self.config, self._stage)
@@ -263,7 +282,10 @@ class Run:
     def describe(
         self, policies: Policies, pools: Pools | None, trained: Sequence[Question], grading: Mapping[str, Any]
     ) -> None:
-        """Writes the files of the workdir that say what the run is; see `describe_workdir`."""
+        """Writes the files of the workdir that say what the run is.
+
+        See `describe_workdir`.
+        """
         self.grading = grading
         describe_workdir(
             self.workdir,
@@ -285,7 +307,9 @@ class Run:
 
 
 def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = (), lock: Lock | None = None) -> Workdir:
-    """The run's workdir. Raises UserError when it belongs to a run of another kind or with other settings.
+    """The run's workdir.
+
+    Raises UserError when it belongs to a run of another kind or with other settings.
 
     `ignore` names the top-level keys that this kind of run does not read.
     """
@@ -333,7 +357,9 @@ def describe_workdir(
     trained: Sequence[Question] = (),
     graded: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes config.json, tokenizer, prompt files and trained_on.json: all that serving a checkpoint needs.
+    """Writes config.json, tokenizer, prompt files and trained_on.json.
+
+    All that serving a checkpoint needs.
 
     Beside the config they say which `pools` were drawn, how executions are `graded`, and which questions benchmarks
     are compared with, those `trained`. Once there is a checkpoint nothing is written: what it was made with stays.
@@ -371,7 +397,10 @@ def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDic
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:
-    """config.json of an mxjax workdir. Raises UserError if it is of something else, or broken."""
+    """config.json of an mxjax workdir.
+
+    Raises UserError if it is of something else, or broken.
+    """
     file = absolute(path) / "config.json"
     try:
         record = read_json(file)
@@ -382,7 +411,9 @@ def read_record(path: epath.PathLike) -> dict[str, Any]:
 
 
 def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str, str]:
-    """Prompt set of each role: the file that the workdir keeps, else the built-in set that its config names.
+    """Prompt set of each role.
+
+    The file that the workdir keeps, else the built-in set that its config names.
 
     A checkpoint is served with the prompts that it was trained on.
     """
@@ -393,7 +424,10 @@ def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str
 
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
-    """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
+    """The run's checkpointer, which keeps the newest steps and the chosen one.
+
+    Closing waits for the last save.
+    """
 
     def best() -> int | None:
         return (chosen_so_far(config, workdir) or {}).get("step")
@@ -436,7 +470,7 @@ def _items(state: TrainState) -> dict[str, Any]:
 
 
 def keep_validation(checkpointer: Checkpointer, workdir: Workdir, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keeps the rows of a validation in the checkpoint of that step, if there is one, once it is on disk."""
+    """Keeps the rows of a validation in the checkpoint of that step, if any."""
     if not rows:
         return
     checkpointer.wait()
@@ -446,7 +480,9 @@ def keep_validation(checkpointer: Checkpointer, workdir: Workdir, step: int, row
 
 
 def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None:
-    """`chosen` of what is on disk: validations are read from the checkpoints themselves, which keep theirs.
+    """`chosen` of what is on disk.
+
+    Validations are read from the checkpoints themselves, which keep theirs.
 
     Those of a checkpoint that has none, as one from before they were kept, are looked for in the metrics.
     """
@@ -459,7 +495,10 @@ def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None
 
 
 def chosen_step(path: str) -> int:
-    """The chosen step of a workdir. Raises UserError where nothing has been validated."""
+    """The chosen step of a workdir.
+
+    Raises UserError where nothing has been validated.
+    """
     if not models.is_workdir(path):
         raise UserError(f"--step=chosen is for the workdir of a run, and {path} is not one")
     row = chosen_so_far(from_json(read_record(path)["config"]), Workdir(path))

@@ -1,4 +1,4 @@
-"""The mesh, one table of rules from logical to mesh axes, and the two helpers that apply it.
+"""The mesh, and one table of rules from logical to mesh axes.
 
 Model code names what an axis means ("heads", "batch"); only this file knows which devices that goes to.
 """
@@ -34,7 +34,9 @@ RULES: dict[str, tuple[str, ...]] = {
 
 
 def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with the axes data, fsdp, tensor. `shape` gives sizes by name; one of them may be -1 (the rest).
+    """A mesh with the axes data, fsdp, tensor.
+
+    `shape` gives sizes by name; one of them may be -1 (the rest).
 
     The default puts every device on `fsdp`. Raises ValueError when the sizes do not multiply to the device count.
     """
@@ -61,7 +63,10 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Devi
 
 
 def partition_spec(mesh_shape: Mapping[str, int], axes: Sequence[str | None], shape: Sequence[int]) -> PartitionSpec:
-    """PartitionSpec of an array with these logical axes; mesh axes that do not divide a dimension are left out."""
+    """PartitionSpec of an array with these logical axes.
+
+    Mesh axes that do not divide a dimension are left out.
+    """
     entries = []
     for axis, size in zip(axes, shape, strict=True):
         used = []
@@ -75,7 +80,7 @@ def partition_spec(mesh_shape: Mapping[str, int], axes: Sequence[str | None], sh
 
 
 def warn_replicated(mesh_shape: Mapping[str, int], axes: Sequence[str | None], shape: Sequence[int]) -> None:
-    """Says, once each, which axes of a parameter do not divide over the mesh, so that every device holds them whole."""
+    """Warns once of each axis that does not divide over the mesh and is replicated."""
     for axis, size in zip(axes, shape, strict=True):
         for mesh_axis in RULES[axis] if axis else ():
             if size % mesh_shape.get(mesh_axis, 1):
@@ -93,7 +98,7 @@ def named_sharding(mesh: AnyMesh, axes: Sequence[str | None], shape: Sequence[in
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Pins a traced array to the layout of its logical axes under `jax.set_mesh`; without a mesh does nothing."""
+    """Pins a traced array to its logical axes under `jax.set_mesh`, if there is one."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
@@ -136,7 +141,10 @@ def in_device_memory(x: jax.Array) -> bool:
 
 
 def to_memory(x: jax.Array, kind: str | None) -> jax.Array:
-    """The array in another kind of memory, None for its devices' own; itself where they have no such memory."""
+    """The array in another kind of memory, None for its devices' own.
+
+    Itself where they have no such memory.
+    """
     default, kinds = _memories(x)
     kind = kind or default
     if x.sharding.memory_kind == kind or kind not in kinds:

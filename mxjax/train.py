@@ -1,4 +1,4 @@
-"""Training: questions -> trees of designs and executions -> credit -> one stagewise update, step after step.
+"""Training: questions -> trees of executions -> credit -> update, step after step.
 
 Reads top-down as the algorithm; docs/reading.md follows one step with its shapes. A killed run continues bit for bit:
 everything a step needs is a function of (seed, step) and of the checkpointed state.
@@ -26,7 +26,9 @@ from mxjax.skips import keeper
 
 
 def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
-    """Runs or continues the training that `config` describes, in `config.workdir`; returns the evaluation rows.
+    """Runs or continues the training that `config` describes, in `config.workdir`.
+
+    Returns the evaluation rows.
 
     Raises UserError for what the user can mend, RunStopped where the run cannot go on, and `stopping.Stopped`, with the
     last finished step saved, when SIGTERM or Ctrl-C asks for it.
@@ -64,7 +66,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
                 segments = credit(trees, rl.executor_group, rl.aggregation, rl.drop_zero_spread)
                 switched = stage_switched(step, rl.mode, rl.stage_length, rl.first_stage)
                 skipped = keeper(run.workdir, step)
-                state, metrics = learner.update(state, segments, weights, config.seed, switched, skipped)
+                state, metrics = learner.update(state, segments, weights, config.seed, switched, skipped=skipped)
                 update_params(roles, state)
 
                 metrics |= step_metrics(trees, rl.executor_group, roles, run.limits, grading.level)

@@ -19,7 +19,7 @@ from mxjax.models.weights import Tensors, check_tensors, check_tied
 
 @dataclasses.dataclass(frozen=True)
 class Headers:
-    """A model's files: `parameters` by dtype, the tokenizer, and what is wrong with the tensors ("" if nothing)."""
+    """What a model's files say; `parameters` by dtype, `fault` "" if the tensors are sound."""
 
     config: ModelConfig
     parameters: Mapping[str, int]

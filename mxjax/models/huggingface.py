@@ -1,4 +1,6 @@
-"""Hugging Face directories: `config.json` and safetensors, read into and written from our types.
+"""Hugging Face directories.
+
+`config.json` and safetensors, read into and written from our types.
 
 Only what the one transformer computes is accepted: a setting that would change the result is refused by name, never
 ignored.
@@ -41,13 +43,23 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3_text": (
         "Gemma3ForCausalLM",
         {
-            "vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
-            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "query_pre_attn_scalar": 256,
-            "sliding_window": 4096, "sliding_window_pattern": 6, "rope_theta": 1e6, "rope_local_base_freq": 10_000.0,
-            "tie_word_embeddings": True, "max_position_embeddings": 131_072,
+            "vocab_size": 262_208,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "query_pre_attn_scalar": 256,
+            "sliding_window": 4096,
+            "sliding_window_pattern": 6,
+            "rope_theta": 1e6,
+            "rope_local_base_freq": 10_000.0,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 131_072,
         },
     ),
-}  # fmt: skip
+}
 MULTIMODAL = "gemma3"  # the `model_type` whose `text_config` is a gemma3_text
 # Parts of a multimodal checkpoint that a text model has no use for, and what its text model's names begin with.
 VISION = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
@@ -176,10 +188,18 @@ def write_config(cfg: ModelConfig, dtype: str) -> dict[str, Any]:
     family = cfg.family
     gemma = family == "gemma3_text"
     fields = (
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-        "num_key_value_heads", "head_dim", "rope_theta", "rms_norm_eps", "tie_word_embeddings",
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "rope_theta",
+        "rms_norm_eps",
+        "tie_word_embeddings",
         "max_position_embeddings",
-    )  # fmt: skip
+    )
     scaling = None
     if cfg.rope_scaling is not None:
         scaling = dataclasses.asdict(cfg.rope_scaling)
@@ -316,6 +336,6 @@ def _name_shards(directory: pathlib.Path, shards: list[dict[str, int]]) -> None:
 
 
 def params_dtype(params: Mapping) -> str:
-    """The one dtype name of a parameter tree; float32 if its leaves differ."""
+    """The one dtype name of a parameter tree; float32 if leaves differ."""
     names = {jnp.dtype(leaf.dtype).name for leaf in jax.tree.leaves(params)}
     return names.pop() if len(names) == 1 else "float32"

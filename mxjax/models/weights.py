@@ -1,4 +1,6 @@
-"""Between foreign weight files and our parameter tree: one table of names and layouts, read in both directions.
+"""Between foreign weight files and our parameter tree.
+
+One table of names and layouts, read in both directions.
 
 A leaf is read shard by shard, each device's part straight from the file, so that no process ever holds a whole model.
 """
@@ -22,7 +24,7 @@ from mxjax.models.params import abstract_params, param_table
 
 
 class Layout(NamedTuple):
-    """How a leaf is called and laid out elsewhere: axes by letter, a foreign axis may fuse several ("NH")."""
+    """Names and axes of a leaf elsewhere; a foreign axis may fuse several ("NH")."""
 
     huggingface: str
     gguf: str
@@ -72,7 +74,7 @@ def layouts(cfg: ModelConfig) -> dict[str, Layout]:
 
 
 class Tensors(Protocol):
-    """A weight file: names as Hugging Face has them, shapes, the file's names of dtypes, and parts of a tensor."""
+    """A weight file, whose tensors have the names of Hugging Face."""
 
     @property
     def origin(self) -> str:
@@ -108,9 +110,10 @@ def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | No
 
 
 def to_huggingface(params: Mapping, cfg: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """Hugging Face's tensors of `params`, one at a time: (name, contiguous array in the dtype of the leaf).
+    """Hugging Face's tensors of `params`, one at a time.
 
-    Collective: in a run of several processes all of them must iterate.
+    Yields the name, and a contiguous array in the dtype of the leaf. Collective: in a run of several processes all of
+    them must iterate.
     """
     names = layouts(cfg)
     for path, leaf in traverse_util.flatten_dict(dict(params), sep="/").items():

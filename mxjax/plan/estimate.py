@@ -1,4 +1,4 @@
-"""How large a slice a model needs for training, estimated from its architecture in milliseconds."""
+"""Estimates the slice that a model needs for training, in milliseconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK_ARRAYS = 8  # bfloat16 arrays of a layer that are alive at once while it i
 
 
 def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
-    """Bytes of HBM that a chip of a slice of so many needs while a model trains, about.
+    """About how many bytes of HBM each chip needs while a model trains.
 
     In the paper's setting: stages, one policy, float32 weights and optimisers, bfloat16 computation, `remat` full, a
     row of `ROWS` tokens for each group of `TENSOR` chips, an engine of `SLOTS` slots of as many tokens on each host. It

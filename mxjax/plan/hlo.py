@@ -1,4 +1,6 @@
-"""What a compiled program does per device: matrix FLOPs, HBM traffic, collectives and the least time it can take.
+"""What a compiled program does per device.
+
+Matrix FLOPs, HBM traffic, collectives and the least time it can take.
 
 Reads the optimised HLO text, because `Compiled.cost_analysis` counts the body of a loop once, however often it runs.
 """
@@ -17,17 +19,34 @@ import numpy as np
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _BITS = {"pred": 8, "bf16": 16, "token": 0, "opaque": 0}  # others carry their width in their name
 _FREE = {  # neither computes nor touches memory by itself
-    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
-    "copy-done", "slice-done", "async-done", "async-update", "opt-barrier", "iota",
-}  # fmt: skip
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "after-all",
+    "partition-id",
+    "replica-id",
+    "copy-done",
+    "slice-done",
+    "async-done",
+    "async-update",
+    "opt-barrier",
+    "iota",
+}
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,<=]*)\](?:\{([^{}]*)\})?")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
-_CALLED = re.compile(r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)="
-                     r"(\{[^}]*\}|%?[\w.\-]+)")  # fmt: skip
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)="
+    r"(\{[^}]*\}|%?[\w.\-]+)"
+)
 
 
 class Rates(NamedTuple):
-    """What a device does in a second at most: matrix FLOPs, bytes of its memory, bytes sent to other devices."""
+    """What a device does in a second at most.
+
+    Matrix FLOPs, bytes of its memory, bytes sent to other devices.
+    """
 
     flops: float
     hbm: float
@@ -35,7 +54,10 @@ class Rates(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Collectives of one kind: how many run, and the bytes that a device sends for them on a ring."""
+    """Collectives of one kind.
+
+    How many run, and the bytes that a device sends for them on a ring.
+    """
 
     runs: float
     bytes: float
@@ -67,10 +89,12 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         kinds = {*self.collectives, *other.collectives}
         none = Traffic(0, 0)
-        merged = {kind: Traffic(*map(sum, zip(self.collectives.get(kind, none), other.collectives.get(kind, none))))
-                  for kind in sorted(kinds)}  # fmt: skip
-        return Cost(self.flops + other.flops, self.bytes + other.bytes, merged,
-                    self.busy_s + other.busy_s, self.link_s + other.link_s)  # fmt: skip
+        merged = {
+            kind: Traffic(*map(sum, zip(self.collectives.get(kind, none), other.collectives.get(kind, none))))
+            for kind in sorted(kinds)
+        }
+        busy_s, link_s = self.busy_s + other.busy_s, self.link_s + other.link_s
+        return Cost(self.flops + other.flops, self.bytes + other.bytes, merged, busy_s, link_s)
 
     def __mul__(self, times: float) -> Cost:
         collectives = {kind: Traffic(n * times, size * times) for kind, (n, size) in self.collectives.items()}
@@ -129,7 +153,7 @@ def _instruction(line: str) -> _Instruction | None:
     closing = _closing(rest, opening)
     operands = tuple(re.findall(r"%([\w.\-]+)", rest[opening : closing + 1]))
     name = head.removeprefix("ROOT ").lstrip("%")
-    return _Instruction(name, kind, rest[:opening], operands, rest[opening:], head.startswith("ROOT "))
+    return _Instruction(name, kind, rest[:opening], operands, rest[opening:], root=head.startswith("ROOT "))
 
 
 def _arrays(kind: str, hbm_only: bool = True):
@@ -307,8 +331,9 @@ class _Module:
                 taken = self._taken(computation, user.name)
             elif user.opcode == "fusion":  # a fusion within one
                 (fused,) = self._inside(user)
-                inner = {_parameter_number(i): i.name for i in self.computations[fused].values()
-                         if i.opcode == "parameter"}  # fmt: skip
+                inner = {
+                    _parameter_number(i): i.name for i in self.computations[fused].values() if i.opcode == "parameter"
+                }
                 places = [inner[index] for index, operand in enumerate(user.operands) if operand == name]
                 parts = [
                     self._taken(computation, user.name) if self._passes(fused, place) else self._taken(fused, place)
@@ -439,8 +464,11 @@ def _convolution_flops(attributes: str, left: list[int], right: list[int], out: 
         size, taps, length = out[outputs.index(label)], right[kernel.index(label)], left[inputs.index(label)]
         pad = int(settings["pad"].split("x")[index].split("_")[0]) if "pad" in settings else 0
         dilation = setting("lhs_dilate", index, 1)
-        at = (np.arange(size)[:, None] * setting("stride", index, 1)
-              + np.arange(taps) * setting("rhs_dilate", index, 1) - pad)  # fmt: skip
+        at = (
+            np.arange(size)[:, None] * setting("stride", index, 1)
+            + np.arange(taps) * setting("rhs_dilate", index, 1)
+            - pad
+        )
         pairs *= float(np.sum((at >= 0) & (at % dilation == 0) & (at // dilation < length)))
     return 2.0 * pairs * out[outputs.index("b")] * out[outputs.index("f")] * right[kernel.index("i")]
 

@@ -1,4 +1,4 @@
-"""TPU slices by name: how many chips and hosts they have, what a chip can do, and their devices for the compiler.
+"""TPU slices by name: chips, hosts, rates, and devices for the compiler.
 
 Figures of chips are those that Google publishes, except `hbm_bytes`: what the compiler lets a program use.
 """
@@ -20,7 +20,9 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One kind of chip: usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
+    """One kind of chip.
+
+    Usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
 
     `host` is the shape of the chips of each host of several, `alone` the most chips that one host alone has,
     `dimensions` how many the torus has, `cores` TensorCores of a chip, `smallest` and `largest` the chips of the slices
@@ -37,13 +39,16 @@ class Chip:
 
     @property
     def sizes(self) -> list[int]:
-        """Chips of the slices that are offered: the smallest, a host, and doublings of a host."""
+        """Chips of the slices on offer: the smallest, a host, doublings of it."""
         host = math.prod(self.host)
         doublings = (self.largest // host).bit_length()
         return sorted({self.smallest, *(host << doubling for doubling in range(doublings))})
 
     def on_host(self, chips: int) -> int:
-        """Chips of each host of a slice of so many; a small slice has one host."""
+        """Chips of each host of a slice of so many.
+
+        A small slice has one host.
+        """
         return chips if chips <= self.alone else math.prod(self.host)
 
     @property
@@ -53,16 +58,16 @@ class Chip:
 
 
 CHIPS = {
-    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2), 8, 1, 256),
-    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), 4, 4, 6144, cores=2),
-    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2), 8, 1, 256),
+    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2), alone=8, smallest=1, largest=256),
+    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), alone=4, smallest=4, largest=6144, cores=2),
+    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2), alone=8, smallest=1, largest=256),
 }
 _ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A slice: the kind of its chips ("v5e") and how they are laid out (8, 8)."""
+    """A slice by the kind of its chips ("v5e") and their layout (8, 8)."""
 
     kind: str
     shape: tuple[int, ...]
@@ -91,7 +96,9 @@ class Slice:
         return f"{self.kind}:{'x'.join(map(str, self.shape))}"
 
     def devices(self) -> list:
-        """Devices to compile for, on any machine that has libtpu. Raises ValueError where that is absent.
+        """Devices to compile for, on any machine that has libtpu.
+
+        Raises ValueError where that is absent.
 
         The process that asks must not use a TPU of its own; ALLOW_MULTIPLE_LIBTPU_LOAD=1 lets several of them run.
         """

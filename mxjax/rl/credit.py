@@ -1,4 +1,6 @@
-"""From rolled-out trees to training segments: who gets which advantage, and how much each token weighs.
+"""From rolled-out trees to training segments.
+
+Who gets which advantage, and how much each token weighs.
 
 The one place where rollout records meet the loss; everything after it sees arrays only.
 """
@@ -23,7 +25,9 @@ def credit(
     aggregation: str = "token",
     drop_zero_spread: bool = False,
 ) -> list[TrainingSegment]:
-    """Training segments of both roles: each design's with its A_D, each of an execution's with its A_E.
+    """Training segments of both roles.
+
+    Each design's with its A_D, each of an execution's with its A_E.
 
     `old_logprobs` are the engine's `model_logprobs`. Left out: invalid executions, designs none of whose executions is
     valid, and calls without a sampled token. In order of tree, design, execution and call.
@@ -64,7 +68,10 @@ def credit(
 
 
 def has_spread(advantages: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Whether a group's advantages differ from 0, over `axis` (kept): a group without spread has only zeros."""
+    """Whether a group's advantages differ from 0, over `axis` (kept).
+
+    A group without spread has only zeros.
+    """
     return np.any(advantages != 0, axis=axis, keepdims=axis is not None)
 
 

@@ -1,4 +1,6 @@
-"""The optimiser, and the training state: policies, one optimiser state per owner, and where idle ones wait.
+"""The optimiser, and the training state.
+
+Policies, one optimiser state per owner, and where idle ones wait.
 
 Each role owns an AdamW state in stage modes. Sharing one and switching learning rates, as the reference does, makes
 most of a stage's first updates the other role's left-over momentum.
@@ -49,7 +51,9 @@ def _check(settings: Mapping[str, Any]) -> None:
 
 
 def learning_rate_schedule(settings: Mapping[str, Any]) -> optax.Schedule:
-    """Learning rate as a function of the optimiser's own count of updates; settings as in `make_optimizer`.
+    """Learning rate as a function of the optimiser's own count of updates.
+
+    Settings as in `make_optimizer`.
 
     Linear warm-up over `warmup_steps` updates (the first one already moves), then constant, or cosine or linear to 0 at
     `total_steps`.
@@ -143,7 +147,9 @@ class TrainState:
 def init_state(
     policies: Mapping[str, Any], optimizer: optax.GradientTransformation, mode: str = "stagewise"
 ) -> TrainState:
-    """A fresh state at step 0 for `mode`: a mode of `role_weights`, or "sft".
+    """A fresh state at step 0 for `mode`.
+
+    A mode of `role_weights`, or "sft".
 
     Optimiser states: one per role that the mode trains; in mode "coupled" on a shared policy a single "coupled" one;
     in mode "sft" one called "sft" on a shared policy, else one per policy. They are laid out like the parameters.
@@ -217,7 +223,10 @@ def reset_moments(optimizer_state: Any, how: str, fresh: Any) -> Any:
 
 
 def park(tree: Any) -> Any:
-    """The arrays moved to pinned host memory, where their device has it; a state that no one trains needs no HBM."""
+    """The arrays moved to pinned host memory, where their device has it.
+
+    A state that no one trains needs no HBM.
+    """
     return jax.tree.map(lambda x: to_memory(x, "pinned_host"), tree)
 
 
@@ -227,7 +236,10 @@ def unpark(tree: Any) -> Any:
 
 
 def parking_helps() -> bool:
-    """Whether parking frees device memory: on accelerators it does, a CPU's device memory is the host's."""
+    """Whether parking frees device memory.
+
+    On accelerators it does, a CPU's device memory is the host's.
+    """
     return jax.default_backend() != "cpu"
 
 

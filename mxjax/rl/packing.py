@@ -30,7 +30,9 @@ PADDING = {name: 0 for name in ROW_DTYPES} | {"roles_BT": -1, "temperature_BT": 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingSegment:
-    """One sequence to learn from: a prompt and the tokens sampled after it, or a conversation of several such turns.
+    """One sequence to learn from.
+
+    A prompt and the tokens sampled after it, or a conversation of several such turns.
 
     Attributes:
       role: the role whose loss it belongs to.
@@ -73,7 +75,9 @@ class TrainingSegment:
 def training_segment(
     role: str, prompt_ids, response_ids, *, advantage=0.0, old_logprobs=None, weight=1.0, temperature=1.0
 ) -> TrainingSegment:
-    """The segment of one LLM call: prompt int32[P] and response int32[R], with one advantage and weight per token.
+    """The segment of one LLM call.
+
+    Prompt int32[P] and response int32[R], with one advantage and weight per token.
 
     `old_logprobs` is f32[R]. `advantage` and `weight` are spread over the response, the prompt gets 0.
     """
@@ -134,11 +138,12 @@ class Rows:
 def pack(
     segments: Sequence[TrainingSegment], row_length: int, rows_multiple: int = 1, roles: Sequence[str] = ROLES
 ) -> Rows:
-    """Packs segments into rows of `row_length` tokens, longest first, each into the first row with room.
+    """Packs segments into rows of `row_length` tokens.
 
-    Ties keep the order of `segments`, so the result is deterministic. The number of rows is padded with empty ones to
-    a multiple of `rows_multiple` (rows of one micro-batch). `roles` gives the role indices of `roles_BT`.
-    Raises ValueError for a segment longer than a row, or of a role that is not in `roles`.
+    The longest come first, each into the first row with room. Ties keep the order of `segments`, so the result is
+    deterministic. The number of rows is padded with empty ones to a multiple of `rows_multiple` (rows of one
+    micro-batch). `roles` gives the role indices of `roles_BT`. Raises ValueError for a segment longer than a row, or of
+    a role that is not in `roles`.
     """
     check_lengths(segments, row_length)
     places, count = _first_fit_decreasing([len(s) for s in segments], row_length)
@@ -184,7 +189,9 @@ def _first_fit_decreasing(lengths: Sequence[int], row_length: int) -> tuple[list
 
 
 def merge_turns(segments: Sequence[TrainingSegment]) -> list[TrainingSegment]:
-    """Merges calls of one conversation: where a later prompt is exactly an earlier prompt + response (+ more).
+    """Merges calls of one conversation into one segment.
+
+    They are merged where a later prompt is exactly an earlier prompt + response (+ more).
 
     The merged segment has the later tokens, with the weights, advantages and log-probabilities of every turn. Each
     sampled token keeps its context and is scored once, so loss and gradient are those of the separate segments, at the

@@ -1,4 +1,6 @@
-"""The learner's compiled programs: zeros, accumulate, apply and score, each of one fixed shape.
+"""The learner's compiled programs.
+
+Zeros, accumulate, apply and score, each of one fixed shape.
 
 Kept apart from the learner so that they can be lowered ahead of time, for any topology, from shapes alone.
 """
@@ -107,9 +109,8 @@ def _role_losses(cfg: ModelConfig, loss: LossFn, roles: Sequence[str]):
     """(params, rows) -> (sum of the roles' losses, {role: Terms})."""
 
     def losses(params, rows):
-        logprobs_BT, entropies_BT = token_stats(
-            params, cfg, rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"], rows["temperature_BT"]
-        )
+        sequences = rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"]
+        logprobs_BT, entropies_BT = token_stats(params, cfg, *sequences, temperature=rows["temperature_BT"])
         stats, total = {}, jnp.zeros((), jnp.float32)
         for index, role in enumerate(roles):
             weights_BT = jnp.where(rows["roles_BT"] == index, rows["weights_BT"], 0.0)
@@ -165,8 +166,7 @@ def _apply(optimizer: optax.GradientTransformation):
 
 def _score(cfg: ModelConfig):
     def score(params, rows):
-        return token_logprobs(
-            params, cfg, rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"], rows["temperature_BT"]
-        )
+        sequences = rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"]
+        return token_logprobs(params, cfg, *sequences, temperature=rows["temperature_BT"])
 
     return score

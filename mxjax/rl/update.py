@@ -89,7 +89,9 @@ class _Unit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SkippedBatch:
-    """The batch of an optimiser step that was not taken: enough to take it again.
+    """The batch of an optimiser step that was not taken.
+
+    Enough to take it again.
 
     Attributes:
       owner: whose optimiser state it was for.
@@ -113,7 +115,9 @@ class _StepLog(NamedTuple):
 
 
 class Learner:
-    """Takes optimiser steps on a `TrainState`. Holds its settings and compiled programs, nothing that training changes.
+    """Takes optimiser steps on a `TrainState`.
+
+    Holds its settings and compiled programs, nothing that training changes.
 
     Args:
       cfg: the policies' architecture.
@@ -146,11 +150,14 @@ class Learner:
             )
         self._local_rows = rows // jax.process_count()
         shape = (rows, self.settings.row_length)
-        self.programs = Programs(cfg, optimizer, loss or make_policy_loss(), self.roles, shape, mesh)
+        self.programs = Programs(cfg, optimizer, loss or make_policy_loss(), self.roles, shape, mesh=mesh)
 
     @property
     def compiles(self) -> int:
-        """How many programs were compiled: at most 3 per policy structure, 4 with `score`, whatever the data."""
+        """How many programs were compiled.
+
+        At most 3 per policy structure, 4 with `score`, whatever the data.
+        """
         return self.programs.compiles
 
     def update(
@@ -162,7 +169,9 @@ class Learner:
         switched: bool = False,
         skipped: Callable[[SkippedBatch], None] = lambda batch: None,
     ) -> tuple[TrainState, dict[str, float]]:
-        """One RL (or SFT) step: optimiser steps over seeded mini-batches of the active roles' segments.
+        """One RL (or SFT) step.
+
+        Optimiser steps over seeded mini-batches of the active roles' segments.
 
         With L_r the loss of role r over its own weights in a mini-batch, each optimiser step minimises
         L = sum over roles of alpha_r L_r. Segments of roles with alpha 0 are dropped before the shuffle, which depends
@@ -225,7 +234,9 @@ class Learner:
         return state, metrics
 
     def score(self, params: Any, segments: Sequence[TrainingSegment]) -> list[np.ndarray]:
-        """Log-probabilities f32[n] of each segment's tokens at its temperature; 0 at its first token.
+        """Log-probabilities f32[n] of each segment's tokens at its temperature.
+
+        That of its first token is 0.
 
         With several processes all must call it, each with its own segments.
         """
@@ -241,7 +252,7 @@ class Learner:
     def recompute(
         self, params: Any, segments: Sequence[TrainingSegment]
     ) -> tuple[list[TrainingSegment], dict[str, float]]:
-        """The segments with `old_logprobs` replaced by `score`, and by role the |difference| that this made.
+        """The segments with `old_logprobs` replaced by `score`, and metrics of the difference.
 
         The metrics are `ROLE/engine_difference` (mean over this process's weighted tokens, nats) and
         `ROLE/engine_difference_max`.
@@ -341,9 +352,8 @@ class Learner:
         gradients, stats = self.programs.run("zeros")
         for micro in rows.micro_batches(self._local_rows):
             gradients, stats = self.programs.run("accumulate", params, gradients, stats, self._on_device(micro))
-        params, optimizer_state, norm, ok = self.programs.run(
-            "apply", params, optimizer_state, gradients, stats, rounding.generate_state(1)[0]
-        )
+        arguments = params, optimizer_state, gradients, stats, rounding.generate_state(1)[0]
+        params, optimizer_state, norm, ok = self.programs.run("apply", *arguments)
         return params, optimizer_state, (stats, norm, ok)
 
     def _on_device(self, micro: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

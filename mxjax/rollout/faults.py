@@ -1,4 +1,4 @@
-"""The one place that catches exceptions of grading, so that one answer costs one execution and never the run.
+"""Catches exceptions of grading: one answer costs one execution, never the run.
 
 Answers are hostile and verifiers are users' code: something will raise. What did is logged whole, once per kind, and a
 run whose verifier is simply broken ends instead of training on what is left.
@@ -28,10 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 class GradingFaults:
-    """Grades and counts what could not be graded; one for all that a command grades, safe for many threads.
+    """Grades executions and counts faults of grading; safe for many threads.
 
-    From the `LEAST`-th fault on, `grade` raises UserError where faults are more than `max_share` of what it has graded;
-    executions that did not finish, which no verifier looks at, are left out.
+    One serves all that a command grades. From the `LEAST`-th fault on, `grade` raises UserError where faults are more
+    than `max_share` of what it has graded; executions that did not finish, which no verifier looks at, are left out.
     """
 
     def __init__(self, max_share: float = MAX_SHARE):
@@ -41,7 +41,9 @@ class GradingFaults:
         self._lock = threading.Lock()
 
     def grade(self, reward: RewardFunction, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
-        """The verdict of `reward`; not valid where it raises an exception, which is logged and counted.
+        """The verdict of `reward`.
+
+        Not valid where it raises an exception, which is logged and counted.
 
         A machine that was lost (InfrastructureError) is not counted: it says nothing of the verifier.
         """

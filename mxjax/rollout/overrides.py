@@ -1,4 +1,4 @@
-"""The sampling settings of a call where the design asks for its own: within bounds, and never more tokens.
+"""Sampling settings that a design asks for, kept within bounds.
 
 The policy's gradient scales with 1/T, and executions of one design that are all sampled greedily are copies of each
 other, from which nothing can be learnt; so a design chooses only among settings that can be trained on.
@@ -20,7 +20,9 @@ _TRUNCATION = ("top_k", "top_p", "min_p")
 
 @dataclasses.dataclass(frozen=True)
 class DesignSampling:
-    """What a design may choose: a range of temperatures, and whether it may cut off unlikely tokens.
+    """What a design may choose.
+
+    A range of temperatures, and whether it may cut off unlikely tokens.
 
     The role's own temperature is always within the range.
     """
@@ -43,7 +45,7 @@ class DesignSampling:
 def overridden(
     sampling: SamplingParams, overrides: Mapping[str, Any], bounds: DesignSampling
 ) -> tuple[SamplingParams, bool]:
-    """The role's settings with those of one agent, and whether what it asked for was out of bounds.
+    """The role's settings with an agent's own, and whether these were out of bounds.
 
     Raises ValueError, TypeError or OverflowError for values that mean nothing.
     """

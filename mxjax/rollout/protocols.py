@@ -1,4 +1,4 @@
-"""What the rollout asks of its neighbours: an engine that answers, a script that runs, a function that grades.
+"""Protocols of engine, script and reward, as a rollout uses them.
 
 Rollouts know nothing else of them, so that a test, or a user, can put others in their places.
 """
@@ -22,7 +22,7 @@ class ChatTokenizer(Protocol):
 
     @property
     def rewrites_history(self) -> bool:
-        """Whether a past turn reads otherwise than it was prompted and answered, so that ids cannot be continued."""
+        """Whether past turns are rendered anew, so that ids cannot be continued."""
 
     def chat_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Ids of a conversation, ready for the reply."""
@@ -87,7 +87,10 @@ class Script(Protocol):
         """The calls that have been answered, with their replies, in structural order."""
 
     def advance(self, replies: Mapping[str, Reply | str]) -> tuple[Call, ...]:
-        """Answers some of the pending calls; returns those that the script then makes."""
+        """Answers some of the pending calls.
+
+        Returns those that the script then makes.
+        """
 
 
 class RewardFunction(Protocol):
@@ -99,11 +102,14 @@ class RewardFunction(Protocol):
 
 @runtime_checkable
 class WorkerReward(Protocol):
-    """A `RewardFunction` that can grade outside of this thread, and counts its own faults."""
+    """A `RewardFunction` that can grade in workers and counts its faults."""
 
     @property
     def faults(self) -> GradingFaults | None:
-        """Where faults of grading are counted over several rollouts; None: of each by itself."""
+        """The count of faults over several rollouts; None: each rollout by itself."""
 
     def submitter(self, question: Question) -> Callable[..., Future[Any]] | None:
-        """What grades this question in a worker, as `submit(function, *arguments)`; None where it is done in place."""
+        """What grades this question in a worker, as `submit(function, *arguments)`.
+
+        None where it is done in place.
+        """

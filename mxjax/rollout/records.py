@@ -1,4 +1,6 @@
-"""The records that flow from rollout to learner; one type between any two parts, none of them mutable.
+"""The records that flow from rollout to learner.
+
+One type between any two parts, none of them mutable.
 
 A *segment* is one LLM call: the exact ids sent, the exact ids sampled. An *execution* is one run of a design; a
 *design* one script; a *tree* all designs and executions of one question.
@@ -22,7 +24,9 @@ GRADING_FAULT = "grading_fault"
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """One task. `gold` is the reference answer ("math", "text"), or the function that tests call ("code").
+    """One question to answer.
+
+    `gold` is the reference answer ("math", "text"), or the function that tests call ("code").
 
     `tests` are the tests of a code question, in the shapes of `rewards.grade_code`; they are hidden from scripts and
     agents, except that votes compare programs on the `examples`.
@@ -38,7 +42,10 @@ class Question:
 
     @property
     def examples(self) -> tuple[dict[str, Any], ...]:
-        """The tests marked "public", without what they expect: arguments of the host tool `run_program`."""
+        """The tests marked "public", without what they expect.
+
+        Arguments of the host tool `run_program`.
+        """
         return tuple(_example(test, self.gold) for test in self.tests or () if test.get("public"))
 
 
@@ -81,7 +88,9 @@ class Reward:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """One LLM call. Token ids are int32[P] and int32[R]; log-probabilities are float32[R], in nats.
+    """One LLM call.
+
+    Token ids are int32[P] and int32[R]; log-probabilities are float32[R], in nats.
 
     `logprobs` are those of the distribution sampled from, `model_logprobs` those of softmax(logits / T) before
     truncation; the policy ratio uses the latter. `parent` is the call whose conversation this one continues.
@@ -120,7 +129,9 @@ class Execution:
 
     @property
     def valid(self) -> bool:
-        """Whether the execution was not lost, whatever it came to: False for the status "infrastructure" alone.
+        """Whether the execution was not lost, whatever it came to.
+
+        False for the status "infrastructure" alone.
 
         An execution that failed, or whose design cannot run, is valid and earns 0.
         """
@@ -134,7 +145,9 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """One script by the designer, with its N executions. `error` says why it cannot run ("" if it can).
+    """One script by the designer, with its N executions.
+
+    `error` says why it cannot run ("" if it can).
 
     `error_kind` is the stable word for that, such as "syntax" or "name" (`mas.DesignError.kind`).
     """
@@ -162,12 +175,17 @@ class QuestionTree:
 
     @property
     def valid_MN(self) -> np.ndarray:
-        """`Execution.valid` of each execution, bool[M, N]: all but the lost ones enter advantages."""
+        """`Execution.valid` of each execution, bool[M, N].
+
+        All but the lost ones enter advantages.
+        """
         return np.array([[e.valid for e in d.executions] for d in self.designs], bool)
 
     @property
     def executor_valid_MN(self) -> np.ndarray:
-        """Which executions enter executor statistics, bool[M, N]: valid, and at least one executor call made.
+        """Which executions enter executor statistics, bool[M, N].
+
+        Valid, and at least one executor call made.
 
         Without the second condition executors would be paid because another design failed to parse.
         """
@@ -175,6 +193,6 @@ class QuestionTree:
 
 
 def design_error_counts(trees: Sequence[QuestionTree]) -> dict[str, int]:
-    """How many designs could not run, by kind of error, as metrics: {"design_errors/syntax": 2, ...}."""
+    """Designs that cannot run, by kind of error: {"design_errors/syntax": 2, ...}."""
     kinds = [design.error_kind or "other" for tree in trees for design in tree.designs if design.error]
     return {f"design_errors/{kind}": count for kind, count in sorted(collections.Counter(kinds).items())}

@@ -1,4 +1,6 @@
-"""Hierarchical rollout: M designs per question, each executed N times, all in flight at once over the engine.
+"""Hierarchical rollout: M designs per question, each executed N times.
+
+All are in flight at once over the engines.
 
 Every script suspends at its calls; completions resume it. Which requests are made, their ids and their seeds depend on
 (seed, step, question, design, execution, call) alone, so a tree does not depend on the order in which replies arrive.
@@ -33,9 +35,10 @@ Roles = Mapping[str, "Role[ChatEngine]"]
 
 @dataclasses.dataclass(frozen=True)
 class Role(Generic[E]):
-    """Who plays a role: an engine, how it samples, and the prompt set ("short", "documented", or a TOML path).
+    """The engine, sampling settings and prompts of a role.
 
-    `design_sampling` bounds what a design may choose for its agents.
+    `prompt` is "short", "documented" or the path of a TOML file; `design_sampling` bounds what a design may choose for
+    its agents.
     """
 
     engine: E
@@ -50,7 +53,10 @@ def engines_of(roles: Mapping[str, Role[E]]) -> list[E]:
 
 
 def derive_seed(*parts: object) -> int:
-    """A 64-bit seed from any printable parts; the same on every machine and in every process."""
+    """A 64-bit seed from any printable parts.
+
+    The same on every machine and in every process.
+    """
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
@@ -351,7 +357,7 @@ class _Rollout:
         for i in range(M):
             segment, source, error, kind = self.designs[q, i]
             executions = tuple(self.executions[q, i, j] for j in range(N))
-            designs.append(Design(i, segment, source, error, executions, kind))
+            designs.append(Design(i, segment, source, error, executions, error_kind=kind))
         return QuestionTree(self.questions[q], tuple(designs), self.step)
 
 

@@ -1,4 +1,6 @@
-"""Who holds which page of the KV cache: reference counts, prefixes known by their exact ids, and what is evicted first.
+"""Who holds which page of the KV cache.
+
+Reference counts, prefixes known by their exact ids, and what is evicted first.
 
 Host only: it knows neither JAX nor what a page holds, so that every attention backend shares one policy. A page is
 `size` consecutive tokens; what fills it is a function of all ids up to its end, so those ids are its key.
@@ -55,7 +57,10 @@ class Pages:
     # Holding
 
     def take(self, count: int) -> list[int] | None:
-        """`count` pages of unknown content, held once; None, and nothing changes, if there are too few."""
+        """`count` pages of unknown content, held once.
+
+        None, and nothing changes, if there are too few.
+        """
         if count > self.available:
             return None
         while len(self._free) < count:
@@ -115,7 +120,7 @@ class Pages:
             children = children[key].children
 
     def unpublish(self, pages: Sequence[int]) -> None:
-        """Forgets what was said of these pages, the last ones of a table."""
+        """Makes the last pages of a table unknown again."""
         for page in reversed(pages):
             if page in self._known:
                 self._forget(page)
