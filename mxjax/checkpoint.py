@@ -167,8 +167,8 @@ class Checkpointer:
         """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
         assert self._saving is not None
         step, leaves, spoilt = self._saving
-        found = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
-        path = next(p for p in found if p.exists())
+        candidates = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
+        path = next(p for p in candidates if p.exists())
         items = [p.name for p in path.iterdir() if p.is_dir()]
         body = {"step": step, "items": items, "leaves": leaves, "not_finite": spoilt, "files": _digests(path, items)}
         text = json.dumps(body, sort_keys=True)
@@ -424,12 +424,12 @@ def fault(directory: str, step: int) -> str:
     path = epath.Path(directory) / str(step)
     try:
         manifest = _manifest(path)
-        found = _digests(path, manifest["items"])
+        digests = _digests(path, manifest["items"])
     except (ValueError, OSError) as error:
         return str(error)
     for name, digest in manifest["files"].items():
-        if found.get(name) != digest:
-            return f"{name} {'differs from what was written' if name in found else 'is missing'}"
+        if digests.get(name) != digest:
+            return f"{name} {'differs from what was written' if name in digests else 'is missing'}"
     return ""
 
 
@@ -487,8 +487,8 @@ def _require_item(root: epath.Path, manifest: Mapping[str, Any], item: str) -> N
 
 def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -> None:
     """Raises ValueError naming the first leaf in which `like` differs from what was saved."""
-    asked = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
-    for name, (shape, dtype) in asked.items():
+    expected = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
+    for name, (shape, dtype) in expected.items():
         if name not in saved:
             raise UserError(f"{path} has no leaf {item}{name}; is the model configuration the one that was saved?")
         saved_shape, saved_dtype = tuple(saved[name][0]), saved[name][1]
@@ -499,7 +499,7 @@ def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -
             )
     policies = [jax.tree_util.keystr((jax.tree_util.DictKey(name),)) for name in like] if item == PARAMS else [""]
     for name in saved:
-        if name not in asked and name.startswith(tuple(policies)):
+        if name not in expected and name.startswith(tuple(policies)):
             raise UserError(f"{path} holds the leaf {item}{name}, which is not asked for; name every saved leaf")
 
 

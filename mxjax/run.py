@@ -418,8 +418,8 @@ def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str
     A checkpoint is served with the prompts that it was trained on.
     """
     roles = record["config"]["roles"]
-    kept = {name: absolute(path) / "prompts" / f"{name}.toml" for name in roles}
-    return {name: str(kept[name]) if kept[name].exists() else role["prompt"] for name, role in roles.items()}
+    files = {name: absolute(path) / "prompts" / f"{name}.toml" for name in roles}
+    return {name: str(files[name]) if files[name].exists() else role["prompt"] for name, role in roles.items()}
 
 
 @contextlib.contextmanager
@@ -475,8 +475,8 @@ def keep_validation(checkpointer: Checkpointer, workdir: Workdir, step: int, row
         return
     checkpointer.wait()
     if step in checkpointer.steps():
-        kept = plain([{**row, "step": step, "phase": "eval"} for row in rows])
-        checkpoint.record_validation(workdir.checkpoints, step, kept)
+        eval_rows = plain([{**row, "step": step, "phase": "eval"} for row in rows])
+        checkpoint.record_validation(workdir.checkpoints, step, eval_rows)
 
 
 def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None:
@@ -488,10 +488,10 @@ def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None
     """
     root = workdir.checkpoints
     saved = [step for step in checkpoint.steps(root) if not checkpoint.saved_not_finite(root, step)]
-    kept = {step: checkpoint.validation(root, step) for step in saved}
-    logged = workdir.metrics() if None in kept.values() else []
-    rows = [row for row in logged if kept.get(row["step"], ()) is None]
-    return chosen(config, rows + [row for of_step in kept.values() for row in of_step or ()], saved)
+    validations = {step: checkpoint.validation(root, step) for step in saved}
+    logged = workdir.metrics() if None in validations.values() else []
+    rows = [row for row in logged if validations.get(row["step"], ()) is None]
+    return chosen(config, rows + [row for of_step in validations.values() for row in of_step or ()], saved)
 
 
 def chosen_step(path: str) -> int:

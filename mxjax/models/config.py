@@ -171,8 +171,8 @@ class ModelConfig:
                 if windowed and name != "gemma3_text":
                     raise UserError(f"{name} models have neither sliding attention nor a query_pre_attn_scalar")
                 return name
-        found = ", ".join(f"{trait}={getattr(self, trait)}" for trait in FAMILY_TRAITS["llama"])
-        raise UserError(f"no model family has {found}; known: {', '.join(FAMILY_TRAITS)}")
+        traits_here = ", ".join(f"{trait}={getattr(self, trait)}" for trait in FAMILY_TRAITS["llama"])
+        raise UserError(f"no model family has {traits_here}; known: {', '.join(FAMILY_TRAITS)}")
 
 
 def _traits(attention_bias: bool = False, qk_norm: bool = False, gemma: bool = False) -> dict[str, Any]:

@@ -83,24 +83,24 @@ def _read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
     if not isinstance(family, str) or family not in FAMILIES:
         raise UserError(f"{origin} has model_type {family!r}; supported: {', '.join([*FAMILIES, MULTIMODAL])}")
     _refuse_unsupported(config, family, origin)
-    given = {**FAMILIES[family][1], **{key: value for key, value in config.items() if value is not None}}
+    settings = {**FAMILIES[family][1], **{key: value for key, value in config.items() if value is not None}}
     try:
-        heads, hidden = given["num_attention_heads"], given["hidden_size"]
-        dtype = given.get("dtype", given.get("torch_dtype", "float32"))
+        heads, hidden = settings["num_attention_heads"], settings["hidden_size"]
+        dtype = settings.get("dtype", settings.get("torch_dtype", "float32"))
         return ModelConfig(
-            vocab_size=given["vocab_size"],
+            vocab_size=settings["vocab_size"],
             hidden_size=hidden,
-            intermediate_size=given["intermediate_size"],
-            num_hidden_layers=given["num_hidden_layers"],
+            intermediate_size=settings["intermediate_size"],
+            num_hidden_layers=settings["num_hidden_layers"],
             num_attention_heads=heads,
-            num_key_value_heads=given.get("num_key_value_heads", heads),
-            head_dim=given.get("head_dim", hidden // heads),
-            rms_norm_eps=given.get("rms_norm_eps", 1e-6),
-            tie_word_embeddings=given.get("tie_word_embeddings", False),
-            max_position_embeddings=given["max_position_embeddings"],
+            num_key_value_heads=settings.get("num_key_value_heads", heads),
+            head_dim=settings.get("head_dim", hidden // heads),
+            rms_norm_eps=settings.get("rms_norm_eps", 1e-6),
+            tie_word_embeddings=settings.get("tie_word_embeddings", False),
+            max_position_embeddings=settings["max_position_embeddings"],
             dtype="float32" if dtype == "float32" else "bfloat16",
-            **_rope(given, origin),
-            **(_gemma(given) if family == "gemma3_text" else {}),
+            **_rope(settings, origin),
+            **(_gemma(settings) if family == "gemma3_text" else {}),
             **FAMILY_TRAITS[family],
         )
     except KeyError as error:

@@ -139,9 +139,9 @@ def _download(name: str) -> str:
     import huggingface_hub
 
     name, _, revision = name.partition("@")
-    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "prompts/*.toml"]
+    patterns = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "prompts/*.toml"]
     try:
-        return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
+        return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns)
     except Exception as error:  # also those of the client's HTTP library, whichever it is
         reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or type(error).__name__
         raise MissingFile(

@@ -109,14 +109,14 @@ def _initializer(cfg: ModelConfig, mesh: jax.sharding.Mesh | None, dtype):
     """The compiled function from a key to parameters."""
 
     def init(key):
-        made = {}
+        values = {}
         for index, (path, leaf) in enumerate(sorted(traverse_util.flatten_dict(param_table(cfg)).items())):
             if leaf.std is None:
-                made[path] = jnp.ones(leaf.shape, dtype)
+                values[path] = jnp.ones(leaf.shape, dtype)
             else:
                 noise = jax.random.truncated_normal(jax.random.fold_in(key, index), -3, 3, leaf.shape, jnp.float32)
-                made[path] = (noise * leaf.std).astype(dtype)
-        return traverse_util.unflatten_dict(made)
+                values[path] = (noise * leaf.std).astype(dtype)
+        return traverse_util.unflatten_dict(values)
 
     return jax.jit(init, out_shardings=None if mesh is None else param_shardings(cfg, mesh))
 

@@ -292,9 +292,9 @@ class Tokenizer:
         return self.backend.get_added_tokens_decoder()
 
     def _id_of(self, token: str) -> int:
-        found = self.backend.token_to_id(token)
-        assert found is not None, token
-        return found
+        token_id = self.backend.token_to_id(token)
+        assert token_id is not None, token
+        return token_id
 
     @functools.cached_property
     def _specials(self) -> dict[int, str]:

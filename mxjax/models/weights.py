@@ -102,11 +102,11 @@ def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | No
     check_tensors(tensors, cfg)
     check_tied(tensors, cfg)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    made = {}
+    arrays = {}
     for path, leaf in leaves.items():
         read = _Reader(tensors, names[path], leaf, stacked=path.startswith("layers/"))
-        made[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding or default, read)
-    return traverse_util.unflatten_dict(made, sep="/")
+        arrays[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding or default, read)
+    return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def to_huggingface(params: Mapping, cfg: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:

@@ -31,12 +31,12 @@ def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
     tensor, on_host = min(TENSOR, chips), chip.on_host(chips)
     sizes = {"data": 1, "fsdp": chips // tensor, "tensor": tensor}
     mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
-    own = mesh if on_host == chips else jax.sharding.AbstractMesh((1, 1, on_host), tuple(sizes))
+    engine_mesh = mesh if on_host == chips else jax.sharding.AbstractMesh((1, 1, on_host), tuple(sizes))
     params = bytes_per_device(abstract_params(cfg, mesh))
     page = default_config().engine.page_size
-    attention = XlaAttention(page, own, slot_groups(SLOTS, own))
-    memory = memory_layout(cfg, attention, SLOTS, SLOTS * ROWS // page, own)
-    engine = bytes_per_device(params_layout(cfg, own)) + bytes_per_device(memory)
+    attention = XlaAttention(page, engine_mesh, slot_groups(SLOTS, engine_mesh))
+    memory = memory_layout(cfg, attention, SLOTS, SLOTS * ROWS // page, engine_mesh)
+    engine = bytes_per_device(params_layout(cfg, engine_mesh)) + bytes_per_device(memory)
     D, wide = cfg.hidden_size, max(cfg.intermediate_size, cfg.num_attention_heads * cfg.head_dim) // tensor
     activations = BFLOAT16 * ROWS * (cfg.num_hidden_layers * D + BLOCK_ARRAYS * (D + wide))
     head = 2 * BFLOAT16 * cfg.vocab_size * D // tensor  # gathered from all chips, and its gradient

@@ -219,8 +219,8 @@ class _Module:
             trips = self._trip_count(name, instruction, called["condition"][0], called["body"][0])
             if trips is not None:
                 return self.cost(called["body"][0], depth) * trips
-            given = self.trips[min(depth, len(self.trips) - 1)] if self.trips else 1
-            return self.cost(called["body"][0], depth + 1) * given
+            trips_inside = self.trips[min(depth, len(self.trips) - 1)] if self.trips else 1
+            return self.cost(called["body"][0], depth + 1) * trips_inside
         if instruction.opcode == "conditional":
             branches = [self.cost(b, depth) for names in called.values() for b in names]
             return max(branches, key=lambda cost: (cost.seconds, cost.flops))

@@ -280,8 +280,8 @@ def _compile(lowered: jax.stages.Lowered, trips: tuple[float, ...], where: Slice
 
 def _bytes_needed(message: str) -> int | None:
     """Bytes in the compiler's refusal of a program that does not fit; None for another error."""
-    found = re.search(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM", message)
-    found = found or re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
-    if "RESOURCE_EXHAUSTED" not in message or not found:
+    match = re.search(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM", message)
+    match = match or re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
+    if "RESOURCE_EXHAUSTED" not in message or not match:
         return None
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))

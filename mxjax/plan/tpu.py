@@ -121,21 +121,21 @@ def parse_slice(name: str) -> Slice:
 
     The number in a v5p type counts TensorCores, of which a chip has two. Raises ValueError for a name that is neither.
     """
-    found = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)*)|-(\d+))", name.strip().lower())
-    kind = _ALIASES.get(found[1], found[1]) if found else ""
-    if found is None or kind not in CHIPS:
+    match = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)*)|-(\d+))", name.strip().lower())
+    kind = _ALIASES.get(match[1], match[1]) if match else ""
+    if match is None or kind not in CHIPS:
         raise UserError(
             f"--topology={name} is no known slice; write a topology such as v5e:8x8, v5p:2x2x2 or v6e:4x8, or an "
             "accelerator type such as v5litepod-64, v5p-16 or v6e-32"
         )
     chip = CHIPS[kind]
-    if found[2]:
-        shape = tuple(map(int, found[2].split("x")))
+    if match[2]:
+        shape = tuple(map(int, match[2].split("x")))
         if len(shape) != chip.dimensions or 0 in shape:
             example = f"{kind}:{'x'.join(map(str, chip.host))}"
             raise UserError(f"--topology={name}: {kind} slices have {chip.dimensions} dimensions, such as {example}")
         return Slice(kind, shape)
-    chips, rest = divmod(int(found[3]), chip.cores)
+    chips, rest = divmod(int(match[3]), chip.cores)
     if rest or chips < 1 or chips & (chips - 1):
         numbers = f"{chip.cores}, {2 * chip.cores}, {4 * chip.cores}, ..."
         raise UserError(f"--topology={name}: {kind} slices have {numbers} as their number")

@@ -63,9 +63,9 @@ def learning_rate_schedule(settings: Mapping[str, Any]) -> optax.Schedule:
 
     def schedule(count):
         warm = jnp.minimum(1.0, (count + 1) / max(1, warmup))
-        done = jnp.clip((count - warmup) / max(1, total - warmup), 0.0, 1.0)
-        left = {"constant": 1.0, "cosine": 0.5 * (1 + jnp.cos(jnp.pi * done)), "linear": 1 - done}
-        return peak * warm * left[settings["schedule"]]
+        progress = jnp.clip((count - warmup) / max(1, total - warmup), 0.0, 1.0)
+        factor = {"constant": 1.0, "cosine": 0.5 * (1 + jnp.cos(jnp.pi * progress)), "linear": 1 - progress}
+        return peak * warm * factor[settings["schedule"]]
 
     return schedule
 

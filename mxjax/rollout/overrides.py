@@ -52,9 +52,9 @@ def overridden(
     values = {name: int(value) if name in _WHOLE else float(value) for name, value in overrides.items()}
     values["max_tokens"] = min(values.get("max_tokens", sampling.max_tokens), sampling.max_tokens)
     values["min_tokens"] = min(values.get("min_tokens", sampling.min_tokens), max(values["max_tokens"], 0))
-    asked = sampling.replace(**values)
+    unbounded = sampling.replace(**values)
     low, high = bounds.temperature
-    temperature = min(max(asked.temperature, min(low, sampling.temperature)), max(high, sampling.temperature))
-    kept = {} if bounds.truncation else {name: getattr(sampling, name) for name in _TRUNCATION}
-    used = asked.replace(temperature=temperature, **kept)
-    return used, used != asked
+    temperature = min(max(unbounded.temperature, min(low, sampling.temperature)), max(high, sampling.temperature))
+    truncation = {} if bounds.truncation else {name: getattr(sampling, name) for name in _TRUNCATION}
+    bounded = unbounded.replace(temperature=temperature, **truncation)
+    return bounded, bounded != unbounded

@@ -50,10 +50,10 @@ class Question:
 
 
 def _example(test: Mapping[str, Any], entry_point: str | None) -> dict[str, Any]:
-    kept = {name: test[name] for name in ("setup", "args", "check", "prelude", "functions") if name in test}
-    if "args" in kept:
-        return {**kept, "entry_point": entry_point}
-    return kept if "check" in kept else {**kept, "stdin": test["input"]}
+    arguments = {name: test[name] for name in ("setup", "args", "check", "prelude", "functions") if name in test}
+    if "args" in arguments:
+        return {**arguments, "entry_point": entry_point}
+    return arguments if "check" in arguments else {**arguments, "stdin": test["input"]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,8 +59,10 @@ class Device:
         Raises ValueError for those of another model or dtype, which would be compiled for anew. If the copy fails, the
         old parameters are gone and no program runs until another call succeeds.
         """
-        if (given := _signature(params)) != self._signature:
-            wrong = next((path for path in given if given[path] != self._signature.get(path)), "a part is missing")
+        if (signature := _signature(params)) != self._signature:
+            wrong = next(
+                (path for path in signature if signature[path] != self._signature.get(path)), "a part is missing"
+            )
             raise ValueError(
                 f"the parameters are not those of the engine's model, with their dtypes ({wrong}); make a new Engine"
             )
