@@ -166,11 +166,12 @@ class Checkpointer:
     def _write_manifest(self) -> None:
         """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
         assert self._saving is not None
-        step, leaves, spoilt = self._saving
+        step, leaves, not_finite_names = self._saving
         candidates = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
         path = next(p for p in candidates if p.exists())
         items = [p.name for p in path.iterdir() if p.is_dir()]
-        body = {"step": step, "items": items, "leaves": leaves, "not_finite": spoilt, "files": _digests(path, items)}
+        body = {"step": step, "items": items, "leaves": leaves, "not_finite": not_finite_names}
+        body["files"] = _digests(path, items)
         text = json.dumps(body, sort_keys=True)
         sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text})
         unfinished = path / (MANIFEST + ".tmp")

@@ -108,7 +108,7 @@ def engine_metrics(engines: Sequence[Engine]) -> dict[str, float]:
     metrics = {key: total(key) for key in ("device_s", "compiles", "compile_s", "preemptions")}
     for phase in ("prefill", "decode"):
         metrics[f"{phase}_tokens_per_s"] = ratio(total(f"{phase}_tokens"), total(f"{phase}_s"))
-    metrics["host_share"] = ratio(total("stood_s"), total("device_s") + total("stood_s"))
+    metrics["host_share"] = ratio(total("idle_s"), total("device_s") + total("idle_s"))
     metrics["occupancy"] = ratio(total("decode_tokens"), total("slot_steps"))
     metrics["prefix_hit_rate"] = ratio(total("prefix_tokens"), total("prompt_tokens"))
     return {f"engine_{key}": value for key, value in metrics.items()}

@@ -1,9 +1,7 @@
-"""Where policies come from and go to.
+"""Loads and saves policies.
 
-`load` takes every kind of source by name, `save_hf` writes for everyone else.
-
-A source says by itself what it is, so that a config, a flag or a notebook needs one string; what is wrong with it is
-said in one sentence.
+`load` takes every kind of source by name, `save_hf` writes for everyone else. A source says by itself what it is, so
+that a config, a flag or a notebook needs one string.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ class _Module:
         return next(i for i in self.computations[computation].values() if i.root)
 
     def _source(self, computation: str, name: str, outer: _Call | None = None, index: int | None = None) -> _Value:
-        """Where a value, or part `index` of a tuple, is computed: behind copies, tuples, and the walls of fusions."""
+        """Where a value, or part `index` of a tuple, is computed: behind copies, tuples and fusions."""
         made_by = self.computations[computation][name]
         if made_by.opcode in ("copy", "bitcast", "copy-start", "copy-done"):
             return self._source(computation, made_by.operands[0], outer, index)

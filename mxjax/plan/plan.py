@@ -143,9 +143,7 @@ def forward_flops(cfg: ModelConfig, rows: int, length: int) -> float:
 def model_config(config: ConfigDict) -> ModelConfig:
     """The architecture of `config.init`, computed as `config.model` says.
 
-    Reads headers only, never weights.
-
-    A model of the Hub that is a preset is not looked up. Raises UserError in one sentence.
+    Reads headers only, never weights. A model of the Hub that is a preset is not looked up. Raises UserError.
     """
     source = config.init
     name = re.split(r"[:/]", source.partition("@")[0])[-1].lower()

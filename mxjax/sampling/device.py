@@ -48,7 +48,7 @@ class Device:
         self._jitted = programs.jitted(cfg, attention, decode_steps, self._layout)
         self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_s: dict[str, float] = {}
-        self.seconds: dict[str, float] = {}  # by program; "stood": work, but no program
+        self.seconds: dict[str, float] = {}  # by program; "idle": work, but no program
         self._signature = _signature(params)
         self._params: dict | None = programs.split_layers(params, cfg, mesh)
         self.reset()
@@ -137,7 +137,7 @@ class Device:
     @property
     def busy(self) -> bool:
         """Whether the program that was started last is known to be running still."""
-        return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # JAX's stub lacks it
+        return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # no stub
 
     def _start(self, name: str, *args):
         """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
@@ -149,7 +149,7 @@ class Device:
             self.compile_s[name] = time.perf_counter() - start
         if self._seen is not None and not self.busy:
             now = time.perf_counter()
-            self._add_seconds("stood", now - self._seen)
+            self._add_seconds("idle", now - self._seen)
             self._seen = now  # counted: what ended meanwhile, and is collected later, counts from here on
         memory = self._memory
         if name == "save_pages":

@@ -94,7 +94,7 @@ class Layout(NamedTuple):
 def engine_layout(cfg: ModelConfig, settings: EngineSettings, mesh: jax.sharding.Mesh | None = None) -> Layout:
     """The layout of an engine of these settings for such a model; takes no memory.
 
-    Raises ValueError, in one sentence, for settings that no engine can have.
+    Raises ValueError for settings that no engine can have.
     """
     positions, slots, page_size = cfg.max_position_embeddings, settings.slots, settings.page_size
     max_len = positions if settings.max_len is None else settings.max_len
@@ -154,7 +154,7 @@ class Engine:
     # Requests
 
     def submit(self, request: Request) -> Handle:
-        """Queues a request. Raises ValueError, in one sentence, for one that can never run."""
+        """Queues a request. Raises ValueError for one that can never run."""
         if not isinstance(request, Request):
             raise UserError(f"the engine takes a Request(prompt_token_ids, SamplingParams(...)); got {request!r:.80}")
         live = admissible(request, self._next_id, self.tokenizer.stop_ids, self.config.vocab_size, self.max_len)
@@ -216,7 +216,7 @@ class Engine:
 
         The cache starts anew: nothing that the old parameters computed, be it NaN, reaches the new ones' samples.
         Raises ValueError for parameters of another shape or dtype; the old ones then stay. If the copy itself fails
-        these are gone, and requests fail in one sentence until another call succeeds.
+        these are gone, and requests fail until another call succeeds.
         """
         if self._lives and not abort:
             raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")
@@ -231,9 +231,9 @@ class Engine:
     def step(self) -> list[Completion]:
         """Admits what fits, starts a chunk of decode steps for all slots, returns the requests that finished.
 
-        While nobody waits for a slot, the results of a chunk are looked at while the next one runs. An exception (of
-        the device, of the tokenizer, an interrupt) reaches the caller; every request then ends with "error" and the
-        engine is idle and usable.
+        While no request waits for a slot, the results of a chunk are looked at while the next one runs. An exception
+        (of the device, of the tokenizer, an interrupt) reaches the caller; every request then ends with "error" and
+        the engine is idle and usable.
         """
         with self._aborting():
             now = self._clock()
@@ -271,7 +271,7 @@ class Engine:
     # Admission and prefill
 
     def _admit(self) -> None:
-        """Gives slots and pages to those who wait, in order; nobody overtakes, so nobody starves."""
+        """Gives slots and pages to those who wait, in order, so that none starves."""
         while self._waiting and any(self._seat(self._waiting[0], g) for g in self._groups_for(self._waiting[0])):
             self._waiting.popleft()
 
@@ -523,19 +523,19 @@ class Engine:
 
         `occupancy` is the share of slots that sampled a token, over all decode steps; `prefix_hit_rate` that of prompt
         tokens that were not prefilled since their pages were known; `host_share` the share of time, at most, in which
-        the device stood still though requests were there. `pages_held` are those of live requests.
+        the device was idle though requests were there. `pages_held` are those of live requests.
         """
         c, seconds = self._counters, collections.defaultdict(int, self._device.seconds)
         ratio = lambda part, whole: part / whole if whole else 0.0
         with_work = sum(seconds.values())
-        device_s = with_work - seconds["stood"]
+        device_s = with_work - seconds["idle"]
         return {
             **{name: c[name] for name in COUNTED},
             "prefill_s": seconds["prefill"],
             "decode_s": seconds["decode"],
             "device_s": device_s,
-            "stood_s": seconds["stood"],
-            "host_share": ratio(seconds["stood"], with_work),
+            "idle_s": seconds["idle"],
+            "host_share": ratio(seconds["idle"], with_work),
             "prefill_tokens_per_s": ratio(c["prefill_tokens"], seconds["prefill"]),
             "decode_tokens_per_s": ratio(c["decode_tokens"], seconds["decode"]),
             "occupancy": ratio(c["decode_tokens"], c["slot_steps"]),

@@ -27,9 +27,9 @@ class _Node:
 class Pages:
     """The pages `ids`, of `size` tokens each.
 
-    A page is free, held (by one request or several), or idle: known by its ids but held by nobody, kept until the room
-    is needed, the longest unused first. Who holds a known page holds all that come before it, and lets go of the last
-    first; so the oldest idle page is never one that another continues.
+    A page is free, held (by one request or several), or idle: known by its ids but held by no request, kept until the
+    room is needed, the longest unused first. Who holds a known page holds all that come before it, and lets go of the
+    last first; so the oldest idle page is never one that another continues.
     """
 
     def __init__(self, ids: Sequence[int], size: int):

@@ -145,7 +145,7 @@ def admissible(request: Request, id: int, stop_ids: Sequence[int], vocab_size: i
 
     `stop_ids` are the tokenizer's own, `max_len` counts prompt + response.
 
-    Raises ValueError, in one sentence, for a request that can never run.
+    Raises ValueError for a request that can never run.
     """
     prompt = request.ids()
     if prompt.min() < 0 or prompt.max() >= vocab_size:
