@@ -72,7 +72,8 @@ def main():
     examples = [sft.segment(policy.tokenizer, c) for c in sft.load_examples(config, pools.train[:2000])[0]]
     settings = config.sft
     student = Learner(
-        policy.config, make_optimizer(), loss=sft_loss, roles=("sft",), row_length=settings.row_length,
+        policy.config, make_optimizer(config.rl.optimizer), loss=sft_loss, roles=("sft",),
+        row_length=settings.row_length,
         microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
     )  # fmt: skip
     taught = init_state({"shared": jax.tree.map(jax.numpy.copy, policy.params)}, student.optimizer, "sft")

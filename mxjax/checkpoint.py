@@ -1,4 +1,4 @@
-"""Saving and restoring training state: Orbax, plus what a resumed run must be able to rely on.
+"""Saves and restores training state.
 
 Orbax writes sharded arrays asynchronously and commits a step by one rename. It does not notice a flipped bit in a
 finished step, casts silently to the dtype asked for, and answers False when a step is not written. Here every step
@@ -35,6 +35,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from mxjax.errors import FileError, MissingFile, UserError
 from mxjax.files import absolute, make_folder, matching, read_json, write_text
+from mxjax.sharding import in_device_memory, to_memory
 
 MANIFEST = "manifest.json"
 VALIDATION = "validation.json"
@@ -55,10 +56,11 @@ State = Mapping[str, Any]
 
 
 class Checkpointer:
-    """Writes the checkpoints of one run; a context manager, one per directory at a time.
+    """Writes the checkpoints of one run.
 
-    Opening removes what a killed save left behind, and sets aside (renames to `<step>.bad`) any step without a
-    manifest: its save did not finish, or it was not written by this class, and nothing can vouch for its contents.
+    A context manager, one per directory at a time. Opening removes what a killed save left behind, and sets aside
+    (renames to `<step>.bad`) any step without a manifest: its save did not finish, or it was not written by this class,
+    and nothing can vouch for its contents.
 
     Args:
       directory: holds the numbered steps; created if absent; `gs://` works.
@@ -97,10 +99,11 @@ class Checkpointer:
         self.close()
 
     def save(self, state: State, step: int) -> None:
-        """Begins to save `state` as `step`; returns once the arrays may be donated or overwritten.
+        """Begins to save `state` as `step`.
 
-        Writing goes on in the background; an error there is raised by the next `save`, `wait` or `close`. Raises
-        ValueError for a step that is not after the latest one, and for a leaf that is not an array.
+        Returns once the arrays may be donated or overwritten. Writing goes on in the background; an error there is
+        raised by the next `save`, `wait` or `close`. Raises ValueError for a step that is not after the latest one, and
+        for a leaf that is not an array.
         """
         self.wait()
         arguments, leaves = {}, {}
@@ -154,19 +157,21 @@ class Checkpointer:
             code = re.search(r"os_error_code='(\d+)'", str(error))
             if isinstance(error, UserError) or not (code or isinstance(error, OSError)):
                 raise
-            why = os.strerror(int(code[1])) if code else error.strerror or error
+            reason = error.strerror if isinstance(error, OSError) else None
+            why = os.strerror(int(code[1])) if code else reason or error
             step = self._saving[0] if self._saving else "?"
             what = f"cannot write checkpoint step {step} to {self._root}: {why}"
             raise FileError(f"{what}; the finished steps are as they were") from error
 
     def _write_manifest(self) -> None:
         """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
-        step, leaves, spoilt = self._saving
-        found = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
-        path = next(p for p in found if p.exists())
-        body = {"step": step, "items": [p.name for p in path.iterdir() if p.is_dir()], "leaves": leaves}
-        body["not_finite"] = spoilt
-        body["files"] = _digests(path, body["items"])
+        assert self._saving is not None
+        step, leaves, not_finite_names = self._saving
+        candidates = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
+        path = next(p for p in candidates if p.exists())
+        items = [p.name for p in path.iterdir() if p.is_dir()]
+        body = {"step": step, "items": items, "leaves": leaves, "not_finite": not_finite_names}
+        body["files"] = _digests(path, items)
         text = json.dumps(body, sort_keys=True)
         sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text})
         unfinished = path / (MANIFEST + ".tmp")
@@ -201,21 +206,21 @@ def _alias(root: epath.Path) -> Iterator[epath.Path]:
 
 
 def save(directory: str, state: State, step: int) -> None:
-    """Saves `state` as `step` and returns when it is on disk. Keeps all older steps. See `Checkpointer.save`."""
+    """Saves `state` as `step`, beside all older ones, and waits for the disk."""
     with Checkpointer(directory, keep=None) as checkpointer:
         checkpointer.save(state, step)
 
 
 def sound_step(directory: str, step: int | None = None) -> int:
-    """The step that `restore` reads, its files verified; for those who read it more than once (`verify=False`).
+    """The step that `restore` reads, its files verified.
 
-    Raises as `restore` does where there is none.
+    For those who read it more than once (`verify=False`). Raises as `restore` does where there is none.
     """
     return _agree_on_step(absolute(directory), step)
 
 
 def restore(directory: str, like: State, step: int | None = None, verify: bool = True) -> dict[str, Any]:
-    """The items named by `like`, bit for bit as they were saved, on the shardings that `like` asks for.
+    """The items named by `like`, bit for bit, on the shardings of `like`.
 
     The files are verified first. Without `step`, the newest undamaged step is read: a damaged one is set aside
     (renamed to `<step>.bad`), which a logged sentence says.
@@ -253,7 +258,7 @@ def restore(directory: str, like: State, step: int | None = None, verify: bool =
 
 
 def steps(directory: str) -> list[int]:
-    """The finished steps of `directory`, ascending; empty if there are none or no such directory."""
+    """The finished steps of `directory`, ascending; empty without such a directory."""
     root = epath.Path(directory)
     return sorted(step for step in _committed(root) if (root / str(step) / MANIFEST).exists())
 
@@ -264,10 +269,10 @@ def latest_step(directory: str) -> int | None:
 
 
 def leaves(directory: str, step: int | None = None) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
-    """What a step holds: item → leaf path (as `jax.tree_util.keystr` writes it) → (shape, dtype name).
+    """Leaves of a step: item → leaf path → (shape, dtype name).
 
-    Step None is the newest whose manifest is whole; its files are not verified. Raises FileNotFoundError without such
-    a step, ValueError if the manifest is damaged.
+    Paths are as `jax.tree_util.keystr` writes them. Step None is the newest whose manifest is whole; its files are not
+    verified. Raises FileNotFoundError without such a step, ValueError if the manifest is damaged.
     """
     root = epath.Path(directory)
     chosen = _existing_step(root, step)
@@ -281,36 +286,38 @@ def leaves(directory: str, step: int | None = None) -> dict[str, dict[str, tuple
 
 
 def not_finite(state: State) -> list[str]:
-    """The leaves of a state that hold a number that is not finite, named as in `leaves`."""
+    """Names, as in `leaves`, of the leaves that are not finite."""
     named = [(item + name, leaf) for item, tree in state.items() if item != META for name, leaf in _leaves(tree)]
     floats = [(name, leaf) for name, leaf in named if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    finite = jax.device_get([_is_finite(leaf) for _, leaf in floats])
-    return [name for (name, _), good in zip(floats, finite) if not good]
-
-
-def _is_finite(leaf: jax.Array | np.ndarray) -> Any:
-    if isinstance(leaf, np.ndarray):
-        return np.isfinite(leaf.astype(np.float32)).all()
-    memory = next(iter(leaf.sharding.addressable_devices)).default_memory().kind
-    if leaf.sharding.memory_kind not in (None, memory):  # parked on the host, where programs do not compute
-        leaf = jax.device_put(leaf, leaf.sharding.with_memory_kind(memory))
-    return _all_finite(leaf)
+    finite: dict[str, Any] = {}
+    together: dict[frozenset, dict[str, jax.Array]] = {}  # by their devices
+    for name, leaf in floats:
+        if isinstance(leaf, np.ndarray):
+            finite[name] = np.isfinite(leaf.astype(np.float32)).all()
+        elif in_device_memory(leaf):
+            together.setdefault(frozenset(leaf.sharding.device_set), {})[name] = leaf
+        else:  # parked on the host, where programs do not compute; the devices may lack room for all at once
+            finite[name] = _finite([to_memory(leaf, None)])[0]
+    for arrays in together.values():
+        finite |= zip(arrays, _finite(list(arrays.values())))
+    finite = jax.device_get(finite)
+    return [name for name, _ in floats if not finite[name]]
 
 
 @jax.jit
-def _all_finite(leaf: jax.Array) -> jax.Array:
-    return jnp.isfinite(leaf).all()
+def _finite(arrays: list[jax.Array]) -> list[jax.Array]:
+    return [jnp.isfinite(array).all() for array in arrays]
 
 
 def say_not_finite(names: Sequence[str]) -> str:
-    """What is wrong with leaves that are not finite, as part of a sentence; "" for none."""
+    """A clause that names leaves that are not finite; "" for none."""
     if len(names) < 2:
         return "".join(f"{name} is not finite" for name in names)
     return f"{names[0]} and {len(names) - 1} more are not finite"
 
 
 def saved_not_finite(directory: epath.PathLike, step: int) -> list[str]:
-    """The leaves of a finished step that are not finite, as its manifest says; none where it says nothing."""
+    """The leaves of a finished step that its manifest lists as not finite."""
     try:
         return _manifest(epath.Path(directory) / str(step)).get("not_finite", [])
     except (OSError, ValueError):
@@ -318,7 +325,7 @@ def saved_not_finite(directory: epath.PathLike, step: int) -> list[str]:
 
 
 def record_validation(directory: epath.PathLike, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keeps what a validation of a finished step found in the step itself, which its choice then depends on."""
+    """Keeps the rows of a validation in the finished step that they are of."""
     write_text(epath.Path(directory) / str(step) / VALIDATION, json.dumps({"rows": list(rows)}) + "\n")
 
 
@@ -414,22 +421,23 @@ def _has_whole_manifest(path: epath.Path) -> bool:
 
 
 def fault(directory: str, step: int) -> str:
-    """What is wrong with a finished step, by its own manifest; "" if nothing is."""
+    """The fault of a finished step, by its manifest; "" if none."""
     path = epath.Path(directory) / str(step)
     try:
         manifest = _manifest(path)
-        found = _digests(path, manifest["items"])
+        digests = _digests(path, manifest["items"])
     except (ValueError, OSError) as error:
         return str(error)
     for name, digest in manifest["files"].items():
-        if found.get(name) != digest:
-            return f"{name} {'differs from what was written' if name in found else 'is missing'}"
+        if digests.get(name) != digest:
+            return f"{name} {'differs from what was written' if name in digests else 'is missing'}"
     return ""
 
 
 def _digests(path: epath.Path, items: list[str]) -> dict[str, str]:
     """sha256 of every file below the items of a step; the files beside the items are Orbax's notes, not our data."""
-    files, folders = [], [path / item for item in items]
+    files: list[epath.Path] = []
+    folders = [path / item for item in items]
     while folders:
         for entry in folders.pop().iterdir():
             (folders if entry.is_dir() else files).append(entry)
@@ -480,8 +488,8 @@ def _require_item(root: epath.Path, manifest: Mapping[str, Any], item: str) -> N
 
 def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -> None:
     """Raises ValueError naming the first leaf in which `like` differs from what was saved."""
-    asked = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
-    for name, (shape, dtype) in asked.items():
+    expected = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
+    for name, (shape, dtype) in expected.items():
         if name not in saved:
             raise UserError(f"{path} has no leaf {item}{name}; is the model configuration the one that was saved?")
         saved_shape, saved_dtype = tuple(saved[name][0]), saved[name][1]
@@ -492,7 +500,7 @@ def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -
             )
     policies = [jax.tree_util.keystr((jax.tree_util.DictKey(name),)) for name in like] if item == PARAMS else [""]
     for name in saved:
-        if name not in asked and name.startswith(tuple(policies)):
+        if name not in expected and name.startswith(tuple(policies)):
             raise UserError(f"{path} holds the leaf {item}{name}, which is not asked for; name every saved leaf")
 
 

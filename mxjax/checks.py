@@ -1,4 +1,6 @@
-"""Checks of a config that look at several keys at once; those of one key stand in `mxjax.keys`.
+"""Checks of a config that look at several keys at once.
+
+Those of one key stand in `mxjax.keys`.
 
 They run before anything is loaded or written, since such settings could only fail when time has been spent.
 """
@@ -48,7 +50,10 @@ def check_config(config: ConfigDict) -> None:
 
 
 def check_schedule(name: str, optimizer: Mapping[str, Any], default_steps: int | None) -> None:
-    """Raises UserError for a schedule that ends before its warm-up does; `default_steps` stands for total_steps=0."""
+    """Raises UserError for a schedule that ends before its warm-up does.
+
+    `default_steps` stands for total_steps=0.
+    """
     total = optimizer["total_steps"] or default_steps or 0
     if optimizer["schedule"] != "constant" and total <= optimizer["warmup_steps"]:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What the rewards of a run depend on beside its questions, recorded in its files so that nothing changes unseen.
+"""How a run is graded, recorded in its files so that no change goes unseen.
 
 A run that went on with another version of a grader, or another sandbox, would be paid by two rules; its table would
 not say so.
@@ -35,13 +35,16 @@ NO_RULE = ("sandbox", "max_fault_share")  # keys of `reward` that say how to gra
 
 
 def grading_record(config: ConfigDict, level: str | None) -> dict[str, Any]:
-    """The "grading" of a results file: versions of graders, level of the sandbox (None: not needed), and `reward`."""
+    """The "grading" of a results file.
+
+    Versions of graders, level of the sandbox (None: not needed), and `reward`.
+    """
     reward = {key: value for key, value in to_json(config)["reward"].items() if key not in NO_RULE}
     return {"graders": grader_versions(), "sandbox_level": level, "reward": reward}
 
 
 def check_same_grading(place: Any, before: Mapping[str, Any] | None, now: Mapping[str, Any], way_out: str) -> None:
-    """Raises UserError, naming each difference, where what is in `place` was graded in another way than now.
+    """Raises UserError for each way in which the grading of `place` has changed.
 
     A record that lacks a key, as one from before the key existed, agrees with any value of it.
     """
@@ -69,10 +72,11 @@ def _value(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Grading:
-    """What the executions of a run are graded with: the reward function, host tools by name, and the sandbox's level.
+    """Reward function, host tools and sandbox level of a run.
 
     `level` is None where nothing needs a sandbox; `record` is what results files say of it. `training` gives the reward
-    function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all.
+    function of an RL step, which may run some of a program's tests (`reward.tests`); `reward` runs all, and is that of
+    RL steps too where there is no `training`.
     """
 
     reward: RewardFunction
@@ -81,35 +85,43 @@ class Grading:
     training: Callable[[int], RewardFunction] | None = None
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def of_step(self, step: int) -> RewardFunction:
+        """The reward function of RL step `step`."""
+        return self.reward if self.training is None else self.training(step)
+
 
 @contextlib.contextmanager
 def open_grading(
     config: ConfigDict, questions: Iterable[Question], begun: Mapping[str, Any] | None = None
 ) -> Iterator[Grading]:
-    """The grading of a run: questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
+    """The grading of a run.
+
+    Questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
 
     The sandbox is opened where a question has code or `rollout.tools` names a tool; below level A a line says how to
     get a stronger one. Raises UserError for an unknown tool, where no sandbox passes its self-test, and where a run
     goes on that was graded in another way when it was `begun` (its record).
     """
     check_tools(config)
-    asked = {(question.source, question.task_type) for question in questions}
-    tasks = {name: load_task(name).verify for name in sorted({source for source, _ in asked}) if is_task(name)}
+    kinds = {(question.source, question.task_type) for question in questions}
+    tasks = {name: load_task(name).verify for name in sorted({source for source, _ in kinds}) if is_task(name)}
     stateful = config.rollout.stateful_tools
-    programs = any(kind == "code" and not tasks.get(source) for source, kind in asked)
+    programs = any(kind == "code" and not tasks.get(source) for source, kind in kinds)
     needs_sandbox = programs or bool(config.rollout.tools)
     with contextlib.ExitStack() as stack:
+        sandbox: Sandbox | None = None
+        tools: dict[str, mas.Tool] = {}
         try:
-            workers = max(2, os.cpu_count() or 2)
-            sandbox = stack.enter_context(Sandbox(config.reward.sandbox, workers)) if needs_sandbox else None
-            tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
+            if needs_sandbox:
+                sandbox = stack.enter_context(Sandbox(config.reward.sandbox, max(2, os.cpu_count() or 2)))
+                tools = {name: TOOLS[name](sandbox, stateful=stateful) for name in config.rollout.tools}
         except SandboxUnavailable as error:
-            said = " ".join(str(error).split()).rstrip(".")
+            reason = " ".join(str(error).split()).rstrip(".")
             if begun and begun["sandbox_level"]:
-                had = f"{config.workdir} was begun with a sandbox of level {begun['sandbox_level']}"
-                raise UserError(f"{had}, and this machine has none ({said}); {ELSEWHERE}") from error
+                level_before = f"{config.workdir} was begun with a sandbox of level {begun['sandbox_level']}"
+                raise UserError(f"{level_before}, and this machine has none ({reason}); {ELSEWHERE}") from error
             without = "--tools none, or --config.rollout.tools=() --config.sft.tool_share=0"
-            raise UserError(said if programs else f"{said}; or let agents go without it: {without}") from error
+            raise UserError(reason if programs else f"{reason}; or let agents go without it: {without}") from error
         if sandbox is not None and sandbox.level != LEVELS[0]:
             say(sandbox.advice, file=sys.stderr)
         limits, faults = limits_of_tests(config), GradingFaults(config.reward.max_fault_share)
@@ -117,12 +129,14 @@ def open_grading(
             tools["run_program"] = program_tool(sandbox, limits)
 
         def reward(**choice) -> RewardFunction:
-            made = make_reward(
-                config.reward.answer_from, None, sandbox, limits, in_process=config.reward.in_process, **choice
-            )
-            made = dataclasses.replace(made, faults=faults)
-            by_task = lambda question, answer: (tasks.get(question.source) or made.verify)(question, answer)
-            return dataclasses.replace(made, verify=by_task) if any(tasks.values()) else made
+            in_process = config.reward.in_process
+            built_in = make_reward(config.reward.answer_from, None, sandbox, limits, in_process=in_process, **choice)
+
+            def by_task(question: Question, answer: str) -> Any:
+                return (tasks.get(question.source) or built_in.verify)(question, answer)
+
+            verify = by_task if any(tasks.values()) else built_in.verify
+            return dataclasses.replace(built_in, faults=faults, verify=verify)
 
         def training(step: int) -> RewardFunction:
             seed = derive_seed(config.seed, step)
@@ -136,7 +150,10 @@ def open_grading(
 
 
 def limits_of_tests(config: ConfigDict) -> SandboxLimits:
-    """The limits of one test of a program, `reward.limits`. Raises ValueError for an unknown name or a wrong value."""
+    """The limits of one test of a program, `reward.limits`.
+
+    Raises ValueError for an unknown name or a wrong value.
+    """
     check_names("reward.limits", config.reward.limits, SandboxLimits)
     return SandboxLimits(**config.reward.limits)
 

@@ -1,4 +1,4 @@
-"""The numbers of an RL step: what its rollouts were like, how the engines sampled, and what took how long."""
+"""Metrics of an RL step: of its rollouts, of the engines, and of time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ from mxjax.workdir import Workdir
 
 
 def step_metrics(
-    trees: Sequence[QuestionTree], executor_group: str, roles: Mapping[str, Role], limits: mas.Limits, level: str | None
+    trees: Sequence[QuestionTree],
+    executor_group: str,
+    roles: Mapping[str, Role[Engine]],
+    limits: mas.Limits,
+    level: str | None,
 ) -> dict[str, Any]:
-    """All numbers of a step beside those of its update; `level` is the sandbox's."""
+    """All metrics of a step but those of its update; `level` is the sandbox's."""
     numbers = rollout_metrics(trees, executor_group, limits) | design_error_counts(trees)
     numbers |= engine_metrics(engines_of(roles)) | mas.use_shares(trees, limits)
     return numbers | {"sandbox_level": level}
@@ -33,7 +37,17 @@ def step_metrics(
 def rollout_metrics(
     trees: Sequence[QuestionTree], executor_group: str = "question", limits: mas.Limits | None = None
 ) -> dict[str, Any]:
-    """What happened in a step's rollouts: rewards, validity, cost, and how often a group had nothing to compare."""
+    """Rewards, failures and cost of a step's rollouts.
+
+    Shares and means of all executions: `reward`, `correct`, `invalid_executions` (lost to the machine or to a fault of
+    grading: not `Execution.valid`; those of designs that cannot run are not among them), `limit_executions` and
+    `error_executions` (ended with status "limit" or "error"), `not_from_agent`, `undecided`, `in_process` (by reason).
+    Of executions with an agent's call: `format`, `executor_reward`, `calls`. Of designs: `valid_designs` (can run),
+    `gold_in_design`, `design_tokens` (mean length), `patterns` (share of each). Of agents' replies: `response_tokens`
+    (mean length), `cut_replies` (by max_tokens), `clamped_sampling` (settings out of bounds). Of questions:
+    `designer_zero_spread` and `executor_zero_spread` (all advantages 0). Counts: `grading_faults` and
+    `not_finite_replies`.
+    """
     designs = [design for tree in trees for design in tree.designs]
     executions = [execution for design in designs for execution in design.executions]
     calls = [segment for execution in executions for segment in execution.segments]
@@ -54,6 +68,8 @@ def rollout_metrics(
         "executor_reward": mean([execution.reward for execution in ran]),
         "valid_designs": mean([not design.error for design in designs]),
         "invalid_executions": mean([not execution.valid for execution in executions]),
+        "limit_executions": mean([execution.status == "limit" for execution in executions]),
+        "error_executions": mean([execution.status == "error" for execution in executions]),
         "grading_faults": sum(execution.grading_fault for execution in executions),
         "patterns": pattern_shares(designs),
         "calls": mean([len(execution.segments) for execution in ran]),
@@ -74,7 +90,7 @@ def rollout_metrics(
 
 
 def gold_in_prompts(question: Question, design: Design, limits: mas.Limits | None = None) -> bool:
-    """Whether the designer tells an agent the gold answer, as a whole word; `limits` are those of the run."""
+    """Whether a design tells an agent the gold answer, as a whole word."""
     if design.error or not question.gold:
         return False
     word = re.compile(rf"(?<![\w.]){re.escape(question.gold)}(?!\.?\w)")
@@ -82,14 +98,17 @@ def gold_in_prompts(question: Question, design: Design, limits: mas.Limits | Non
 
 
 def engine_metrics(engines: Sequence[Engine]) -> dict[str, float]:
-    """Speed and waste of sampling over all engines: counts, seconds, and shares of their sums."""
+    """Speed and waste of sampling over all engines.
+
+    Counts, seconds, and shares of their sums.
+    """
     stats = [engine.stats() for engine in engines]
     total = lambda key: sum(s[key] for s in stats)
     ratio = lambda part, whole: part / whole if whole else 0.0
     metrics = {key: total(key) for key in ("device_s", "compiles", "compile_s", "preemptions")}
     for phase in ("prefill", "decode"):
         metrics[f"{phase}_tokens_per_s"] = ratio(total(f"{phase}_tokens"), total(f"{phase}_s"))
-    metrics["host_share"] = ratio(total("stood_s"), total("device_s") + total("stood_s"))
+    metrics["host_share"] = ratio(total("idle_s"), total("device_s") + total("idle_s"))
     metrics["occupancy"] = ratio(total("decode_tokens"), total("slot_steps"))
     metrics["prefix_hit_rate"] = ratio(total("prefix_tokens"), total("prompt_tokens"))
     return {f"engine_{key}": value for key, value in metrics.items()}
@@ -105,7 +124,10 @@ def progress_note(metrics: dict[str, Any]) -> str:
 
 
 def phase_seconds(config: ConfigDict, workdir: Workdir) -> dict[str, float]:
-    """Seconds of each phase, over all starts of this run; those of the cold start if `init` is one of our runs."""
+    """Seconds of each phase, over all starts of this run.
+
+    Those of the cold start if `init` is one of our runs.
+    """
     path = epath.Path(config.init) / "results.json"
     phases_s = read_json(path)["phases_s"] if path.exists() else {}
     rows = workdir.metrics()

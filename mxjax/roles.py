@@ -1,4 +1,7 @@
-"""Designer and executor as a config describes them: the engines, sampling settings and prompts of both roles."""
+"""Designer and executor as a config describes them.
+
+The engines, sampling settings and prompts of both roles.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from mxjax.rl.stages import ROLES
 from mxjax.rollout import DesignSampling, Role
 from mxjax.rollout.tree import engines_of
 from mxjax.sampling import Engine, SamplingParams
-from mxjax.sampling.engine import engine_layout
+from mxjax.sampling.engine import EngineSettings, engine_layout
 
 
 def engine_settings(config: ConfigDict) -> dict[str, Any]:
@@ -24,32 +27,39 @@ def engine_settings(config: ConfigDict) -> dict[str, Any]:
 
 def check_engine(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> None:
     """Raises UserError where no engine of `config.engine` can sample from such a model; takes no memory."""
-    engine_layout(cfg, mesh=mesh, **engine_settings(config))
+    engine_layout(cfg, EngineSettings(**engine_settings(config)), mesh)
 
 
-def make_roles(config: ConfigDict, policies: Mapping[str, models.Policy], mesh=None, **sampling) -> dict[str, Role]:
-    """Designer and executor over `policies` ({"shared": ...} or one each); a shared policy is one engine.
+def make_roles(
+    config: ConfigDict, policies: Mapping[str, models.Policy], mesh=None, **sampling
+) -> dict[str, Role[Engine]]:
+    """Designer and executor over `policies` ({"shared": ...} or one each).
+
+    A shared policy is one engine.
 
     `sampling` overrides the config's settings of both roles.
     """
     engines = {name: Engine(policy, mesh=mesh, **engine_settings(config)) for name, policy in policies.items()}
     roles = {}
     for role in ROLES:
-        own = config.roles[role]
-        params = SamplingParams(**{**own.sampling, **sampling}, max_tokens=own.max_tokens)
-        bounds = DesignSampling(**own.get("design_sampling", {}))
-        roles[role] = Role(engines.get("shared") or engines[role], params, own.prompt, bounds)
+        settings = config.roles[role]
+        params = SamplingParams(**{**settings.sampling, **sampling}, max_tokens=settings.max_tokens)
+        bounds = DesignSampling(**settings.get("design_sampling", {}))
+        roles[role] = Role(engines.get("shared") or engines[role], params, settings.prompt, bounds)
     return roles
 
 
-def warm_up(roles: Mapping[str, Role]) -> None:
-    """Compiles what the engines will run; a signal to stop is heeded between two of them."""
+def warm_up(roles: Mapping[str, Role[Engine]]) -> None:
+    """Compiles what the engines will run.
+
+    A signal to stop is heeded between two of them.
+    """
     for engine in engines_of(roles):
         engine.warmup()
         stopping.poll()
 
 
-def update_params(roles: Mapping[str, Role], state: TrainState) -> None:
+def update_params(roles: Mapping[str, Role[Engine]], state: TrainState) -> None:
     """Gives the engines of designer and executor the state's parameters."""
     for name, params in state.policies.items():
         roles["executor" if name == "shared" else name].engine.update_params(params)

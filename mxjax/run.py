@@ -1,7 +1,12 @@
-"""One run of `sft` or `train`: a workdir opened or continued, and the state that goes from step to step.
+"""One run of `sft` or `train`.
+
+A workdir opened or continued, and the state that goes from step to step.
 
 A workdir belongs to one config and, while it is written, to one process. What settings, questions and models can
 be refused for is refused before anything but the lock is written there; a killed run goes on from its last checkpoint.
+
+Three words of its files: the *kind* of a run is what made it ("train", "sft" or "convert"); the *phase* of a row of
+metrics is what it measures ("rl", "sft" or "eval"); the *stage* of an RL step is the roles that learn in it.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from mxjax import checkpoint, mas, models, stopping
 from mxjax.checkpoint import Checkpointer
@@ -39,13 +44,13 @@ from mxjax.rl import Learner, TrainState, init_state
 from mxjax.rl.stages import ROLES
 from mxjax.roles import check_engine, make_roles, warm_up
 from mxjax.rollout import Question, QuestionTree, Role
+from mxjax.sampling import Engine
 from mxjax.sharding import make_mesh
 from mxjax.skips import check_skips
 from mxjax.workdir import Workdir, plain, progress_bar
 
-MAY_CHANGE = (  # in a run that continues
-    "workdir", "init", "checkpoint", "telemetry", "rl.steps", "rl.max_skipped", "sft.max_skipped",
-)  # fmt: skip
+# In a run that continues.
+MAY_CHANGE = ("workdir", "init", "checkpoint", "telemetry", "rl.steps", "rl.max_skipped", "sft.max_skipped")
 PROMPTS = tuple(f"roles.{role}.prompt" for role in ROLES)  # compared by content
 
 _log = logging.getLogger(__name__)
@@ -53,7 +58,9 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Policies:
-    """The policies that a run begins from: parameters by name, which share an architecture and a tokenizer.
+    """The policies that a run begins from.
+
+    Parameters by name, which share an architecture and a tokenizer.
 
     The parameters are abstract (`abstract_params`) where a checkpoint is there to be restored into them.
     """
@@ -69,11 +76,11 @@ class Policies:
 
 @contextlib.contextmanager
 def open_run(config: ConfigDict, kind: str, unread: Sequence[str] = (), quiet: bool = False) -> Iterator[Run]:
-    """Opens or continues the run in `config.workdir`, whose only writer this process is until it ends.
+    """Opens or continues the run in `config.workdir`.
 
-    Meanwhile SIGTERM and Ctrl-C stop the run (`mxjax.stopping`). `unread` names the top-level keys that this kind of
-    run does not read. Raises UserError for settings that no run can work with, where another process writes there, and
-    for a workdir of another kind or with other settings.
+    Until it ends this process is the only writer there. Meanwhile SIGTERM and Ctrl-C stop the run (`mxjax.stopping`).
+    `unread` names the top-level keys that this kind of run does not read. Raises UserError for settings that no run can
+    work with, where another process writes there, and for a workdir of another kind or with other settings.
     """
     check_config(config)
     with stopping.on_signals(), only_writer(config.workdir) as lock:
@@ -85,12 +92,17 @@ class Run:
 
     Attributes:
       config: its settings.
-      kind: "train" or "sft".
+      kind: what the run does, "train" or "sft"; not the phase of its rows, nor the stage of its steps.
       workdir: its files.
       mesh: the devices that it runs on.
       limits: those of every execution of a design.
       quiet: no progress bar is shown.
     """
+
+    # From `steps`, while it is open.
+    _checkpointer: Checkpointer
+    _bar: Progress
+    _task: TaskID
 
     def __init__(self, config: ConfigDict, kind: str, workdir: Workdir, quiet: bool = False):
         self.config = config
@@ -100,11 +112,8 @@ class Run:
         self.limits = mas.Limits(**config.rollout.limits)
         self.grading: Mapping[str, Any] = {}  # how executions are graded, as results files say it
         self.quiet = quiet
-        self._state: TrainState | None = None
+        self._state: TrainState | None = None  # that the last step led to
         self._stage = ""
-        self._checkpointer: Checkpointer | None = None
-        self._bar: Progress | None = None
-        self._task: Any = None
 
     # What a run begins with
 
@@ -126,11 +135,17 @@ class Run:
 
     @property
     def begun_grading(self) -> Mapping[str, Any] | None:
-        """How a run that continues was graded when it began; None for one that begins, or says nothing of it."""
+        """How a run that continues was graded when it began.
+
+        None for one that begins, or says nothing of it.
+        """
         return read_record(self.workdir.path)["grading"] if self.continues else None
 
     def check_questions(self) -> None:
-        """Draws all questions. Raises UserError where a run that begins would hold out what `init` was trained on."""
+        """Draws all questions.
+
+        Raises UserError where a run that begins would hold out what `init` was trained on.
+        """
         pools = self.pools
         if self.kind == "train":
             self.benchmarks  # noqa: B018  loaded here, before any model is
@@ -138,7 +153,10 @@ class Run:
             check_unseen(pools, self.config.init)
 
     def policies(self) -> Policies:
-        """What training begins from: `init`, one policy for each role where `rl.split_policy` says so."""
+        """What training begins from.
+
+        `init`, one policy for each role where `rl.split_policy` says so.
+        """
         split = self.config.rl.split_policy and self.kind == "train"
         if self.continues:
             return self.saved_policies(ROLES if split else ("shared",))
@@ -154,7 +172,10 @@ class Run:
         return Policies({name: abstract_params(cfg, self.mesh) for name in names}, cfg, tokenizer)
 
     def load(self, role: str | None = None) -> models.Policy:
-        """The policy that `init` names, in the run's dtypes. Raises UserError where it cannot be loaded."""
+        """The policy that `init` names, in the run's dtypes.
+
+        Raises UserError where it cannot be loaded.
+        """
         config = self.config
         policy = models.load(config.init, mesh=self.mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
         policy.tokenizer.check_turns()
@@ -163,14 +184,14 @@ class Run:
     # Training
 
     @contextlib.contextmanager
-    def serving(
+    def training(
         self, policies: Policies, learner: Learner
-    ) -> Iterator[tuple[TrainState, dict[str, Role], Grading]]:  # fmt: skip
-        """The state to go on from, designer and executor with its parameters, and the grading of their answers."""
+    ) -> Iterator[tuple[TrainState, dict[str, Role[Engine]], Grading]]:
+        """Everything that RL steps need: state, roles with its parameters, and grading."""
         check_engine(self.config, policies.config, self.mesh)
-        asked = itertools.chain(self.pools.train, *self.benchmarks.values())
+        questions = itertools.chain(self.pools.train, *self.benchmarks.values())
         rl = self.config.rl
-        with open_grading(self.config, asked, self.begun_grading) as grading:
+        with open_grading(self.config, questions, self.begun_grading) as grading:
             self.describe(policies, self.pools, self.pools.train, grading.record)
             with self.steps(policies, learner, rl.mode, rl.steps, "RL") as state:
                 roles = make_roles(self.config, policies.of(state), self.mesh)
@@ -178,18 +199,18 @@ class Run:
                 yield state, roles, grading
 
     @contextlib.contextmanager
-    def steps(
-        self, policies: Policies, learner: Learner, mode: str, total: int, label: str
-    ) -> Iterator[TrainState]:  # fmt: skip
-        """The state to go on from, of the newest undamaged checkpoint if there is one.
+    def steps(self, policies: Policies, learner: Learner, mode: str, total: int, label: str) -> Iterator[TrainState]:
+        """The state to go on from, that of the newest sound checkpoint.
 
         Of a step that a signal cuts short nothing stays: its batch is a function of (seed, step), so it comes again.
         """
         telemetry = self.config.telemetry
         with (
-            contextlib.closing(self.workdir), checkpoints(self.config, self.workdir) as self._checkpointer,
-            progress_bar(self.quiet) as self._bar, self._saved_when_stopped(),
-        ):  # fmt: skip
+            contextlib.closing(self.workdir),
+            checkpoints(self.config, self.workdir) as self._checkpointer,
+            progress_bar(self.quiet) as self._bar,
+            self._saved_when_stopped(),
+        ):
             state = start_state(self._checkpointer, policies.params, learner.optimizer, mode)
             self.workdir.drop_metrics_from(state.step)
             self.workdir.mirror(telemetry.tensorboard, telemetry.wandb)
@@ -200,8 +221,15 @@ class Run:
         """Evaluates the run's systems on its benchmarks if that is due before `step`; see `evaluation.validation`."""
         stopping.poll()
         rows = validate(
-            self.config, step, self.benchmarks, roles, grading, self.limits, self.workdir, self._bar
-        )  # fmt: skip
+            self.config,
+            step,
+            self.benchmarks,
+            roles,
+            grading,
+            limits=self.limits,
+            workdir=self.workdir,
+            bar=self._bar,
+        )
         keep_validation(self._checkpointer, self.workdir, step, rows)
 
     def log(self, state: TrainState, stage: str, metrics: Mapping[str, Any], note: str) -> None:
@@ -223,9 +251,13 @@ class Run:
             self.workdir.save_episodes(step, trees, roles["executor"].engine.tokenizer.decode)
 
     def save(self, every: int, last: int) -> None:
-        """Saves the state if that is due: every so many steps, and after the last one."""
-        if self._state.step % every == 0 or self._state.step == last:
-            save_state(self._checkpointer, self._state, self.config, self._stage)
+        """Saves the state that was logged if that is due.
+
+        Every so many steps, and after the last one.
+        """
+        state = self._state
+        if state is not None and (state.step % every == 0 or state.step == last):
+            save_state(self._checkpointer, state, self.config, self._stage)
 
     @contextlib.contextmanager
     def _saved_when_stopped(self) -> Iterator[None]:
@@ -249,23 +281,35 @@ class Run:
 
     def describe(
         self, policies: Policies, pools: Pools | None, trained: Sequence[Question], grading: Mapping[str, Any]
-    ) -> None:  # fmt: skip
-        """Writes the files of the workdir that say what the run is; see `describe_workdir`."""
+    ) -> None:
+        """Writes the files of the workdir that say what the run is.
+
+        See `describe_workdir`.
+        """
         self.grading = grading
         describe_workdir(
-            self.workdir, self.config, self.kind, policies.config, policies.tokenizer, pools, trained, grading
-        )  # fmt: skip
+            self.workdir,
+            self.config,
+            self.kind,
+            policies.config,
+            policies.tokenizer,
+            pools=pools,
+            trained=trained,
+            graded=grading,
+        )
 
     def results(self) -> list[dict[str, Any]]:
         """Writes results.json of a finished training run; returns its evaluation rows."""
         rows, config = evaluation_rows(self.workdir), self.config
         seconds, best = phase_seconds(config, self.workdir), chosen_so_far(config, self.workdir)
-        self.workdir.write_results(to_json(config), rows, seconds, config.seed, self.grading, best)
+        self.workdir.write_results(to_json(config), rows, seconds, config.seed, self.grading, chosen=best)
         return rows
 
 
 def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = (), lock: Lock | None = None) -> Workdir:
-    """The run's workdir. Raises UserError when it belongs to a run of another kind or with other settings.
+    """The run's workdir.
+
+    Raises UserError when it belongs to a run of another kind or with other settings.
 
     `ignore` names the top-level keys that this kind of run does not read.
     """
@@ -276,8 +320,8 @@ def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = (), loc
         earlier = read_record(workdir.path)
         if earlier["kind"] != kind:
             raise UserError(f"{workdir.path} holds a run of mxjax {earlier['kind']}; choose another --workdir")
-        filled = lambda values: to_json(from_json(values))  # keys that came after the run began have their defaults
-        before, now = filled(earlier["config"]), filled(to_json(config))
+        # Keys that came after the run began have their defaults.
+        before, now = (to_json(from_json(values)) for values in (earlier["config"], to_json(config)))
         changed = dict(_differences(before, now, {*MAY_CHANGE, *PROMPTS, *ignore}))
         for name, prompt in workdir_prompts(workdir.path, earlier).items():
             if mas.load_prompts(prompt) != mas.load_prompts(config.roles[name].prompt):
@@ -313,7 +357,9 @@ def describe_workdir(
     trained: Sequence[Question] = (),
     graded: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes config.json, tokenizer, prompt files and trained_on.json: all that serving a checkpoint needs.
+    """Writes config.json, tokenizer, prompt files and trained_on.json.
+
+    All that serving a checkpoint needs.
 
     Beside the config they say which `pools` were drawn, how executions are `graded`, and which questions benchmarks
     are compared with, those `trained`. Once there is a checkpoint nothing is written: what it was made with stays.
@@ -351,7 +397,10 @@ def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDic
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:
-    """config.json of an mxjax workdir. Raises UserError if it is of something else, or broken."""
+    """config.json of an mxjax workdir.
+
+    Raises UserError if it is of something else, or broken.
+    """
     file = absolute(path) / "config.json"
     try:
         record = read_json(file)
@@ -362,19 +411,28 @@ def read_record(path: epath.PathLike) -> dict[str, Any]:
 
 
 def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str, str]:
-    """Prompt set of each role: the file that the workdir keeps, since a checkpoint is served with what it was
-    trained on, else the built-in set that its config names."""
+    """Prompt set of each role.
+
+    The file that the workdir keeps, else the built-in set that its config names.
+
+    A checkpoint is served with the prompts that it was trained on.
+    """
     roles = record["config"]["roles"]
-    kept = {name: absolute(path) / "prompts" / f"{name}.toml" for name in roles}
-    return {name: str(kept[name]) if kept[name].exists() else role["prompt"] for name, role in roles.items()}
+    files = {name: absolute(path) / "prompts" / f"{name}.toml" for name in roles}
+    return {name: str(files[name]) if files[name].exists() else role["prompt"] for name, role in roles.items()}
 
 
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
-    """The run's checkpointer, which keeps the newest steps and the chosen one; closing waits for the last save."""
-    best = lambda: (chosen_so_far(config, workdir) or {}).get("step")
-    checkpointer = Checkpointer(workdir.checkpoints, config.checkpoint.keep, best)
-    with checkpointer:
+    """The run's checkpointer, which keeps the newest steps and the chosen one.
+
+    Closing waits for the last save.
+    """
+
+    def best() -> int | None:
+        return (chosen_so_far(config, workdir) or {}).get("step")
+
+    with Checkpointer(workdir.checkpoints, config.checkpoint.keep, best) as checkpointer:
         yield checkpointer
 
 
@@ -388,7 +446,7 @@ def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimiz
     if checkpointer.latest_step() is not None:
         items = checkpointer.restore({**_items(state), "meta": {}})
         optimizers = {owner: items[f"opt_{owner}"] for owner in state.optimizers}
-        state = state.replace(policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
+        state = dataclasses.replace(state, policies=items["params"], optimizers=optimizers, step=items["meta"]["step"])
     if fault := checkpoint.say_not_finite(checkpoint.not_finite(_items(state))):
         raise UserError(f"{fault} where the run begins; begin it from another init or checkpoint")
     return state
@@ -411,36 +469,39 @@ def _items(state: TrainState) -> dict[str, Any]:
     return {"params": state.policies, **{f"opt_{owner}": opt for owner, opt in state.optimizers.items()}}
 
 
-def keep_validation(
-    checkpointer: Checkpointer, workdir: Workdir, step: int, rows: Sequence[Mapping[str, Any]]
-) -> None:  # fmt: skip
-    """Keeps the rows of a validation in the checkpoint of that step, if there is one, once it is on disk."""
+def keep_validation(checkpointer: Checkpointer, workdir: Workdir, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keeps the rows of a validation in the checkpoint of that step, if any."""
     if not rows:
         return
     checkpointer.wait()
     if step in checkpointer.steps():
-        kept = plain([{**row, "step": step, "phase": "eval"} for row in rows])
-        checkpoint.record_validation(workdir.checkpoints, step, kept)
+        eval_rows = plain([{**row, "step": step, "phase": "eval"} for row in rows])
+        checkpoint.record_validation(workdir.checkpoints, step, eval_rows)
 
 
 def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None:
-    """`chosen` of what is on disk: validations are read from the checkpoints themselves, which keep theirs.
+    """`chosen` of what is on disk.
+
+    Validations are read from the checkpoints themselves, which keep theirs.
 
     Those of a checkpoint that has none, as one from before they were kept, are looked for in the metrics.
     """
     root = workdir.checkpoints
     saved = [step for step in checkpoint.steps(root) if not checkpoint.saved_not_finite(root, step)]
-    kept = {step: checkpoint.validation(root, step) for step in saved}
-    logged = workdir.metrics() if None in kept.values() else []
-    rows = [row for row in logged if kept.get(row["step"], ()) is None]
-    return chosen(config, rows + [row for own in kept.values() for row in own or ()], saved)
+    validations = {step: checkpoint.validation(root, step) for step in saved}
+    logged = workdir.metrics() if None in validations.values() else []
+    rows = [row for row in logged if validations.get(row["step"], ()) is None]
+    return chosen(config, rows + [row for of_step in validations.values() for row in of_step or ()], saved)
 
 
 def chosen_step(path: str) -> int:
-    """The chosen step of a workdir. Raises UserError where nothing has been validated."""
+    """The chosen step of a workdir.
+
+    Raises UserError where nothing has been validated.
+    """
     if not models.is_workdir(path):
         raise UserError(f"--step=chosen is for the workdir of a run, and {path} is not one")
-    found = chosen_so_far(from_json(read_record(path)["config"]), Workdir(path))
-    if found is None:
+    row = chosen_so_far(from_json(read_record(path)["config"]), Workdir(path))
+    if row is None:
         raise UserError(f"{path} has no validated checkpoint to choose from: name one with --step")
-    return found["step"]
+    return row["step"]

@@ -1,4 +1,6 @@
-"""What a model is served with, beside weights of any form: prompts, limits, tools and lengths, in `mxjax.json`.
+"""What a model is served with, beside weights of any form.
+
+Prompts, limits, tools and lengths, in `mxjax.json`.
 
 A policy answers well only what it was trained to be asked. A workdir has its whole config; a directory in Hugging
 Face's form has this file, which `convert` writes and every command that serves a checkpoint reads.
@@ -42,7 +44,10 @@ KEYS = {
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """A checkpoint that answers: with which config, of which step (None for one without), and both roles."""
+    """A checkpoint that answers.
+
+    With which config, of which step (None for one without), and both roles.
+    """
 
     config: ConfigDict
     step: int | None
@@ -50,15 +55,17 @@ class Served:
 
 
 def checkpoint_config(path: str) -> ConfigDict:
-    """The config that a checkpoint was trained with, or that `convert` kept beside it; else one for general models.
+    """The config to serve a checkpoint with.
+
+    That of its training, or what `convert` kept beside it; else one for general models.
 
     Prompt sets that the run read from files are those that it saved beside its checkpoints.
     """
     is_workdir = models.is_workdir(path)
     directory = None if is_workdir else models.directory_of(path)
-    kept = read_contract(directory) if directory is not None else None
-    if kept is not None:
-        return kept
+    contract = read_contract(directory) if directory is not None else None
+    if contract is not None:
+        return contract
     if is_workdir:
         record = read_record(path)
         config = from_json(record["config"])
@@ -84,7 +91,9 @@ def serve(
     slots: int | None = None,
     most_slots: int | None = None,
 ) -> Served:
-    """Loads a checkpoint to be served as `config` says, but for what is given here; lengths are cut to its positions.
+    """Loads a checkpoint to be served as `config` says.
+
+    Other arguments take precedence over it; lengths are cut to the model's positions.
 
     Args:
       path: an mxjax workdir, a Hugging Face directory, a .gguf file, or a name that `models.load` knows.
@@ -136,7 +145,9 @@ def write_contract(directory: epath.Path, config: ConfigDict, step: int | None) 
 
 
 def read_contract(directory: epath.Path) -> ConfigDict | None:
-    """The config to serve a directory of weights with; None where it has no mxjax.json.
+    """The config to serve a directory of weights with.
+
+    None where it has no mxjax.json.
 
     Raises ValueError for a setting that this version lacks, of the wrong kind, or out of its range.
     """
@@ -145,9 +156,9 @@ def read_contract(directory: epath.Path) -> ConfigDict | None:
         return None
     config = default_config()
     with reading(file):
-        given = read_json(file)["serving"]
-        _check(given, KEYS, to_json(config), file)
-        for section, values in given.items():
+        serving = read_json(file)["serving"]
+        _check(serving, KEYS, to_json(config), file)
+        for section, values in serving.items():
             for key, value in values.items():
                 if isinstance(config[section][key], ConfigDict) and section == "roles":
                     config.roles[key].update(value)
@@ -179,9 +190,9 @@ def _picked(values: Mapping[str, Any], keys: Any) -> dict[str, Any]:
     return {key: _picked(values[key], inner) for key, inner in keys.items()}
 
 
-def _check(given: Mapping[str, Any], keys: Any, usual: Mapping[str, Any], file: epath.Path, prefix: str = "") -> None:
-    """Raises ValueError unless `given` has known keys, with values of the kind that the usual ones are of."""
-    for key, value in given.items():
+def _check(values: Mapping[str, Any], keys: Any, usual: Mapping[str, Any], file: epath.Path, prefix: str = "") -> None:
+    """Raises ValueError unless `values` has known keys, with values of the kind that the usual ones are of."""
+    for key, value in values.items():
         if key not in keys:
             raise UserError(f"{file} sets {prefix}{key}, which this version lacks")
         if type(value) is not type(usual[key]) and not (type(value) is int and type(usual[key]) is float):

@@ -1,4 +1,4 @@
-"""The mesh, one table of rules from logical to mesh axes, and the two helpers that apply it.
+"""The mesh, and one table of rules from logical to mesh axes.
 
 Model code names what an axis means ("heads", "batch"); only this file knows which devices that goes to.
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mxjax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 MESH_AXES = ("data", "fsdp", "tensor")
+AnyMesh = Mesh | AbstractMesh
 
 RULES: dict[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp"),
@@ -32,7 +34,9 @@ RULES: dict[str, tuple[str, ...]] = {
 
 
 def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh with the axes data, fsdp, tensor. `shape` gives sizes by name; one of them may be -1 (the rest).
+    """A mesh with the axes data, fsdp, tensor.
+
+    `shape` gives sizes by name; one of them may be -1 (the rest).
 
     The default puts every device on `fsdp`. Raises ValueError when the sizes do not multiply to the device count.
     """
@@ -59,7 +63,10 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Devi
 
 
 def partition_spec(mesh_shape: Mapping[str, int], axes: Sequence[str | None], shape: Sequence[int]) -> PartitionSpec:
-    """PartitionSpec of an array with these logical axes; mesh axes that do not divide a dimension are left out."""
+    """PartitionSpec of an array with these logical axes.
+
+    Mesh axes that do not divide a dimension are left out.
+    """
     entries = []
     for axis, size in zip(axes, shape, strict=True):
         used = []
@@ -73,7 +80,7 @@ def partition_spec(mesh_shape: Mapping[str, int], axes: Sequence[str | None], sh
 
 
 def warn_replicated(mesh_shape: Mapping[str, int], axes: Sequence[str | None], shape: Sequence[int]) -> None:
-    """Says, once each, which axes of a parameter do not divide over the mesh, so that every device holds them whole."""
+    """Warns once of each axis that does not divide over the mesh and is replicated."""
     for axis, size in zip(axes, shape, strict=True):
         for mesh_axis in RULES[axis] if axis else ():
             if size % mesh_shape.get(mesh_axis, 1):
@@ -85,13 +92,13 @@ def _warn_replicated(axis: str, size: int, mesh_axis: str, ways: int) -> None:
     _log.warning("%s (%d) does not divide over mesh.%s=%d: it is replicated", axis, size, mesh_axis, ways)
 
 
-def named_sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
+def named_sharding(mesh: AnyMesh, axes: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
     """Sharding on `mesh` of an array with these logical axes and this shape."""
     return NamedSharding(mesh, partition_spec(mesh.shape, axes, shape))
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Pins a traced array to the layout of its logical axes under `jax.set_mesh`; without a mesh does nothing."""
+    """Pins a traced array to its logical axes under `jax.set_mesh`, if there is one."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
@@ -120,3 +127,26 @@ def on_shards(function: Callable, inputs: Sequence[Sequence[str | None]], output
         return mapped(*arrays)
 
     return call
+
+
+def _memories(x: jax.Array) -> tuple[str, set[str]]:
+    """Kinds of memory of the devices of an array: their own, and all."""
+    device: Any = next(iter(x.sharding.addressable_devices))  # JAX's types say nothing of a device's memories
+    return device.default_memory().kind, {memory.kind for memory in device.addressable_memories()}
+
+
+def in_device_memory(x: jax.Array) -> bool:
+    """Whether an array lies in its devices' own memory, where programs compute."""
+    return x.sharding.memory_kind in (None, _memories(x)[0])
+
+
+def to_memory(x: jax.Array, kind: str | None) -> jax.Array:
+    """The array in another kind of memory, None for its devices' own.
+
+    Itself where they have no such memory.
+    """
+    default, kinds = _memories(x)
+    kind = kind or default
+    if x.sharding.memory_kind == kind or kind not in kinds:
+        return x
+    return jax.device_put(x, x.sharding.with_memory_kind(kind))

@@ -1,7 +1,7 @@
-"""Training: questions -> trees of designs and executions -> credit -> one stagewise update, step after step.
+"""Training: questions -> trees of executions -> credit -> update, step after step.
 
-Reads top-down as the algorithm (method, sections 3 to 6). A killed run continues bit for bit: everything a step needs
-is a function of (seed, step) and of the checkpointed state.
+Reads top-down as the algorithm; docs/reading.md follows one step with its shapes. A killed run continues bit for bit:
+everything a step needs is a function of (seed, step) and of the checkpointed state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from mxjax.skips import keeper
 
 
 def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
-    """Runs or continues the training that `config` describes, in `config.workdir`; returns the evaluation rows.
+    """Runs or continues the training that `config` describes, in `config.workdir`.
+
+    Returns the evaluation rows.
 
     Raises UserError for what the user can mend, RunStopped where the run cannot go on, and `stopping.Stopped`, with the
     last finished step saved, when SIGTERM or Ctrl-C asks for it.
@@ -39,7 +41,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
         policies = run.policies()
         questions = QuestionStream(run.pools.train, config.seed, rollout.questions)
         learner = make_learner(config, policies.config, run.mesh)
-        with run.serving(policies, learner) as (state, roles, grading):
+        with run.training(policies, learner) as (state, roles, grading):
             for step in range(state.step, rl.steps):
                 run.validate(step, roles, grading)
                 for engine in engines_of(roles):
@@ -49,15 +51,22 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
                 stage = "+".join(role for role in ROLES if weights[role])
 
                 trees = collect(
-                    questions.batch(step), roles, grading.training(step), grading.tools, run.limits, seed=config.seed,
-                    step=step, designs=rollout.designs, executions=rollout.executions,
+                    questions.batch(step),
+                    roles,
+                    grading.of_step(step),
+                    tools=grading.tools,
+                    limits=run.limits,
+                    seed=config.seed,
+                    step=step,
+                    designs=rollout.designs,
+                    executions=rollout.executions,
                     format_weight=config.reward.format_weight,
-                )  # fmt: skip
+                )
                 collected = time.monotonic()
                 segments = credit(trees, rl.executor_group, rl.aggregation, rl.drop_zero_spread)
                 switched = stage_switched(step, rl.mode, rl.stage_length, rl.first_stage)
                 skipped = keeper(run.workdir, step)
-                state, metrics = learner.update(state, segments, weights, config.seed, switched, skipped)
+                state, metrics = learner.update(state, segments, weights, config.seed, switched, skipped=skipped)
                 update_params(roles, state)
 
                 metrics |= step_metrics(trees, rl.executor_group, roles, run.limits, grading.level)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from mxjax.config import default_config
 from mxjax.sandbox import Sandbox, SandboxUnavailable
 
 
@@ -21,6 +22,11 @@ def missing(name: str, why: str):
     if name in os.environ.get("MXJAX_REQUIRE", "").split(","):
         pytest.fail(f"{name} is required here (MXJAX_REQUIRE): {why}")
     pytest.skip(why)
+
+
+def optimizer_settings(**changes) -> dict:
+    """The default `rl.optimizer`, with changes."""
+    return {**default_config().rl.optimizer, **changes}
 
 
 def sandbox(level: str, workers: int = 2) -> Sandbox:

@@ -115,6 +115,24 @@ def test_any_mesh_restores_any_other(tmp_path, saved_on, restored_on):
         assert leaf.sharding == target.sharding
 
 
+def test_leaves_that_are_not_finite_are_named_in_order_wherever_they_lie():
+    def spoilt(*shape):
+        return np.full(shape, np.nan, np.float32)
+
+    parked = SingleDeviceSharding(jax.devices()[0], memory_kind="pinned_host")
+    params = {
+        "a": jax.device_put(spoilt(8), NamedSharding(mesh_of(2), P("fsdp"))),
+        "b": jnp.zeros(3),
+        "c": spoilt(2),
+        "d": jax.device_put(spoilt(4), parked),
+        "e": jnp.array([1.0, jnp.inf], jnp.bfloat16),
+        "f": jnp.array([2**31 - 1]),
+        "g": jax.device_put(jnp.ones(4), parked),
+    }
+    found = checkpoint.not_finite({"params": params, "meta": {"step": float("nan")}})
+    assert found == [f"params['{name}']" for name in "acde"]
+
+
 def test_host_memory_and_numpy_leaves_come_back_as_asked(tmp_path):
     host = SingleDeviceSharding(jax.devices()[0], memory_kind="pinned_host")
     parked = jax.device_put(jnp.arange(8.0), host)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
+from support import optimizer_settings
 from test_configs import CONFIGS, load
 
 from mxjax import cli
@@ -141,7 +142,7 @@ def test_the_sentence_says_what_holds(name, value):
 
 def test_no_clip_is_a_value():
     check_ranges(config_with("rl.optimizer.clip_norm", None))
-    optimizer = make_optimizer({"clip_norm": None, "weight_decay": 0.0, "b1": 0.0, "b2": 0.0, "learning_rate": 1.0})
+    optimizer = make_optimizer(optimizer_settings(clip_norm=None, weight_decay=0.0, b1=0.0, b2=0.0, learning_rate=1.0))
     updates, _ = optimizer.update({"w": 1e6 * make_ones()}, optimizer.init({"w": make_ones()}), {"w": make_ones()})
     assert abs(float(updates["w"][0]) + 1) < 1e-3
 

@@ -11,9 +11,10 @@ from mxjax import grading as graders
 from mxjax.checks import check_config
 from mxjax.config import default_config
 from mxjax.errors import UserError
-from mxjax.grading import open_grading
+from mxjax.grading import Grading, open_grading
 from mxjax.mas.records import ToolCall
 from mxjax.mas.toolbox import Toolbox
+from mxjax.rewards import make_reward
 from mxjax.rollout import Question
 from mxjax.sandbox import SandboxUnavailable
 
@@ -70,15 +71,20 @@ def test_training_may_run_some_tests_and_pay_their_share():
     third = returned("<solution>\ndef f(x):\n    return x if x == 3 else None\n</solution>")
     config.reward.tests = 1
     with open_grading(config, [question]) as grading:
-        paid = [grading.training(step)(question, third).correct for step in range(24)]
-        assert set(paid) == {0.0, 1.0} and paid[5] == grading.training(5)(question, third).correct
+        paid = [grading.of_step(step)(question, third).correct for step in range(24)]
+        assert set(paid) == {0.0, 1.0} and paid[5] == grading.of_step(5)(question, third).correct
         assert grading.reward(question, third).correct == 0.0  # of an evaluation, which runs all
-        others = [grading.training(0)(dataclasses.replace(question, id=f"q{i}"), third).correct for i in range(24)]
+        others = [grading.of_step(0)(dataclasses.replace(question, id=f"q{i}"), third).correct for i in range(24)]
         assert set(others) == {0.0, 1.0}
     config.reward.tests, config.reward.all_pass = 0, False
     with open_grading(config, [question]) as grading:
-        paid = grading.training(0)(question, third)
+        paid = grading.of_step(0)(question, third)
         assert (paid.correct, paid.how) == (1 / 8, "wrong_answer") and grading.reward(question, third).correct == 0.0
+
+
+def test_a_grading_without_a_reward_for_training_pays_as_in_evaluations():
+    grading = Grading(make_reward(), {}, None)
+    assert grading.of_step(0) is grading.reward is grading.of_step(7)
 
 
 @pytest.mark.parametrize(("stateful", "then"), [(False, "NameError"), (True, "8")])

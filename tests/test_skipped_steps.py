@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from runs import ROOT, SMALLER, mxjax, tiny, tiny_run
-from support import optional
+from support import optimizer_settings, optional
 
 from mxjax import checkpoint, cli
 from mxjax.cold_start import sft
@@ -60,7 +60,7 @@ def test_the_run_ends_at_the_last_skip_that_is_allowed(tmp_path):
 
 @pytest.mark.parametrize("spoilt", ["params", "optimizers"])
 def test_a_state_that_is_not_finite_is_neither_saved_nor_begun_from(tmp_path, spoilt):
-    config, optimizer, workdir = default_config(), make_optimizer(), Workdir(tmp_path)
+    config, optimizer, workdir = default_config(), make_optimizer(optimizer_settings()), Workdir(tmp_path)
     state = init_state({"shared": {"w": jnp.ones(3)}}, optimizer, "sft").replace(step=1)
     bad = lambda tree: jnp.full(3, jnp.nan) if tree.shape == (3,) else tree
     name = "policies" if spoilt == "params" else spoilt

@@ -120,6 +120,17 @@ def test_a_step_reports_what_its_rollouts_did():
     assert found["correct"] == 5 / 8 and found["executor_reward"] == pytest.approx((5 * 1.4 + 0.4) / 6)
     assert found["calls"] == 1 and found["designer_zero_spread"] == 0.5 and found["executor_zero_spread"] == 0.5
     assert found["gold_in_design"] == 0 and found["in_process"] == 0
+    assert found["limit_executions"] == found["error_executions"] == found["invalid_executions"] == 0
+
+
+def test_executions_that_end_at_a_limit_or_in_an_error_are_told_apart_from_lost_ones():
+    endless = "<code>while True:\n    pass</code>"
+    failing = "<code>from workflow import *\nraise ValueError('no')</code>"
+    replies = iter([SINGLE, endless, failing, "no code"])
+    trees, _ = rollout(lambda prompt, request: next(replies) if is_designer(prompt) else GOOD, questions=QUESTIONS)
+    found = rollout_metrics(trees)
+    assert (found["limit_executions"], found["error_executions"]) == (0.25, 0.25)
+    assert found["valid_designs"] == 0.75 and found["invalid_executions"] == 0
 
 
 def test_designs_that_cannot_run_are_counted_by_kind():

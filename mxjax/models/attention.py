@@ -1,4 +1,6 @@
-"""Training attention over packed rows: block by block with an online softmax, and its own backward pass.
+"""Training attention over packed rows.
+
+Block by block with an online softmax, and its own backward pass.
 
 Rows hold many short segments, so most blocks of the score matrix are empty. Both passes walk only from the first block
 that any query of the block may see to the diagonal, and never hold more than one block of scores per head. B rows,
@@ -25,7 +27,10 @@ def block_size(T: int) -> int:
 
 
 def segment_starts(segment_ids_BT: jax.Array) -> jax.Array:
-    """Index int32[B, T] at which each token's segment begins; a padding token (id 0) begins at itself."""
+    """Index int32[B, T] at which each token's segment begins.
+
+    A padding token (id 0) begins at itself.
+    """
     index_T = jnp.arange(segment_ids_BT.shape[1], dtype=jnp.int32)
     previous_BT = jnp.pad(segment_ids_BT[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
     begins_BT = (segment_ids_BT != previous_BT) | (segment_ids_BT == 0)
@@ -106,7 +111,7 @@ def _forward(q, k, v, starts_BT, size):
 
         def key_block(j, carry):
             best, total, acc = carry
-            scores = _scores(q_i, _block(k, j, size, 2), starts_BT, i, j, size)
+            scores = _scores(q_i, _block(k, j, size, 2), starts_BT, i, j, size=size)
             new_best = jnp.maximum(best, scores.max(-1))
             weights, rescale = jnp.exp(scores - new_best[..., None]), jnp.exp(best - new_best)
             v_j = _block(v, j, size, 2)
@@ -143,7 +148,7 @@ def _backward(residuals, grad, size):
         def key_block(j, carry):
             dq_i, dk, dv = carry
             k_j, v_j = _block(k, j, size, 2), _block(v, j, size, 2)
-            weights = jnp.exp(_scores(q_i, k_j, starts_BT, i, j, size) - lse_i)
+            weights = jnp.exp(_scores(q_i, k_j, starts_BT, i, j, size=size) - lse_i)
             d_weights = einsum("bkgth,bksh->bkgts", grad_i, v_j)
             d_scores = (weights * (d_weights - dot_i)).astype(q.dtype)
             dv_j = einsum("bkgts,bkgth->bksh", weights.astype(q.dtype), grad_i)

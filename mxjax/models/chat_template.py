@@ -1,4 +1,6 @@
-"""Renders Hugging Face chat templates: Jinja source plus messages to the text that a model was trained on.
+"""Renders Hugging Face chat templates.
+
+Jinja source plus messages to the text that a model was trained on.
 
 Templates arrive with downloaded weights, so they are untrusted programs: they run in Jinja's immutable
 sandbox, with the few globals and filters that Hugging Face defines and nothing else. `template_process` runs this
@@ -78,7 +80,10 @@ def compile_template(source: str) -> Callable[..., str]:
 
 
 def rendered(render: Callable[..., str], variables: dict) -> str:
-    """What `render` writes. Raises ValueError, saying why, whatever goes wrong in the template."""
+    """What `render` writes.
+
+    Raises ValueError, saying why, whatever goes wrong in the template.
+    """
     try:
         return render(**variables)
     except jinja2.TemplateError as error:

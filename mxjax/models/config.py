@@ -1,4 +1,6 @@
-"""Model configuration and named presets: everything the one transformer needs to know about an architecture.
+"""Model configuration and named presets.
+
+Everything the one transformer needs to know about an architecture.
 
 Field names follow `config.json` of Hugging Face, so that a checkpoint's own file reads straight into a `ModelConfig`.
 """
@@ -9,6 +11,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from mxjax.errors import UserError
 
@@ -20,15 +23,21 @@ LAYER_TYPES = (FULL, SLIDING)
 ROPE_TYPES = ("linear", "llama3")
 # The most that a setting can be: beyond every model, and small enough that nothing is made of a made-up number.
 LARGEST = {
-    "vocab_size": 1 << 24, "hidden_size": 1 << 18, "intermediate_size": 1 << 20, "num_hidden_layers": 1 << 12,
-    "num_attention_heads": 1 << 12, "num_key_value_heads": 1 << 12, "head_dim": 1 << 12,
-    "max_position_embeddings": 1 << 31, "sliding_window": 1 << 31,
-}  # fmt: skip
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 18,
+    "intermediate_size": 1 << 20,
+    "num_hidden_layers": 1 << 12,
+    "num_attention_heads": 1 << 12,
+    "num_key_value_heads": 1 << 12,
+    "head_dim": 1 << 12,
+    "max_position_embeddings": 1 << 31,
+    "sliding_window": 1 << 31,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
-    """How rotary frequencies are stretched for a context longer than that of the pretraining.
+    """Scaling of rotary frequencies for contexts longer than in pretraining.
 
     "linear" divides all of them by `factor`. "llama3" divides those whose wavelength is over
     original_max_position_embeddings / low_freq_factor, leaves those under .../high_freq_factor, and blends between.
@@ -162,15 +171,19 @@ class ModelConfig:
                 if windowed and name != "gemma3_text":
                     raise UserError(f"{name} models have neither sliding attention nor a query_pre_attn_scalar")
                 return name
-        found = ", ".join(f"{trait}={getattr(self, trait)}" for trait in FAMILY_TRAITS["llama"])
-        raise UserError(f"no model family has {found}; known: {', '.join(FAMILY_TRAITS)}")
+        traits_here = ", ".join(f"{trait}={getattr(self, trait)}" for trait in FAMILY_TRAITS["llama"])
+        raise UserError(f"no model family has {traits_here}; known: {', '.join(FAMILY_TRAITS)}")
 
 
-def _traits(attention_bias=False, qk_norm=False, gemma=False):
+def _traits(attention_bias: bool = False, qk_norm: bool = False, gemma: bool = False) -> dict[str, Any]:
     return {
-        "attention_bias": attention_bias, "qk_norm": qk_norm, "norm_offset": gemma, "sandwich_norms": gemma,
-        "scale_embeddings": gemma, "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
-    }  # fmt: skip
+        "attention_bias": attention_bias,
+        "qk_norm": qk_norm,
+        "norm_offset": gemma,
+        "sandwich_norms": gemma,
+        "scale_embeddings": gemma,
+        "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
+    }
 
 
 # `model_type` → the settings of ModelConfig that the family implies.
@@ -187,80 +200,125 @@ def gemma_layer_types(layers: int, period: int = 6) -> tuple[str, ...]:
     return tuple(SLIDING if (index + 1) % period else FULL for index in range(layers))
 
 
-def _qwen2(hidden, ffn, layers, heads, kv_heads, tied, vocab=151_936):
+class _Sizes(TypedDict):
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+
+
+def _sizes(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int = 8) -> _Sizes:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+    }
+
+
+def _qwen2(sizes: _Sizes, tied: bool, vocab: int = 151_936) -> ModelConfig:
     return ModelConfig(
-        vocab_size=vocab, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=hidden // heads, rope_theta=1e6,
-        tie_word_embeddings=tied, max_position_embeddings=32_768, dtype="bfloat16", **FAMILY_TRAITS["qwen2"],
-    )  # fmt: skip
+        **sizes,
+        vocab_size=vocab,
+        head_dim=sizes["hidden_size"] // sizes["num_attention_heads"],
+        rope_theta=1e6,
+        tie_word_embeddings=tied,
+        max_position_embeddings=32_768,
+        dtype="bfloat16",
+        **FAMILY_TRAITS["qwen2"],
+    )
 
 
-def _llama32(hidden, layers, heads, head_dim):
+def _llama32(sizes: _Sizes, head_dim: int) -> ModelConfig:
     return ModelConfig(
-        vocab_size=128_256, hidden_size=hidden, intermediate_size=8192, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=8, head_dim=head_dim, rope_theta=5e5,
-        rope_scaling=RopeScaling("llama3", 32.0), rms_norm_eps=1e-5, max_position_embeddings=131_072, dtype="bfloat16",
-    )  # fmt: skip
+        **sizes,
+        vocab_size=128_256,
+        head_dim=head_dim,
+        rope_theta=5e5,
+        rope_scaling=RopeScaling("llama3", 32.0),
+        rms_norm_eps=1e-5,
+        max_position_embeddings=131_072,
+        dtype="bfloat16",
+    )
 
 
-def _gemma3(hidden, ffn, layers, heads, kv_heads, window, positions, vocab=262_144, scaling=None):
+def _gemma3(
+    sizes: _Sizes, window: int, positions: int, vocab: int = 262_144, scaling: RopeScaling | None = None
+) -> ModelConfig:
     return ModelConfig(
-        vocab_size=vocab, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=256, rope_theta=1e6, rope_scaling=scaling,
-        layer_types=gemma_layer_types(layers), sliding_window=window, query_pre_attn_scalar=256,
-        max_position_embeddings=positions, dtype="bfloat16", **FAMILY_TRAITS["gemma3_text"],
-    )  # fmt: skip
+        **sizes,
+        vocab_size=vocab,
+        head_dim=256,
+        rope_theta=1e6,
+        rope_scaling=scaling,
+        layer_types=gemma_layer_types(sizes["num_hidden_layers"]),
+        sliding_window=window,
+        query_pre_attn_scalar=256,
+        max_position_embeddings=positions,
+        dtype="bfloat16",
+        **FAMILY_TRAITS["gemma3_text"],
+    )
 
 
-def _qwen3(hidden, ffn, layers, heads, tied, dtype="bfloat16"):
+def _qwen3(sizes: _Sizes, tied: bool) -> ModelConfig:
     return ModelConfig(
-        vocab_size=151_936, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=8, head_dim=128, rope_theta=1e6, qk_norm=True,
-        tie_word_embeddings=tied, max_position_embeddings=40_960, dtype=dtype,
-    )  # fmt: skip
+        **sizes,
+        vocab_size=151_936,
+        head_dim=128,
+        rope_theta=1e6,
+        qk_norm=True,
+        tie_word_embeddings=tied,
+        max_position_embeddings=40_960,
+        dtype="bfloat16",
+    )
 
 
-def _smollm2(hidden, ffn, layers, heads, kv_heads):
+def _smollm2(sizes: _Sizes) -> ModelConfig:
     return ModelConfig(
-        vocab_size=49_152, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=64, rope_theta=1e5,
-        rms_norm_eps=1e-5, max_position_embeddings=8192, dtype="bfloat16",
-    )  # fmt: skip
+        **sizes,
+        vocab_size=49_152,
+        head_dim=64,
+        rope_theta=1e5,
+        rms_norm_eps=1e-5,
+        max_position_embeddings=8192,
+        dtype="bfloat16",
+    )
 
 
-def _small(hidden, layers, heads, vocab, max_len):
-    return ModelConfig(
-        vocab_size=vocab, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
-        num_attention_heads=heads, num_key_value_heads=max(1, heads // 2), head_dim=32, qk_norm=True,
-        max_position_embeddings=max_len,
-    )  # fmt: skip
+def _small(sizes: _Sizes, vocab: int) -> ModelConfig:
+    return ModelConfig(**sizes, vocab_size=vocab, head_dim=32, qk_norm=True, max_position_embeddings=1024)
 
 
 PRESETS = {
-    "tiny": _small(64, 2, 2, 512, 1024),
-    "quickstart": _small(128, 3, 4, 1024, 1024),
-    "smollm2-135m": _smollm2(576, 1536, 30, 9, 3),
-    "smollm2-360m": _smollm2(960, 2560, 32, 15, 5),
-    "llama-3.2-1b": _llama32(2048, 16, 32, 64),
-    "llama-3.2-3b": _llama32(3072, 28, 24, 128),
-    "qwen2.5-0.5b": _qwen2(896, 4864, 24, 14, 2, True),
-    "qwen2.5-1.5b": _qwen2(1536, 8960, 28, 12, 2, True),
-    "qwen2.5-3b": _qwen2(2048, 11_008, 36, 16, 2, True),
-    "qwen2.5-7b": _qwen2(3584, 18_944, 28, 28, 4, False, vocab=152_064),
-    "qwen3-0.6b": _qwen3(1024, 3072, 28, 16, True),
-    "qwen3-1.7b": _qwen3(2048, 6144, 28, 16, True),
-    "qwen3-4b": _qwen3(2560, 9728, 36, 32, True),
-    "qwen3-8b": _qwen3(4096, 12_288, 36, 32, False),
-    "qwen3-14b": _qwen3(5120, 17_408, 40, 40, False),
-    "qwen3-32b": _qwen3(5120, 25_600, 64, 64, False),
-    "gemma3-270m": _gemma3(640, 2048, 18, 4, 1, 512, 32_768),
-    "gemma3-1b": _gemma3(1152, 6912, 26, 4, 1, 512, 32_768),
-    "gemma3-4b": _gemma3(2560, 10_240, 34, 8, 4, 1024, 131_072, 262_208, RopeScaling("linear", 8.0)),
+    "tiny": _small(_sizes(64, 192, 2, 2, 1), 512),
+    "quickstart": _small(_sizes(128, 384, 3, 4, 2), 1024),
+    "smollm2-135m": _smollm2(_sizes(576, 1536, 30, 9, 3)),
+    "smollm2-360m": _smollm2(_sizes(960, 2560, 32, 15, 5)),
+    "llama-3.2-1b": _llama32(_sizes(2048, 8192, 16, 32), 64),
+    "llama-3.2-3b": _llama32(_sizes(3072, 8192, 28, 24), 128),
+    "qwen2.5-0.5b": _qwen2(_sizes(896, 4864, 24, 14, 2), True),
+    "qwen2.5-1.5b": _qwen2(_sizes(1536, 8960, 28, 12, 2), True),
+    "qwen2.5-3b": _qwen2(_sizes(2048, 11_008, 36, 16, 2), True),
+    "qwen2.5-7b": _qwen2(_sizes(3584, 18_944, 28, 28, 4), False, vocab=152_064),
+    "qwen3-0.6b": _qwen3(_sizes(1024, 3072, 28, 16), True),
+    "qwen3-1.7b": _qwen3(_sizes(2048, 6144, 28, 16), True),
+    "qwen3-4b": _qwen3(_sizes(2560, 9728, 36, 32), True),
+    "qwen3-8b": _qwen3(_sizes(4096, 12_288, 36, 32), False),
+    "qwen3-14b": _qwen3(_sizes(5120, 17_408, 40, 40), False),
+    "qwen3-32b": _qwen3(_sizes(5120, 25_600, 64, 64), False),
+    "gemma3-270m": _gemma3(_sizes(640, 2048, 18, 4, 1), 512, 32_768),
+    "gemma3-1b": _gemma3(_sizes(1152, 6912, 26, 4, 1), 512, 32_768),
+    "gemma3-4b": _gemma3(_sizes(2560, 10_240, 34, 8, 4), 1024, 131_072, 262_208, RopeScaling("linear", 8.0)),
 }
 
 
 def preset(name: str) -> ModelConfig:
-    """The configuration called `name`, any letter case. Raises ValueError that lists the known names."""
+    """The configuration called `name`, any letter case.
+
+    Raises ValueError that lists the known names.
+    """
     try:
         return PRESETS[name.lower()]
     except KeyError:

@@ -1,4 +1,4 @@
-"""GGUF files: configuration and weights of a quantised model in one file, dequantised while reading."""
+"""GGUF files: configuration and quantised weights, dequantised while reading."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ GEMMA_27B_LAYERS = 62  # the one Gemma 3 whose scores are scaled by another size
 
 
 class GgufFile:
-    """`Tensors` over a GGUF file; `config` is its ModelConfig, `reader` gives the tokenizer, `dtypes` such as "Q4_1".
+    """`Tensors` over a GGUF file.
+
+    `config` is its ModelConfig, `reader` gives the tokenizer, `dtypes` such as "Q4_1".
 
     Raises ValueError for a file that is not GGUF, another architecture, or rotary positions scaled in another way.
     """
@@ -48,7 +50,10 @@ class GgufFile:
         self.dtypes = {name: self._tensors[self._names.get(name, name)].tensor_type.name for name in self.shapes}
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
-        """tensor[index] in float32; only the rows asked for are dequantised. Projections come in whole heads."""
+        """tensor[index] in float32.
+
+        Only the rows asked for are dequantised. Projections come in whole heads.
+        """
         tensor = self._tensors[self._names[name]]
         rows, *rest = index
         with reading(self.origin):  # a type that the package has no arithmetic for

@@ -1,4 +1,6 @@
-"""Checks the header of a GGUF file before anything reads it: every count and offset against the file's real size.
+"""Checks the header of a GGUF file before anything reads it.
+
+Every count and offset against the file's real size.
 
 The `gguf` package believes what it finds: an array that says it has 2^60 elements is read for years.
 """
@@ -20,10 +22,18 @@ MAX_FIELDS, MAX_TENSORS, MAX_ELEMENTS, MAX_DIMS = 4096, 1 << 17, 1 << 21, 4
 MAX_NAME = 1024  # bytes, of a field's or tensor's name
 _ALIGNMENT = "general.alignment"
 _SIZES = {
-    GGUFValueType.UINT8: 1, GGUFValueType.INT8: 1, GGUFValueType.BOOL: 1, GGUFValueType.UINT16: 2,
-    GGUFValueType.INT16: 2, GGUFValueType.UINT32: 4, GGUFValueType.INT32: 4, GGUFValueType.FLOAT32: 4,
-    GGUFValueType.UINT64: 8, GGUFValueType.INT64: 8, GGUFValueType.FLOAT64: 8,
-}  # fmt: skip
+    GGUFValueType.UINT8: 1,
+    GGUFValueType.INT8: 1,
+    GGUFValueType.BOOL: 1,
+    GGUFValueType.UINT16: 2,
+    GGUFValueType.INT16: 2,
+    GGUFValueType.UINT32: 4,
+    GGUFValueType.INT32: 4,
+    GGUFValueType.FLOAT32: 4,
+    GGUFValueType.UINT64: 8,
+    GGUFValueType.INT64: 8,
+    GGUFValueType.FLOAT64: 8,
+}
 
 
 def check_header(path: str) -> None:
@@ -113,7 +123,7 @@ class _Scan:
             raise UserError(f"the tensor {name} has {dims} dimensions")
         shape = [self.number("Q", 8) for _ in range(dims)]
         kind, offset = self.number("I", 4), self.number("Q", 8)
-        if kind not in iter(GGMLQuantizationType):
+        if kind not in list(GGMLQuantizationType):
             raise UserError(f"the tensor {name} is of the unknown type {kind}")
         block, block_bytes = gguf.GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         if min(shape) < 1 or shape[0] % block:

@@ -14,12 +14,12 @@ from mxjax.models.config import ModelConfig
 from mxjax.models.gguf_file import GgufFile
 from mxjax.models.io import is_model, local_path
 from mxjax.models.tokenizer import Tokenizer
-from mxjax.models.weights import check_tensors, check_tied
+from mxjax.models.weights import Tensors, check_tensors, check_tied
 
 
 @dataclasses.dataclass(frozen=True)
 class Headers:
-    """A model's files: `parameters` by dtype, the tokenizer, and what is wrong with the tensors ("" if nothing)."""
+    """What a model's files say; `parameters` by dtype, `fault` "" if the tensors are sound."""
 
     config: ModelConfig
     parameters: Mapping[str, int]
@@ -40,15 +40,16 @@ def read_headers(source: str) -> Headers:
     path = local_path(source)
     if not is_model(path):
         raise UserError(f"{path} is neither a directory with config.json nor a .gguf file")
+    tensors: Tensors
     if path.suffix == ".gguf":
-        tensors = GgufFile(str(path))
-        cfg, tokenizer = tensors.config, Tokenizer.from_gguf(tensors.reader, tensors.origin)
+        tensors = file = GgufFile(str(path))
+        cfg, tokenizer = file.config, Tokenizer.from_gguf(file.reader, file.origin)
     else:
         config = read_json(path / "config.json")
         cfg = huggingface.read_config(config, str(path / "config.json"))
         tensors = huggingface.SafetensorsDirectory(path, config["model_type"] == huggingface.MULTIMODAL)
         tokenizer = Tokenizer.from_directory(str(path))
-    parameters = collections.Counter()
+    parameters: collections.Counter[str] = collections.Counter()
     for name, shape in tensors.shapes.items():
         parameters[tensors.dtypes[name]] += math.prod(shape)
     try:

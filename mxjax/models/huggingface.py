@@ -1,4 +1,6 @@
-"""Hugging Face directories: `config.json` and safetensors, read into and written from our types.
+"""Hugging Face directories.
+
+`config.json` and safetensors, read into and written from our types.
 
 Only what the one transformer computes is accepted: a setting that would change the result is refused by name, never
 ignored.
@@ -34,20 +36,30 @@ from mxjax.models.weights import to_huggingface
 SHARD_BYTES = 5 * 10**9
 
 # `model_type` → its class, and the values that its config.json may leave out.
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {"max_position_embeddings": 2048}),
     "qwen2": ("Qwen2ForCausalLM", {"max_position_embeddings": 32_768}),
     "qwen3": ("Qwen3ForCausalLM", {"max_position_embeddings": 32_768, "head_dim": 128}),
     "gemma3_text": (
         "Gemma3ForCausalLM",
         {
-            "vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
-            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "query_pre_attn_scalar": 256,
-            "sliding_window": 4096, "sliding_window_pattern": 6, "rope_theta": 1e6, "rope_local_base_freq": 10_000.0,
-            "tie_word_embeddings": True, "max_position_embeddings": 131_072,
+            "vocab_size": 262_208,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "query_pre_attn_scalar": 256,
+            "sliding_window": 4096,
+            "sliding_window_pattern": 6,
+            "rope_theta": 1e6,
+            "rope_local_base_freq": 10_000.0,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 131_072,
         },
     ),
-}  # fmt: skip
+}
 MULTIMODAL = "gemma3"  # the `model_type` whose `text_config` is a gemma3_text
 # Parts of a multimodal checkpoint that a text model has no use for, and what its text model's names begin with.
 VISION = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.")
@@ -71,24 +83,24 @@ def _read_config(config: Mapping[str, Any], origin: str) -> ModelConfig:
     if not isinstance(family, str) or family not in FAMILIES:
         raise UserError(f"{origin} has model_type {family!r}; supported: {', '.join([*FAMILIES, MULTIMODAL])}")
     _refuse_unsupported(config, family, origin)
-    given = {**FAMILIES[family][1], **{key: value for key, value in config.items() if value is not None}}
+    settings = {**FAMILIES[family][1], **{key: value for key, value in config.items() if value is not None}}
     try:
-        heads, hidden = given["num_attention_heads"], given["hidden_size"]
-        dtype = given.get("dtype", given.get("torch_dtype", "float32"))
+        heads, hidden = settings["num_attention_heads"], settings["hidden_size"]
+        dtype = settings.get("dtype", settings.get("torch_dtype", "float32"))
         return ModelConfig(
-            vocab_size=given["vocab_size"],
+            vocab_size=settings["vocab_size"],
             hidden_size=hidden,
-            intermediate_size=given["intermediate_size"],
-            num_hidden_layers=given["num_hidden_layers"],
+            intermediate_size=settings["intermediate_size"],
+            num_hidden_layers=settings["num_hidden_layers"],
             num_attention_heads=heads,
-            num_key_value_heads=given.get("num_key_value_heads", heads),
-            head_dim=given.get("head_dim", hidden // heads),
-            rms_norm_eps=given.get("rms_norm_eps", 1e-6),
-            tie_word_embeddings=given.get("tie_word_embeddings", False),
-            max_position_embeddings=given["max_position_embeddings"],
+            num_key_value_heads=settings.get("num_key_value_heads", heads),
+            head_dim=settings.get("head_dim", hidden // heads),
+            rms_norm_eps=settings.get("rms_norm_eps", 1e-6),
+            tie_word_embeddings=settings.get("tie_word_embeddings", False),
+            max_position_embeddings=settings["max_position_embeddings"],
             dtype="float32" if dtype == "float32" else "bfloat16",
-            **_rope(given, origin),
-            **(_gemma(given) if family == "gemma3_text" else {}),
+            **_rope(settings, origin),
+            **(_gemma(settings) if family == "gemma3_text" else {}),
             **FAMILY_TRAITS[family],
         )
     except KeyError as error:
@@ -176,10 +188,18 @@ def write_config(cfg: ModelConfig, dtype: str) -> dict[str, Any]:
     family = cfg.family
     gemma = family == "gemma3_text"
     fields = (
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-        "num_key_value_heads", "head_dim", "rope_theta", "rms_norm_eps", "tie_word_embeddings",
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "rope_theta",
+        "rms_norm_eps",
+        "tie_word_embeddings",
         "max_position_embeddings",
-    )  # fmt: skip
+    )
     scaling = None
     if cfg.rope_scaling is not None:
         scaling = dataclasses.asdict(cfg.rope_scaling)
@@ -316,6 +336,6 @@ def _name_shards(directory: pathlib.Path, shards: list[dict[str, int]]) -> None:
 
 
 def params_dtype(params: Mapping) -> str:
-    """The one dtype name of a parameter tree; float32 if its leaves differ."""
+    """The one dtype name of a parameter tree; float32 if leaves differ."""
     names = {jnp.dtype(leaf.dtype).name for leaf in jax.tree.leaves(params)}
     return names.pop() if len(names) == 1 else "float32"

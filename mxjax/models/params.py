@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from mxjax.models.config import ModelConfig
-from mxjax.sharding import named_sharding, warn_replicated
+from mxjax.sharding import AnyMesh, named_sharding, warn_replicated
 
 
 class Leaf(NamedTuple):
-    """One parameter: shape, logical axis of each dimension, standard deviation of initial values (None: ones)."""
+    """One parameter: shape, logical axes, standard deviation at initialisation (None: ones)."""
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]
@@ -27,7 +27,10 @@ class Leaf(NamedTuple):
 
 
 def param_table(cfg: ModelConfig) -> dict:
-    """Nested dict of `Leaf` in the structure of the parameters. Layers are stacked on the leading axis."""
+    """Nested dict of `Leaf` in the structure of the parameters.
+
+    Layers are stacked on the leading axis.
+    """
     L, D, F, V = cfg.num_hidden_layers, cfg.hidden_size, cfg.intermediate_size, cfg.vocab_size
     N, K, H = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
     into, out = D**-0.5, (2 * L) ** -0.5  # residual branches start small, so that depth does not blow up the sum
@@ -68,7 +71,10 @@ def _map(table: dict, fn) -> dict:
 
 
 def param_shardings(cfg: ModelConfig, mesh: jax.sharding.Mesh) -> dict:
-    """NamedSharding of every parameter on `mesh`. Axes that do not divide over it are replicated, with a warning."""
+    """NamedSharding of every parameter on `mesh`.
+
+    Axes that do not divide over it are replicated, with a warning.
+    """
 
     def sharding(leaf):
         warn_replicated(mesh.shape, leaf.axes, leaf.shape)
@@ -77,8 +83,11 @@ def param_shardings(cfg: ModelConfig, mesh: jax.sharding.Mesh) -> dict:
     return _map(param_table(cfg), sharding)
 
 
-def abstract_params(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=None) -> dict:
-    """`jax.ShapeDtypeStruct` of every parameter, with its sharding when a mesh is given; dtype `cfg.param_dtype`."""
+def abstract_params(cfg: ModelConfig, mesh: AnyMesh | None = None, dtype=None) -> dict:
+    """`jax.ShapeDtypeStruct` of every parameter, with its sharding if there is a mesh.
+
+    The dtype is `cfg.param_dtype` unless one is given.
+    """
 
     def struct(leaf):
         sharding = None if mesh is None else named_sharding(mesh, leaf.axes, leaf.shape)
@@ -100,14 +109,14 @@ def _initializer(cfg: ModelConfig, mesh: jax.sharding.Mesh | None, dtype):
     """The compiled function from a key to parameters."""
 
     def init(key):
-        made = {}
+        values = {}
         for index, (path, leaf) in enumerate(sorted(traverse_util.flatten_dict(param_table(cfg)).items())):
             if leaf.std is None:
-                made[path] = jnp.ones(leaf.shape, dtype)
+                values[path] = jnp.ones(leaf.shape, dtype)
             else:
                 noise = jax.random.truncated_normal(jax.random.fold_in(key, index), -3, 3, leaf.shape, jnp.float32)
-                made[path] = (noise * leaf.std).astype(dtype)
-        return traverse_util.unflatten_dict(made)
+                values[path] = (noise * leaf.std).astype(dtype)
+        return traverse_util.unflatten_dict(values)
 
     return jax.jit(init, out_shardings=None if mesh is None else param_shardings(cfg, mesh))
 

@@ -94,7 +94,7 @@ class Tokenizer:
         return _ids(self._letters, _scalars(text))
 
     def encode_reply(self, text: str) -> list[int]:
-        """Ids of a model's own reply: as `encode`, but its markup is markup. No text ends the turn."""
+        """Ids of a model's own reply, its markup read as markup; none ends the turn."""
         return _ids(self._plain, _scalars(text))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -104,7 +104,7 @@ class Tokenizer:
             return [e.ids for e in self._letters.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
-        """Text of `ids`; control tokens are left out, or spelled out with `skip_special=False`.
+        """Text of `ids`, without control tokens unless `skip_special=False`.
 
         For people and scripts: what was sampled is trained on as ids, never re-encoded. Bytes that are not
         UTF-8 show as U+FFFD; ids that the vocabulary lacks show as nothing.
@@ -118,7 +118,9 @@ class Tokenizer:
 
     @functools.cached_property
     def text_vocab_size(self) -> int:
-        """One more than the largest id that `encode` gives: a model's embedding may have more rows, never fewer.
+        """One more than the largest id that `encode` gives.
+
+        A model's embedding may have more rows, never fewer.
 
         Control tokens may lie beyond it, as Gemma 3's image token does for the models that see none.
         """
@@ -155,7 +157,7 @@ class Tokenizer:
     # Conversations
 
     def chat_text(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
-        """The conversation as the template writes it. Raises ValueError if the template refuses it."""
+        """The conversation as the template writes it; ValueError if it refuses."""
         masked, masks = self._masked(messages)
         return unmask(self._rendered(masked, add_generation_prompt), masks)
 
@@ -203,8 +205,10 @@ class Tokenizer:
         thought = {**plain, "content": f"<think>\nsentinel thought\n</think>\n\n{plain['content']}"}
         try:
             prompt, tail = self._rendered([asked]), self._after_reply(1, [follow_up])
-            shown = (self._rendered([asked, reply, follow_up]) == prompt + reply["content"] + tail
-                     for reply in (plain, thought))  # fmt: skip
+            shown = (
+                self._rendered([asked, reply, follow_up]) == prompt + reply["content"] + tail
+                for reply in (plain, thought)
+            )
             return not all(shown) or self.end_id is None
         except ValueError:  # refuses such a dialogue, or has no glue that could be appended
             return True
@@ -252,8 +256,8 @@ class Tokenizer:
             return _ids(self.backend, text)
         ids: list[int] = []
         for part in re.split(f"({self._token_pattern.pattern})", text):
-            if self._token_pattern.fullmatch(part):
-                ids.append(self.backend.token_to_id(self._spelled_pattern.search(part)[0]))
+            if self._token_pattern.fullmatch(part) and (token := self._spelled_pattern.search(part)):
+                ids.append(self._id_of(token[0]))
             elif part:
                 ids += _ids(self._letters, unmask(part, masks))
         return ids
@@ -286,6 +290,11 @@ class Tokenizer:
     @functools.cached_property
     def _added(self) -> dict[int, AddedToken]:
         return self.backend.get_added_tokens_decoder()
+
+    def _id_of(self, token: str) -> int:
+        token_id = self.backend.token_to_id(token)
+        assert token_id is not None, token
+        return token_id
 
     @functools.cached_property
     def _specials(self) -> dict[int, str]:
@@ -348,7 +357,9 @@ class Tokenizer:
 
     @classmethod
     def from_directory(cls, path: str) -> Tokenizer:
-        """Reads a Hugging Face directory: its tokenizer.json, or without one its sentencepiece tokenizer.model.
+        """Reads a Hugging Face directory.
+
+        Its tokenizer.json, or without one its sentencepiece tokenizer.model.
 
         Stop ids are the union of `eos_token` (tokenizer_config.json) and `eos_token_id`
         (generation_config.json, config.json). Raises FileNotFoundError without either file, ValueError for a
@@ -359,7 +370,9 @@ class Tokenizer:
 
     @classmethod
     def from_gguf(cls, reader, origin: str = "the GGUF file") -> Tokenizer:
-        """Builds the tokenizer that a GGUF file carries; `reader` is a `gguf.GGUFReader`, `origin` its name in errors.
+        """Builds the tokenizer that a GGUF file carries.
+
+        `reader` is a `gguf.GGUFReader`, `origin` its name in errors.
 
         Raises ValueError for a tokenizer that is neither byte-level BPE with a known pre-tokenizer nor sentencepiece.
         """
@@ -430,7 +443,9 @@ class Tokenizer:
 
     @classmethod
     def byte_level(cls, vocab_size: int | None = None) -> Tokenizer:
-        """The tokenizer that knows bytes and the compact chat template: for models that read nothing yet.
+        """The tokenizer that knows bytes and the compact chat template.
+
+        For models that read nothing yet.
 
         With `vocab_size` the rest is filled with reserved tokens that text never produces, so that every id a
         model can sample decodes. Raises ValueError if `vocab_size` is too small for the bytes.

@@ -1,4 +1,4 @@
-"""Tokenizer pipelines from files: tokenizer.json, and those that do not spell one out, GGUF and sentencepiece.
+"""Tokenizer pipelines from files: tokenizer.json, GGUF and sentencepiece.
 
 The latter store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result
 is the pipeline that a `tokenizer.json` of the same model holds.
@@ -61,7 +61,7 @@ def directory_parts(root: epath.Path) -> tuple[tokenizers.Tokenizer, str | None,
     elif (root / "chat_template.json").exists():  # of processors, which multimodal models have
         template = read_if_there(root / "chat_template.json").get("chat_template")
     stop_ids = {eos} | {i for name in ("generation_config.json", "config.json") for i in _stops(root / name)}
-    return backend, template, tuple(stop_ids - {None}), config
+    return backend, template, tuple({i for i in stop_ids if i is not None}), config
 
 
 def read_if_there(path: epath.Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def read_if_there(path: epath.Path) -> dict[str, Any]:
 
 
 def content_of(token: str | Mapping[str, Any]) -> str:
-    """A token's text: tokenizer_config.json spells it as that or as an object with `content`."""
+    """A token's text, which tokenizer_config.json may give as an object's `content`."""
     return token if isinstance(token, str) else token["content"]
 
 
@@ -204,7 +204,7 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # protobuf makes it at import
     try:
         model.ParseFromString(path.read_bytes())
     except (DecodeError, RecursionError) as error:
@@ -219,9 +219,13 @@ def sentencepiece_file(path: epath.Path, added: Mapping[str, Mapping] | None = N
     with reading(path):
         tokens, scores, kinds = ([getattr(p, name) for p in model.pieces] for name in ("piece", "score", "type"))
         pipeline = sentencepiece_pipeline(
-            tokens, scores, kinds, normalizer.add_dummy_prefix, normalizer.precompiled_charsmap,
-            normalizer.remove_extra_whitespaces,
-        )  # fmt: skip
+            tokens,
+            scores,
+            kinds,
+            add_prefix_space=normalizer.add_dummy_prefix,
+            charsmap=normalizer.precompiled_charsmap,
+            remove_extra_whitespaces=normalizer.remove_extra_whitespaces,
+        )
         for _, token in sorted((added or {}).items(), key=lambda item: int(item[0])):
             _add(pipeline, [AddedToken(token["content"], normalized=False, special=token.get("special", False))])
     return pipeline
@@ -235,7 +239,9 @@ def sentencepiece_pipeline(
     charsmap: bytes = b"",
     remove_extra_whitespaces: bool = False,
 ) -> tokenizers.Tokenizer:
-    """A sentencepiece BPE of these pieces: the pair whose joined piece has the highest score merges first.
+    """A sentencepiece BPE of these pieces.
+
+    The pair whose joined piece has the highest score merges first.
 
     `add_prefix_space` puts a space before a text and after each token that stands for itself, as Llama 2 has it.
     """
@@ -245,7 +251,7 @@ def sentencepiece_pipeline(
     unknown = next((token for token, kind in zip(tokens, kinds) if kind == UNKNOWN), None)
     bpe = models.BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=BYTE in kinds)
     pipeline = tokenizers.Tokenizer(bpe)
-    steps = [normalizers.Precompiled(charsmap)] if charsmap else []
+    steps: list[normalizers.Normalizer] = [normalizers.Precompiled(charsmap)] if charsmap else []
     if remove_extra_whitespaces:
         steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
     steps += [normalizers.Prepend(SPACE)] if add_prefix_space else []

@@ -1,4 +1,6 @@
-"""The transformer as pure functions: one layer body, and the training forward pass built from it.
+"""The transformer as pure functions.
+
+One layer body, and the training forward pass built from it.
 
 Sampling (`mxjax.sampling.programs`) calls the same `layer` with an attention over its cache, so the network is written
 once. Shape suffixes: B rows, T tokens, L layers, D model, N query heads, K kv heads, G = N/K, H head dim, F ffn,
@@ -24,7 +26,10 @@ LAYER_INPUT = "layer_input"  # what remat "offload" keeps
 
 
 def rms_norm(x: jax.Array, weight_D: jax.Array, cfg: ModelConfig) -> jax.Array:
-    """x / rms(x) * weight over the last axis; the statistics are float32. Gemma multiplies by 1 + weight in float32."""
+    """x / rms(x) * weight over the last axis.
+
+    The statistics are float32. Gemma multiplies by 1 + weight in float32.
+    """
     x32 = x.astype(jnp.float32)
     normed = x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + cfg.rms_norm_eps)
     if cfg.norm_offset:
@@ -33,13 +38,13 @@ def rms_norm(x: jax.Array, weight_D: jax.Array, cfg: ModelConfig) -> jax.Array:
 
 
 def rope_frequencies(cfg: ModelConfig, kind: str) -> np.ndarray:
-    """Angle per position f32[H / 2] of each rotated pair in a layer of this kind, scaled as `cfg.rope_scaling` says."""
+    """Angle per position f32[H / 2] of each rotated pair, scaled by `cfg.rope_scaling`."""
     half, scaling = cfg.head_dim // 2, cfg.rope_scaling
     theta = cfg.rope_local_base_freq if kind == SLIDING else cfg.rope_theta
     frequencies = theta ** (-np.arange(half) / half)
     if scaling is None or kind == SLIDING:
         return frequencies.astype(np.float32)
-    kept = 0.0
+    kept: float | np.ndarray = 0.0
     if scaling.rope_type == "llama3":
         turns = scaling.original_max_position_embeddings * frequencies / (2 * np.pi)  # within the original context
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
@@ -47,8 +52,11 @@ def rope_frequencies(cfg: ModelConfig, kind: str) -> np.ndarray:
     return (frequencies * (kept + (1 - kept) / scaling.factor)).astype(np.float32)
 
 
-def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array) -> jax.Array:
-    """Rotary position embedding of pairs (i, i + H/2), the half-split form; angles are float32."""
+def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array | np.ndarray) -> jax.Array:
+    """Rotary position embedding of pairs (i, i + H/2), the half-split form.
+
+    Angles are float32.
+    """
     angles = positions_BT[..., None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
@@ -57,13 +65,15 @@ def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array) -> 
 
 
 class LayerKind(NamedTuple):
-    """What tells one layer from another beside its parameters: rotary frequencies f32[H / 2] and the window.
+    """What tells one layer from another beside its parameters.
+
+    Rotary frequencies f32[H / 2] and the window.
 
     `window` is how many tokens a token sees, its own included; None if it sees all before it.
     """
 
-    frequencies: jax.Array
-    window: int | jax.Array | None
+    frequencies: jax.Array | np.ndarray
+    window: int | jax.Array | np.ndarray | None
 
 
 def layer_kind(cfg: ModelConfig, index: int) -> LayerKind:
@@ -118,10 +128,12 @@ def _remat(fn, name: str):
         "full": None,
         "dots": policies.checkpoint_dots_with_no_batch_dims,
         "offload": policies.save_and_offload_only_these_names(
-            names_which_can_be_saved=[], names_which_can_be_offloaded=[LAYER_INPUT],
-            offload_src="device", offload_dst="pinned_host",
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=[LAYER_INPUT],
+            offload_src="device",
+            offload_dst="pinned_host",
         ),
-    }[name]  # fmt: skip
+    }[name]
     return jax.checkpoint(fn, policy=policy)
 
 
@@ -142,7 +154,7 @@ def hidden_states(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segme
         x_BTD = checkpoint_name(x_BTD, LAYER_INPUT)
         kind = kind or layer_kind(cfg, 0)
         attend = functools.partial(packed_attention, segment_ids_BT=segment_ids_BT, window=kind.window)
-        x_BTD = layer(p, cfg, x_BTD, positions_BT, kind, attend)
+        x_BTD = layer(p, cfg, x_BTD, positions_BT, kind, attend=attend)
         return constrain(x_BTD, "batch", None, None), None
 
     table = {"embed": params["embed"].astype(jnp.float32)}  # the gradients of a token's places add up in its dtype
@@ -154,10 +166,8 @@ def hidden_states(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segme
 def unembed(params: dict, cfg: ModelConfig, x_BTD: jax.Array) -> jax.Array:
     """Logits f32[B, T, V] of normed hidden states."""
     if cfg.tie_word_embeddings:
-        return jnp.einsum("btd,vd->btv", x_BTD, params["embed"].astype(x_BTD.dtype),
-                          preferred_element_type=jnp.float32)  # fmt: skip
-    return jnp.einsum("btd,dv->btv", x_BTD, params["lm_head"].astype(x_BTD.dtype),
-                      preferred_element_type=jnp.float32)  # fmt: skip
+        return jnp.einsum("btd,vd->btv", x_BTD, params["embed"].astype(x_BTD.dtype), preferred_element_type=jnp.float32)
+    return jnp.einsum("btd,dv->btv", x_BTD, params["lm_head"].astype(x_BTD.dtype), preferred_element_type=jnp.float32)
 
 
 def forward(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segment_ids_BT) -> jax.Array:
@@ -218,5 +228,8 @@ def _score_rows(cfg: ModelConfig, name: str, x_BTD, targets_BT, temperature_BT, 
 
 
 def token_logprobs(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segment_ids_BT, temperature=1.0):
-    """Log-probabilities f32[B, T]; position t holds that of token t given those before it. See `token_stats`."""
-    return token_stats(params, cfg, tokens_BT, positions_BT, segment_ids_BT, temperature)[0]
+    """Log-probabilities f32[B, T].
+
+    Position t holds that of token t given those before it. See `token_stats`.
+    """
+    return token_stats(params, cfg, tokens_BT, positions_BT, segment_ids_BT, temperature=temperature)[0]

@@ -1,4 +1,6 @@
-"""Between foreign weight files and our parameter tree: one table of names and layouts, read in both directions.
+"""Between foreign weight files and our parameter tree.
+
+One table of names and layouts, read in both directions.
 
 A leaf is read shard by shard, each device's part straight from the file, so that no process ever holds a whole model.
 """
@@ -22,7 +24,7 @@ from mxjax.models.params import abstract_params, param_table
 
 
 class Layout(NamedTuple):
-    """How a leaf is called and laid out elsewhere: axes by letter, a foreign axis may fuse several ("NH")."""
+    """Names and axes of a leaf elsewhere; a foreign axis may fuse several ("NH")."""
 
     huggingface: str
     gguf: str
@@ -72,11 +74,19 @@ def layouts(cfg: ModelConfig) -> dict[str, Layout]:
 
 
 class Tensors(Protocol):
-    """A weight file: names as Hugging Face has them, shapes, the file's names of dtypes, and parts of a tensor."""
+    """A weight file, whose tensors have the names of Hugging Face."""
 
-    origin: str
-    shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, str]
+    @property
+    def origin(self) -> str:
+        """The file or folder, as errors name it."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each tensor."""
+
+    @property
+    def dtypes(self) -> Mapping[str, str]:
+        """The file's own name of each tensor's dtype."""
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         """tensor[index]"""
@@ -92,17 +102,18 @@ def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | No
     check_tensors(tensors, cfg)
     check_tied(tensors, cfg)
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    made = {}
+    arrays = {}
     for path, leaf in leaves.items():
         read = _Reader(tensors, names[path], leaf, stacked=path.startswith("layers/"))
-        made[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding or default, read)
-    return traverse_util.unflatten_dict(made, sep="/")
+        arrays[path] = jax.make_array_from_callback(leaf.shape, leaf.sharding or default, read)
+    return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def to_huggingface(params: Mapping, cfg: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """Hugging Face's tensors of `params`, one at a time: (name, contiguous array in the dtype of the leaf).
+    """Hugging Face's tensors of `params`, one at a time.
 
-    Collective: in a run of several processes all of them must iterate.
+    Yields the name, and a contiguous array in the dtype of the leaf. Collective: in a run of several processes all of
+    them must iterate.
     """
     names = layouts(cfg)
     for path, leaf in traverse_util.flatten_dict(dict(params), sep="/").items():
@@ -179,7 +190,8 @@ class _Reader:
         self.tensors, self.layout, self.leaf, self.stacked = tensors, layout, leaf, stacked
         self.shards: dict[tuple, np.ndarray] = {}  # replicas ask for the same shard
 
-    def __call__(self, index: tuple[slice, ...]) -> np.ndarray:
+    def __call__(self, index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None  # JAX asks for shards of this process alone
         ranges = tuple(part.indices(size)[:2] for part, size in zip(index, self.leaf.shape, strict=True))
         if ranges not in self.shards:
             self.shards[ranges] = self._read(ranges)

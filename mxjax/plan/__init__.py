@@ -1,1 +1,4 @@
-"""`mxjax plan`: does a run fit a slice, and how fast can it be at best? Known before a chip is rented."""
+"""`mxjax plan`: whether a run fits a slice, and its speed at best.
+
+Known before a chip is rented.
+"""

@@ -1,4 +1,4 @@
-"""How large a slice a model needs for training, estimated from its architecture in milliseconds."""
+"""Estimates the slice that a model needs for training, in milliseconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK_ARRAYS = 8  # bfloat16 arrays of a layer that are alive at once while it i
 
 
 def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
-    """Bytes of HBM that a chip of a slice of so many needs while a model trains, about.
+    """About how many bytes of HBM each chip needs while a model trains.
 
     In the paper's setting: stages, one policy, float32 weights and optimisers, bfloat16 computation, `remat` full, a
     row of `ROWS` tokens for each group of `TENSOR` chips, an engine of `SLOTS` slots of as many tokens on each host. It
@@ -31,12 +31,12 @@ def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
     tensor, on_host = min(TENSOR, chips), chip.on_host(chips)
     sizes = {"data": 1, "fsdp": chips // tensor, "tensor": tensor}
     mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
-    own = mesh if on_host == chips else jax.sharding.AbstractMesh((1, 1, on_host), tuple(sizes))
+    engine_mesh = mesh if on_host == chips else jax.sharding.AbstractMesh((1, 1, on_host), tuple(sizes))
     params = bytes_per_device(abstract_params(cfg, mesh))
     page = default_config().engine.page_size
-    attention = XlaAttention(page, own, slot_groups(SLOTS, own))
-    memory = memory_layout(cfg, attention, SLOTS, SLOTS * ROWS // page, own)
-    engine = bytes_per_device(params_layout(cfg, own)) + bytes_per_device(memory)
+    attention = XlaAttention(page, engine_mesh, slot_groups(SLOTS, engine_mesh))
+    memory = memory_layout(cfg, attention, SLOTS, SLOTS * ROWS // page, engine_mesh)
+    engine = bytes_per_device(params_layout(cfg, engine_mesh)) + bytes_per_device(memory)
     D, wide = cfg.hidden_size, max(cfg.intermediate_size, cfg.num_attention_heads * cfg.head_dim) // tensor
     activations = BFLOAT16 * ROWS * (cfg.num_hidden_layers * D + BLOCK_ARRAYS * (D + wide))
     head = 2 * BFLOAT16 * cfg.vocab_size * D // tensor  # gathered from all chips, and its gradient

@@ -1,4 +1,6 @@
-"""What a compiled program does per device: matrix FLOPs, HBM traffic, collectives and the least time it can take.
+"""What a compiled program does per device.
+
+Matrix FLOPs, HBM traffic, collectives and the least time it can take.
 
 Reads the optimised HLO text, because `Compiled.cost_analysis` counts the body of a loop once, however often it runs.
 """
@@ -17,17 +19,34 @@ import numpy as np
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _BITS = {"pred": 8, "bf16": 16, "token": 0, "opaque": 0}  # others carry their width in their name
 _FREE = {  # neither computes nor touches memory by itself
-    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
-    "copy-done", "slice-done", "async-done", "async-update", "opt-barrier", "iota",
-}  # fmt: skip
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "after-all",
+    "partition-id",
+    "replica-id",
+    "copy-done",
+    "slice-done",
+    "async-done",
+    "async-update",
+    "opt-barrier",
+    "iota",
+}
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,<=]*)\](?:\{([^{}]*)\})?")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
-_CALLED = re.compile(r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)="
-                     r"(\{[^}]*\}|%?[\w.\-]+)")  # fmt: skip
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition|branch_computations|true_computation|false_computation)="
+    r"(\{[^}]*\}|%?[\w.\-]+)"
+)
 
 
 class Rates(NamedTuple):
-    """What a device does in a second at most: matrix FLOPs, bytes of its memory, bytes sent to other devices."""
+    """What a device does in a second at most.
+
+    Matrix FLOPs, bytes of its memory, bytes sent to other devices.
+    """
 
     flops: float
     hbm: float
@@ -35,9 +54,12 @@ class Rates(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Collectives of one kind: how many run, and the bytes that a device sends for them on a ring."""
+    """Collectives of one kind.
 
-    count: float
+    How many run, and the bytes that a device sends for them on a ring.
+    """
+
+    runs: float
     bytes: float
 
 
@@ -67,10 +89,12 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         kinds = {*self.collectives, *other.collectives}
         none = Traffic(0, 0)
-        merged = {kind: Traffic(*map(sum, zip(self.collectives.get(kind, none), other.collectives.get(kind, none))))
-                  for kind in sorted(kinds)}  # fmt: skip
-        return Cost(self.flops + other.flops, self.bytes + other.bytes, merged,
-                    self.busy_s + other.busy_s, self.link_s + other.link_s)  # fmt: skip
+        merged = {
+            kind: Traffic(*map(sum, zip(self.collectives.get(kind, none), other.collectives.get(kind, none))))
+            for kind in sorted(kinds)
+        }
+        busy_s, link_s = self.busy_s + other.busy_s, self.link_s + other.link_s
+        return Cost(self.flops + other.flops, self.bytes + other.bytes, merged, busy_s, link_s)
 
     def __mul__(self, times: float) -> Cost:
         collectives = {kind: Traffic(n * times, size * times) for kind, (n, size) in self.collectives.items()}
@@ -129,7 +153,7 @@ def _instruction(line: str) -> _Instruction | None:
     closing = _closing(rest, opening)
     operands = tuple(re.findall(r"%([\w.\-]+)", rest[opening : closing + 1]))
     name = head.removeprefix("ROOT ").lstrip("%")
-    return _Instruction(name, kind, rest[:opening], operands, rest[opening:], head.startswith("ROOT "))
+    return _Instruction(name, kind, rest[:opening], operands, rest[opening:], root=head.startswith("ROOT "))
 
 
 def _arrays(kind: str, hbm_only: bool = True):
@@ -181,7 +205,7 @@ class _Module:
     @functools.cache  # noqa: B019  the module lives for one analysis
     def cost(self, name: str, depth: int = 0) -> Cost:
         """The cost of a computation that is inside `depth` loops of unknown length."""
-        total, seen = Cost(), set()
+        total, seen = Cost(), set[str]()
         for instruction in self.computations[name].values():
             if instruction.opcode in _FREE:
                 continue
@@ -195,8 +219,8 @@ class _Module:
             trips = self._trip_count(name, instruction, called["condition"][0], called["body"][0])
             if trips is not None:
                 return self.cost(called["body"][0], depth) * trips
-            given = self.trips[min(depth, len(self.trips) - 1)] if self.trips else 1
-            return self.cost(called["body"][0], depth + 1) * given
+            trips_inside = self.trips[min(depth, len(self.trips) - 1)] if self.trips else 1
+            return self.cost(called["body"][0], depth + 1) * trips_inside
         if instruction.opcode == "conditional":
             branches = [self.cost(b, depth) for names in called.values() for b in names]
             return max(branches, key=lambda cost: (cost.seconds, cost.flops))
@@ -222,13 +246,13 @@ class _Module:
         added = (_constant(self._source(after.computation, o, after.outer)) for o in after.made_by.operands)
         step = next((value for value in added if value is not None), None)
         first, last = _constant(begin), _constant(limit)
-        return None if None in (first, last, step) else -(-(last - first) // step)
+        return None if first is None or last is None or step is None else -(-(last - first) // step)
 
     def _root(self, computation: str) -> _Instruction:
         return next(i for i in self.computations[computation].values() if i.root)
 
     def _source(self, computation: str, name: str, outer: _Call | None = None, index: int | None = None) -> _Value:
-        """Where a value, or part `index` of a tuple, is computed: behind copies, tuples, and the walls of fusions."""
+        """Where a value, or part `index` of a tuple, is computed: behind copies, tuples and fusions."""
         made_by = self.computations[computation][name]
         if made_by.opcode in ("copy", "bitcast", "copy-start", "copy-done"):
             return self._source(computation, made_by.operands[0], outer, index)
@@ -241,7 +265,7 @@ class _Module:
         if made_by.opcode == "parameter" and outer is not None:
             return self._source(outer.computation, outer.operands[_parameter_number(made_by)], outer.outer, index)
         if made_by.opcode == "get-tuple-element" and index is None:
-            part = int(re.search(r"index=(\d+)", made_by.rest)[1])
+            part = int(_match(r"index=(\d+)", made_by.rest)[1])
             found = self._source(computation, made_by.operands[0], outer, part)
             return _Value(computation, made_by, outer) if found.made_by.opcode == "parameter" else found
         return _Value(computation, made_by, outer)
@@ -307,14 +331,16 @@ class _Module:
                 taken = self._taken(computation, user.name)
             elif user.opcode == "fusion":  # a fusion within one
                 (fused,) = self._inside(user)
-                inner = {_parameter_number(i): i.name for i in self.computations[fused].values()
-                         if i.opcode == "parameter"}  # fmt: skip
+                inner = {
+                    _parameter_number(i): i.name for i in self.computations[fused].values() if i.opcode == "parameter"
+                }
                 places = [inner[index] for index, operand in enumerate(user.operands) if operand == name]
                 parts = [
                     self._taken(computation, user.name) if self._passes(fused, place) else self._taken(fused, place)
                     for place in places
                 ]
-                taken = None if None in parts else sum(parts)
+                whole = [part for part in parts if part is not None]
+                taken = sum(whole) if len(whole) == len(parts) else None
             else:
                 continued = user.opcode in COLLECTIVES and _continues(computation)
                 taken = 0.0 if continued else _slice_bytes(inside, user, name)
@@ -379,8 +405,14 @@ def _continues(computation: str) -> bool:
     return computation.startswith("async_collective_fusion")
 
 
+def _match(pattern: str, text: str) -> re.Match[str]:
+    if (match := re.search(pattern, text)) is None:
+        raise ValueError(f"there is no {pattern} in {text!r:.200}")
+    return match
+
+
 def _parameter_number(parameter: _Instruction) -> int:
-    return int(re.match(r"\((\d+)\)", parameter.rest)[1])
+    return int(_match(r"^\((\d+)\)", parameter.rest)[1])
 
 
 def _nth_array(kind: str, n: int) -> str:
@@ -406,7 +438,7 @@ def _group_size(attributes: str) -> int:
     """How many devices take part in each group of a collective."""
     if "source_target_pairs" in attributes:
         return 2
-    groups = re.search(r"replica_groups=(.*)", attributes)[1]
+    groups = _match(r"replica_groups=(.*)", attributes)[1]
     if listed := re.match(r"\{\{([0-9,]+)\}", groups):
         return len(listed[1].split(","))
     if iota := re.match(r"\[(\d+),(\d+)\]", groups):
@@ -419,7 +451,7 @@ def _group_size(attributes: str) -> int:
 
 def _convolution_flops(attributes: str, left: list[int], right: list[int], out: list[int]) -> float:
     """2 × multiply-adds. A batched product is written as a convolution whose window meets one element of each batch."""
-    inputs, kernel, outputs = re.match(r".*?dim_labels=(\w+)_(\w+)->(\w+)", attributes).groups()
+    inputs, kernel, outputs = _match(r"dim_labels=(\w+)_(\w+)->(\w+)", attributes).groups()
     window = re.search(r"window=\{([^}]*)\}", attributes)
     settings = dict(part.split("=") for part in window[1].split()) if window else {}
 
@@ -432,8 +464,11 @@ def _convolution_flops(attributes: str, left: list[int], right: list[int], out: 
         size, taps, length = out[outputs.index(label)], right[kernel.index(label)], left[inputs.index(label)]
         pad = int(settings["pad"].split("x")[index].split("_")[0]) if "pad" in settings else 0
         dilation = setting("lhs_dilate", index, 1)
-        at = (np.arange(size)[:, None] * setting("stride", index, 1)
-              + np.arange(taps) * setting("rhs_dilate", index, 1) - pad)  # fmt: skip
+        at = (
+            np.arange(size)[:, None] * setting("stride", index, 1)
+            + np.arange(taps) * setting("rhs_dilate", index, 1)
+            - pad
+        )
         pairs *= float(np.sum((at >= 0) & (at % dilation == 0) & (at // dilation < length)))
     return 2.0 * pairs * out[outputs.index("b")] * out[outputs.index("f")] * right[kernel.index("i")]
 

@@ -1,4 +1,6 @@
-"""The plan of a run on a slice: its own programs compiled ahead of time, what is resident beside them, what they cost.
+"""The plan of a run on a slice.
+
+Its own programs compiled ahead of time, what is resident beside them, what they cost.
 
 Nothing is allocated: every program is lowered from shapes alone and compiled by the TPU's compiler, on any machine.
 """
@@ -43,7 +45,9 @@ TRAIN, ROLLOUT = ("accumulate", "apply", "score"), ("prefill", "decode")
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program on one chip: HBM bytes at its peak, its arguments among them, and what a run costs.
+    """A compiled program on one chip.
+
+    HBM bytes at its peak, its arguments among them, and what a run costs.
 
     One that does not fit has no `cost`; its peak is what the compiler says that it needs.
     """
@@ -88,6 +92,16 @@ class Plan:
         """Bytes of HBM in use while a program runs, all that is resident at once counted."""
         return self.programs[name].peak + self.resident[name]
 
+    def seconds(self, name: str) -> float:
+        """The least seconds of one run of a program.
+
+        Raises ValueError for one that does not fit, which has no cost.
+        """
+        cost = self.programs[name].cost
+        if cost is None:
+            raise ValueError(f"{name} does not fit, so that it has no cost")
+        return cost.seconds
+
     @property
     def worst(self) -> str:
         """The program with the highest peak."""
@@ -101,32 +115,35 @@ class Plan:
     @property
     def step_s(self) -> float:
         """The least seconds of an optimiser step whose rows are full."""
-        costs = {name: self.programs[name].cost for name in ("accumulate", "apply")}
-        return self.microbatches * costs["accumulate"].seconds + costs["apply"].seconds
+        return self.microbatches * self.seconds("accumulate") + self.seconds("apply")
 
     @property
     def mfu(self) -> float:
-        """The model FLOPs utilisation of such a step, at most: recomputed and masked-out work does not count."""
+        """The model FLOPs utilisation of such a step, at most.
+
+        Recomputed and masked-out work does not count.
+        """
         useful = 3 * forward_flops(self.cfg, *self.rows) * self.microbatches
         return useful / (self.step_s * self.slice.chips * self.slice.chip.rates.flops)
 
 
 def forward_flops(cfg: ModelConfig, rows: int, length: int) -> float:
-    """FLOPs of the matrix products of one forward pass over rows that one segment fills; a backward pass takes twice.
+    """FLOPs of one forward pass over rows that one segment fills each.
 
-    Masked-out scores do not count.
+    Those of matrix products; a backward pass takes twice as many. Masked-out scores do not count.
     """
     D, N, K, H = cfg.hidden_size, cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
     weights = cfg.num_hidden_layers * D * (2 * N * H + 2 * K * H + 3 * cfg.intermediate_size) + D * cfg.vocab_size
-    windows = [min(length, cfg.sliding_window) if kind == SLIDING else length for kind in cfg.kinds]
+    window = min(length, cfg.sliding_window or length)
+    windows = [window if kind == SLIDING else length for kind in cfg.kinds]
     pairs = sum(w * (w + 1) / 2 + (length - w) * w for w in windows)
     return rows * (2.0 * weights * length + 4.0 * N * H * pairs)
 
 
 def model_config(config: ConfigDict) -> ModelConfig:
-    """The architecture of `config.init`, computed as `config.model` says; reads headers only, never weights.
+    """The architecture of `config.init`, computed as `config.model` says.
 
-    A model of the Hub that is a preset is not looked up. Raises UserError in one sentence.
+    Reads headers only, never weights. A model of the Hub that is a preset is not looked up. Raises UserError.
     """
     source = config.init
     name = re.split(r"[:/]", source.partition("@")[0])[-1].lower()
@@ -156,8 +173,10 @@ def bytes_per_device(tree: Any) -> int:
     return sum(map(size, jax.tree.leaves(tree)))
 
 
-def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callable[[str], None] = str) -> Plan:
-    """Compiles every program of the run for `where`. `cpu` takes simulated devices, which must be there, instead.
+def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callable[[str], object] = str) -> Plan:
+    """Compiles every program of the run for `where`.
+
+    `cpu` takes simulated devices, which must be there, instead.
 
     On a slice of several hosts each has an engine of its own over its chips, heads spread over all of them; on one
     host the engine shares the learner's mesh.
@@ -167,15 +186,14 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     mesh = make_mesh(dict(config.mesh), devices)
     engine_mesh = mesh
     if where.hosts > 1:
-        own = devices[: where.host.chips] if cpu else where.host.devices()
-        engine_mesh = make_mesh({"tensor": -1}, own)
+        of_one_host = devices[: where.host.chips] if cpu else where.host.devices()
+        engine_mesh = make_mesh({"tensor": -1}, of_one_host)
     learner = make_learner(config, cfg, mesh)
     blocks = -(-engine.max_len // engine.page_size)
     platform = "cpu" if cpu else "tpu"
     groups = sampling.slot_groups(engine.slots, engine_mesh)
-    chosen, _ = backends.choose(
-        engine.attention, cfg, engine.page_size, engine_mesh, platform, engine.slots // groups, blocks
-    )
+    sizes = {"slots": engine.slots // groups, "blocks": blocks}
+    chosen, _ = backends.choose(engine.attention, cfg, engine.page_size, engine_mesh, platform, **sizes)
     pages = groups * sampling.group_pages(engine.pages or None, engine.slots, blocks, groups)
     attention = backends.BACKENDS[chosen](engine.page_size, engine_mesh, groups)
     memory = sampling.memory_layout(cfg, attention, engine.slots, pages, engine_mesh)
@@ -195,21 +213,33 @@ def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callabl
     rows = learner.programs.abstract_rows["tokens_BT"].shape
     score_trips = ((-(-rows[1] // block_size(rows[1])) + 1) / 2,)
     trips = {
-        "accumulate": score_trips, "score": score_trips, "apply": (),
-        "prefill": ((blocks + 1) / 2,), "decode": (engine.decode_steps, blocks),
-    }  # fmt: skip
+        "accumulate": score_trips,
+        "score": score_trips,
+        "apply": (),
+        "prefill": ((blocks + 1) / 2,),
+        "decode": (engine.decode_steps, blocks),
+    }
     lowered = {name: learner.programs.lower(name) for name in TRAIN}
-    lowered |= sampling.lowered(cfg, attention, engine.decode_steps, blocks, memory, engine_mesh)
+    lowered |= sampling.lowered(cfg, attention, engine.decode_steps, blocks, memory, mesh=engine_mesh)
     compiled = {}
     for name, program in lowered.items():
         note(f"compiling {name} for {where.kind}")
         compiled[name] = _compile(program, trips[name], where, {} if cpu else TO_BE_READ)
-    minibatch = max(learner.settings.minibatch_segments.values())
+    minibatch = max(learner.settings.minibatch_segments_of(role) for role in ROLES)
     return Plan(
-        where, cfg, dict(mesh.shape), rows, engine.slots, engine.max_len,
-        engine.decode_steps, attention.name, -(-minibatch // rows[0]), parts,
-        _resident(parts, len(names), states, active), compiled,
-    )  # fmt: skip
+        slice=where,
+        cfg=cfg,
+        mesh=dict(mesh.shape),
+        rows=rows,
+        slots=engine.slots,
+        max_len=engine.max_len,
+        decode_steps=engine.decode_steps,
+        attention=attention.name,
+        microbatches=-(-minibatch // rows[0]),
+        parts=parts,
+        resident=_resident(parts, len(names), states, active),
+        programs=compiled,
+    )
 
 
 def _resident(parts: Mapping[str, int], policies: int, states: list[int], active: int) -> dict[str, int]:
@@ -236,18 +266,20 @@ def _compile(lowered: jax.stages.Lowered, trips: tuple[float, ...], where: Slice
         if needed is None:
             raise
         return Program(needed, 0, 0, None)
-    memory = compiled.memory_analysis()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    if memory is None or text is None:
+        raise RuntimeError("this compiler says neither what memory a program needs nor what it does")
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
     held = memory.argument_size_in_bytes + outputs
     peak = memory.peak_memory_in_bytes or held + memory.temp_size_in_bytes
-    cost = program_cost(compiled.as_text(), trips, where.chip.rates)
+    cost = program_cost(text, trips, where.chip.rates)
     return Program(max(peak, held), memory.argument_size_in_bytes, memory.temp_size_in_bytes, cost)
 
 
 def _bytes_needed(message: str) -> int | None:
     """Bytes in the compiler's refusal of a program that does not fit; None for another error."""
-    found = re.search(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM", message)
-    found = found or re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
-    if "RESOURCE_EXHAUSTED" not in message or not found:
+    match = re.search(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM", message)
+    match = match or re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
+    if "RESOURCE_EXHAUSTED" not in message or not match:
         return None
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))

@@ -1,4 +1,7 @@
-"""The process that compiles: one of its own, since the TPU's compiler reads its settings once, when it is loaded."""
+"""A process of its own that compiles.
+
+The TPU's compiler reads its settings once, when it is loaded.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ MARK = "mxjax plan: "  # before each message, since libraries may print too
 
 
 def run(config: ConfigDict, name: str, topology: str, cpu: bool) -> int:
-    """`mxjax plan`: prints the table and the verdict; 0 if the run fits, 1 if not. Raises UserError in one sentence."""
+    """Prints the table and the verdict; 0 if the run fits, 1 if not."""
     check_config(config)
     where = parse_slice(topology)
     model_config(config)
@@ -47,6 +50,7 @@ def _answer(command: list[str], request: str, environment: dict[str, str]) -> di
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
         ) as child:
+            assert child.stdin and child.stdout
             child.stdin.write(request)
             child.stdin.close()
             for line in child.stdout:
@@ -56,15 +60,18 @@ def _answer(command: list[str], request: str, environment: dict[str, str]) -> di
                         say(answer["note"], file=sys.stderr)
         if child.returncode or "note" in answer or not answer:
             log.seek(0)
-            said = log.read().strip()
-            say(said, file=sys.stderr)  # with the traceback, if there is one
-            reason = (said.splitlines() or ["it ended without a word"])[-1]
+            errors = log.read().strip()
+            say(errors, file=sys.stderr)  # with the traceback, if there is one
+            reason = (errors.splitlines() or ["it ended without a word"])[-1]
             raise UserError(f"the compiling process failed: {reason}")
     return answer
 
 
 def main() -> None:
-    """The compiling process: a request on standard input, JSON lines on standard output."""
+    """The compiling process.
+
+    A request on standard input, JSON lines on standard output.
+    """
     request = json.load(sys.stdin)
 
     def tell(**message) -> None:

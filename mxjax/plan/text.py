@@ -1,4 +1,4 @@
-"""A plan as text: the table, and what to change where it does not fit."""
+"""A plan as text: the table, and advice where it does not fit."""
 
 from __future__ import annotations
 
@@ -56,18 +56,26 @@ def table(plan: Plan, name: str, compiler: str) -> str:
         f"engine of each host: {plan.slice.host.chips} chips, {plan.slots} slots of {plan.max_len:,} tokens, "
         f"chunks of {plan.decode_steps} tokens, attention {plan.attention}",
         "",
-        *_aligned([["per chip", "GiB"], *([part, _gib(size)] for part, size in plan.parts.items()),
-                   ["activations (accumulate's temporaries)", _gib(plan.programs["accumulate"].temporaries)]]),
+        *_aligned(
+            [
+                ["per chip", "GiB"],
+                *([part, _gib(size)] for part, size in plan.parts.items()),
+                ["activations (accumulate's temporaries)", _gib(plan.programs["accumulate"].temporaries)],
+            ]
+        ),
         "",
-        *_aligned([
-            ["program", "does", "own GiB", "peak GiB", "TFLOP", "HBM GB", "collectives", "sent GB", "at least"],
-            *(_program_row(plan, program) for program in plan.programs),
-        ], text=2),
+        *_aligned(
+            [
+                ["program", "does", "own GiB", "peak GiB", "TFLOP", "HBM GB", "collectives", "sent GB", "at least"],
+                *(_program_row(plan, program) for program in plan.programs),
+            ],
+            text=2,
+        ),
         "",
-    ]  # fmt: skip
+    ]
     if all(program.cost for program in plan.programs.values()):
         tokens = math.prod(plan.rows) * plan.microbatches
-        decoded = plan.slots * plan.decode_steps * plan.slice.hosts / plan.programs["decode"].cost.seconds
+        decoded = plan.slots * plan.decode_steps * plan.slice.hosts / plan.seconds("decode")
         lines += [
             f"optimiser step of {plan.microbatches} micro-batch{'es' * (plan.microbatches > 1)}, rows full: at least "
             f"{plan.step_s:.2f} s, at most {tokens / plan.step_s:,.0f} tokens/s and an MFU of {plan.mfu:.0%}",
@@ -88,9 +96,13 @@ def _program_row(plan: Plan, name: str) -> list[str]:
     cost = program.cost
     count, sent = (sum(traffic[i] for traffic in cost.collectives.values()) for i in range(2))
     return [
-        *head, f"{cost.flops / 1e12:.3g}", f"{cost.bytes / 1e9:.3g}", f"{count:,.0f}", f"{sent / 1e9:.3g}",
+        *head,
+        f"{cost.flops / 1e12:.3g}",
+        f"{cost.bytes / 1e9:.3g}",
+        f"{count:,.0f}",
+        f"{sent / 1e9:.3g}",
         f"{1e3 * cost.seconds:,.1f} ms",
-    ]  # fmt: skip
+    ]
 
 
 def _aligned(rows: list[list[str]], text: int = 1) -> list[str]:

@@ -1,4 +1,4 @@
-"""TPU slices by name: how many chips and hosts they have, what a chip can do, and their devices for the compiler.
+"""TPU slices by name: chips, hosts, rates, and devices for the compiler.
 
 Figures of chips are those that Google publishes, except `hbm_bytes`: what the compiler lets a program use.
 """
@@ -20,7 +20,9 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One kind of chip: usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
+    """One kind of chip.
+
+    Usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
 
     `host` is the shape of the chips of each host of several, `alone` the most chips that one host alone has,
     `dimensions` how many the torus has, `cores` TensorCores of a chip, `smallest` and `largest` the chips of the slices
@@ -37,13 +39,16 @@ class Chip:
 
     @property
     def sizes(self) -> list[int]:
-        """Chips of the slices that are offered: the smallest, a host, and doublings of a host."""
+        """Chips of the slices on offer: the smallest, a host, doublings of it."""
         host = math.prod(self.host)
         doublings = (self.largest // host).bit_length()
         return sorted({self.smallest, *(host << doubling for doubling in range(doublings))})
 
     def on_host(self, chips: int) -> int:
-        """Chips of each host of a slice of so many; a small slice has one host."""
+        """Chips of each host of a slice of so many.
+
+        A small slice has one host.
+        """
         return chips if chips <= self.alone else math.prod(self.host)
 
     @property
@@ -53,16 +58,16 @@ class Chip:
 
 
 CHIPS = {
-    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2), 8, 1, 256),
-    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), 4, 4, 6144, cores=2),
-    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2), 8, 1, 256),
+    "v5e": Chip(int(15.75 * GIB), Rates(197e12, 819e9, 200e9), (2, 2), alone=8, smallest=1, largest=256),
+    "v5p": Chip(int(95.73 * GIB), Rates(459e12, 2765e9, 600e9), (2, 2, 1), alone=4, smallest=4, largest=6144, cores=2),
+    "v6e": Chip(int(31.24 * GIB), Rates(918e12, 1638e9, 400e9), (2, 2), alone=8, smallest=1, largest=256),
 }
 _ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A slice: the kind of its chips ("v5e") and how they are laid out (8, 8)."""
+    """A slice by the kind of its chips ("v5e") and their layout (8, 8)."""
 
     kind: str
     shape: tuple[int, ...]
@@ -91,7 +96,9 @@ class Slice:
         return f"{self.kind}:{'x'.join(map(str, self.shape))}"
 
     def devices(self) -> list:
-        """Devices to compile for, on any machine that has libtpu. Raises ValueError where that is absent.
+        """Devices to compile for, on any machine that has libtpu.
+
+        Raises ValueError where that is absent.
 
         The process that asks must not use a TPU of its own; ALLOW_MULTIPLE_LIBTPU_LOAD=1 lets several of them run.
         """
@@ -114,24 +121,24 @@ def parse_slice(name: str) -> Slice:
 
     The number in a v5p type counts TensorCores, of which a chip has two. Raises ValueError for a name that is neither.
     """
-    found = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)*)|-(\d+))", name.strip().lower())
-    kind = _ALIASES.get(found[1], found[1]) if found else None
-    if kind not in CHIPS:
+    match = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)*)|-(\d+))", name.strip().lower())
+    kind = _ALIASES.get(match[1], match[1]) if match else ""
+    if match is None or kind not in CHIPS:
         raise UserError(
             f"--topology={name} is no known slice; write a topology such as v5e:8x8, v5p:2x2x2 or v6e:4x8, or an "
             "accelerator type such as v5litepod-64, v5p-16 or v6e-32"
         )
     chip = CHIPS[kind]
-    if found[2]:
-        shape = tuple(map(int, found[2].split("x")))
+    if match[2]:
+        shape = tuple(map(int, match[2].split("x")))
         if len(shape) != chip.dimensions or 0 in shape:
-            raise UserError(f"--topology={name}: {kind} slices have {chip.dimensions} dimensions, such as "
-                             f"{kind}:{'x'.join(map(str, chip.host))}")  # fmt: skip
+            example = f"{kind}:{'x'.join(map(str, chip.host))}"
+            raise UserError(f"--topology={name}: {kind} slices have {chip.dimensions} dimensions, such as {example}")
         return Slice(kind, shape)
-    chips, rest = divmod(int(found[3]), chip.cores)
+    chips, rest = divmod(int(match[3]), chip.cores)
     if rest or chips < 1 or chips & (chips - 1):
-        raise UserError(f"--topology={name}: {kind} slices have {chip.cores}, {2 * chip.cores}, {4 * chip.cores}, ... "
-                         "as their number")  # fmt: skip
+        numbers = f"{chip.cores}, {2 * chip.cores}, {4 * chip.cores}, ..."
+        raise UserError(f"--topology={name}: {kind} slices have {numbers} as their number")
     return Slice(kind, _shape(chips, chip))
 
 

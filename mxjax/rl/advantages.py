@@ -1,4 +1,4 @@
-"""Group-relative advantages of designs and executions (method, section 5).
+"""Group-relative advantages of designs and executions.
 
 Statistics run over designs and executions, never over LLM calls, so that an execution which made more calls does not
 weigh more. They are float64 on the host: the arrays are tiny, and rewards such as 0.4 must not leave rounding noise

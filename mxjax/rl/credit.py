@@ -1,4 +1,6 @@
-"""From rolled-out trees to training segments: who gets which advantage, and how much each token weighs.
+"""From rolled-out trees to training segments.
+
+Who gets which advantage, and how much each token weighs.
 
 The one place where rollout records meet the loss; everything after it sees arrays only.
 """
@@ -23,7 +25,9 @@ def credit(
     aggregation: str = "token",
     drop_zero_spread: bool = False,
 ) -> list[TrainingSegment]:
-    """Training segments of both roles: each design's with its A_D, each of an execution's with its A_E.
+    """Training segments of both roles.
+
+    Each design's with its A_D, each of an execution's with its A_E.
 
     `old_logprobs` are the engine's `model_logprobs`. Left out: invalid executions, designs none of whose executions is
     valid, and calls without a sampled token. In order of tree, design, execution and call.
@@ -48,7 +52,8 @@ def credit(
         executor_valid_MN = tree.executor_valid_MN
         designer_M = designer_advantages(rewards_1MN, tree.valid_MN[None])[0]
         executor_MN = executor_advantages(rewards_1MN, executor_valid_MN[None], executor_group)[0]
-        keep_designs_M, keep_MN = tree.valid_MN.any(axis=1), executor_valid_MN
+        keep_designs_M: np.ndarray = np.any(tree.valid_MN, axis=1)
+        keep_MN = executor_valid_MN
         if drop_zero_spread:
             keep_designs_M = keep_designs_M & has_spread(designer_M)
             spread = has_spread(executor_MN, axis=None if executor_group == "question" else 1)
@@ -63,7 +68,10 @@ def credit(
 
 
 def has_spread(advantages: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Whether a group's advantages differ from 0, over `axis` (kept): a group without spread has only zeros."""
+    """Whether a group's advantages differ from 0, over `axis` (kept).
+
+    A group without spread has only zeros.
+    """
     return np.any(advantages != 0, axis=axis, keepdims=axis is not None)
 
 

@@ -1,7 +1,9 @@
-"""The optimiser, and the training state: policies, one optimiser state per owner, and where idle ones wait.
+"""The optimiser, and the training state.
+
+Policies, one optimiser state per owner, and where idle ones wait.
 
 Each role owns an AdamW state in stage modes. Sharing one and switching learning rates, as the reference does, makes
-most of a stage's first updates the other role's left-over momentum (method, section 6).
+most of a stage's first updates the other role's left-over momentum.
 """
 
 from __future__ import annotations
@@ -17,29 +19,28 @@ import optax
 
 from mxjax.errors import UserError
 from mxjax.rl.stages import MODES, ROLES
+from mxjax.sharding import to_memory
 
 SCHEDULES = ("constant", "cosine", "linear")
 SHARED, COUPLED, SFT = "shared", "coupled", "sft"
-DEFAULTS = {
-    "learning_rate": 5e-6,
-    "b1": 0.9,
-    "b2": 0.999,
-    "eps": 1e-8,
-    "weight_decay": 0.01,
-    "clip_norm": 1.0,
-    "schedule": "constant",
-    "warmup_steps": 0,
-    "total_steps": 0,
-    "final_fraction": 0.0,
-}
+SETTINGS = (
+    "learning_rate",
+    "b1",
+    "b2",
+    "eps",
+    "weight_decay",
+    "clip_norm",
+    "schedule",
+    "warmup_steps",
+    "total_steps",
+)
 
 
-def _settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    given = dict(config or {})
-    unknown = sorted(set(given) - set(DEFAULTS))
-    if unknown:
-        raise UserError(f"unknown optimizer settings {', '.join(unknown)}; known: {', '.join(DEFAULTS)}")
-    settings = {**DEFAULTS, **given}
+def _check(settings: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(settings) - set(SETTINGS)):
+        raise UserError(f"unknown optimizer settings {', '.join(unknown)}; known: {', '.join(SETTINGS)}")
+    if missing := [name for name in SETTINGS if name not in settings]:
+        raise UserError(f"the optimizer needs settings of {', '.join(missing)}")
     if settings["schedule"] not in SCHEDULES:
         raise UserError(f"schedule must be one of {', '.join(SCHEDULES)}, got {settings['schedule']!r}")
     if settings["schedule"] != "constant" and settings["total_steps"] <= settings["warmup_steps"]:
@@ -47,22 +48,24 @@ def _settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
             f"the schedule {settings['schedule']!r} needs total_steps above warmup_steps "
             f"({settings['warmup_steps']}), got {settings['total_steps']}"
         )
-    return settings
 
 
-def learning_rate_schedule(config: Mapping[str, Any] | None = None) -> optax.Schedule:
-    """Learning rate as a function of the optimiser's own count of updates; settings as in `make_optimizer`.
+def learning_rate_schedule(settings: Mapping[str, Any]) -> optax.Schedule:
+    """Learning rate as a function of the optimiser's own count of updates.
 
-    Linear warm-up over `warmup_steps` updates (the first one already moves), then constant, or cosine or linear to
-    `final_fraction` of the peak at `total_steps`.
+    Settings as in `make_optimizer`.
+
+    Linear warm-up over `warmup_steps` updates (the first one already moves), then constant, or cosine or linear to 0 at
+    `total_steps`.
     """
-    s = _settings(config)
+    _check(settings)
+    peak, warmup, total = settings["learning_rate"], settings["warmup_steps"], settings["total_steps"]
 
     def schedule(count):
-        warm = jnp.minimum(1.0, (count + 1) / max(1, s["warmup_steps"]))
-        done = jnp.clip((count - s["warmup_steps"]) / max(1, s["total_steps"] - s["warmup_steps"]), 0.0, 1.0)
-        left = {"constant": 1.0, "cosine": 0.5 * (1 + jnp.cos(jnp.pi * done)), "linear": 1 - done}[s["schedule"]]
-        return s["learning_rate"] * warm * (s["final_fraction"] + (1 - s["final_fraction"]) * left)
+        warm = jnp.minimum(1.0, (count + 1) / max(1, warmup))
+        progress = jnp.clip((count - warmup) / max(1, total - warmup), 0.0, 1.0)
+        factor = {"constant": 1.0, "cosine": 0.5 * (1 + jnp.cos(jnp.pi * progress)), "linear": 1 - progress}
+        return peak * warm * factor[settings["schedule"]]
 
     return schedule
 
@@ -75,22 +78,21 @@ def _decayed(params) -> Any:
     )
 
 
-def make_optimizer(config: Mapping[str, Any] | None = None) -> optax.GradientTransformation:
+def make_optimizer(settings: Mapping[str, Any]) -> optax.GradientTransformation:
     """AdamW with a global-norm clip and a learning-rate schedule, none of it decaying norms and biases.
 
-    Settings and defaults (method, section 8): learning_rate 5e-6, b1 0.9, b2 0.999, eps 1e-8, weight_decay 0.01,
-    clip_norm 1.0 (None: no clip), schedule "constant" | "cosine" | "linear", warmup_steps 0, total_steps,
-    final_fraction 0. The schedule counts this optimiser's updates, so a role's clock stands still while the other
-    learns. Moments and updates are float32, whatever the parameters are; see `apply_updates`.
-    Raises ValueError for an unknown setting or schedule.
+    `settings` are those of `rl.optimizer` or `sft.optimizer` (docs/settings.md). The schedule counts this optimiser's
+    updates, so a role's clock stands still while the other learns. Moments and updates are float32, whatever the
+    parameters are; see `apply_updates`. Raises ValueError for unknown or missing settings, and for a schedule that ends
+    before its warm-up.
     """
-    s = _settings(config)
+    schedule, s = learning_rate_schedule(settings), settings
     clip = optax.identity() if s["clip_norm"] is None else optax.clip_by_global_norm(s["clip_norm"])
     return optax.chain(
         clip,
         _with_float32_state(optax.scale_by_adam(s["b1"], s["b2"], s["eps"])),
         optax.add_decayed_weights(s["weight_decay"], mask=_decayed),
-        optax.scale_by_learning_rate(learning_rate_schedule(config)),
+        optax.scale_by_learning_rate(schedule),
     )
 
 
@@ -145,7 +147,9 @@ class TrainState:
 def init_state(
     policies: Mapping[str, Any], optimizer: optax.GradientTransformation, mode: str = "stagewise"
 ) -> TrainState:
-    """A fresh state at step 0 for `mode`: a mode of `role_weights`, or "sft".
+    """A fresh state at step 0 for `mode`.
+
+    A mode of `role_weights`, or "sft".
 
     Optimiser states: one per role that the mode trains; in mode "coupled" on a shared policy a single "coupled" one;
     in mode "sft" one called "sft" on a shared policy, else one per policy. They are laid out like the parameters.
@@ -219,26 +223,23 @@ def reset_moments(optimizer_state: Any, how: str, fresh: Any) -> Any:
 
 
 def park(tree: Any) -> Any:
-    """The arrays moved to pinned host memory, where their device has it; a state that no one trains needs no HBM."""
-    return jax.tree.map(lambda x: _move(x, "pinned_host"), tree)
+    """The arrays moved to pinned host memory, where their device has it.
+
+    A state that no one trains needs no HBM.
+    """
+    return jax.tree.map(lambda x: to_memory(x, "pinned_host"), tree)
 
 
 def unpark(tree: Any) -> Any:
     """The arrays moved back to their device's own memory."""
-    return jax.tree.map(lambda x: _move(x, None), tree)
-
-
-def _move(x: jax.Array, kind: str | None) -> jax.Array:
-    device = next(iter(x.sharding.addressable_devices))
-    kind = kind or device.default_memory().kind
-    kinds = {memory.kind for memory in device.addressable_memories()}
-    if x.sharding.memory_kind == kind or kind not in kinds:
-        return x
-    return jax.device_put(x, x.sharding.with_memory_kind(kind))
+    return jax.tree.map(lambda x: to_memory(x, None), tree)
 
 
 def parking_helps() -> bool:
-    """Whether parking frees device memory: on accelerators it does, a CPU's device memory is the host's."""
+    """Whether parking frees device memory.
+
+    On accelerators it does, a CPU's device memory is the host's.
+    """
     return jax.default_backend() != "cpu"
 
 

@@ -21,16 +21,18 @@ ROW_DTYPES = {
     "roles_BT": np.int32,
     "weights_BT": np.float32,
     "old_logprobs_BT": np.float32,
-    "reference_logprobs_BT": np.float32,
     "advantages_BT": np.float32,
     "temperature_BT": np.float32,
 }
+_ZEROS = np.zeros(0, np.float32)  # stands for zeros of any length
 PADDING = {name: 0 for name in ROW_DTYPES} | {"roles_BT": -1, "temperature_BT": 1}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingSegment:
-    """One sequence to learn from: a prompt and the tokens sampled after it, or a conversation of several such turns.
+    """One sequence to learn from.
+
+    A prompt and the tokens sampled after it, or a conversation of several such turns.
 
     Attributes:
       role: the role whose loss it belongs to.
@@ -39,7 +41,6 @@ class TrainingSegment:
       old_logprobs: f32[n], nats, log pi_old of each token; read where the weight is positive. Zeros by default.
       advantages: f32[n], read where the weight is positive. Zeros by default.
       temperature: the sampling temperature at which log-probabilities are taken.
-      reference_logprobs: f32[n] under a reference policy, for a KL term. Zeros by default.
 
     Raises ValueError when the arrays do not have one shape, or the first token has a weight.
     """
@@ -47,19 +48,18 @@ class TrainingSegment:
     role: str
     tokens: np.ndarray
     weights: np.ndarray
-    old_logprobs: np.ndarray | None = None
-    advantages: np.ndarray | None = None
+    old_logprobs: np.ndarray = dataclasses.field(default_factory=lambda: _ZEROS)
+    advantages: np.ndarray = dataclasses.field(default_factory=lambda: _ZEROS)
     temperature: float = 1.0
-    reference_logprobs: np.ndarray | None = None
 
     def __post_init__(self):
         tokens = np.asarray(self.tokens, np.int32)
         object.__setattr__(self, "tokens", tokens)
         if tokens.ndim != 1 or not len(tokens):
             raise ValueError(f"a training segment needs a non-empty 1-D array of tokens, got shape {tokens.shape}")
-        for name in ("weights", "old_logprobs", "advantages", "reference_logprobs"):
+        for name in ("weights", "old_logprobs", "advantages"):
             value = getattr(self, name)
-            value = np.zeros(len(tokens), np.float32) if value is None else np.asarray(value, np.float32)
+            value = np.zeros(len(tokens), np.float32) if value is _ZEROS else np.asarray(value, np.float32)
             if value.shape != tokens.shape:
                 raise ValueError(f"{name} of a training segment has shape {value.shape}, its tokens {tokens.shape}")
             object.__setattr__(self, name, value)
@@ -75,13 +75,15 @@ class TrainingSegment:
 def training_segment(
     role: str, prompt_ids, response_ids, *, advantage=0.0, old_logprobs=None, weight=1.0, temperature=1.0
 ) -> TrainingSegment:
-    """The segment of one LLM call: prompt int32[P] and response int32[R], with one advantage and weight per token.
+    """The segment of one LLM call.
+
+    Prompt int32[P] and response int32[R], with one advantage and weight per token.
 
     `old_logprobs` is f32[R]. `advantage` and `weight` are spread over the response, the prompt gets 0.
     """
     prompt, response = np.asarray(prompt_ids, np.int32), np.asarray(response_ids, np.int32)
 
-    def after_prompt(values):
+    def after_prompt(values) -> np.ndarray:
         values = np.broadcast_to(np.asarray(values, np.float32), response.shape)
         return np.concatenate([np.zeros(len(prompt), np.float32), values])
 
@@ -103,7 +105,7 @@ class Rows:
       tokens_BT, positions_BT: int32; positions count from 0 within each segment.
       segment_ids_BT: int32, index of the segment within its row from 1; 0 is padding.
       roles_BT: int32, index of the segment's role; -1 is padding.
-      weights_BT, old_logprobs_BT, reference_logprobs_BT, advantages_BT: f32, 0 at padding.
+      weights_BT, old_logprobs_BT, advantages_BT: f32, 0 at padding.
       temperature_BT: f32, 1 at padding.
       places: int64[segments, 2], the row and first column of each segment, in the order that `pack` was given.
     """
@@ -114,7 +116,6 @@ class Rows:
     roles_BT: np.ndarray
     weights_BT: np.ndarray
     old_logprobs_BT: np.ndarray
-    reference_logprobs_BT: np.ndarray
     advantages_BT: np.ndarray
     temperature_BT: np.ndarray
     places: np.ndarray
@@ -137,11 +138,12 @@ class Rows:
 def pack(
     segments: Sequence[TrainingSegment], row_length: int, rows_multiple: int = 1, roles: Sequence[str] = ROLES
 ) -> Rows:
-    """Packs segments into rows of `row_length` tokens, longest first, each into the first row with room.
+    """Packs segments into rows of `row_length` tokens.
 
-    Ties keep the order of `segments`, so the result is deterministic. The number of rows is padded with empty ones to
-    a multiple of `rows_multiple` (rows of one micro-batch). `roles` gives the role indices of `roles_BT`.
-    Raises ValueError for a segment longer than a row, or of a role that is not in `roles`.
+    The longest come first, each into the first row with room. Ties keep the order of `segments`, so the result is
+    deterministic. The number of rows is padded with empty ones to a multiple of `rows_multiple` (rows of one
+    micro-batch). `roles` gives the role indices of `roles_BT`. Raises ValueError for a segment longer than a row, or of
+    a role that is not in `roles`.
     """
     check_lengths(segments, row_length)
     places, count = _first_fit_decreasing([len(s) for s in segments], row_length)
@@ -157,7 +159,7 @@ def pack(
         arrays["segment_ids_BT"][here] = next_id[row]
         arrays["roles_BT"][here] = list(roles).index(segment.role)
         arrays["temperature_BT"][here] = segment.temperature
-        for name in ("weights", "old_logprobs", "reference_logprobs", "advantages"):
+        for name in ("weights", "old_logprobs", "advantages"):
             arrays[f"{name}_BT"][here] = getattr(segment, name)
         next_id[row] += 1
     return Rows(**arrays, places=np.array(places, np.int64).reshape(-1, 2))
@@ -187,7 +189,9 @@ def _first_fit_decreasing(lengths: Sequence[int], row_length: int) -> tuple[list
 
 
 def merge_turns(segments: Sequence[TrainingSegment]) -> list[TrainingSegment]:
-    """Merges calls of one conversation: where a later prompt is exactly an earlier prompt + response (+ more).
+    """Merges calls of one conversation into one segment.
+
+    They are merged where a later prompt is exactly an earlier prompt + response (+ more).
 
     The merged segment has the later tokens, with the weights, advantages and log-probabilities of every turn. Each
     sampled token keeps its context and is scored once, so loss and gradient are those of the separate segments, at the
@@ -215,5 +219,5 @@ def _extend(earlier: TrainingSegment, later: TrainingSegment) -> TrainingSegment
     def joined(name):
         return np.concatenate([getattr(earlier, name), getattr(later, name)[len(earlier) :]])
 
-    names = ("weights", "old_logprobs", "advantages", "reference_logprobs")
+    names = ("weights", "old_logprobs", "advantages")
     return dataclasses.replace(later, **{name: joined(name) for name in names})

@@ -1,4 +1,6 @@
-"""The learner's compiled programs: zeros, accumulate, apply and score, each of one fixed shape.
+"""The learner's compiled programs.
+
+Zeros, accumulate, apply and score, each of one fixed shape.
 
 Kept apart from the learner so that they can be lowered ahead of time, for any topology, from shapes alone.
 """
@@ -107,14 +109,13 @@ def _role_losses(cfg: ModelConfig, loss: LossFn, roles: Sequence[str]):
     """(params, rows) -> (sum of the roles' losses, {role: Terms})."""
 
     def losses(params, rows):
-        logprobs_BT, entropies_BT = token_stats(
-            params, cfg, rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"], rows["temperature_BT"]
-        )
+        sequences = rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"]
+        logprobs_BT, entropies_BT = token_stats(params, cfg, *sequences, temperature=rows["temperature_BT"])
         stats, total = {}, jnp.zeros((), jnp.float32)
         for index, role in enumerate(roles):
-            mask_BT = jnp.where(rows["roles_BT"] == index, rows["weights_BT"], 0.0)
-            stats[role] = loss(logprobs_BT, entropies_BT, rows, mask_BT)
-            total += stats[role].means["loss"][0]
+            weights_BT = jnp.where(rows["roles_BT"] == index, rows["weights_BT"], 0.0)
+            stats[role] = loss(logprobs_BT, entropies_BT, rows, weights_BT)
+            total += stats[role].sums["loss"][0]
         return total, stats
 
     return losses
@@ -140,7 +141,7 @@ def _accumulate(losses):
 
 
 def _combine(a: Terms, b: Terms) -> Terms:
-    return Terms(jax.tree.map(jnp.add, a.means, b.means), jax.tree.map(jnp.maximum, a.maxima, b.maxima))
+    return Terms(jax.tree.map(jnp.add, a.sums, b.sums), jax.tree.map(jnp.maximum, a.maxima, b.maxima))
 
 
 def _apply(optimizer: optax.GradientTransformation):
@@ -150,14 +151,14 @@ def _apply(optimizer: optax.GradientTransformation):
 
     def apply(params, optimizer_state, gradients, stats, seed):
         norm = optax.tree.norm(gradients)
-        losses = [terms.means["loss"] for terms in stats.values()]  # each a sum and its weight
+        losses = [terms.sums["loss"] for terms in stats.values()]  # each a sum and its weight
         # Computed twice: what decides is reduced on the way, where keeping it until then would hold all of it twice.
-        ahead = moved(*jax.lax.optimization_barrier((params, optimizer_state, gradients)), seed)
+        here = jax.lax.optimization_barrier((params, optimizer_state, gradients))
+        ahead = moved(here[0], here[1], here[2], seed)
         ok = jnp.isfinite(norm) & all_finite((losses, ahead))
         old = params, optimizer_state
-        params, optimizer_state = jax.tree.map(
-            lambda new, old: jnp.where(ok, new, old), moved(*old, gradients, seed), old
-        )
+        new = moved(params, optimizer_state, gradients, seed)
+        params, optimizer_state = jax.tree.map(lambda new, old: jnp.where(ok, new, old), new, old)
         return params, optimizer_state, norm, ok
 
     return apply
@@ -165,8 +166,7 @@ def _apply(optimizer: optax.GradientTransformation):
 
 def _score(cfg: ModelConfig):
     def score(params, rows):
-        return token_logprobs(
-            params, cfg, rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"], rows["temperature_BT"]
-        )
+        sequences = rows["tokens_BT"], rows["positions_BT"], rows["segment_ids_BT"]
+        return token_logprobs(params, cfg, *sequences, temperature=rows["temperature_BT"])
 
     return score

@@ -1,4 +1,4 @@
-"""Which role learns at which RL step (method, section 6).
+"""Which role learns at which RL step.
 
 Stages are a pure function of the step, so that a resumed run needs no memory of them.
 """
@@ -28,10 +28,11 @@ def stage_at(step: int, stage_length: int = 30, first: str = "executor") -> str:
 
 
 def role_weights(step: int, mode: str, stage_length: int = 30, first: str = "executor") -> dict[str, float]:
-    """The weights {"designer": alpha_D, "executor": alpha_E} of L = alpha_D L_D + alpha_E L_E at RL step `step`.
+    """The weights of the roles' losses at RL step `step`.
 
-    "stagewise" gives 1 to the role of the stage, "coupled" 1 to both, "designer_only" and "executor_only" 1 to that
-    role. Raises ValueError for an unknown mode, and as `stage_at` does.
+    {"designer": alpha_D, "executor": alpha_E} of L = alpha_D L_D + alpha_E L_E. "stagewise" gives 1 to the role of the
+    stage, "coupled" 1 to both, "designer_only" and "executor_only" 1 to that role. Raises ValueError for an unknown
+    mode, and as `stage_at` does.
     """
     if mode not in MODES:
         raise UserError(f"rl.mode must be one of {', '.join(MODES)}, got {mode!r}")

@@ -63,6 +63,11 @@ class LearnerSettings:
     merge: bool = True
     park: bool | None = None
 
+    def minibatch_segments_of(self, role: str) -> int:
+        """Segments of an optimiser step that trains `role`."""
+        size = self.minibatch_segments
+        return size[role] if isinstance(size, Mapping) else size
+
     def __post_init__(self):
         for name in ("row_length", "microbatch_rows", "minibatch_segments", "epochs"):
             value = getattr(self, name)
@@ -74,8 +79,7 @@ class LearnerSettings:
 
 
 class _Unit(NamedTuple):
-    """What one gradient is taken for: a policy, the owner of its optimiser state, the roles in the loss, and how many
-    of their segments."""
+    """One gradient: its policy, the owner of the optimiser state, the roles in the loss, segments of a mini-batch."""
 
     policy: str
     owner: str
@@ -85,7 +89,9 @@ class _Unit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SkippedBatch:
-    """The batch of an optimiser step that was not taken: enough to take it again.
+    """The batch of an optimiser step that was not taken.
+
+    Enough to take it again.
 
     Attributes:
       owner: whose optimiser state it was for.
@@ -109,7 +115,9 @@ class _StepLog(NamedTuple):
 
 
 class Learner:
-    """Takes optimiser steps on a `TrainState`. Holds its settings and compiled programs, nothing that training changes.
+    """Takes optimiser steps on a `TrainState`.
+
+    Holds its settings and compiled programs, nothing that training changes.
 
     Args:
       cfg: the policies' architecture.
@@ -142,11 +150,14 @@ class Learner:
             )
         self._local_rows = rows // jax.process_count()
         shape = (rows, self.settings.row_length)
-        self.programs = Programs(cfg, optimizer, loss or make_policy_loss(), self.roles, shape, mesh)
+        self.programs = Programs(cfg, optimizer, loss or make_policy_loss(), self.roles, shape, mesh=mesh)
 
     @property
     def compiles(self) -> int:
-        """How many programs were compiled: at most 3 per policy structure, 4 with `score`, whatever the data."""
+        """How many programs were compiled.
+
+        At most 3 per policy structure, 4 with `score`, whatever the data.
+        """
         return self.programs.compiles
 
     def update(
@@ -158,7 +169,9 @@ class Learner:
         switched: bool = False,
         skipped: Callable[[SkippedBatch], None] = lambda batch: None,
     ) -> tuple[TrainState, dict[str, float]]:
-        """One RL (or SFT) step: optimiser steps over seeded mini-batches of the active roles' segments.
+        """One RL (or SFT) step.
+
+        Optimiser steps over seeded mini-batches of the active roles' segments.
 
         With L_r the loss of role r over its own weights in a mini-batch, each optimiser step minimises
         L = sum over roles of alpha_r L_r. Segments of roles with alpha 0 are dropped before the shuffle, which depends
@@ -191,20 +204,22 @@ class Learner:
         check_lengths(segments, self.settings.row_length)
         units = self._units(state, weights)
         policies, optimizers = self._placed(state, units, switched)
-        metrics, logs = {f"{role}/segments": 0.0 for unit in units for role in unit.roles}, []
+        metrics = {f"{role}/segments": 0.0 for unit in units for role in unit.roles}
+        logs: list[list[_StepLog]] = []
         for unit in units:
             params, owner = policies[unit.policy], unit.owner
-            own = [s for s in segments if s.role in unit.roles]
+            active = [s for s in segments if s.role in unit.roles]
             if self.settings.old_logprobs == "recompute":
-                own, differences = self.recompute(params, own)
+                active, differences = self.recompute(params, active)
                 metrics.update(differences)
             unit_logs = []
-            for index, batch in enumerate(self._minibatches(own, unit, seed, state.step)):
+            for index, batch in enumerate(self._minibatches(active, unit, seed, state.step)):
                 rows, counts = self._prepared(batch, weights)
                 if rows is not None:
                     rounding = np.random.SeedSequence([seed % 2**64, state.step, zlib.crc32(owner.encode()), index])
-                    params, optimizers[owner], log = self._step(params, optimizers[owner], rows, rounding)
-                    unit_logs.append(_StepLog(*log, counts, SkippedBatch(owner, index, rows)))
+                    batch_of_step = SkippedBatch(owner, index, rows)
+                    params, optimizers[owner], (stats, norm, ok) = self._step(params, optimizers[owner], rows, rounding)
+                    unit_logs.append(_StepLog(stats, norm, ok, counts, batch_of_step))
             policies[unit.policy] = params
             logs.append(unit_logs)
         if self.settings.old_logprobs == "engine":
@@ -215,10 +230,13 @@ class Learner:
             if not log.ok:
                 skipped(log.batch)
         metrics.update(_summary(fetched))
-        return state.replace(policies=policies, optimizers=optimizers, step=state.step + 1), metrics
+        state = dataclasses.replace(state, policies=policies, optimizers=optimizers, step=state.step + 1)
+        return state, metrics
 
     def score(self, params: Any, segments: Sequence[TrainingSegment]) -> list[np.ndarray]:
-        """Log-probabilities f32[n] of each segment's tokens at its temperature; 0 at its first token.
+        """Log-probabilities f32[n] of each segment's tokens at its temperature.
+
+        That of its first token is 0.
 
         With several processes all must call it, each with its own segments.
         """
@@ -231,8 +249,10 @@ class Learner:
         logprobs_BT = np.concatenate(scored) if scored else np.zeros((0, self.settings.row_length))
         return [logprobs_BT[row, start : start + len(s)] for s, (row, start) in zip(segments, rows.places)]
 
-    def recompute(self, params: Any, segments: Sequence[TrainingSegment]):
-        """The segments with `old_logprobs` replaced by `score`, and by role the |difference| that this made.
+    def recompute(
+        self, params: Any, segments: Sequence[TrainingSegment]
+    ) -> tuple[list[TrainingSegment], dict[str, float]]:
+        """The segments with `old_logprobs` replaced by `score`, and metrics of the difference.
 
         The metrics are `ROLE/engine_difference` (mean over this process's weighted tokens, nats) and
         `ROLE/engine_difference_max`.
@@ -243,11 +263,8 @@ class Learner:
         ]
         metrics = {}
         for role in sorted({s.role for s in segments}):
-            gaps = np.concatenate([
-                np.abs(new.old_logprobs - old.old_logprobs)[old.weights > 0]
-                for old, new in zip(segments, rescored)
-                if old.role == role
-            ])  # fmt: skip
+            pairs = [(old, new) for old, new in zip(segments, rescored) if old.role == role]
+            gaps = np.concatenate([np.abs(new.old_logprobs - old.old_logprobs)[old.weights > 0] for old, new in pairs])
             if len(gaps):
                 metrics[f"{role}/engine_difference"] = float(gaps.mean())
                 metrics[f"{role}/engine_difference_max"] = float(gaps.max())
@@ -272,8 +289,7 @@ class Learner:
 
     def _minibatch_size(self, roles: Sequence[str]) -> int:
         """Segments of one optimiser step that trains `roles` together."""
-        size = self.settings.minibatch_segments
-        sizes = {size[role] if isinstance(size, Mapping) else size for role in roles}
+        sizes = {self.settings.minibatch_segments_of(role) for role in roles}
         if len(sizes) > 1:
             raise UserError(f"{' and '.join(roles)} share one gradient; give them the same minibatch_segments")
         return sizes.pop()
@@ -314,8 +330,8 @@ class Learner:
         self, batch: Sequence[TrainingSegment], alphas: Mapping[str, float]
     ) -> tuple[Rows | None, dict[str, int]]:
         """Packed rows with the weights w alpha_r / sum of w_r, and counts for the log; None if nothing weighs."""
-        totals = [sum(float(s.weights.sum(dtype=np.float64)) for s in batch if s.role == r) for r in self.roles]
-        totals = _across_processes(totals, np.sum)
+        weight_of = {r: sum(float(s.weights.sum(dtype=np.float64)) for s in batch if s.role == r) for r in self.roles}
+        totals = _across_processes(list(weight_of.values()), np.sum)
         if not totals.any():
             return None, {}
         scale = [alphas.get(r, 0.0) / total if total else 0.0 for r, total in zip(self.roles, totals)]
@@ -329,14 +345,15 @@ class Learner:
         weights_BT = (rows.weights_BT * scale_by_role[rows.roles_BT]).astype(np.float32)
         return dataclasses.replace(rows, weights_BT=weights_BT), counts
 
-    def _step(self, params: Any, optimizer_state: Any, rows: Rows, rounding: np.random.SeedSequence):
+    def _step(
+        self, params: Any, optimizer_state: Any, rows: Rows, rounding: np.random.SeedSequence
+    ) -> tuple[Any, Any, tuple[Any, Any, Any]]:
         """One optimiser step: the gradient summed over micro-batches, then applied; `rounding` see `apply_updates`."""
         gradients, stats = self.programs.run("zeros")
         for micro in rows.micro_batches(self._local_rows):
             gradients, stats = self.programs.run("accumulate", params, gradients, stats, self._on_device(micro))
-        params, optimizer_state, norm, ok = self.programs.run(
-            "apply", params, optimizer_state, gradients, stats, rounding.generate_state(1)[0]
-        )
+        arguments = params, optimizer_state, gradients, stats, rounding.generate_state(1)[0]
+        params, optimizer_state, norm, ok = self.programs.run("apply", *arguments)
         return params, optimizer_state, (stats, norm, ok)
 
     def _on_device(self, micro: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -362,7 +379,7 @@ def _engine_differences(first: Sequence[_StepLog]) -> dict[str, float]:
     """How far old log-probabilities are from the policy's own in its first optimiser step, if any, by role."""
     metrics = {}
     for role, terms in (item for log in first for item in jax.device_get(log.stats).items()):
-        total, weight = terms.means.get("logprob_difference", (0.0, 0.0))
+        total, weight = terms.sums.get("logprob_difference", (0.0, 0.0))
         if weight > 0 and np.isfinite(total):
             metrics[f"{role}/engine_difference"] = float(total / weight)
             metrics[f"{role}/engine_difference_max"] = float(terms.maxima["logprob_difference"])
@@ -380,6 +397,7 @@ def _summary(logs: Sequence[_StepLog]) -> dict[str, float]:
     taken = [log for log in logs if log.ok]
     counts = {name: sum(log.counts[name] for log in logs) for name in (logs[0].counts if logs else ())}
     filled, slots = counts.pop("filled", 0), counts.pop("slots", 0)
+    metrics: dict[str, float]
     metrics = {"updates": len(taken), "skipped": len(logs) - len(taken), "segments": 0, "tokens": 0, "rows": 0}
     metrics |= counts
     if slots:
@@ -394,12 +412,12 @@ def _summary(logs: Sequence[_StepLog]) -> dict[str, float]:
 
 def _role_metrics(role: str, terms: Sequence[Terms]) -> dict[str, float]:
     """Weighted means and maxima of a role's terms over optimiser steps; nothing where the role had no weight."""
-    if not sum(t.means["loss"][1] for t in terms):
+    if not sum(t.sums["loss"][1] for t in terms):
         return {}
     metrics = {}
-    for name in terms[0].means:
-        total, weight = (sum(t.means[name][i] for t in terms) for i in (0, 1))
-        metrics[f"{role}/{name}"] = total / weight
+    for name in terms[0].sums:
+        total, weight = (sum(t.sums[name][i] for t in terms) for i in (0, 1))
+        metrics[f"{role}/{name}"] = float(total / weight)
     for name in terms[0].maxima:
-        metrics[f"{role}/{name}_max"] = max(t.maxima[name] for t in terms)
+        metrics[f"{role}/{name}_max"] = float(max(t.maxima[name] for t in terms))
     return metrics

@@ -1,4 +1,4 @@
-"""The one place that catches exceptions of grading, so that one answer costs one execution and never the run.
+"""Catches exceptions of grading: one answer costs one execution, never the run.
 
 Answers are hostile and verifiers are users' code: something will raise. What did is logged whole, once per kind, and a
 run whose verifier is simply broken ends instead of training on what is left.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mxjax.errors import UserError, message_of, place_of
-from mxjax.rollout.records import GRADING_FAULT, Question, Reward
+from mxjax.mas.records import Result
+from mxjax.rollout.records import GRADING_FAULT, Question, Reward, Segment
 from mxjax.sandbox.records import InfrastructureError
+
+if TYPE_CHECKING:
+    from mxjax.rollout.protocols import RewardFunction
 
 LEAST = 10
 """Faults below which nothing stops, whatever their share."""
@@ -24,10 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 class GradingFaults:
-    """Grades and counts what could not be graded; one for all that a command grades, safe for many threads.
+    """Grades executions and counts faults of grading; safe for many threads.
 
-    From the `LEAST`-th fault on, `grade` raises UserError where faults are more than `max_share` of what it has graded;
-    executions that did not finish, which no verifier looks at, are left out.
+    One serves all that a command grades. From the `LEAST`-th fault on, `grade` raises UserError where faults are more
+    than `max_share` of what it has graded; executions that did not finish, which no verifier looks at, are left out.
     """
 
     def __init__(self, max_share: float = MAX_SHARE):
@@ -36,10 +40,10 @@ class GradingFaults:
         self._kinds: set[tuple[type, str]] = set()
         self._lock = threading.Lock()
 
-    def grade(
-        self, reward: Callable[..., Reward], question: Question, result: Any, segments: Sequence[Any]
-    ) -> Reward:  # fmt: skip
-        """What `reward` says; not valid where it raises an exception, which is logged and counted.
+    def grade(self, reward: RewardFunction, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
+        """The verdict of `reward`.
+
+        Not valid where it raises an exception, which is logged and counted.
 
         A machine that was lost (InfrastructureError) is not counted: it says nothing of the verifier.
         """
@@ -54,7 +58,7 @@ class GradingFaults:
             self.graded += result.status == "ok"
         return verdict
 
-    def _caught(self, error: Exception, question: Question, result: Any) -> None:
+    def _caught(self, error: Exception, question: Question, result: Result) -> None:
         place = place_of(error)
         what = f"{type(error).__name__}: {message_of(error)} ({place})"
         with self._lock:
@@ -67,8 +71,9 @@ class GradingFaults:
             _log.error(
                 "grading failed, so this execution does not count; more of the kind are only counted: %s\n"
                 "question %s: %.*r\nanswer: %.*r",
-                what, question.id, SHOWN, question.text, SHOWN, result.content, exc_info=error,
-            )  # fmt: skip
+                *(what, question.id, SHOWN, question.text, SHOWN, result.content),
+                exc_info=error,
+            )
         if count >= LEAST and count > self.max_share * graded:
             raise UserError(
                 f"grading failed for {count} of {graded} answers, more than reward.max_fault_share={self.max_share:g} "

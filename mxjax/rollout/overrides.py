@@ -1,4 +1,4 @@
-"""The sampling settings of a call where the design asks for its own: within bounds, and never more tokens.
+"""Sampling settings that a design asks for, kept within bounds.
 
 The policy's gradient scales with 1/T, and executions of one design that are all sampled greedily are copies of each
 other, from which nothing can be learnt; so a design chooses only among settings that can be trained on.
@@ -20,7 +20,9 @@ _TRUNCATION = ("top_k", "top_p", "min_p")
 
 @dataclasses.dataclass(frozen=True)
 class DesignSampling:
-    """What a design may choose: a range of temperatures, and whether it may cut off unlikely tokens.
+    """What a design may choose.
+
+    A range of temperatures, and whether it may cut off unlikely tokens.
 
     The role's own temperature is always within the range.
     """
@@ -43,16 +45,16 @@ class DesignSampling:
 def overridden(
     sampling: SamplingParams, overrides: Mapping[str, Any], bounds: DesignSampling
 ) -> tuple[SamplingParams, bool]:
-    """The role's settings with those of one agent, and whether what it asked for was out of bounds.
+    """The role's settings with an agent's own, and whether these were out of bounds.
 
     Raises ValueError, TypeError or OverflowError for values that mean nothing.
     """
     values = {name: int(value) if name in _WHOLE else float(value) for name, value in overrides.items()}
     values["max_tokens"] = min(values.get("max_tokens", sampling.max_tokens), sampling.max_tokens)
     values["min_tokens"] = min(values.get("min_tokens", sampling.min_tokens), max(values["max_tokens"], 0))
-    asked = sampling.replace(**values)
+    unbounded = sampling.replace(**values)
     low, high = bounds.temperature
-    temperature = min(max(asked.temperature, min(low, sampling.temperature)), max(high, sampling.temperature))
-    kept = {} if bounds.truncation else {name: getattr(sampling, name) for name in _TRUNCATION}
-    used = asked.replace(temperature=temperature, **kept)
-    return used, used != asked
+    temperature = min(max(unbounded.temperature, min(low, sampling.temperature)), max(high, sampling.temperature))
+    truncation = {} if bounds.truncation else {name: getattr(sampling, name) for name in _TRUNCATION}
+    bounded = unbounded.replace(temperature=temperature, **truncation)
+    return bounded, bounded != unbounded

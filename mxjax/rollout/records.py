@@ -1,7 +1,9 @@
-"""The records that flow from rollout to learner; one type between any two parts, none of them mutable.
+"""The records that flow from rollout to learner.
+
+One type between any two parts, none of them mutable.
 
 A *segment* is one LLM call: the exact ids sent, the exact ids sampled. An *execution* is one run of a design; a
-*design* one script; a *tree* all designs and executions of one question (method, section 3).
+*design* one script; a *tree* all designs and executions of one question.
 """
 
 from __future__ import annotations
@@ -13,13 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from mxjax.mas.records import Result
+from mxjax.sampling import SamplingParams
+
 GRADING_FAULT = "grading_fault"
 """What the reason of an execution begins with that was lost to an exception of its grading."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """One task. `gold` is the reference answer ("math", "text"), or the function that tests call ("code").
+    """One question to answer.
+
+    `gold` is the reference answer ("math", "text"), or the function that tests call ("code").
 
     `tests` are the tests of a code question, in the shapes of `rewards.grade_code`; they are hidden from scripts and
     agents, except that votes compare programs on the `examples`.
@@ -35,15 +42,18 @@ class Question:
 
     @property
     def examples(self) -> tuple[dict[str, Any], ...]:
-        """The tests marked "public", without what they expect: arguments of the host tool `run_program`."""
+        """The tests marked "public", without what they expect.
+
+        Arguments of the host tool `run_program`.
+        """
         return tuple(_example(test, self.gold) for test in self.tests or () if test.get("public"))
 
 
 def _example(test: Mapping[str, Any], entry_point: str | None) -> dict[str, Any]:
-    kept = {name: test[name] for name in ("setup", "args", "check", "prelude", "functions") if name in test}
-    if "args" in kept:
-        return {**kept, "entry_point": entry_point}
-    return kept if "check" in kept else {**kept, "stdin": test["input"]}
+    arguments = {name: test[name] for name in ("setup", "args", "check", "prelude", "functions") if name in test}
+    if "args" in arguments:
+        return {**arguments, "entry_point": entry_point}
+    return arguments if "check" in arguments else {**arguments, "stdin": test["input"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +70,10 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Reward:
-    """What a verifier says of one execution: `correct` and `format` in [0, 1].
+    """The verdict on one execution: `correct` and `format` in [0, 1].
 
-    `valid` is False only when the machine or the grading, not the policy, failed; `how` names the rule that decided.
+    `valid` is False only where the execution is lost: the machine or the grading failed, not the policy. A wrong
+    answer, or none, is a valid verdict of 0. `how` names the rule that decided.
     """
 
     correct: float
@@ -71,13 +82,15 @@ class Reward:
     how: str = ""
 
     def total(self, format_weight: float = 0.4) -> float:
-        """The terminal reward R = correct + format_weight * format (method, section 4); 0 if not valid."""
+        """The terminal reward R = correct + format_weight * format; 0 if not valid."""
         return float(self.correct + format_weight * self.format) if self.valid else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """One LLM call. Token ids are int32[P] and int32[R]; log-probabilities are float32[R], in nats.
+    """One LLM call.
+
+    Token ids are int32[P] and int32[R]; log-probabilities are float32[R], in nats.
 
     `logprobs` are those of the distribution sampled from, `model_logprobs` those of softmax(logits / T) before
     truncation; the policy ratio uses the latter. `parent` is the call whose conversation this one continues.
@@ -91,18 +104,23 @@ class Segment:
     token_ids: np.ndarray
     logprobs: np.ndarray
     model_logprobs: np.ndarray
-    sampling: Any
+    sampling: SamplingParams
     finish_reason: str
     clamped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """One run of a design. `status` is "ok", "error", "limit", "invalid_design" or "infrastructure"."""
+    """One run of a design.
+
+    `status` is "ok"; "error" (the script failed or returned no answer); "limit" (it used up one of `mas.Limits`);
+    "invalid_design" (the design cannot run, so nothing ran); or "infrastructure" (lost: to the machine, or to a fault
+    of its grading). `reason` says more.
+    """
 
     index: int
     segments: tuple[Segment, ...]
-    result: Any
+    result: Result | None
     correct: float
     format: float
     reward: float
@@ -111,7 +129,12 @@ class Execution:
 
     @property
     def valid(self) -> bool:
-        """Whether the execution counts at all: False only when the machine, or a fault of its grading, lost it."""
+        """Whether the execution was not lost, whatever it came to.
+
+        False for the status "infrastructure" alone.
+
+        An execution that failed, or whose design cannot run, is valid and earns 0.
+        """
         return self.status != "infrastructure"
 
     @property
@@ -122,7 +145,9 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """One script by the designer, with its N executions. `error` says why it cannot run ("" if it can).
+    """One script by the designer, with its N executions.
+
+    `error` says why it cannot run ("" if it can).
 
     `error_kind` is the stable word for that, such as "syntax" or "name" (`mas.DesignError.kind`).
     """
@@ -150,12 +175,17 @@ class QuestionTree:
 
     @property
     def valid_MN(self) -> np.ndarray:
-        """Which executions count, bool[M, N]: all but those lost to infrastructure (method, section 5)."""
+        """`Execution.valid` of each execution, bool[M, N].
+
+        All but the lost ones enter advantages.
+        """
         return np.array([[e.valid for e in d.executions] for d in self.designs], bool)
 
     @property
     def executor_valid_MN(self) -> np.ndarray:
-        """Which executions enter executor statistics, bool[M, N]: valid, and at least one executor call made.
+        """Which executions enter executor statistics, bool[M, N].
+
+        Valid, and at least one executor call made.
 
         Without the second condition executors would be paid because another design failed to parse.
         """
@@ -163,6 +193,6 @@ class QuestionTree:
 
 
 def design_error_counts(trees: Sequence[QuestionTree]) -> dict[str, int]:
-    """How many designs could not run, by kind of error, as metrics: {"design_errors/syntax": 2, ...}."""
+    """Designs that cannot run, by kind of error: {"design_errors/syntax": 2, ...}."""
     kinds = [design.error_kind or "other" for tree in trees for design in tree.designs if design.error]
     return {f"design_errors/{kind}": count for kind, count in sorted(collections.Counter(kinds).items())}

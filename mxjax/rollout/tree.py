@@ -1,4 +1,6 @@
-"""Hierarchical rollout: M designs per question, each executed N times, all in flight at once over the engine.
+"""Hierarchical rollout: M designs per question, each executed N times.
+
+All are in flight at once over the engines.
 
 Every script suspends at its calls; completions resume it. Which requests are made, their ids and their seeds depend on
 (seed, step, question, design, execution, call) alone, so a tree does not depend on the order in which replies arrive.
@@ -12,7 +14,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -21,48 +23,55 @@ from mxjax.errors import UserError
 from mxjax.mas.toolbox import Toolbox
 from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.overrides import DesignSampling, overridden
+from mxjax.rollout.protocols import Call, ChatEngine, Handle, RewardFunction, Script, WorkerReward
 from mxjax.rollout.records import Design, Execution, Question, QuestionTree, Reward, Segment
-from mxjax.sampling import Completion, Engine, Request, SamplingParams
+from mxjax.sampling import Completion, Request, SamplingParams
 from mxjax.sandbox.records import InfrastructureError
 
 DESIGNER, EXECUTOR = "designer", "executor"
+E = TypeVar("E", bound=ChatEngine, covariant=True)
+Roles = Mapping[str, "Role[ChatEngine]"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Role:
-    """Who plays a role: an engine, how it samples, and the prompt set ("short", "documented", or a TOML path).
+class Role(Generic[E]):
+    """The engine, sampling settings and prompts of a role.
 
-    `design_sampling` bounds what a design may choose for its agents.
+    `prompt` is "short", "documented" or the path of a TOML file; `design_sampling` bounds what a design may choose for
+    its agents.
     """
 
-    engine: Engine
+    engine: E
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     prompt: str = "short"
     design_sampling: DesignSampling = dataclasses.field(default_factory=DesignSampling)
 
 
-def engines_of(roles: Mapping[str, Role]) -> list[Engine]:
+def engines_of(roles: Mapping[str, Role[E]]) -> list[E]:
     """The engines of some roles, each once."""
     return list({id(role.engine): role.engine for role in roles.values()}.values())
 
 
-def derive_seed(*parts: Any) -> int:
-    """A 64-bit seed from any printable parts; the same on every machine and in every process."""
+def derive_seed(*parts: object) -> int:
+    """A 64-bit seed from any printable parts.
+
+    The same on every machine and in every process.
+    """
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
 @dataclasses.dataclass
-class _Run:
+class _LiveExecution:
     """One execution under way: its script, and each call's ids so that a continuation extends them exactly."""
 
     question: Question
     design: int
     index: int
-    script: Any
+    script: Script
     toolbox: Toolbox
     segments: list[Segment] = dataclasses.field(default_factory=list)
-    calls: dict[str, tuple[Any, np.ndarray]] = dataclasses.field(default_factory=dict)
+    calls: dict[str, tuple[mas.AgentCall, np.ndarray]] = dataclasses.field(default_factory=dict)
     lost: str = ""  # why the machine failed this execution
     at_work: int = 0  # tool calls that workers have not answered yet
 
@@ -88,14 +97,27 @@ class _Rollout:
     """State of one `collect`: what each request in flight will resume."""
 
     def __init__(
-        self, questions, roles, reward, tools, limits, shape, seed, step, format_weight, in_order, finished
-    ):  # fmt: skip
+        self,
+        questions: Sequence[Question],
+        roles: Roles,
+        reward: RewardFunction,
+        *,
+        tools: Mapping[str, mas.Tool],
+        limits: mas.Limits | None,
+        shape: tuple[int, int],
+        seed: int,
+        step: int,
+        format_weight: float,
+        in_order: bool,
+        finished: Callable[[QuestionTree], None],
+    ):
         self.questions, self.roles, self.reward = questions, roles, reward
-        self.faults = getattr(reward, "faults", None) or GradingFaults()
-        self.tools, self.limits, self.format_weight = tools or {}, limits, format_weight
+        self.workers = reward if isinstance(reward, WorkerReward) else None
+        self.faults = (self.workers.faults if self.workers else None) or GradingFaults()
+        self.tools, self.limits, self.format_weight = tools, limits, format_weight
         self.shape, self.seed, self.step = shape, seed, step
         self.prompts = {name: mas.load_prompts(role.prompt) for name, role in roles.items()}
-        self.in_flight: dict[tuple[int, int], tuple[Any, Callable[[Completion], None]]] = {}
+        self.in_flight: dict[tuple[int, int], tuple[Handle, Callable[[Completion], None]]] = {}
         self.jobs: list[_Job] = []
         self.turn, self.in_order = 0, in_order
         self.designs: dict[tuple[int, int], tuple[Segment | None, str, str, str]] = {}
@@ -110,15 +132,17 @@ class _Rollout:
                 if scripts is None:
                     self._ask_designer(q, i)
                 else:
-                    own = scripts[question.id] if isinstance(scripts, Mapping) else scripts
-                    self._run_design(q, i, None, own[i])
+                    sources = scripts[question.id] if isinstance(scripts, Mapping) else scripts
+                    self._run_design(q, i, None, sources[i])
 
-    def _send(self, role: str, prompt_ids, sampling: SamplingParams, resume) -> None:
+    def _send(
+        self, role: str, prompt_ids: np.ndarray, sampling: SamplingParams, resume: Callable[[Completion], None]
+    ) -> None:
         engine = self.roles[role].engine
         handle = engine.submit(Request(prompt_ids, sampling))
         self.in_flight[id(engine), handle.id] = handle, resume
 
-    def _sampling(self, role: str, q: int, *path) -> SamplingParams:
+    def _sampling(self, role: str, q: int, *path: object) -> SamplingParams:
         parts = (self.seed, self.step, self.questions[q].id, role, *path)
         return self.roles[role].sampling.replace(seed=derive_seed(*parts))
 
@@ -129,130 +153,153 @@ class _Rollout:
         sampling = self._sampling(DESIGNER, q, i)
         if ids.size >= role.engine.max_len:
             reason = f"designer prompt of {ids.size} tokens is over the engine's {role.engine.max_len}"
-            self._reject_design(q, i, None, "", reason, "prompt_too_long")
+            self._reject_design(q, i, None, "", error=reason, kind="prompt_too_long")
             return
 
         def designed(completion: Completion) -> None:
-            segment = _segment(DESIGNER, "design", None, ids, sampling, completion)
+            segment = _segment(completion, DESIGNER, "design", prompt_ids=ids, sampling=sampling)
             if completion.error:
-                self._reject_design(q, i, segment, "", completion.error, "engine")
+                self._reject_design(q, i, segment, "", error=completion.error, kind="engine")
                 return
             try:
                 source = mas.parse_design(completion.text)
             except mas.DesignError as error:
-                self._reject_design(q, i, segment, completion.text, str(error), error.kind)
+                self._reject_design(q, i, segment, completion.text, error=str(error), kind=error.kind)
             else:
                 self._run_design(q, i, segment, source)
 
         self._send(DESIGNER, ids, sampling, designed)
 
-    def _reject_design(self, q: int, i: int, segment: Segment | None, source: str, error: str, kind: str) -> None:
+    def _reject_design(self, q: int, i: int, segment: Segment | None, source: str, *, error: str, kind: str) -> None:
         self.designs[q, i] = (segment, source, error, kind)
+        failed = Execution(
+            0, (), result=None, correct=0.0, format=0.0, reward=0.0, status="invalid_design", reason=error
+        )
         for j in range(self.shape[1]):
-            self._record(q, i, Execution(j, (), None, 0.0, 0.0, 0.0, "invalid_design", error))
+            self._record(q, i, dataclasses.replace(failed, index=j))
 
     def _run_design(self, q: int, i: int, segment: Segment | None, source: str) -> None:
         try:
             checked = mas.check(source, self.limits)
         except mas.DesignError as error:
-            self._reject_design(q, i, segment, source, str(error), error.kind)
+            self._reject_design(q, i, segment, source, error=str(error), kind=error.kind)
             return
         self.designs[q, i] = (segment, source, "", "")
         question = self.questions[q]
         for j in range(self.shape[1]):
             script = mas.start(
-                checked, question.text, question.task_type, tools=self.tools, limits=self.limits,
-                prompts=self.prompts[EXECUTOR], seed=derive_seed(self.seed, self.step, question.id, "script", i, j),
+                checked,
+                question.text,
+                question.task_type,
+                tools=self.tools,
+                limits=self.limits,
+                prompts=self.prompts[EXECUTOR],
+                seed=derive_seed(self.seed, self.step, question.id, "script", i, j),
                 examples=question.examples,
-            )  # fmt: skip
-            run = _Run(question, i, j, script, Toolbox(self.tools))
-            self._give_out(q, run, script.pending)
+            )
+            live = _LiveExecution(question, i, j, script, Toolbox(self.tools))
+            self._give_out(q, live, script.pending)
 
-    def _give_out(self, q: int, run: _Run, calls) -> None:
+    def _give_out(self, q: int, live: _LiveExecution, calls: Sequence[Call]) -> None:
         """Sends the calls that a script waits for; those answered in place resume it at once."""
-        while run.script.result is None and calls:
+        while live.script.result is None and calls:
             at_once = {}
             for call in calls:
                 if isinstance(call, mas.ToolCall):
-                    if (reply := self._use_tool(q, run, call)) is not None:
+                    if (reply := self._use_tool(q, live, call)) is not None:
                         at_once[call.id] = reply
-                elif refusal := self._ask_executor(q, run, call):
+                elif refusal := self._ask_executor(q, live, call):
                     at_once[call.id] = mas.Reply("", error=refusal)
-            calls = run.script.advance(at_once) if at_once else ()
-        if run.script.result is not None:
-            self._finish(q, run)
+            calls = live.script.advance(at_once) if at_once else ()
+        if live.script.result is not None:
+            self._finish(q, live)
 
-    def _resume(self, q: int, run: _Run, call_id: str, reply: mas.Reply) -> None:
-        if run.script.result is None:  # else the script ended without waiting for this reply
-            self._give_out(q, run, run.script.advance({call_id: reply}))
+    def _resume(self, q: int, live: _LiveExecution, call_id: str, reply: mas.Reply) -> None:
+        if live.script.result is None:  # else the script ended without waiting for this reply
+            self._give_out(q, live, live.script.advance({call_id: reply}))
 
-    def _use_tool(self, q: int, run: _Run, call: mas.ToolCall) -> mas.Reply | None:
+    def _use_tool(self, q: int, live: _LiveExecution, call: mas.ToolCall) -> mas.Reply | None:
         """The reply to a tool call, or None if it will come from a worker."""
-        submit = run.toolbox.submitter(call)
+        submit = live.toolbox.submitter(call)
         if submit is None:
-            return _tool_reply(run, call)
+            return _tool_reply(live, call)
 
         def resume(reply: mas.Reply) -> None:
-            run.at_work -= 1
-            self._resume(q, run, call.id, reply)
-            run.close_tools()
+            live.at_work -= 1
+            self._resume(q, live, call.id, reply)
+            live.close_tools()
 
-        run.at_work += 1
-        self.jobs.append(_Job(submit(_tool_reply, run, call), resume, self.turn))
+        live.at_work += 1
+        self.jobs.append(_Job(submit(_tool_reply, live, call), resume, self.turn))
         return None
 
-    def _ask_executor(self, q: int, run: _Run, call) -> str:
+    def _ask_executor(self, q: int, live: _LiveExecution, call: mas.AgentCall) -> str:
         """Submits one agent call; says why when it cannot: its prompt does not fit, or its settings make no sense."""
         engine = self.roles[EXECUTOR].engine
-        if call.parent in run.calls and not engine.tokenizer.rewrites_history:
-            earlier, ids = run.calls[call.parent]
-            ids = engine.tokenizer.extend_ids(ids.tolist(), call.messages[len(earlier.messages) + 1 :])
+        tokenizer = engine.tokenizer
+        if call.parent in live.calls and not tokenizer.rewrites_history:
+            earlier, earlier_ids = live.calls[call.parent]
+            new = call.messages[len(earlier.messages) + 1 :]
+            ids = np.array(tokenizer.extend_ids(earlier_ids.tolist(), new), np.int32)
         else:
-            ids = engine.tokenizer.chat_ids(call.messages)
-        ids = np.array(ids, np.int32)
+            ids = np.array(tokenizer.chat_ids(call.messages), np.int32)
         if ids.size >= engine.max_len:
             return "prompt_too_long"
-        sampling = self._sampling(EXECUTOR, q, run.design, run.index, call.id)
+        sampling = self._sampling(EXECUTOR, q, live.design, live.index, call.id)
         try:
             sampling, clamped = overridden(sampling, call.sampling, self.roles[EXECUTOR].design_sampling)
         except (TypeError, ValueError, OverflowError):  # the script's own numbers, which may be anything
             return "impossible_sampling"
 
         def replied(completion: Completion) -> None:
-            run.segments.append(_segment(EXECUTOR, call.id, call.parent, ids, sampling, completion, clamped))
-            run.calls[call.id] = (call, np.concatenate([ids, completion.token_ids]))
+            live.segments.append(
+                _segment(
+                    completion,
+                    EXECUTOR,
+                    call.id,
+                    call.parent,
+                    prompt_ids=ids,
+                    sampling=sampling,
+                    clamped=clamped,
+                )
+            )
+            live.calls[call.id] = (call, np.concatenate([ids, completion.token_ids]))
             reply = mas.Reply(
                 completion.text, len(completion.token_ids), completion.finish_reason, error=completion.error
             )
-            self._resume(q, run, call.id, reply)
+            self._resume(q, live, call.id, reply)
 
         self._send(EXECUTOR, ids, sampling, replied)
         return ""
 
-    def _finish(self, q: int, run: _Run) -> None:
+    def _finish(self, q: int, live: _LiveExecution) -> None:
         stopping.poll()  # grading a turn's answers one after the other can take long
-        result = run.script.result
-        order = {call.id: place for place, (call, _) in enumerate(run.script.answered)}
-        segments = tuple(sorted(run.segments, key=lambda segment: order[segment.call_id]))
-        run.close_tools()
+        result = live.script.result
+        assert result is not None
+        order = {call.id: place for place, (call, _) in enumerate(live.script.answered)}
+        segments = tuple(sorted(live.segments, key=lambda segment: order[segment.call_id]))
+        live.close_tools()
 
         def graded(verdict: Reward) -> None:
-            self._record(q, run.design, Execution(
-                index=run.index, segments=segments, result=result,
-                correct=float(verdict.correct), format=float(verdict.format),
+            execution = Execution(
+                index=live.index,
+                segments=segments,
+                result=result,
+                correct=float(verdict.correct),
+                format=float(verdict.format),
                 reward=verdict.total(self.format_weight),
                 status=result.status if verdict.valid else "infrastructure",
-                reason=run.lost or result.reason or verdict.how,
-            ))  # fmt: skip
+                reason=live.lost or result.reason or verdict.how,
+            )
+            self._record(q, live.design, execution)
 
-        submitter = getattr(self.reward, "submitter", None)  # a plain function grades in place
-        submit = submitter(run.question) if submitter is not None and result.status == "ok" else None
-        if run.lost:
-            graded(Reward(0.0, 0.0, False, how=run.lost))
+        submit = self.workers.submitter(live.question) if self.workers and result.status == "ok" else None
+        if live.lost:
+            graded(Reward(0.0, 0.0, False, how=live.lost))
         elif submit is None:
-            graded(self.faults.grade(self.reward, run.question, result, segments))
+            graded(self.faults.grade(self.reward, live.question, result, segments))
         else:
-            job = submit(self.faults.grade, self.reward, run.question, result, segments)
+            job = submit(self.faults.grade, self.reward, live.question, result, segments)
             self.jobs.append(_Job(job, graded, None))
 
     def _record(self, q: int, i: int, execution: Execution) -> None:
@@ -262,7 +309,7 @@ class _Rollout:
         if not self.unfinished[q]:
             self.finished(self.tree(q))
 
-    def drive(self, progress) -> None:
+    def drive(self, progress: Callable[[int], None]) -> None:
         """Steps the engines and takes what workers have done, until nothing is under way."""
         engines = engines_of(self.roles)
         while self.in_flight or self.jobs:
@@ -286,7 +333,8 @@ class _Rollout:
         while not self.in_flight and futures and not any(future.done() for future in futures):
             stopping.poll()
             concurrent.futures.wait(futures, timeout=1.0, return_when=FIRST_COMPLETED)
-        due, later = [], []
+        due: list[_Job] = []
+        later: list[_Job] = []
         for job in self.jobs:
             (due if self._is_due(job) else later).append(job)
         self.jobs = later
@@ -309,32 +357,49 @@ class _Rollout:
         for i in range(M):
             segment, source, error, kind = self.designs[q, i]
             executions = tuple(self.executions[q, i, j] for j in range(N))
-            designs.append(Design(i, segment, source, error, executions, kind))
+            designs.append(Design(i, segment, source, error, executions, error_kind=kind))
         return QuestionTree(self.questions[q], tuple(designs), self.step)
 
 
-def _tool_reply(run: _Run, call: mas.ToolCall) -> mas.Reply:
+def _tool_reply(live: _LiveExecution, call: mas.ToolCall) -> mas.Reply:
     """The reply to a tool call; a tool that loses its machine makes the whole execution void."""
     try:
-        return run.toolbox.use(call)
+        return live.toolbox.use(call)
     except InfrastructureError as error:
-        run.lost = f"infrastructure: {error}"
+        live.lost = f"infrastructure: {error}"
         return mas.Reply("", error="the tool is not available")
 
 
-def _segment(role, call_id, parent, prompt_ids, sampling, completion: Completion, clamped: bool = False) -> Segment:
+def _segment(
+    completion: Completion,
+    role: str,
+    call_id: str,
+    parent: str | None = None,
+    *,
+    prompt_ids: np.ndarray,
+    sampling: SamplingParams,
+    clamped: bool = False,
+) -> Segment:
     return Segment(
-        role, call_id, parent, prompt_ids, completion.token_ids, completion.logprobs, completion.model_logprobs,
-        sampling, completion.finish_reason, clamped,
-    )  # fmt: skip
+        role,
+        call_id,
+        parent,
+        prompt_token_ids=prompt_ids,
+        token_ids=completion.token_ids,
+        logprobs=completion.logprobs,
+        model_logprobs=completion.model_logprobs,
+        sampling=sampling,
+        finish_reason=completion.finish_reason,
+        clamped=clamped,
+    )
 
 
 def collect(
     questions: Sequence[Question],
-    roles: Mapping[str, Role],
-    reward: Callable[[Question, Any, Sequence[Segment]], Reward],
-    tools: Mapping[str, Any] | None = None,
-    limits: Any = None,
+    roles: Roles,
+    reward: RewardFunction,
+    tools: Mapping[str, mas.Tool] | None = None,
+    limits: mas.Limits | None = None,
     designs: int = 4,
     executions: int = 4,
     seed: int = 0,
@@ -345,14 +410,14 @@ def collect(
     deterministic: bool = False,
     finished: Callable[[QuestionTree], None] = lambda tree: None,
 ) -> list[QuestionTree]:
-    """Rolls out `designs` × `executions` trees for all questions at once (method, section 3).
+    """Rolls out `designs` × `executions` trees for all questions at once.
 
     Args:
       questions: what to answer; ids must be distinct, since seeds derive from them.
       roles: "designer" and "executor"; a shared policy is the same engine in both.
       reward: called with (question, result, executor segments) of each execution that ran; R = correct +
-        `format_weight` * format. A design that cannot run gets 0 and its error as the reason. A `RewardFunction`
-        grades programs in the workers of its sandbox. An exception loses the execution (`rollout.faults`).
+        `format_weight` * format. A design that cannot run gets 0 and its error as the reason. A `WorkerReward` grades
+        outside of this thread. An exception loses the execution (`rollout.faults`).
       tools: host tools that scripts may register, by name; one with `submit` answers while the engines go on.
       limits: `mas.Limits` of each execution.
       seed, step: every request's and script's seed derives from them.
@@ -385,7 +450,19 @@ def collect(
             "deterministic=True needs engines that reuse no pages of responses; make them with prefix_cache='prompts'"
         )
     shape, in_order = (designs, executions), deterministic or shares_responses
-    rollout = _Rollout(questions, roles, reward, tools, limits, shape, seed, step, format_weight, in_order, finished)
+    rollout = _Rollout(
+        questions,
+        roles,
+        reward,
+        tools=tools or {},
+        limits=limits,
+        shape=shape,
+        seed=seed,
+        step=step,
+        format_weight=format_weight,
+        in_order=in_order,
+        finished=finished,
+    )
     try:
         rollout.begin(scripts)
         rollout.drive(progress)

@@ -1,4 +1,6 @@
-"""Attention over the paged cache: one interface, and a layout of pages of its own for each backend.
+"""Attention over the paged cache.
+
+One interface, and a layout of pages of its own for each backend.
 
 `xla` runs everywhere and reads page after page, up to the longest live row. `tpu` and `gpu` are the Pallas kernels that
 come with JAX, where a model's shape fits them; `tpu_narrow` is our own for the heads that `tpu` has no tiles for. A
@@ -18,13 +20,14 @@ from jax.sharding import PartitionSpec
 from mxjax.errors import UserError
 from mxjax.models.attention import MASKED
 from mxjax.models.config import SLIDING, ModelConfig
-from mxjax.sharding import partition_spec
+from mxjax.sharding import AnyMesh, partition_spec
 
 
 def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
-    """Attention of q over the cache up to each query's own position, one KV block after another (online softmax).
+    """Attention of q over the cache up to each query's own position.
 
-    With a `window`, over at most that many positions, its own included.
+    One KV block after another, with an online softmax. With a `window`, over at most that many positions, its own
+    included.
 
     `read_block(i) -> (k_BKHC, v_BKCH)` holds the cache at positions i * size to (i + 1) * size - 1.
     """
@@ -99,11 +102,14 @@ def _write_each(pool, page_R, new_R):
 
 
 class XlaAttention:
-    """Pages (k_PKHC, v_PKCH): keys have their tokens innermost, which is what the two products of attention read."""
+    """Pages (k_PKHC, v_PKCH).
+
+    Keys have their tokens innermost, which is what the two products of attention read.
+    """
 
     name = "xla"
 
-    def __init__(self, size: int, mesh: jax.sharding.Mesh | None = None, groups: int = 1):
+    def __init__(self, size: int, mesh: AnyMesh | None = None, groups: int = 1):
         self.size, self.mesh, self.groups = size, mesh, groups
 
     def layout(self, cfg: ModelConfig) -> list[tuple[tuple, tuple]]:
@@ -117,9 +123,10 @@ class XlaAttention:
         k_PKHC, v_PKCH = layer
         write_k = functools.partial(_write_token, axis=2)
         write_v = functools.partial(_write_token, axis=1)
+        place = page_S, offset_S
         return (
-            _by_group(write_k, self.groups, k_PKHC, page_S, offset_S, k_SKH),
-            _by_group(write_v, self.groups, v_PKCH, page_S, offset_S, v_SKH),
+            _by_group(write_k, self.groups, k_PKHC, *place, k_SKH),
+            _by_group(write_v, self.groups, v_PKCH, *place, v_SKH),
         )
 
     def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
@@ -131,7 +138,10 @@ class XlaAttention:
         )
 
     def read(self, layer, page_B, by_slot: bool = False):
-        """One page of every row: (k_BKHC, v_BKCH). `by_slot` says that the rows are the slots, else they are any."""
+        """One page of every row.
+
+        (k_BKHC, v_BKCH). `by_slot` says that the rows are the slots, else they are any.
+        """
         return tuple(_by_group(_read, self.groups if by_slot else 1, pool, page_B) for pool in layer)
 
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot: bool = False):
@@ -144,6 +154,10 @@ class _TpuKernel(XlaAttention):
     """A kernel for TPUs, which on a mesh every device runs on the pages of its own slots and heads."""
 
     heads_axis: int  # of the layer's only array
+
+    def _kernel(self, pages, q_BTNH, positions_BT, table_BB, window):
+        """Attention on one device, [B, T, N, H]."""
+        raise NotImplementedError
 
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
         """See `XlaAttention`."""
@@ -160,14 +174,20 @@ class _TpuKernel(XlaAttention):
         axes[self.heads_axis] = heads
         pages, queries = PartitionSpec(*axes), PartitionSpec(slots, None, heads)
         by_device = jax.shard_map(
-            kernel, mesh=self.mesh, in_specs=(pages, queries, PartitionSpec(slots), PartitionSpec(slots)),
-            out_specs=queries, check_vma=False,
-        )  # fmt: skip
+            kernel,
+            mesh=self.mesh,
+            in_specs=(pages, queries, PartitionSpec(slots), PartitionSpec(slots)),
+            out_specs=queries,
+            check_vma=False,
+        )
         return by_device(layer[0], q_BTNH, positions_BT, of_group)
 
 
 class TpuAttention(_TpuKernel):
-    """JAX's ragged paged attention for TPUs. Pages hold keys and values of a head in turns: (kv_PCMH,), M = 2K."""
+    """JAX's ragged paged attention for TPUs.
+
+    Pages hold keys and values of a head in turns: (kv_PCMH,), M = 2K.
+    """
 
     name, heads_axis = "tpu", 2
 
@@ -181,8 +201,8 @@ class TpuAttention(_TpuKernel):
 
     def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
         """See `XlaAttention`."""
-        write = lambda pool, page, offset, new: pool.at[page, offset].set(new)
-        return (_by_group(write, self.groups, layer[0], page_S, offset_S, self._paired(k_SKH, v_SKH)),)
+        write, place = (lambda pool, page, offset, new: pool.at[page, offset].set(new)), (page_S, offset_S)
+        return (_by_group(write, self.groups, layer[0], *place, self._paired(k_SKH, v_SKH)),)
 
     def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
         """See `XlaAttention`."""
@@ -201,17 +221,26 @@ class TpuAttention(_TpuKernel):
         kv_PCMH = pltpu.with_memory_space_constraint(kv_PCMH, pltpu.HBM)
         B, T, N, H = q_BTNH.shape
         out = ragged_paged_attention(
-            q_BTNH.reshape(B * T, N, H), kv_PCMH, positions_BT[:, -1] + 1, table_BB,
-            jnp.arange(B + 1, dtype=jnp.int32) * T, jnp.array([B], jnp.int32), sm_scale=H**-0.5, sliding_window=window,
+            q_BTNH.reshape(B * T, N, H),
+            kv_PCMH,
+            kv_lens=positions_BT[:, -1] + 1,
+            page_indices=table_BB,
+            cu_q_lens=jnp.arange(B + 1, dtype=jnp.int32) * T,
+            num_seqs=jnp.array([B], jnp.int32),
+            sm_scale=H**-0.5,
+            sliding_window=window,
             # given, since the kernel's own choice asks for the devices of this process, even when compiling for others
             num_kv_pages_per_block=max(1, min(table_BB.shape[1], 512 // self.size)),
             num_queries_per_block=min(B * T, 32),
-        )  # fmt: skip
+        )
         return out.reshape(B, T, N, H)
 
 
 class TpuNarrowAttention(_TpuKernel):
-    """Our kernel for TPUs. Pages hold each head's key and value side by side: (kv_PKCL,), L = 2H."""
+    """Our kernel for TPUs.
+
+    Pages hold each head's key and value side by side: (kv_PKCL,), L = 2H.
+    """
 
     name, heads_axis, interpret = "tpu_narrow", 1, False
 
@@ -221,8 +250,8 @@ class TpuNarrowAttention(_TpuKernel):
 
     def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
         """See `XlaAttention`."""
-        write, new_SKL = functools.partial(_write_token, axis=1), jnp.concatenate([k_SKH, v_SKH], -1)
-        return (_by_group(write, self.groups, layer[0], page_S, offset_S, new_SKL),)
+        write, place = functools.partial(_write_token, axis=1), (page_S, offset_S)
+        return (_by_group(write, self.groups, layer[0], *place, jnp.concatenate([k_SKH, v_SKH], -1)),)
 
     def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
         """See `XlaAttention`."""
@@ -237,11 +266,14 @@ class TpuNarrowAttention(_TpuKernel):
     def _kernel(self, kv_PKCL, q_BTNH, positions_BT, table_BB, window):
         from mxjax.sampling.narrow_kernel import narrow_attention
 
-        return narrow_attention(q_BTNH, kv_PKCL, positions_BT[:, -1], table_BB, window, self.interpret)
+        return narrow_attention(q_BTNH, kv_PKCL, positions_BT[:, -1], table_BB, window, interpret=self.interpret)
 
 
 class GpuAttention(XlaAttention):
-    """JAX's paged attention for GPUs, for decode. Pages are (k_PKCH, v_PKCH); prompts are read page after page."""
+    """JAX's paged attention for GPUs, for decode.
+
+    Pages are (k_PKCH, v_PKCH); prompts are read page after page.
+    """
 
     name, interpret = "gpu", False
 
@@ -252,10 +284,8 @@ class GpuAttention(XlaAttention):
 
     def write_tokens(self, layer, page_S, offset_S, k_SKH, v_SKH):
         """See `XlaAttention`."""
-        write = lambda pool, page, offset, new: pool.at[page, :, offset].set(new)
-        return tuple(
-            _by_group(write, self.groups, pool, page_S, offset_S, new) for pool, new in zip(layer, (k_SKH, v_SKH))
-        )
+        write, place = (lambda pool, page, offset, new: pool.at[page, :, offset].set(new)), (page_S, offset_S)
+        return tuple(_by_group(write, self.groups, pool, *place, new) for pool, new in zip(layer, (k_SKH, v_SKH)))
 
     def write_pages(self, layer, page_R, k_RCKH, v_RCKH):
         """See `XlaAttention`."""
@@ -267,10 +297,13 @@ class GpuAttention(XlaAttention):
         return k_BKCH.swapaxes(2, 3), v_BKCH
 
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
-        """See `XlaAttention`. Every kv head of a row is a row of its own to the kernel: so pages stay in front."""
+        """See `XlaAttention`.
+
+        Every kv head of a row is a row of its own to the kernel: so pages stay in front.
+        """
         B, T, N, H = q_BTNH.shape
         if T > 1:
-            return super().attend(layer, q_BTNH, positions_BT, table_BB, window, by_slot)
+            return super().attend(layer, q_BTNH, positions_BT, table_BB, window, by_slot=by_slot)
         from jax.experimental.pallas.ops.gpu.paged_attention import paged_attention
 
         K, blocks = layer[0].shape[1], table_BB.shape[1]
@@ -278,10 +311,15 @@ class GpuAttention(XlaAttention):
         heads_table = (table_BB[:, None] * K + jnp.arange(K, dtype=jnp.int32)[:, None]).reshape(B * K, blocks)
         by_head = lambda pool: pool.reshape(1, -1, *pool.shape[2:])
         out = paged_attention(
-            q_BTNH.reshape(B * K, N // K, H) * H**-0.5, by_head(layer[0]), by_head(layer[1]), heads_table,
-            jnp.repeat(positions_BT[:, 0] + 1, K), k_splits=splits, interpret=self.interpret,
+            q_BTNH.reshape(B * K, N // K, H) * H**-0.5,
+            by_head(layer[0]),
+            by_head(layer[1]),
+            heads_table,
+            jnp.repeat(positions_BT[:, 0] + 1, K),
+            k_splits=splits,
+            interpret=self.interpret,
             pages_per_compute_block=math.gcd(blocks // splits, 8),
-        )  # fmt: skip
+        )
         return out.reshape(B, 1, N, H)
 
 
@@ -334,11 +372,14 @@ def unfit(name: str, cfg: ModelConfig, size: int, mesh=None, slots: int = 1, blo
 def choose(
     name: str, cfg: ModelConfig, size: int, mesh=None, platform: str | None = None, slots: int = 1, blocks: int = 1
 ) -> tuple[str, str]:
-    """(backend, why) for "auto" or a backend's name, see `unfit`. Raises ValueError for a name that cannot be had."""
+    """(backend, why) for "auto" or a backend's name, see `unfit`.
+
+    Raises ValueError for a name that cannot be had.
+    """
     platform = platform or jax.default_backend()
     kernels = OF_PLATFORM.get(platform, ())
     if name == "auto":
-        reasons = {kernel: unfit(kernel, cfg, size, mesh, slots, blocks) for kernel in kernels}
+        reasons = {kernel: unfit(kernel, cfg, size, mesh, slots=slots, blocks=blocks) for kernel in kernels}
         refusals = " and ".join(f"not {kernel}: {reason}" for kernel, reason in reasons.items() if reason)
         for kernel, reason in reasons.items():
             if not reason:
@@ -349,6 +390,6 @@ def choose(
     if name not in ("xla", *kernels):
         needed = next(kind for kind, names in OF_PLATFORM.items() if name in names)
         raise UserError(f"attention={name!r} needs a {needed}, this is a {platform}; use 'auto'")
-    if reason := unfit(name, cfg, size, mesh, slots, blocks):
+    if reason := unfit(name, cfg, size, mesh, slots=slots, blocks=blocks):
         raise UserError(f"attention={name!r} cannot run this model: {reason}; use 'auto'")
     return name, "asked for"

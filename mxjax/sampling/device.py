@@ -1,13 +1,15 @@
-"""What the engine has on its devices: parameters, cache and compiled programs, and how long each of them ran.
+"""What the engine has on its devices.
+
+Parameters, cache and compiled programs, and how long each of them ran.
 
 The engine says what is to be done in NumPy; nothing here knows who waits, or why.
 """
 
 from __future__ import annotations
 
-import collections
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,36 +25,44 @@ class Device:
     Args:
       params, cfg, mesh: of the policy; the parameters are copied.
       attention: the backend, whose pages these are.
-      slots, blocks: requests at once, and the pages that each may have.
-      pages: in all, shared out among the backend's groups; every group has one more, its first, that is nobody's.
+      shape: slots (requests at once), blocks (the pages that each may have), and pages in all, shared out among the
+        backend's groups; every group has one more, its first: the null page.
       decode_steps: of one run of `decode`.
     """
 
     def __init__(
-        self, params: dict, cfg: ModelConfig, attention: XlaAttention, slots: int, blocks: int, pages: int,
-        decode_steps: int, mesh: jax.sharding.Mesh | None,
-    ):  # fmt: skip
+        self,
+        params: Mapping[str, Any],
+        cfg: ModelConfig,
+        attention: XlaAttention,
+        shape: tuple[int, int, int],
+        decode_steps: int,
+        mesh: jax.sharding.Mesh | None,
+    ):
+        self._slots, self._blocks, pages = shape
         self._memory: programs.Memory | None = None
         self._started: jax.Array | None = None  # a result of the program that was started last
         self._seen: float | None = None  # when the devices were last known to be busy, while there is work
-        self._cfg, self._mesh, self._slots, self._blocks, self._size = cfg, mesh, slots, blocks, attention.size
-        self._layout = programs.memory_layout(cfg, attention, slots, pages, mesh)
+        self._cfg, self._mesh, self._size = cfg, mesh, attention.size
+        self._layout = programs.memory_layout(cfg, attention, self._slots, pages, mesh)
         self._jitted = programs.jitted(cfg, attention, decode_steps, self._layout)
         self.programs: dict[str, jax.stages.Compiled] = {}
         self.compile_s: dict[str, float] = {}
-        self.seconds: collections.Counter[str] = collections.Counter()  # by program; "stood": work, but no program
+        self.seconds: dict[str, float] = {}  # by program; "idle": work, but no program
         self._signature = _signature(params)
         self._params: dict | None = programs.split_layers(params, cfg, mesh)
         self.reset()
 
-    def set_params(self, params: dict) -> None:
+    def set_params(self, params: Mapping[str, Any]) -> None:
         """Computes with a copy of `params` from now on, on an empty memory.
 
         Raises ValueError for those of another model or dtype, which would be compiled for anew. If the copy fails, the
         old parameters are gone and no program runs until another call succeeds.
         """
-        if (given := _signature(params)) != self._signature:
-            wrong = next((path for path in given if given[path] != self._signature.get(path)), "a part is missing")
+        if (signature := _signature(params)) != self._signature:
+            wrong = next(
+                (path for path in signature if signature[path] != self._signature.get(path)), "a part is missing"
+            )
             raise ValueError(
                 f"the parameters are not those of the engine's model, with their dtypes ({wrong}); make a new Engine"
             )
@@ -66,7 +76,10 @@ class Device:
         self.idle()
 
     def reset(self) -> None:
-        """Makes a new memory: the old one may be lost, or wait for a program that failed."""
+        """Makes a new memory.
+
+        The old one may be lost, or wait for a program that failed.
+        """
         self._memory = self._started = None
         self._memory = programs.empty_memory(self._layout)
         self.idle()
@@ -78,7 +91,10 @@ class Device:
         self._run("prefill", tokens_RC, table_RB, start_R)
 
     def decode(self, state: programs.Slots, enough: int) -> tuple[list[jax.Array], float]:
-        """Starts `programs.decode`; its results, to be given to `collect`, and when it was started."""
+        """Starts `programs.decode`.
+
+        Its results, to be given to `collect`, and when it was started.
+        """
         start = time.perf_counter()
         return self._start("decode", jax.tree.map(np.copy, state), np.int32(enough)), start
 
@@ -89,7 +105,7 @@ class Device:
         return values
 
     def mark_seen(self, slot: int, ids: np.ndarray, prompt_length: int) -> None:
-        """Tells the penalties of a slot which ids came before, the first of them in its prompt."""
+        """Marks the ids that the penalties of a slot count, those of its prompt first."""
         padded = np.zeros(self._blocks * self._size, np.int32)
         padded[: ids.size] = ids
         self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
@@ -121,7 +137,7 @@ class Device:
     @property
     def busy(self) -> bool:
         """Whether the program that was started last is known to be running still."""
-        return self._started is not None and not self._started.is_ready()
+        return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # no stub
 
     def _start(self, name: str, *args):
         """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
@@ -133,7 +149,7 @@ class Device:
             self.compile_s[name] = time.perf_counter() - start
         if self._seen is not None and not self.busy:
             now = time.perf_counter()
-            self.seconds["stood"] += now - self._seen
+            self._add_seconds("idle", now - self._seen)
             self._seen = now  # counted: what ended meanwhile, and is collected later, counts from here on
         memory = self._memory
         if name == "save_pages":
@@ -154,15 +170,18 @@ class Device:
     def _note_time(self, name: str, start: float) -> None:
         """Counts the time of a program that is found to have ended."""
         now = time.perf_counter()
-        self.seconds[name] += now - max(start, self._seen or start)
+        self._add_seconds(name, now - max(start, self._seen or start))
         self._seen = now
 
+    def _add_seconds(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0) + seconds
+
     def idle(self) -> None:
-        """Until a program is started, there is nothing that the devices could do."""
+        """Stops counting idle time until a program is started."""
         self._seen = None
 
 
-def _signature(params: dict) -> dict[str, tuple]:
+def _signature(params: Mapping[str, Any]) -> dict[str, tuple]:
     """Shape and dtype of each parameter."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path): (leaf.shape, jax.numpy.dtype(leaf.dtype)) for path, leaf in leaves}

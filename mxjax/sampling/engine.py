@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mxjax.errors import UserError
+from mxjax.models import Policy
 from mxjax.models.config import ModelConfig
 from mxjax.sampling import attention as backends
 from mxjax.sampling import programs
@@ -26,43 +28,23 @@ from mxjax.sampling.device import Device
 from mxjax.sampling.pages import Pages
 from mxjax.sampling.params import Completion, Request, SamplingParams, unseeded
 from mxjax.sampling.programs import IDLE, PREFILL_ROWS
-from mxjax.sampling.requests import Live, admissible
+from mxjax.sampling.requests import Handle, Live, admissible
 
 PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall those who decode
 _log = logging.getLogger(__name__)
+COUNTED = ("requests", "prompt_tokens", "prefix_tokens", "prefill_tokens", "decode_tokens", "slot_steps")
 PREFIX_CACHES = ("off", "prompts", "all")
+# Settings of a request that its slot has unchanged.
+AS_GIVEN = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 NOT_FINITE = "the model's log-probabilities are not finite"
 
 
-class Handle:
-    """A submitted request. `result()` drives the engine until this request is done."""
-
-    def __init__(self, engine: Engine, live: Live):
-        self._engine, self._live, self.id = engine, live, live.id
-
-    @property
-    def done(self) -> bool:
-        """Whether the completion is there."""
-        return self._live.completion is not None
-
-    def result(self) -> Completion:
-        """The completion; steps the engine until it is there. What `Engine.step` raises reaches the caller."""
-        while not self.done:
-            self._engine.step()
-        return self._live.completion
-
-    def cancel(self) -> None:
-        """Gives slot and pages back; the completion then holds what was sampled so far. Does nothing once done."""
-        if not self.done:
-            self._engine._finish(self._live, "cancelled")
-
-
 class _PromptChunk(NamedTuple):
-    """The `index`-th chunk of a prompt, waiting to be prefilled. Chunks run in the order of their numbers."""
+    """The part of a prompt that fills page `page` of its table. Chunks are prefilled in the order of their numbers."""
 
     number: int
     live: Live
-    index: int
+    page: int
 
 
 class _DecodeChunk(NamedTuple):
@@ -71,6 +53,31 @@ class _DecodeChunk(NamedTuple):
     rows: list[tuple[int, Live]]
     results: list[jax.Array]
     started: float
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineSettings:
+    """Sizes of an engine, and how it shares pages.
+
+    Attributes:
+      slots: requests decoded at once. All of them run at every step, whatever is live.
+      pages, page_size: the cache is `pages` pages of `page_size` tokens, by default enough for every slot at `max_len`.
+        With fewer, requests wait, or the youngest are set aside on the host, while there is no page for them.
+      max_len: longest prompt + response in tokens, rounded up to pages, but never over the model's positions.
+      decode_steps: most tokens per request between two looks of the host.
+      prefix_cache: "prompts" shares the pages of prompts that begin with the same ids, which changes no bit of any
+        output; "all" also those of responses, which decode computed: equal within rounding; "off" shares nothing.
+      attention: "xla", "tpu", "tpu_narrow" or "gpu"; "auto" takes the kernel of this machine that fits the model, else
+        xla.
+    """
+
+    slots: int = 64
+    pages: int | None = None
+    page_size: int = 64
+    max_len: int | None = None
+    decode_steps: int = 16
+    prefix_cache: str = "prompts"
+    attention: str = "auto"
 
 
 class Layout(NamedTuple):
@@ -84,29 +91,25 @@ class Layout(NamedTuple):
     why_attention: str
 
 
-def engine_layout(
-    cfg: ModelConfig, slots=64, pages=None, page_size=64, max_len=None, mesh=None, decode_steps=16,
-    prefix_cache="prompts", attention="auto",
-) -> Layout:  # fmt: skip
+def engine_layout(cfg: ModelConfig, settings: EngineSettings, mesh: jax.sharding.Mesh | None = None) -> Layout:
     """The layout of an engine of these settings for such a model; takes no memory.
 
-    Raises ValueError, in one sentence, for settings that no engine can have.
+    Raises ValueError for settings that no engine can have.
     """
-    wanted = cfg.max_position_embeddings if max_len is None else max_len
-    if not 2 <= wanted <= cfg.max_position_embeddings:
-        raise UserError(
-            f"max_len={wanted} must be at least 2 and at most the model's {cfg.max_position_embeddings} positions"
-        )
-    for name, value in (("slots", slots), ("page_size", page_size), ("decode_steps", decode_steps)):
-        if value < 1:
-            raise UserError(f"{name}={value} must be at least 1")
-    if prefix_cache not in PREFIX_CACHES:
-        raise UserError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {prefix_cache!r}")
-    blocks = -(-wanted // page_size)
+    positions, slots, page_size = cfg.max_position_embeddings, settings.slots, settings.page_size
+    max_len = positions if settings.max_len is None else settings.max_len
+    if not 2 <= max_len <= positions:
+        raise UserError(f"max_len={max_len} must be at least 2 and at most the model's {positions} positions")
+    for name in ("slots", "page_size", "decode_steps"):
+        if getattr(settings, name) < 1:
+            raise UserError(f"{name}={getattr(settings, name)} must be at least 1")
+    if settings.prefix_cache not in PREFIX_CACHES:
+        raise UserError(f"prefix_cache must be one of {', '.join(PREFIX_CACHES)}; got {settings.prefix_cache!r}")
+    blocks = -(-max_len // page_size)
     groups = programs.slot_groups(slots, mesh)
-    group_pages = programs.group_pages(pages, slots, blocks, groups)
-    chosen = backends.choose(attention, cfg, page_size, mesh, slots=slots // groups, blocks=blocks)
-    return Layout(blocks, min(blocks * page_size, cfg.max_position_embeddings), groups, group_pages, *chosen)
+    group_pages = programs.group_pages(settings.pages, slots, blocks, groups)
+    kernel, why = backends.choose(settings.attention, cfg, page_size, mesh, slots=slots // groups, blocks=blocks)
+    return Layout(blocks, min(blocks * page_size, positions), groups, group_pages, attention=kernel, why_attention=why)
 
 
 class Engine:
@@ -114,46 +117,33 @@ class Engine:
 
     Args:
       policy: `Policy` (params, config, tokenizer). The engine samples from its own per-layer copy of the parameters.
-      slots: requests decoded at once. All of them run at every step, whatever is live.
-      pages, page_size: the cache is `pages` pages of `page_size` tokens, by default enough for every slot at `max_len`.
-        With fewer, requests wait, or the youngest are set aside on the host, while there is no page for them.
-      max_len: longest prompt + response in tokens, rounded up to pages, but never over the model's positions.
       mesh: mesh of the parameters, if they are sharded.
-      decode_steps: most tokens per request between two looks of the host.
-      prefix_cache: "prompts" shares the pages of prompts that begin with the same ids, which changes no bit of any
-        output; "all" also those of responses, which decode computed: equal within rounding; "off" shares nothing.
-      attention: "xla", "tpu", "tpu_narrow" or "gpu"; "auto" takes the kernel of this machine that fits the model, else
-        xla.
+      **settings: fields of `EngineSettings`.
     """
 
-    def __init__(
-        self, policy, slots=64, pages=None, page_size=64, max_len=None, mesh=None, decode_steps=16,
-        prefix_cache="prompts", attention="auto",
-    ):  # fmt: skip
-        cfg = policy.config
-        layout = engine_layout(cfg, slots, pages, page_size, max_len, mesh, decode_steps, prefix_cache, attention)
+    def __init__(self, policy: Policy, mesh: jax.sharding.Mesh | None = None, **settings):
+        self.config, self.tokenizer = policy.config, policy.tokenizer
+        s = EngineSettings(**settings)
+        self.slots, self._size, self._steps, self.prefix_cache = s.slots, s.page_size, s.decode_steps, s.prefix_cache
+        layout = engine_layout(self.config, s, mesh)
         self._blocks, self.max_len, self._groups, self._group_pages, self.attention, self.why_attention = layout
-        self.config, self.tokenizer, self.slots = cfg, policy.tokenizer, slots
-        self._size, self._steps, self.prefix_cache = page_size, decode_steps, prefix_cache
         devices = len(policy.params["embed"].sharding.device_set)
         if mesh is None and devices > 1:
             raise ValueError(f"the parameters lie on {devices} devices; pass the mesh they were made for as mesh=")
-        backend, pages = (
-            backends.BACKENDS[self.attention](page_size, mesh, self._groups),
-            self._groups * self._group_pages,
-        )
-        self._device = Device(policy.params, cfg, backend, slots, self._blocks, pages, decode_steps, mesh)
+        backend = backends.BACKENDS[self.attention](self._size, mesh, self._groups)
+        shape = self.slots, self._blocks, self._groups * self._group_pages
+        self._device = Device(policy.params, self.config, backend, shape, decode_steps=self._steps, mesh=mesh)
         self._lives: dict[int, Live] = {}
         self._next_id = self._next_chunk = 0
-        self._counters = collections.Counter()
+        self._counters: collections.Counter[str] = collections.Counter()
         self._clock = time.monotonic
         self._reset()
 
     def _reset(self) -> None:
         """Empty slots, pages and queues. What was there is dropped, whoever wants it."""
-        S, total = self.slots, self._group_pages + 1  # and the first, which is nobody's
+        S, total = self.slots, self._group_pages + 1  # and the first, the null page
         self._pages = [Pages(range(g * total + 1, (g + 1) * total), self._size) for g in range(self._groups)]
-        self._nobodys = [g * total for g in range(self._groups)]
+        self._null_pages = [g * total for g in range(self._groups)]
         self._waiting: collections.deque[Live] = collections.deque()
         self._running: list[Live | None] = [None] * S
         self._prompt_chunks: collections.deque[_PromptChunk] = collections.deque()
@@ -164,12 +154,11 @@ class Engine:
     # Requests
 
     def submit(self, request: Request) -> Handle:
-        """Queues a request. Raises ValueError, in one sentence, for one that can never run."""
+        """Queues a request. Raises ValueError for one that can never run."""
         if not isinstance(request, Request):
             raise UserError(f"the engine takes a Request(prompt_token_ids, SamplingParams(...)); got {request!r:.80}")
         live = admissible(request, self._next_id, self.tokenizer.stop_ids, self.config.vocab_size, self.max_len)
-        if request.deadline_s is not None:
-            live.ends_at = self._clock() + request.deadline_s
+        live.ends_at = math.inf if request.deadline_s is None else self._clock() + request.deadline_s
         self._next_id += 1
         self._lives[live.id] = live
         self._waiting.append(live)
@@ -180,29 +169,28 @@ class Engine:
 
         If a step fails none stays behind.
         """
-        handles: list[Handle | Completion] = []
+        handles: list[Handle] = []
         try:
             for request in requests:
                 try:
                     handles.append(self.submit(request))
                 except UserError as error:
-                    handles.append(self._refused(str(error)))
-            return [handle if isinstance(handle, Completion) else handle.result() for handle in handles]
+                    handles.append(self._refuse(request, str(error)))
+            return [handle.result() for handle in handles]
         finally:
             for handle in handles:
-                if isinstance(handle, Handle):
-                    handle.cancel()
+                handle.cancel()
 
-    def _refused(self, error: str) -> Completion:
-        """The completion of a request that can never run."""
+    def _refuse(self, request: Request, error: str) -> Handle:
+        """The handle of a request that can never run, which is done."""
+        live = Live(self._next_id, request, np.zeros(0, np.int32), np.zeros(0, np.int32), 0)
+        live.complete(self.tokenizer.decode, "error", error)
         self._next_id += 1
-        nothing = np.zeros(0, np.float32)
-        return Completion(self._next_id - 1, np.zeros(0, np.int32), "", nothing, nothing, "error", error)
+        return Handle(self, live)
 
     def chat(self, messages: Sequence[Mapping[str, str]], **sampling) -> str:
         """The reply to a list of {"role", "content"}; keyword arguments are `SamplingParams`."""
-        request = Request(self.tokenizer.chat_ids(messages), SamplingParams(**sampling))
-        return self.submit(request).result().text
+        return self.submit(Request(self.tokenizer.chat_ids(messages), SamplingParams(**sampling))).result().text
 
     # Parameters and programs
 
@@ -223,12 +211,12 @@ class Engine:
         _log.info("compiled %s", ", ".join(f"{name} in {s:.1f} s" for name, s in seconds.items()))
         return seconds
 
-    def update_params(self, params: dict, abort: bool = False) -> None:
+    def update_params(self, params: Mapping[str, Any], abort: bool = False) -> None:
         """Samples from a copy of `params` from now on. `abort` cancels live requests; else they raise RuntimeError.
 
         The cache starts anew: nothing that the old parameters computed, be it NaN, reaches the new ones' samples.
         Raises ValueError for parameters of another shape or dtype; the old ones then stay. If the copy itself fails
-        these are gone, and requests fail in one sentence until another call succeeds.
+        these are gone, and requests fail until another call succeeds.
         """
         if self._lives and not abort:
             raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")
@@ -243,12 +231,13 @@ class Engine:
     def step(self) -> list[Completion]:
         """Admits what fits, starts a chunk of decode steps for all slots, returns the requests that finished.
 
-        While nobody waits for a slot, the results of a chunk are looked at while the next one runs. An exception (of
-        the device, of the tokenizer, an interrupt) reaches the caller; every request then ends with "error" and the
-        engine is idle and usable.
+        While no request waits for a slot, the results of a chunk are looked at while the next one runs. An exception
+        (of the device, of the tokenizer, an interrupt) reaches the caller; every request then ends with "error" and
+        the engine is idle and usable.
         """
         with self._aborting():
-            finished = self._expire()
+            now = self._clock()
+            finished = [self._finish(live, "deadline") for live in list(self._lives.values()) if live.ends_at <= now]
             if self._waiting or self._prompt_chunks:
                 finished += self._collect_in_flight()
             self._admit()
@@ -260,9 +249,8 @@ class Engine:
             previous, self._in_flight = self._in_flight, self._dispatch(rows) if rows else None
             if previous is not None:
                 finished += self._collect(previous)
-            if self._waiting or self._prompt_chunks:
-                finished += self._collect_in_flight()
-            if self._in_flight is not None and all(live.completion for _, live in self._in_flight.rows):
+            all_ended = self._in_flight is not None and all(live.completion for _, live in self._in_flight.rows)
+            if self._waiting or self._prompt_chunks or all_ended:
                 finished += self._collect_in_flight()
             if not self._lives:
                 self._device.idle()
@@ -280,19 +268,11 @@ class Engine:
             self._device.reset()
             raise
 
-    def _expire(self) -> list[Completion]:
-        """Ends the requests whose deadline has passed."""
-        now = self._clock()
-        return [self._finish(live, "deadline") for live in list(self._lives.values()) if live.ends_at <= now]
-
     # Admission and prefill
 
     def _admit(self) -> None:
-        """Gives slots and pages to those who wait, in order; nobody overtakes, so nobody starves."""
-        while self._waiting:
-            first = self._waiting[0]
-            if not any(self._seat(first, group) for group in self._groups_for(first)):
-                return
+        """Gives slots and pages to those who wait, in order, so that none starves."""
+        while self._waiting and any(self._seat(self._waiting[0], g) for g in self._groups_for(self._waiting[0])):
             self._waiting.popleft()
 
     def _slots_of(self, group: int) -> range:
@@ -314,7 +294,7 @@ class Engine:
             if not self._map_prompt(live, pages):
                 return False
         else:
-            end = live.prompt.size - 1 + len(live.tokens) + min(self._steps, self._left(live))
+            end = live.prompt.size - 1 + len(live.tokens) + min(self._steps, live.left)
             table = pages.take(-(-end // self._size))  # also for its next steps, else it is set aside again at once
             if table is None:
                 return False
@@ -324,12 +304,14 @@ class Engine:
         p = live.request.sampling
         seed = unseeded(live.id) if p.seed is None else p.seed
         self._set_slot(
-            live.slot, max_tokens=live.budget, min_tokens=min(p.min_tokens, live.budget),
-            seed=((seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF), temperature=p.temperature,
-            top_k=min(max(p.top_k, 0), self.config.vocab_size), top_p=p.top_p, min_p=p.min_p,
-            repetition_penalty=p.repetition_penalty, presence_penalty=p.presence_penalty,
-            frequency_penalty=p.frequency_penalty, stop_ids=live.stop_ids,
-        )  # fmt: skip
+            live.slot,
+            max_tokens=live.budget,
+            min_tokens=min(p.min_tokens, live.budget),
+            seed=((seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF),
+            top_k=min(max(p.top_k, 0), self.config.vocab_size),
+            stop_ids=live.stop_ids,
+            **{name: getattr(p, name) for name in AS_GIVEN},
+        )
         return True
 
     def _set_slot(self, slot: int, **settings) -> None:
@@ -372,12 +354,11 @@ class Engine:
             count = min(PREFILL_ROWS, len(self._prompt_chunks))
             self._prefill_group([self._prompt_chunks.popleft() for _ in range(count)])
             calls -= 1
-        left = self._prompt_chunks[0].number if self._prompt_chunks else math.inf
-        complete = lambda live: live.ready_after <= left
-        for live in [live for live in self._lingering if complete(live)]:
+        next_chunk = self._prompt_chunks[0].number if self._prompt_chunks else math.inf
+        for live in [live for live in self._lingering if live.ready_after <= next_chunk]:
             self._lingering.remove(live)
             self._release(live)
-        self._begin([live for live in self._running if live and not live.decoding and complete(live)])
+        self._begin([live for live in self._running if live and not live.decoding and live.ready_after <= next_chunk])
 
     def _prefill_group(self, chunks: list[_PromptChunk]) -> None:
         tokens = np.zeros((PREFILL_ROWS, self._size), np.int32)
@@ -392,11 +373,11 @@ class Engine:
 
     def _begin(self, lives: list[Live]) -> None:
         """Lets requests decode whose pages hold their prompt, or are about to from what was saved."""
-        copies = [live for live in lives if live.copy_from is not None]
+        copies = [(live, live.copy_from) for live in lives if live.copy_from is not None]
         if copies:
-            self._device.copy([(live.copy_from, live.table[-1]) for live in copies])
-            for live in copies:
-                self._pages[live.group].release([live.copy_from])
+            self._device.copy([(source, live.table[-1]) for live, source in copies])
+            for live, source in copies:
+                self._pages[live.group].release([source])
                 live.copy_from = None
         for live in lives:
             if live.saved is not None:
@@ -418,13 +399,12 @@ class Engine:
         while a chunk is in flight.
         """
         going = [live for live in self._running if live and live.decoding]
-        if not any(self._left(live) > 0 for live in going):
+        if not any(live.left > 0 for live in going):
             return []
         for live in sorted(going, key=lambda live: live.id):
-            end = live.prompt.size - 1 + len(live.tokens) + live.in_flight + min(self._steps, self._left(live))
+            end = live.prompt.size - 1 + len(live.tokens) + live.in_flight + min(self._steps, live.left)
             while live.decoding:
-                missing = -(-end // self._size) - len(live.table)
-                fresh = self._pages[live.group].take(max(missing, 0))
+                fresh = self._pages[live.group].take(max(-(-end // self._size) - len(live.table), 0))
                 if fresh is not None:
                     live.table += fresh
                     break
@@ -433,10 +413,6 @@ class Engine:
                 mates = [mate for mate in self._running if mate and mate.decoding and mate.group == live.group]
                 self._preempt(max(mates, key=lambda mate: mate.id))
         return [live for live in going if live.decoding]
-
-    def _left(self, live: Live) -> int:
-        """How many tokens a request may still sample in chunks that are not yet started."""
-        return live.budget - len(live.tokens) - live.in_flight
 
     def _preempt(self, live: Live) -> None:
         """Moves a request's pages to the host; it will go on from there, before all who never ran."""
@@ -451,7 +427,7 @@ class Engine:
         """Starts a chunk of decode steps. While others wait, it ends as soon as some slots are free for them."""
         state = self._state
         for slot, live in enumerate(self._running):
-            state.table[slot] = self._nobodys[slot // (self.slots // self._groups)]
+            state.table[slot] = self._null_pages[slot // (self.slots // self._groups)]
             if live:
                 state.table[slot, : len(live.table)] = live.table
         enough = max(1, self.slots // 8) if self._waiting else self.slots + 1
@@ -517,7 +493,7 @@ class Engine:
         self._state.live[live.slot] = self._state.fresh[live.slot] = False
         self._set_slot(live.slot, **{name: value for name, (value, _) in IDLE.items()})
         live.slot = -1
-        to_fill = [chunk.index for chunk in self._prompt_chunks if chunk.live is live]
+        to_fill = [chunk.page for chunk in self._prompt_chunks if chunk.live is live]
         pages = self._pages[live.group]
         if to_fill and pages.holders(live.table[to_fill[0]]) > 1:
             self._lingering.append(live)
@@ -547,24 +523,19 @@ class Engine:
 
         `occupancy` is the share of slots that sampled a token, over all decode steps; `prefix_hit_rate` that of prompt
         tokens that were not prefilled since their pages were known; `host_share` the share of time, at most, in which
-        the device stood still though requests were there. `pages_held` are those of live requests.
+        the device was idle though requests were there. `pages_held` are those of live requests.
         """
-        c, seconds = self._counters, self._device.seconds
+        c, seconds = self._counters, collections.defaultdict(int, self._device.seconds)
         ratio = lambda part, whole: part / whole if whole else 0.0
-        with_work = seconds.total()
-        device_s = with_work - seconds["stood"]
+        with_work = sum(seconds.values())
+        device_s = with_work - seconds["idle"]
         return {
-            "requests": c["requests"],
-            "prompt_tokens": c["prompt_tokens"],
-            "prefix_tokens": c["prefix_tokens"],
-            "prefill_tokens": c["prefill_tokens"],
-            "decode_tokens": c["decode_tokens"],
-            "slot_steps": c["slot_steps"],
+            **{name: c[name] for name in COUNTED},
             "prefill_s": seconds["prefill"],
             "decode_s": seconds["decode"],
             "device_s": device_s,
-            "stood_s": seconds["stood"],
-            "host_share": ratio(seconds["stood"], with_work),
+            "idle_s": seconds["idle"],
+            "host_share": ratio(seconds["idle"], with_work),
             "prefill_tokens_per_s": ratio(c["prefill_tokens"], seconds["prefill"]),
             "decode_tokens_per_s": ratio(c["decode_tokens"], seconds["decode"]),
             "occupancy": ratio(c["decode_tokens"], c["slot_steps"]),

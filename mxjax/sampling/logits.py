@@ -1,4 +1,6 @@
-"""From logits to a token: penalties, truncation by threshold, then inverse-CDF sampling in id order.
+"""From logits to a token.
+
+Penalties, truncation by threshold, then inverse-CDF sampling in id order.
 
 One uniform number per row replaces Gumbel noise over the vocabulary, which on a CPU costs as much as the layers. All
 settings are traced per row, so a new setting never compiles anything. S rows, V vocabulary.
@@ -30,7 +32,9 @@ def _largest_threshold(keys_SV: jax.Array, enough) -> jax.Array:
 
 
 def mark_seen(seen_SV: jax.Array, slot, ids_T: jax.Array, prompt_length, length) -> jax.Array:
-    """Sets the row of `slot` to what `penalise` has to know: ids_T[:prompt_length], then a response up to `length`.
+    """Sets the row of `slot` to what `penalise` has to know.
+
+    ids_T[:prompt_length], then a response up to `length`.
 
     An int32 entry is twice the count of the id in the response, plus one if the prompt has it.
     """
@@ -87,7 +91,10 @@ def truncate(logits_SV: jax.Array, top_k_S: jax.Array, top_p_S: jax.Array, min_p
 
 
 def argmax(logits_SV: jax.Array) -> jax.Array:
-    """The lowest id int32[S] of a row's largest logit; ten times `jnp.argmax` on a CPU, which compares pairs."""
+    """The lowest id int32[S] of a row's largest logit.
+
+    Ten times `jnp.argmax` on a CPU, which compares pairs.
+    """
     V = logits_SV.shape[1]
     ids = jnp.where(logits_SV == logits_SV.max(-1, keepdims=True), jnp.arange(V, dtype=jnp.int32), V - 1)
     return ids.min(-1)

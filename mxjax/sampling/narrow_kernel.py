@@ -1,4 +1,6 @@
-"""A Pallas kernel for TPUs: attention over pages that hold a head's key and value side by side.
+"""A Pallas kernel for TPUs.
+
+Attention over pages that hold a head's key and value side by side.
 
 A head of 64 fills half of a TPU's 128 lanes. With the value in the other half, a page of any number of kv heads is
 whole tiles, and the cache takes no more room or bandwidth than its numbers need. The products run over all lanes:
@@ -23,9 +25,23 @@ VMEM, SMEM = 8 << 20, 512 << 10  # bytes of fast memory for what is looked at, a
 
 
 def _attend(
-    table_ref, last_ref, q_ref, kv_ref, out_ref, pages_ref, best_ref, total_ref, sum_ref, turn_ref, arrived,
-    *, pieces: int, tokens: int, scale: float, window: int | None,
-):  # fmt: skip
+    table_ref,
+    last_ref,
+    q_ref,
+    kv_ref,
+    out_ref,
+    pages_ref,
+    best_ref,
+    total_ref,
+    sum_ref,
+    turn_ref,
+    arrived,
+    *,
+    pieces: int,
+    tokens: int,
+    scale: float,
+    window: int | None,
+):
     """One piece of a row. While a block of its pages is looked at, the next, of this row or the next, is on its way."""
     row, rows = pl.program_id(0), pl.num_programs(0)
     count, K, C, L = pages_ref.shape[1:]
@@ -42,7 +58,7 @@ def _attend(
             page = block * count + i
 
             @pl.when(page * C <= last_ref[row])
-            def _(i=i, page=page):
+            def copy_page(i=i, page=page):
                 act(
                     pltpu.make_async_copy(
                         kv_ref.at[table_ref[jax.lax.div(row, pieces), page]], pages_ref.at[turn, i], arrived.at[turn]
@@ -53,7 +69,7 @@ def _attend(
     wait = functools.partial(each_copy, lambda copy: copy.wait())
 
     @pl.when(row == 0)
-    def _():
+    def start_first():
         pages_ref[...] = jnp.zeros_like(pages_ref)  # what no copy fills has weight 0, which must not meet a NaN
         turn_ref[0] = 0
         start(0, blocks(0)[0], 0)
@@ -70,7 +86,7 @@ def _attend(
         next_block = jnp.where(block + 1 < end, block + 1, blocks(next_row)[0])
 
         @pl.when((block + 1 < end) | (row + 1 < rows))
-        def _():
+        def start_next():
             start(next_row, next_block, 1 - turn)
 
         wait(row, block, turn)
@@ -97,7 +113,9 @@ def _attend(
 
 
 def shares(tokens: int, groups: int, blocks: int, page: tuple[int, int, int], itemsize: int) -> tuple[int, int]:
-    """How much is looked at together: (pages of a row, tokens of it), so that both fit into fast memory.
+    """How much is looked at together.
+
+    (pages of a row, tokens of it), so that both fit into fast memory.
 
     Args:
         tokens: of each row; `groups` query heads of a kv head ask for each.

@@ -1,4 +1,6 @@
-"""Who holds which page of the KV cache: reference counts, prefixes known by their exact ids, and what is evicted first.
+"""Who holds which page of the KV cache.
+
+Reference counts, prefixes known by their exact ids, and what is evicted first.
 
 Host only: it knows neither JAX nor what a page holds, so that every attention backend shares one policy. A page is
 `size` consecutive tokens; what fills it is a function of all ids up to its end, so those ids are its key.
@@ -25,9 +27,9 @@ class _Node:
 class Pages:
     """The pages `ids`, of `size` tokens each.
 
-    A page is free, held (by one request or several), or idle: known by its ids but held by nobody, kept until the room
-    is needed, the longest unused first. Who holds a known page holds all that come before it, and lets go of the last
-    first; so the oldest idle page is never one that another continues.
+    A page is free, held (by one request or several), or idle: known by its ids but held by no request, kept until the
+    room is needed, the longest unused first. Who holds a known page holds all that come before it, and lets go of the
+    last first; so the oldest idle page is never one that another continues.
     """
 
     def __init__(self, ids: Sequence[int], size: int):
@@ -55,7 +57,10 @@ class Pages:
     # Holding
 
     def take(self, count: int) -> list[int] | None:
-        """`count` pages of unknown content, held once; None, and nothing changes, if there are too few."""
+        """`count` pages of unknown content, held once.
+
+        None, and nothing changes, if there are too few.
+        """
         if count > self.available:
             return None
         while len(self._free) < count:
@@ -115,7 +120,7 @@ class Pages:
             children = children[key].children
 
     def unpublish(self, pages: Sequence[int]) -> None:
-        """Forgets what was said of these pages, the last ones of a table."""
+        """Makes the last pages of a table unknown again."""
         for page in reversed(pages):
             if page in self._known:
                 self._forget(page)

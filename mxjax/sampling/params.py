@@ -22,7 +22,9 @@ MAX_TEMPERATURE = 1e4  # beyond it sampling is uniform, and float32 is near its 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
-    """How one request is sampled. `temperature` 0 is greedy; `top_k` 0 or -1, `top_p` 1 and `min_p` 0 are off.
+    """How one request is sampled.
+
+    `temperature` 0 is greedy; `top_k` 0 or -1, `top_p` 1 and `min_p` 0 are off.
 
     `stop_token_ids` add to the tokenizer's own; a stop id is kept in `token_ids`. `stop` strings end the text before
     them and the ids at the one that completes them. The first `min_tokens` tokens can neither be stop ids nor complete
@@ -87,7 +89,10 @@ class SamplingParams:
 
 
 def unseeded(number: int) -> int:
-    """The seed of the engine's request `number` that has none: of 64 bits, far from those that a person writes."""
+    """The seed of the engine's request `number` that has none.
+
+    Of 64 bits, far from those that a person writes.
+    """
     digest = hashlib.blake2b(f"unseeded {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
@@ -125,13 +130,15 @@ def _ids(value: Any) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One call: the exact ids to continue. `parent` is the id of an earlier request whose ids these extend, if any.
+    """One call.
+
+    The exact ids to continue. `parent` is the id of an earlier request whose ids these extend, if any.
 
     `deadline_s` seconds after `submit` the request ends with what was sampled by then. Raises ValueError if that is
     negative, and for values of another type; what the engine's model cannot take is refused by `submit`.
     """
 
-    prompt_token_ids: Sequence[int]
+    prompt_token_ids: Sequence[int] | np.ndarray
     sampling: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     parent: int | None = None
     deadline_s: float | None = None
@@ -146,7 +153,10 @@ class Request:
         self.ids()
 
     def ids(self) -> np.ndarray:
-        """The prompt as integers [P]. Raises ValueError for anything but a flat list of ids that is not empty."""
+        """The prompt as integers [P].
+
+        Raises ValueError for anything but a flat list of ids that is not empty.
+        """
         try:
             ids = np.asarray(self.prompt_token_ids)
         except ValueError:  # lists of several lengths
@@ -158,7 +168,9 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
-    """What was sampled: `token_ids` int32[R], both log-probabilities f32[R] in nats, and why it ended.
+    """What was sampled.
+
+    `token_ids` int32[R], both log-probabilities f32[R] in nats, and why it ended.
 
     `logprobs` are those of the distribution sampled from (after penalties, temperature and truncation),
     `model_logprobs` those of softmax(logits / T) before penalties and truncation (T = 1 for greedy). `text` leaves out

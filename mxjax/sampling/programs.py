@@ -1,4 +1,6 @@
-"""The device programs of the engine: fill pages with prompts, decode a chunk of steps for all slots, move pages.
+"""The device programs of the engine.
+
+Fill pages with prompts, decode a chunk of steps for all slots, move pages.
 
 All run at one fixed shape, and attention reduces over the cache in fixed blocks, so a row's bits depend on neither its
 neighbours nor the length that others have reached: a block past a row's end adds exactly nothing. A block is a page is
@@ -9,7 +11,9 @@ heads per kv head, H head dim.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,55 +27,66 @@ from mxjax.models.transformer import embed, layer, layer_kind, rms_norm, unembed
 from mxjax.sampling import logits as sampling
 from mxjax.sampling.attention import XlaAttention
 from mxjax.sampling.params import MAX_STOP_IDS
-from mxjax.sharding import named_sharding, partition_spec
+from mxjax.sharding import AnyMesh, named_sharding, partition_spec
 
 PREFILL_ROWS = 8
+Array = jax.Array | np.ndarray
 
 
 class Progress(NamedTuple):
-    """How far every slot is, after the decode chunk that ran last: arrays of length S."""
+    """How far every slot is, after the decode chunk that ran last.
 
-    token: jax.Array  # last token, not yet in the cache
-    position: jax.Array  # its position
-    index: jax.Array  # how many tokens were sampled before
-    live: jax.Array
+    Arrays of length S.
+    """
+
+    token: Array  # last token, not yet in the cache
+    position: Array  # its position
+    sampled: Array  # how many tokens were sampled before
+    live: Array
 
 
 class Memory(NamedTuple):
-    """What stays on the device between programs, and is donated from one to the next."""
+    """State that stays on the device, donated from program to program."""
 
-    cache: list  # per layer what the attention backend lays out; the first page of a group belongs to nobody
+    cache: list  # per layer what the attention backend lays out; the first page of a group is its null page
     seen_SV: jax.Array  # see `logits.mark_seen`; only rows with penalties are kept right
     progress: Progress
 
 
 class Slots(NamedTuple):
-    """What the host says about every slot at the start of a decode chunk: arrays of length S, but for three."""
+    """Every slot at the start of a decode chunk, by the host: arrays [S, ...]."""
 
-    fresh: jax.Array  # whether `begin` replaces what the device knows
+    fresh: Array  # whether `begin` replaces what the device knows
     begin: Progress
-    live: jax.Array  # False ends a slot that the device still takes for live
-    table: jax.Array  # [S, B] the pages of its tokens, in order
-    max_tokens: jax.Array
-    min_tokens: jax.Array
-    seed: jax.Array  # [S, 2]
-    temperature: jax.Array
-    top_k: jax.Array
-    top_p: jax.Array
-    min_p: jax.Array
-    repetition_penalty: jax.Array
-    presence_penalty: jax.Array
-    frequency_penalty: jax.Array
-    stop_ids: jax.Array  # [S, 8]
+    live: Array  # False ends a slot that the device still takes for live
+    table: Array  # [S, B] the pages of its tokens, in order
+    max_tokens: Array
+    min_tokens: Array
+    seed: Array  # [S, 2]
+    temperature: Array
+    top_k: Array
+    top_p: Array
+    min_p: Array
+    repetition_penalty: Array
+    presence_penalty: Array
+    frequency_penalty: Array
+    stop_ids: Array  # [S, 8]
 
 
 # A slot without a request: (value, dtype) of each setting. It costs what an untruncated request costs.
 IDLE = {
-    "max_tokens": (0, np.int32), "min_tokens": (0, np.int32), "seed": ((0, 0), np.uint32),
-    "temperature": (1, np.float32), "top_k": (0, np.int32), "top_p": (1, np.float32), "min_p": (0, np.float32),
-    "repetition_penalty": (1, np.float32), "presence_penalty": (0, np.float32), "frequency_penalty": (0, np.float32),
+    "max_tokens": (0, np.int32),
+    "min_tokens": (0, np.int32),
+    "seed": ((0, 0), np.uint32),
+    "temperature": (1, np.float32),
+    "top_k": (0, np.int32),
+    "top_p": (1, np.float32),
+    "min_p": (0, np.float32),
+    "repetition_penalty": (1, np.float32),
+    "presence_penalty": (0, np.float32),
+    "frequency_penalty": (0, np.float32),
     "stop_ids": ((-1,) * MAX_STOP_IDS, np.int32),
-}  # fmt: skip
+}
 
 
 def idle_slots(slots: int, blocks: int) -> Slots:
@@ -82,7 +97,7 @@ def idle_slots(slots: int, blocks: int) -> Slots:
     return Slots(bools(), begin, bools(), np.zeros((slots, blocks), np.int32), **settings)
 
 
-def params_layout(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
+def params_layout(cfg: ModelConfig, mesh: AnyMesh | None = None) -> dict:
     """Shape, dtype and sharding of what `split_layers` makes."""
 
     def of(leaf, skip=0):
@@ -97,7 +112,7 @@ def params_layout(cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> di
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def split_layers(params: dict, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
+def split_layers(params: Mapping[str, Any], cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
     """A copy of `params` in the compute dtype with a list of layers, laid out on `mesh`.
 
     Decode unrolls the layers, since slicing a stack would copy it at every step. A copy, since the trainer donates its
@@ -113,17 +128,22 @@ def split_layers(params: dict, cfg: ModelConfig, mesh: jax.sharding.Mesh | None 
     return jax.tree.map(convert, {**params, "layers": layers}, params_layout(cfg, mesh))
 
 
-def slot_groups(slots: int, mesh: jax.sharding.Mesh | None) -> int:
-    """Into how many parts `mesh` divides the slots. Each has pages of its own, which lie with its slots."""
-    axes = None if mesh is None else partition_spec(mesh.shape, ("slots",), (slots,))[0]
-    size = 1
-    for axis in (axes,) if isinstance(axes, str) else axes or ():
-        size *= mesh.shape[axis]
-    return size
+def slot_groups(slots: int, mesh: AnyMesh | None) -> int:
+    """Into how many parts `mesh` divides the slots.
+
+    Each has pages of its own, which lie with its slots.
+    """
+    if mesh is None:
+        return 1
+    axes = partition_spec(mesh.shape, ("slots",), (slots,))[0] or ()
+    return math.prod(mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes))
 
 
 def group_pages(pages: int | None, slots: int, blocks: int, groups: int) -> int:
-    """Pages of each of the `groups`; None are enough for every slot. Raises ValueError if no request would fit."""
+    """Pages of each of the `groups`.
+
+    None are enough for every slot. Raises ValueError if no request would fit.
+    """
     pages = slots * blocks if pages is None else pages
     if pages // groups < blocks:
         raise UserError(
@@ -136,7 +156,7 @@ def group_pages(pages: int | None, slots: int, blocks: int, groups: int) -> int:
 def memory_layout(cfg: ModelConfig, attention: XlaAttention, slots: int, pages: int, mesh=None) -> Memory:
     """Shape, dtype and sharding of the memory of `slots` slots with `pages` pages, both in all.
 
-    Every one of the `slot_groups` has as many pages, and one more that is nobody's.
+    Every one of the `slot_groups` has as many pages, and one more, its first: the null page.
     """
     groups = attention.groups
 
@@ -156,7 +176,10 @@ def memory_layout(cfg: ModelConfig, attention: XlaAttention, slots: int, pages: 
 
 
 def empty_memory(layout: Memory) -> Memory:
-    """A memory with this layout: nothing in its pages, nothing seen, no slot live."""
+    """A memory with this layout.
+
+    Nothing in its pages, nothing seen, no slot live.
+    """
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), layout)
 
 
@@ -219,12 +242,12 @@ def prefill(
             cache[i] = attention.write_pages(cache[i], page_R, k, v)
             return attention.attend(cache[i], q, positions_RC, table_RB, window)
 
-        x = layer(p, cfg, x, positions_RC, kind, attend)
+        x = layer(p, cfg, x, positions_RC, kind, attend=attend)
     return memory._replace(cache=cache)
 
 
 def decode_logits(params: dict, cfg: ModelConfig, attention: XlaAttention, cache: list, token_S, position_S, table_SB):
-    """Logits f32[S, V] after `token_S` at `position_S`, and the cache with their keys and values added."""
+    """Logits f32[S, V] after `token_S` at `position_S`, and the cache with them added."""
     cache = list(cache)
     size = attention.size
     offset_S = position_S % size
@@ -237,7 +260,7 @@ def decode_logits(params: dict, cfg: ModelConfig, attention: XlaAttention, cache
             cache[i] = attention.write_tokens(cache[i], page_S, offset_S, k[:, 0], v[:, 0])
             return attention.attend(cache[i], q, position_S[:, None], table_SB, window, by_slot=True)
 
-        x = layer(p, cfg, x, position_S[:, None], kind, attend)
+        x = layer(p, cfg, x, position_S[:, None], kind, attend=attend)
     x = rms_norm(x, params["final_norm"], cfg)
     return unembed(params, cfg, x)[:, 0], cache
 
@@ -251,11 +274,13 @@ def decode(
     slots: Slots,
     enough,
 ):
-    """Up to `steps` tokens for every live slot; ends early when `enough` slots have ended, or all.
+    """Up to `steps` tokens for every live slot.
+
+    Ends early when `enough` slots have ended, or all.
 
     Returns (memory, tokens int32[S, steps], logprobs f32[S, steps], model_logprobs f32[S, steps], count int32[S],
     stopped bool[S]): `count` tokens of a row are valid, `stopped` says that the last of them is a stop id. A row that
-    is not live idles at position 0 of the page that is nobody's.
+    is not live idles at position 0 of its group's null page.
     """
     S = slots.live.size
     replace = lambda new, old: jnp.where(slots.fresh, new, old)
@@ -263,24 +288,24 @@ def decode(
     live &= slots.live
     started = live.sum()
     pages = memory.cache[0][0].shape[0] // attention.groups
-    nobodys_S1 = (jnp.arange(S, dtype=jnp.int32) // (S // attention.groups) * pages)[:, None]
+    null_page_S1 = (jnp.arange(S, dtype=jnp.int32) // (S // attention.groups) * pages)[:, None]
 
     def body(state):
         step, memory, stopped, tokens, logprobs, model_logprobs = state
         token, position, index, live = memory.progress
         seen = memory.seen_SV
-        table = jnp.where(live[:, None], slots.table, nobodys_S1)
+        table = jnp.where(live[:, None], slots.table, null_page_S1)
         at = jnp.where(live, position, 0)
-        logits, cache = decode_logits(params, cfg, attention, memory.cache, token, at, table)
+        places = token, at, table
+        logits, cache = decode_logits(params, cfg, attention, memory.cache, *places)
         unused = logits.shape[1]  # an index out of range is dropped
         stops = jnp.where((slots.stop_ids >= 0) & (index < slots.min_tokens)[:, None], slots.stop_ids, unused)
         allowed = sampling.penalise(
             logits, seen, slots.repetition_penalty, slots.presence_penalty, slots.frequency_penalty
         )
         allowed = allowed.at[jnp.arange(S)[:, None], stops].set(sampling.NEVER, mode="drop")
-        new, logprob, model_logprob = sampling.sample(
-            logits, allowed, slots.seed, index, slots.temperature, slots.top_k, slots.top_p, slots.min_p
-        )
+        settings = slots.temperature, slots.top_k, slots.top_p, slots.min_p
+        new, logprob, model_logprob = sampling.sample(logits, allowed, slots.seed, index, *settings)
         write = lambda buffer, value: buffer.at[:, step].set(jnp.where(live, value, 0))
         stop = live & (new[:, None] == slots.stop_ids).any(-1)
         moved = live.astype(jnp.int32)
@@ -289,9 +314,13 @@ def decode(
         going = live & ~stop & (index < slots.max_tokens)
         progress = Progress(jnp.where(live, new, token), position + moved, index, going)
         return (
-            step + 1, Memory(cache, seen, progress), stopped | stop,
-            write(tokens, new), write(logprobs, logprob), write(model_logprobs, model_logprob),
-        )  # fmt: skip
+            step + 1,
+            Memory(cache, seen, progress),
+            stopped | stop,
+            write(tokens, new),
+            write(logprobs, logprob),
+            write(model_logprobs, model_logprob),
+        )
 
     def unfinished(state):
         live = state[1].progress.live
@@ -301,11 +330,13 @@ def decode(
     floats = jnp.zeros((S, steps), jnp.float32)
     start = 0, memory, jnp.zeros(S, bool), jnp.zeros((S, steps), jnp.int32), floats, floats
     _, memory, stopped, tokens, logprobs, model_logprobs = jax.lax.while_loop(unfinished, body, start)
-    return memory, tokens, logprobs, model_logprobs, memory.progress.index - start_index, stopped
+    return memory, tokens, logprobs, model_logprobs, memory.progress.sampled - start_index, stopped
 
 
 def copy_pages(attention: XlaAttention, memory: Memory, from_S, to_S, count) -> Memory:
-    """Copies the first `count` of the pages `from_S` to `to_S`; the others are page 0, which is nobody's.
+    """Copies the first `count` of the pages `from_S` to `to_S`.
+
+    The others are page 0, a null page.
 
     One by one where a device holds all pages: that moves no more than it has to. Elsewhere XLA would gather all pages
     for each.

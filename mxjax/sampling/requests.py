@@ -1,21 +1,30 @@
-"""A request on its way through the engine: its ids, its place, what was sampled so far, and where its text ends."""
+"""A request on its way through the engine.
+
+Its ids, its place, what was sampled so far, and where its text ends.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mxjax.errors import UserError
 from mxjax.sampling.params import MAX_STOP_IDS, Completion, Request
 
+if TYPE_CHECKING:
+    from mxjax.sampling.engine import Engine
+
 
 @dataclasses.dataclass(eq=False)
 class Live:
-    """A request from `submit` to its completion. `table` are its pages, in order; `slot` -1 while it has no place."""
+    """A request from `submit` to its completion.
+
+    `table` are its pages, in order; `slot` -1 while it has no place.
+    """
 
     id: int
     request: Request
@@ -37,12 +46,23 @@ class Live:
     completion: Completion | None = None
 
     @property
+    def left(self) -> int:
+        """How many tokens it may still sample in chunks that are not yet started."""
+        return self.budget - len(self.tokens) - self.in_flight
+
+    @property
     def written(self) -> np.ndarray:
-        """The ids int32 whose keys and values are in the cache: all but the last one."""
+        """The ids int32 whose keys and values are in the cache.
+
+        All but the last one.
+        """
         return np.concatenate([self.prompt, np.array(self.tokens, np.int32)])[:-1]
 
     def cut_at_stop_string(self, decode, new: int) -> bool:
-        """Whether a stop string appeared in the last `new` tokens; then drops the ids after the one completing it."""
+        """Whether a stop string appeared in the last `new` tokens.
+
+        Then drops the ids after the one completing it.
+        """
         count = len(self.tokens)
         if not self.request.sampling.stop or self._stop_string_at(decode, count) < 0:
             return False
@@ -51,7 +71,10 @@ class Live:
         return True
 
     def cut_where_not_finite(self, new: int) -> bool:
-        """Whether one of the last `new` log-probabilities is not finite; then drops the tokens after the first such."""
+        """Whether one of the last `new` log-probabilities is not finite.
+
+        Then drops the tokens after the first such.
+        """
         bad = np.flatnonzero(~np.isfinite(self.model_logprobs[len(self.tokens) - new :]))
         if not bad.size:
             return False
@@ -68,22 +91,61 @@ class Live:
         return min((start for start in found if start >= 0), default=-1)
 
     def complete(self, decode, reason: str, error: str | None = None) -> Completion:
-        """Makes the completion of what was sampled so far; there is no text if there was an error."""
+        """Makes the completion of what was sampled so far.
+
+        There is no text if there was an error.
+        """
         text = "" if error else decode(self.tokens)
-        if self.request.sampling.stop and reason == "stop":
+        if reason == "stop" and self.request.sampling.stop:
             cut = self._stop_string_at(decode, len(self.tokens))
             text = text if cut < 0 else text[:cut]
         self.completion = Completion(
-            self.id, np.array(self.tokens, np.int32), text, np.array(self.logprobs, np.float32),
-            np.array(self.model_logprobs, np.float32), reason, error,
-        )  # fmt: skip
+            self.id,
+            np.array(self.tokens, np.int32),
+            text,
+            logprobs=np.array(self.logprobs, np.float32),
+            model_logprobs=np.array(self.model_logprobs, np.float32),
+            finish_reason=reason,
+            error=error,
+        )
         return self.completion
 
 
-def admissible(request: Request, id: int, stop_ids: Sequence[int], vocab_size: int, max_len: int) -> Live:
-    """The request as `Live`, if it can run. `stop_ids` are the tokenizer's own, `max_len` counts prompt + response.
+class Handle:
+    """A submitted request. `result()` drives the engine until this request is done."""
 
-    Raises ValueError, in one sentence, for a request that can never run.
+    def __init__(self, engine: Engine, live: Live):
+        self._engine, self._live, self.id = engine, live, live.id
+
+    @property
+    def done(self) -> bool:
+        """Whether the completion is there."""
+        return self._live.completion is not None
+
+    def result(self) -> Completion:
+        """The completion.
+
+        Steps the engine until it is there. What `Engine.step` raises reaches the caller.
+        """
+        while (completion := self._live.completion) is None:
+            self._engine.step()
+        return completion
+
+    def cancel(self) -> None:
+        """Gives slot and pages back.
+
+        The completion then holds what was sampled so far. Does nothing once done.
+        """
+        if not self.done:
+            self._engine._finish(self._live, "cancelled")
+
+
+def admissible(request: Request, id: int, stop_ids: Sequence[int], vocab_size: int, max_len: int) -> Live:
+    """The request as `Live`, if it can run.
+
+    `stop_ids` are the tokenizer's own, `max_len` counts prompt + response.
+
+    Raises ValueError for a request that can never run.
     """
     prompt = request.ids()
     if prompt.min() < 0 or prompt.max() >= vocab_size:

@@ -297,7 +297,7 @@ for remat in ("full", "offload"):
     cfg = preset("tiny").replace(
         num_hidden_layers=4, hidden_size=512, intermediate_size=1024, head_dim=128, dtype="bfloat16", remat=remat
     )
-    programs = Programs(cfg, make_optimizer(), make_policy_loss(), ("designer",), (1, 1024), mesh)
+    programs = Programs(cfg, make_optimizer(optimizer_settings()), make_policy_loss(), ("designer",), (1, 1024), mesh)
     memory = programs.lower("accumulate").compile().memory_analysis()
     print("bytes", memory.host_temp_size_in_bytes, memory.peak_memory_in_bytes)
 """

@@ -8,7 +8,7 @@ import runpy
 import jax
 import pytest
 from runs import mxjax
-from support import optional
+from support import optimizer_settings, optional
 
 from mxjax import cli
 from mxjax.config import default_config
@@ -183,7 +183,7 @@ def test_a_model_compiles_for_every_kind_of_chip(libtpu, name):
     """The scoring program: it fits, and its FLOPs are the formula's, with attention's blocks whole."""
     where, cfg = parse_slice(name), preset("tiny").replace(num_hidden_layers=2, dtype="bfloat16")
     mesh = make_mesh({"fsdp": 4}, where.devices())
-    programs = Programs(cfg, make_optimizer(), make_policy_loss(), ROLES, (4, 2 * BLOCK), mesh)
+    programs = Programs(cfg, make_optimizer(optimizer_settings()), make_policy_loss(), ROLES, (4, 2 * BLOCK), mesh)
     compiled = programs.lower("score").compile()
     assert 0 < compiled.memory_analysis().peak_memory_in_bytes < where.chip.hbm_bytes
     cost = program_cost(compiled.as_text(), (1.5,), where.chip.rates)
@@ -230,7 +230,7 @@ def test_products_that_overlap_with_communication_count_once(libtpu, program, pa
     where = parse_slice("v5e:4x8")
     cfg = preset("qwen3-8b").replace(num_hidden_layers=1, vocab_size=16_384)
     rows, T = 8, 8 * BLOCK
-    programs = Programs(cfg, make_optimizer(), make_policy_loss(), ROLES, (rows, T),
+    programs = Programs(cfg, make_optimizer(optimizer_settings()), make_policy_loss(), ROLES, (rows, T),
                         make_mesh({"fsdp": 8, "tensor": 4}, where.devices()))  # fmt: skip
     cost = program_cost(programs.lower(program).compile().as_text(), (4.5,), where.chip.rates)
     assert cost.flops == pytest.approx(passes * forward_flops(cfg, rows, T) / where.chips, rel=0.05)

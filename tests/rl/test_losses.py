@@ -59,7 +59,7 @@ def test_gradients_by_finite_differences():
     loss = make_policy_loss(entropy_coefficient=0.1, kl_coefficient=0.2)
 
     def total(new, entropies):
-        return loss(new, entropies, rows, weights).means["loss"][0]
+        return loss(new, entropies, rows, weights).sums["loss"][0]
 
     by_rule = jax.grad(total, argnums=(0, 1))(new, entropies)
     for argument in (0, 1):
@@ -92,7 +92,7 @@ def test_garbage_behind_the_mask_changes_nothing(garbage):
         rows = {"old_logprobs_BT": old, "advantages_BT": advantages, "reference_logprobs_BT": old}
         loss = make_policy_loss(entropy_coefficient=0.1, kl_coefficient=0.1)
         terms = loss(new, new, rows, args[3])
-        return terms.means["loss"][0], terms
+        return terms.sums["loss"][0], terms
 
     clean = jax.value_and_grad(everything, has_aux=True)(*args[:3])
     found = jax.value_and_grad(everything, has_aux=True)(*dirty)
@@ -108,7 +108,7 @@ def test_large_log_ratios_stay_finite(gap, advantage):
     value, gradient = jax.value_and_grad(lambda new: policy_loss(new, old, *full)[0])(new)
     assert np.isfinite(value) and np.isfinite(gradient).all()
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(policy_stats(new, old, *full, old)._replace(
-        means={k: v for k, v in policy_stats(new, old, *full, old).means.items() if k != "logprob_difference"},
+        sums={k: v for k, v in policy_stats(new, old, *full, old).sums.items() if k != "logprob_difference"},
         maxima={},
     )))  # fmt: skip
 
@@ -131,9 +131,9 @@ def test_stats_equal_loops():
         "entropy": entropies,
         "logprob_difference": np.abs(new - old),
     }
-    assert set(stats.means) == set(expected)
+    assert set(stats.sums) == set(expected)
     for name, values in expected.items():
-        np.testing.assert_allclose(stats.means[name], ((weights * values).sum(), weights.sum()), rtol=1e-4)
+        np.testing.assert_allclose(stats.sums[name], ((weights * values).sum(), weights.sum()), rtol=1e-4)
     np.testing.assert_allclose(stats.maxima["ratio"], rho[weights > 0].max(), rtol=1e-5)
     np.testing.assert_allclose(stats.maxima["logprob_difference"], np.abs(new - old)[weights > 0].max(), rtol=1e-5)
 
@@ -141,7 +141,7 @@ def test_stats_equal_loops():
 def test_terms_add_up():
     new, old, advantages, weights = arrays(4)
     rows = {"old_logprobs_BT": old, "advantages_BT": advantages, "reference_logprobs_BT": old - 0.3}
-    means = make_policy_loss(0.1, 0.3, entropy_coefficient=0.01, kl_coefficient=0.5)(new, -new, rows, weights).means
+    means = make_policy_loss(0.1, 0.3, entropy_coefficient=0.01, kl_coefficient=0.5)(new, -new, rows, weights).sums
     surrogate = loss_loop(new, old, advantages, weights, 0.1, 0.3)[0]
     log_r = (old - 0.3) - new
     kl = (weights * (np.exp(log_r) - 1 - log_r)).sum()
@@ -155,7 +155,7 @@ def test_supervised_loss():
     new, _, _, weights = arrays(6)
     expected = -(weights * new).sum(), weights.sum()
     np.testing.assert_allclose(nll_loss(new, weights), expected, rtol=1e-5)
-    np.testing.assert_allclose(sft_loss(new, -new, {}, weights).means["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(sft_loss(new, -new, {}, weights).sums["loss"], expected, rtol=1e-5)
 
 
 def test_shapes_must_agree():

@@ -12,7 +12,7 @@ from mxjax.rl import TrainingSegment, merge_turns, pack, training_segment
 from mxjax.rl.packing import PADDING, ROW_DTYPES
 
 ROW = 12
-ARRAYS = ("tokens", "weights", "old_logprobs", "advantages", "reference_logprobs")
+ARRAYS = ("tokens", "weights", "old_logprobs", "advantages")
 
 
 def segment(length, seed=0, role="designer", temperature=1.0):
@@ -20,7 +20,7 @@ def segment(length, seed=0, role="designer", temperature=1.0):
     weights = rng.random(length)
     weights[0] = 0
     return TrainingSegment(
-        role, rng.integers(0, 99, length), weights, *rng.normal(size=(2, length)), temperature, rng.normal(size=length)
+        role, rng.integers(0, 99, length), weights, *rng.normal(size=(2, length)), temperature=temperature
     )
 
 

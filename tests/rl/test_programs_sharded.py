@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from rl_support import segments
+from support import optimizer_settings
 
 from mxjax import rl
 from mxjax.models import ModelConfig, attention, transformer
@@ -35,7 +36,7 @@ FAMILIES = {
     "gemma3_text": ModelConfig(**BASE, **FAMILY_TRAITS["gemma3_text"], **GEMMA),
 }
 MESHES = {"data": (8, 1, 1), "fsdp": (1, 8, 1), "fsdp+tensor": (1, 2, 4), "all": (2, 2, 2)}
-OPTIMIZER = rl.make_optimizer({"learning_rate": 1e-2, "b2": 0.9, "eps": 1e-3})
+OPTIMIZER = rl.make_optimizer(optimizer_settings(learning_rate=1e-2, b2=0.9, eps=1e-3))
 ALPHAS = {"designer": 0.5, "executor": 1.0}
 
 
@@ -72,7 +73,7 @@ def step(family, mesh_name):
     params = jax.device_put(values(cfg), None if mesh is None else param_shardings(cfg, mesh))
     micro = jax.device_put(rows(), programs.rows_sharding)
     gradients, stats = programs.run("accumulate", params, *programs.run("zeros"), micro)
-    loss = sum(float(stats[role].means["loss"][0]) for role in stats)
+    loss = sum(float(stats[role].sums["loss"][0]) for role in stats)
     gradient = jax.tree.map(np.array, gradients)
     state = rl.init_state({"shared": params}, OPTIMIZER, "coupled").optimizers["coupled"]
     params, state, _, ok = programs.run("apply", params, state, gradients, stats, np.uint32(0))
@@ -141,7 +142,7 @@ def test_no_more_is_sent_than_the_layout_demands(family, mesh_name):
     assert total <= 1.1 * needed < total + everything
     gathered = sent(costs, "all-gather")
     assert gathered == 0 if (fsdp, tensor) == (1, 1) else gathered > 0
-    count = sum(traffic.count for traffic in costs["accumulate"].collectives.values())
+    count = sum(traffic.runs for traffic in costs["accumulate"].collectives.values())
     assert count <= COUNTS[mesh_name]
     apply = costs["apply"].collectives  # the norm of the gradient, and nothing of any size
     assert sum(traffic.bytes for traffic in apply.values()) <= 4096

@@ -20,6 +20,7 @@ from rl_support import (
     segments,
     with_old,
 )
+from support import optimizer_settings
 
 from mxjax import checkpoint, rl
 from mxjax.models.params import abstract_params
@@ -31,7 +32,7 @@ BOTH = {"designer": 1.0, "executor": 1.0}
 DESIGNER = {"designer": 1.0, "executor": 0.0}
 EXECUTOR = {"designer": 0.0, "executor": 1.0}
 SETTINGS = {"row_length": 24, "microbatch_rows": 2, "minibatch_segments": 8}
-FAST = {"learning_rate": 1e-2}
+FAST = optimizer_settings(learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +380,7 @@ def test_nothing_that_is_not_finite_is_taken(spoil):
     gradients, stats = programs.run("zeros")
     gradients["embed"] = gradients["embed"].at[0, 0].set(10.0)
     if spoil == "loss":
-        stats["designer"].means["loss"] = (jnp.float32(np.inf), jnp.float32(1.0))
+        stats["designer"].sums["loss"] = (jnp.float32(np.inf), jnp.float32(1.0))
     before = params()
     kept, state, norm, ok = programs.run("apply", params(), {"mu": jnp.zeros(3)}, gradients, stats, np.uint32(0))
     assert not ok and norm == 10
@@ -410,7 +411,7 @@ def test_mistakes_are_one_sentence(adamw):
 
 
 def test_optimizer_equals_optax_adamw():
-    settings = {"learning_rate": 1e-3, "weight_decay": 0.1, "clip_norm": 0.5}
+    settings = optimizer_settings(learning_rate=1e-3, weight_decay=0.1, clip_norm=0.5)
     ours = rl.make_optimizer(settings)
     theirs = optax.chain(
         optax.clip_by_global_norm(0.5),
@@ -426,20 +427,22 @@ def test_optimizer_equals_optax_adamw():
 
 
 def test_learning_rate_schedules():
-    warm = rl.learning_rate_schedule({"learning_rate": 2.0, "warmup_steps": 4})
+    warm = rl.learning_rate_schedule(optimizer_settings(learning_rate=2.0, warmup_steps=4))
     np.testing.assert_allclose([warm(n) for n in range(6)], [0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
-    shape = {"learning_rate": 2.0, "total_steps": 10, "final_fraction": 0.1}
+    shape = optimizer_settings(learning_rate=2.0, total_steps=10)
     linear = rl.learning_rate_schedule(shape | {"schedule": "linear"})
-    np.testing.assert_allclose([linear(n) for n in (0, 5, 10, 99)], [2.0, 1.1, 0.2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose([linear(n) for n in (0, 5, 10, 99)], [2.0, 1.0, 0.0, 0.0], rtol=1e-6)
     cosine = rl.learning_rate_schedule(shape | {"schedule": "cosine"})
-    np.testing.assert_allclose([cosine(n) for n in (0, 5, 10, 99)], [2.0, 1.1, 0.2, 0.2], rtol=1e-6)
-    assert rl.learning_rate_schedule()(0) == pytest.approx(5e-6)
+    np.testing.assert_allclose([cosine(n) for n in (0, 5, 10, 99)], [2.0, 1.0, 0.0, 0.0], rtol=1e-6, atol=1e-6)
+    assert rl.learning_rate_schedule(optimizer_settings())(0) == pytest.approx(5e-6)
     with pytest.raises(ValueError, match="constant, cosine, linear"):
-        rl.make_optimizer({"schedule": "step"})
+        rl.make_optimizer(optimizer_settings(schedule="step"))
     with pytest.raises(ValueError, match="unknown optimizer settings lr"):
-        rl.make_optimizer({"lr": 1.0})
+        rl.make_optimizer(optimizer_settings(lr=1.0))
     with pytest.raises(ValueError, match="total_steps"):
-        rl.make_optimizer({"schedule": "cosine"})
+        rl.make_optimizer(optimizer_settings(schedule="cosine"))
+    with pytest.raises(ValueError, match="needs settings of b1, b2"):
+        rl.make_optimizer({"learning_rate": 1.0})
 
 
 def test_policies_that_share_arrays_are_separated():

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from rl_support import CFG, assert_close, copy, params, plain_loss, segments
+from support import optimizer_settings
 
 from mxjax import rl
 from mxjax.models.params import param_shardings
@@ -12,7 +13,9 @@ from mxjax.sharding import make_mesh
 
 ALPHAS = {"designer": 0.5, "executor": 1.0}
 MESHES = [{"fsdp": 8}, {"tensor": 2, "fsdp": 4}, {"data": 2, "fsdp": 2, "tensor": 2}]
-OPTIMIZER = {"learning_rate": 1e-2, "b2": 0.9, "eps": 1e-3}  # eps keeps the step a smooth function of the gradient
+OPTIMIZER = optimizer_settings(
+    learning_rate=1e-2, b2=0.9, eps=1e-3
+)  # eps keeps the step a smooth function of the gradient
 
 
 def two_updates(mesh):
@@ -64,7 +67,7 @@ def test_gradient_on_a_mesh_equals_one_segment_at_a_time():
         gradients, stats = learner.programs.run("accumulate", params(mesh), gradients, stats, micro)
     loss, expected = plain_loss(params(), batch, alphas)
     assert_close(gradients, expected)
-    np.testing.assert_allclose(sum(float(stats[r].means["loss"][0]) for r in stats), loss, rtol=1e-4)
+    np.testing.assert_allclose(sum(float(stats[r].sums["loss"][0]) for r in stats), loss, rtol=1e-4)
     for kind in ("zeros", "accumulate", "apply", "score"):
         assert learner.programs.lower(kind).as_text().startswith("module")
     scored = learner.score(params(mesh), batch)

@@ -358,10 +358,10 @@ def test_the_share_in_which_the_device_waits_for_the_host(engine, monkeypatch):
     collect(50.0, third)
     collect(60.0, fourth)
     stats = engine.stats()
-    assert (stats["decode_s"], stats["device_s"], stats["stood_s"], stats["host_share"]) == (30, 30, 30, 0.5)
+    assert (stats["decode_s"], stats["device_s"], stats["idle_s"], stats["host_share"]) == (30, 30, 30, 0.5)
     device.idle()
     start(100.0)  # without anything to do the device did not wait
-    assert engine.stats()["stood_s"] == 30
+    assert engine.stats()["idle_s"] == 30
 
 
 # Ends

@@ -95,7 +95,7 @@ def test_pages_move_as_they_are():
     rng = np.random.default_rng(3)
     memory = memory._replace(cache=jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), memory.cache))
     before = jax.tree.map(np.asarray, memory.cache)
-    for groups in (1, 2):  # those past the count are page 0, which is nobody's
+    for groups in (1, 2):  # those past the count are page 0, a null page
         copy = jax.jit(functools.partial(programs.copy_pages, XlaAttention(SIZE, groups=groups)))
         copied = copy(memory, np.array([3, 5, 0], np.int32), np.array([7, 8, 0], np.int32), 2)
         moved = [*range(7), 3, 5, *range(9, PAGES)]

@@ -1,0 +1,115 @@
+"""Protocols of engine, script and reward, as a rollout uses them.
+
+Rollouts know nothing else of them, so that a test, or a user, can put others in their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, runtime_checkable
+
+from mxjax.mas import AgentCall, Reply, Result, ToolCall
+from mxjax.rollout.faults import GradingFaults
+from mxjax.rollout.records import Question, Reward, Segment
+from mxjax.sampling import Completion, Request
+
+Call = AgentCall | ToolCall
+
+
+class ChatTokenizer(Protocol):
+    """The ids of a conversation, a list of {"role", "content"}."""
+
+    @property
+    def rewrites_history(self) -> bool:
+        """Whether past turns are rendered anew, so that ids cannot be continued."""
+
+    def chat_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Ids of a conversation, ready for the reply."""
+
+    def extend_ids(self, ids: Sequence[int], messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Ids that continue `ids` with `messages` and ask for the next reply."""
+
+
+class Handle(Protocol):
+    """A request on its way, by an `id` that no other request of its engine has."""
+
+    @property
+    def id(self) -> int:
+        """Its number."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the completion is there."""
+
+    def result(self) -> Completion:
+        """The completion of a request that is done."""
+
+    def cancel(self) -> None:
+        """Ends the request."""
+
+
+class ChatEngine(Protocol):
+    """What samples replies; `sampling.Engine` is one."""
+
+    @property
+    def tokenizer(self) -> ChatTokenizer:
+        """That of its policy."""
+
+    @property
+    def max_len(self) -> int:
+        """Most tokens of a prompt and its response together."""
+
+    @property
+    def prefix_cache(self) -> str:
+        """ "all": outputs depend, within rounding, on what the engine did before."""
+
+    def submit(self, request: Request) -> Handle:
+        """Queues a request."""
+
+    def step(self) -> object:
+        """Goes on with what was submitted."""
+
+
+class Script(Protocol):
+    """A running script; `mas.ScriptRun` is one."""
+
+    @property
+    def result(self) -> Result | None:
+        """How it ended; None while it runs."""
+
+    @property
+    def pending(self) -> tuple[Call, ...]:
+        """The calls that it waits for."""
+
+    @property
+    def answered(self) -> tuple[tuple[Call, Reply], ...]:
+        """The calls that have been answered, with their replies, in structural order."""
+
+    def advance(self, replies: Mapping[str, Reply | str]) -> tuple[Call, ...]:
+        """Answers some of the pending calls.
+
+        Returns those that the script then makes.
+        """
+
+
+class RewardFunction(Protocol):
+    """What an execution earned. An exception loses the execution (`rollout.faults`)."""
+
+    def __call__(self, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
+        """The reward of an execution that ended with `result`; `segments` are its executor calls."""
+
+
+@runtime_checkable
+class WorkerReward(Protocol):
+    """A `RewardFunction` that can grade in workers and counts its faults."""
+
+    @property
+    def faults(self) -> GradingFaults | None:
+        """The count of faults over several rollouts; None: each rollout by itself."""
+
+    def submitter(self, question: Question) -> Callable[..., Future[Any]] | None:
+        """What grades this question in a worker, as `submit(function, *arguments)`.
+
+        None where it is done in place.
+        """
