@@ -13,13 +13,13 @@ from mxjax.script.modules import (
     hashlib_,
     heapq_,
     inert,
+    itertools_,
     json_,
     math_,
     random_,
     re_,
     string_,
 )
-from mxjax.script.modules.itertools_ import CHAIN, ITERTOOLS
 from mxjax.script.values import Module, Native
 from mxjax.script.written import Written
 
@@ -32,7 +32,7 @@ def module(name: str, functions: dict, constants: dict | None = None) -> Module:
 MODULES = {
     "collections": module("collections", collections_.FUNCTIONS, collections_.TYPES),
     "functools": module("functools", functools_.FUNCTIONS),
-    "itertools": module("itertools", ITERTOOLS, {"chain": CHAIN}),
+    "itertools": module("itertools", itertools_.FUNCTIONS),
     "dataclasses": module("dataclasses", dataclasses_.FUNCTIONS, dataclasses_.CONSTANTS),
     "enum": module("enum", enum_.FUNCTIONS, enum_.CONSTANTS),
     "hashlib": module("hashlib", hashlib_.FUNCTIONS),
@@ -52,9 +52,10 @@ MODULES = {
 MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
 
 _IN_THE_LANGUAGE = (
-    "_sync ast asyncio bisect collections concurrent concurrent.futures datetime decimal fractions io pprint queue "
-    "threading time types uuid"
+    "_sync ast asyncio bisect collections concurrent concurrent.futures datetime decimal fractions io "
+    "itertools pprint queue threading time types uuid"
 )
 _TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
-_MORE = {"asyncio": _TIME_OUT, "collections": MODULES["collections"].members, "concurrent.futures": _TIME_OUT}
+_MORE = {"asyncio": _TIME_OUT, "concurrent.futures": _TIME_OUT}
+_MORE |= {name: MODULES[name].members for name in _IN_THE_LANGUAGE.split() if name in MODULES}
 MODULES |= {name: Written(name, tasks.FUNCTIONS, MODULES, _MORE.get(name, {})) for name in _IN_THE_LANGUAGE.split()}
