@@ -6,7 +6,6 @@ from mxjax.script import tasks
 from mxjax.script.exceptions import EXCEPTIONS
 from mxjax.script.modules import (
     collections_,
-    contextlib_,
     dataclasses_,
     enum_,
     functools_,
@@ -43,7 +42,6 @@ MODULES = {
     "re": module("re", re_.FUNCTIONS, re_.CONSTANTS),
     "string": module("string", {"capwords": string_.capwords}, string_.STRING),
     "textwrap": module("textwrap", string_.TEXTWRAP),
-    "contextlib": module("contextlib", contextlib_.FUNCTIONS),
     "heapq": module("heapq", heapq_.FUNCTIONS),
     "copy": module("copy", functools_.COPY),
     "operator": module("operator", functools_.OPERATOR),
@@ -52,7 +50,7 @@ MODULES = {
 MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
 
 _IN_THE_LANGUAGE = (
-    "_sync ast asyncio bisect collections concurrent concurrent.futures datetime decimal fractions io "
+    "_sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal fractions io "
     "itertools pprint queue threading time types uuid"
 )
 _TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
