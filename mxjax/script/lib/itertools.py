@@ -59,12 +59,10 @@ def islice(iterable, *args):
 def _sliced(iterator, start, stop, step):
     if stop == 0:
         return
-    index = 0
-    for item in iterator:
-        if index == start:
+    for index, item in enumerate(iterator, 1):
+        if index > start:
             yield item
             start += step
-        index += 1
         if index == stop:
             return
 
@@ -157,10 +155,10 @@ def pairwise(iterable):
 
 def groupby(iterable, key=None):
     """Groups are lists, made when their key ends."""
-    group = []
+    group, current = [], None
     for item in iterable:
         item_key = item if key is None else key(item)
-        if group and not item_key == current:
+        if group and current != item_key:
             yield current, group
             group = []
         current = item_key

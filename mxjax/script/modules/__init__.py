@@ -17,7 +17,7 @@ from mxjax.script.modules import (
     math_,
     random_,
     re_,
-    string_,
+    textwrap_,
 )
 from mxjax.script.values import Module, Native
 from mxjax.script.written import Written
@@ -40,8 +40,7 @@ MODULES = {
     "statistics": module("statistics", math_.STATISTICS, {"StatisticsError": math_.STATISTICS_ERROR}),
     "random": random_.make,
     "re": module("re", re_.FUNCTIONS, re_.CONSTANTS),
-    "string": module("string", {"capwords": string_.capwords}, string_.STRING),
-    "textwrap": module("textwrap", string_.TEXTWRAP),
+    "textwrap": module("textwrap", textwrap_.FUNCTIONS),
     "heapq": module("heapq", heapq_.FUNCTIONS),
     "copy": module("copy", functools_.COPY),
     "operator": module("operator", functools_.OPERATOR),
@@ -51,7 +50,7 @@ MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
 
 _IN_THE_LANGUAGE = (
     "_sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal fractions io "
-    "itertools pprint queue threading time types uuid"
+    "itertools pprint queue string threading time types uuid"
 )
 _TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
 _MORE = {"asyncio": _TIME_OUT, "concurrent.futures": _TIME_OUT}
