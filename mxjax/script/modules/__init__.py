@@ -37,7 +37,6 @@ MODULES = {
     "hashlib": module("hashlib", hashlib_.FUNCTIONS),
     "json": module("json", json_.FUNCTIONS, json_.CONSTANTS),
     "math": module("math", math_.FUNCTIONS, math_.CONSTANTS),
-    "statistics": module("statistics", math_.STATISTICS, {"StatisticsError": math_.STATISTICS_ERROR}),
     "random": random_.make,
     "re": module("re", re_.FUNCTIONS, re_.CONSTANTS),
     "textwrap": module("textwrap", textwrap_.FUNCTIONS),
@@ -50,7 +49,7 @@ MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
 
 _IN_THE_LANGUAGE = (
     "_sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal fractions io "
-    "itertools pprint queue string threading time types uuid"
+    "itertools pprint queue statistics string threading time types uuid"
 )
 _TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
 _MORE = {"asyncio": _TIME_OUT, "concurrent.futures": _TIME_OUT}
