@@ -48,10 +48,11 @@ MODULES = {
 MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
 
 _IN_THE_LANGUAGE = (
-    "_sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal fractions io "
-    "itertools pprint queue statistics string threading time types uuid"
+    "_sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal fractions "
+    "functools io itertools pprint queue statistics string threading time types uuid"
 )
 _TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
 _MORE = {"asyncio": _TIME_OUT, "concurrent.futures": _TIME_OUT}
 _MORE |= {name: MODULES[name].members for name in _IN_THE_LANGUAGE.split() if name in MODULES}
-MODULES |= {name: Written(name, tasks.FUNCTIONS, MODULES, _MORE.get(name, {})) for name in _IN_THE_LANGUAGE.split()}
+_NATIVES = tasks.FUNCTIONS | functools_.HELPERS
+MODULES |= {name: Written(name, _NATIVES, MODULES, _MORE.get(name, {})) for name in _IN_THE_LANGUAGE.split()}
