@@ -201,37 +201,7 @@ COPY = {"copy": copy, "deepcopy": deepcopy}
 # operator
 
 
-def itemgetter(m, *keys):
-    m.allocate(NATIVE_BYTES)
-
-    def call(m, owner):
-        items = []
-        for key in keys:
-            m.charge(1)
-            m.allocate(16)
-            item = subscripts.get_item(m, owner, key)
-            items.append((yield from item) if hasattr(item, "send") else item)
-        return items[0] if len(items) == 1 else tuple(items)
-
-    return Native("itemgetter", call)
-
-
-def attrgetter(m, name):
-    m.allocate(NATIVE_BYTES)
-    return Native("attrgetter", lambda m, owner: attributes.LOAD.fn(m, owner, name))
-
-
-def methodcaller(m, name, *args):
-    m.allocate(NATIVE_BYTES)
-
-    def call(m, owner):
-        return (yield Invoke((yield Invoke(attributes.LOAD, (owner, name))), args))
-
-    return Native("methodcaller", call)
-
-
 OPERATOR = {
-    "itemgetter": itemgetter, "attrgetter": attrgetter, "methodcaller": methodcaller,
     "add": operators.add, "sub": operators.subtract, "mul": operators.multiply, "truediv": operators.divide,
     "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "eq": operators.equals,
     "ne": operators.differs, "lt": operators.ordering("<"), "le": operators.ordering("<="),
