@@ -48,8 +48,8 @@ MODULES = {
 MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
 
 _IN_THE_LANGUAGE = (
-    "_sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal fractions "
-    "functools io itertools operator pprint queue statistics string threading time types uuid"
+    "_decimal _sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal "
+    "fractions functools io itertools operator pprint queue statistics string threading time types uuid"
 )
 _TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
 _MORE = {"asyncio": _TIME_OUT, "concurrent.futures": _TIME_OUT}
