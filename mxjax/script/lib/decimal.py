@@ -172,7 +172,7 @@ class Decimal:
     __mul__, __rmul__ = _operator(lambda a, b: _multiply(a, b))
     __truediv__, __rtruediv__ = _operator(lambda a, b: _divide(a, b, getcontext()))
     __floordiv__, __rfloordiv__ = _operator(lambda a, b: _divided(a, b)[0])
-    __mod__, __rmod__ = _operator(lambda a, b: _divided(a, b)[1])
+    __mod__, __rmod__ = _operator(lambda a, b: _remainder(a, b))
 
     def __pow__(self, other):
         other = _number(other)
@@ -523,6 +523,12 @@ def _divided(a, b):
     negative = a._negative != b._negative
     quotient = _signed(-whole if negative else whole, 0, negative)
     return quotient, _fitted(_signed(-rest if a._negative else rest, exponent, a._negative), getcontext())
+
+
+def _remainder(a, b):
+    if b.is_zero() and not a._special:
+        raise InvalidOperation(["<class 'decimal.InvalidOperation'>"])
+    return _divided(a, b)[1]
 
 
 def _order(a, b):
