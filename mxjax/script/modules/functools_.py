@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mxjax.script import attributes, operators, subscripts
+from mxjax.script import attributes, comparison, keys, operators, subscripts
 from mxjax.script.containers import DEQUE_BYTES, copy_set
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.frames import Invoke
@@ -78,11 +78,11 @@ def _from_root(root: str, name: str):
         if found is NOT_IMPLEMENTED:
             return found
         if same_side:  # one is strict and the other is not
-            equal = yield from operators.equal(m, self, other)
+            equal = yield from comparison.equal(m, self, other)
             return bool(found) and not equal if name[3] == "t" else bool(found) or equal
         if root[3] != name[3]:  # the exact opposite
             return not found
-        equal = yield from operators.equal(m, self, other)
+        equal = yield from comparison.equal(m, self, other)
         return not found and not equal if name[3] == "t" else not found or equal
 
     return compare
@@ -161,7 +161,7 @@ def _deep(m, value, memo: Memo, depth: int):
         return made
     if isinstance(value, dict):
         m.need_entries(len(value))
-        operators.hash_again(m, value)
+        keys.hash_again(m, value)
         made = _remember(m, memo, value, kind())
         if kind is DefaultDict:
             made.factory = value.factory
@@ -203,11 +203,11 @@ COPY = {"copy": copy, "deepcopy": deepcopy}
 
 OPERATOR = {
     "add": operators.add, "sub": operators.subtract, "mul": operators.multiply, "truediv": operators.divide,
-    "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "eq": operators.equals,
-    "ne": operators.differs, "lt": operators.ordering("<"), "le": operators.ordering("<="),
-    "gt": operators.ordering(">"), "ge": operators.ordering(">="), "neg": operators.negative,
+    "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "eq": comparison.equals,
+    "ne": comparison.differs, "lt": comparison.ordering("<"), "le": comparison.ordering("<="),
+    "gt": comparison.ordering(">"), "ge": comparison.ordering(">="), "neg": operators.negative,
     "and_": operators.and_, "or_": operators.or_, "xor": operators.xor, "matmul": operators.matrix_multiply,
     "lshift": operators.left_shift, "rshift": operators.right_shift,
-    "contains": lambda m, container, item: operators.contains(m, item, container),
+    "contains": lambda m, container, item: comparison.contains(m, item, container),
     "getitem": subscripts.get_item,
 }  # fmt: skip

@@ -9,11 +9,11 @@ from mxjax.script import operators
 from mxjax.script.exceptions import may_raise
 from mxjax.script.frames import Invoke
 from mxjax.script.iteration import take_all
-from mxjax.script.values import UNBOUND, Instance, need_integer, plain, type_name
+from mxjax.script.values import NUMBERS, UNBOUND, Instance, need_integer, plain, type_name
 
 
 def _number(value):
-    if type(value) not in operators.NUMBERS:
+    if type(value) not in NUMBERS:
         raise TypeError(f"must be real number, not {type_name(value)}")
     return value
 
