@@ -232,6 +232,7 @@ EXAMPLES = {
     "fractions.Fraction": (
         "fractions.Fraction(1, 3)",
         "fractions.Fraction((1 << 32000) - 1, 3)", "fractions.Fraction(1, (1 << 16000) - 1)"),
+    "functools.partial": ("functools.partial(len)", "functools.partial(print, *range(20000))"),
     "io.StringIO": ("io.StringIO('ab\\nc')", "io.StringIO('a' * 1000000)", "io.StringIO('\\n' * 100000)"),
     "io.TextIOWrapper": ("io.TextIOWrapper('ab\\nc')",),
     "pprint.PrettyPrinter": ("pprint.PrettyPrinter()",),
