@@ -64,9 +64,10 @@ def _cached(function, maxsize):
         hits = misses = 0
         results.clear()
 
+    update_wrapper(cached, function)
     cached.cache_info = lambda: cache_info(hits, misses, maxsize, len(results))
     cached.cache_clear = clear
-    return update_wrapper(cached, function)
+    return cached
 
 
 def wraps(wrapped, assigned=None, updated=None):

@@ -1,4 +1,4 @@
-"""`functools`, `copy` and `operator`."""
+"""What `functools` and `operator` have of ours, and `copy`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from mxjax.script.values import (
     Wrapper,
 )
 
-NATIVE_BYTES = 400  # of a function of ours that is made for a script, with what it closes over
 CACHE_INFO = record_class("CacheInfo", ("hits", "misses", "maxsize", "currsize"), ())
 
 
