@@ -6,7 +6,7 @@ Each is a function of the machine and its arguments; those that may have to run 
 
 from __future__ import annotations
 
-from mxjax.script import attributes, exceptions, formatting, keys, operators
+from mxjax.script import attributes, comparison, exceptions, formatting, keys, operators
 from mxjax.script.coroutines import coroutine, next_async
 from mxjax.script.exceptions import may_raise
 from mxjax.script.frames import Emit, Invoke
@@ -27,6 +27,7 @@ from mxjax.script.values import (
     ELLIPSIS,
     EXHAUSTED,
     NOT_IMPLEMENTED,
+    NUMBERS,
     UNBOUND,
     BoundMethod,
     BuiltinType,
@@ -83,7 +84,7 @@ def _invoke(function, *args):
 
 
 def abs_(m, value):
-    if type(value) in operators.NUMBERS:
+    if type(value) in NUMBERS:
         return operators.checked(m, abs(value))
     if operators.plain(value) is not value and value.cls.lookup("__abs__") is UNBOUND:
         return abs_(m, operators.plain(value))
@@ -100,7 +101,7 @@ def _dunder(value, name: str, message: str, *args):
 @may_raise(TypeError, ValueError, OverflowError)
 def round_(m, value, ndigits=None):
     ndigits = operators.plain(ndigits)
-    if type(value) in operators.NUMBERS and (ndigits is None or type(ndigits) is int):
+    if type(value) in NUMBERS and (ndigits is None or type(ndigits) is int):
         if ndigits is not None and abs(ndigits) > 400:
             ndigits = 400 if ndigits > 0 else -400
         operators.checked(m, value)
@@ -112,7 +113,7 @@ def round_(m, value, ndigits=None):
 
 
 def divmod_(m, a, b):
-    if type(a) in operators.NUMBERS and type(b) in operators.NUMBERS:
+    if type(a) in NUMBERS and type(b) in NUMBERS:
         return (operators.floor_divide(m, a, b), operators.modulo(m, a, b))
     for owner, other, name in ((a, b, "__divmod__"), (b, a, "__rdivmod__")):
         if type(owner) is Instance and owner.cls.lookup(name) is not UNBOUND:
@@ -339,7 +340,7 @@ def _iterator(m, value):
 def _until(m, function, sentinel):
     while True:
         value = yield Invoke(function)
-        if (yield from operators.equal(m, value, sentinel)):
+        if (yield from comparison.equal(m, value, sentinel)):
             return
         yield Emit(value)
 

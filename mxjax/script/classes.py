@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import GeneratorType
 from typing import ClassVar
 
-from mxjax.script import attributes, exceptions, formatting, keys, operators
+from mxjax.script import attributes, comparison, exceptions, formatting, keys
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.frames import Frame, Invoke
 from mxjax.script.names import ALLOWED_DUNDERS
@@ -384,7 +384,7 @@ def _same(m, owner, other):
 
 
 def _differs(m, owner, other):
-    equal = yield from operators.equal(m, owner, other)
+    equal = yield from comparison.equal(m, owner, other)
     return not equal
 
 

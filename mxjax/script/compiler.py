@@ -330,7 +330,6 @@ class Compiler(Patterns):
         unit.emit(control.with_end)
         unit.emit(control.end_finally)
         unit.blocks -= 1
-        unit.emit(instructions.pop)
 
     # Definitions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from types import GeneratorType
 
-from mxjax.script import operators
+from mxjax.script import comparison, keys, operators
 from mxjax.script.exceptions import may_raise
 from mxjax.script.formatting import to_repr
 from mxjax.script.iteration import take_all
@@ -73,7 +73,7 @@ def position(m, owner, value, start=0, stop=None):
     """The index of `value`, or -1."""
     stop = len(owner) if stop is None else stop
     for index in range(*slice(start, stop).indices(len(owner))):
-        if index < len(owner) and (yield from operators.equal(m, owner[index], value)):
+        if index < len(owner) and (yield from comparison.equal(m, owner[index], value)):
             return index
     return -1
 
@@ -101,7 +101,7 @@ def count(m, owner, value):
     total = 0
     m.need_items(len(owner))
     for item in list(owner):
-        total += yield from operators.equal(m, item, value)
+        total += yield from comparison.equal(m, item, value)
     return total
 
 
@@ -217,7 +217,7 @@ def update(m, owner, source=(), **kwargs):
 
 def copy_dict(m, owner):
     m.need_entries(len(owner))
-    operators.hash_again(m, owner)
+    keys.hash_again(m, owner)
     result = type(owner)(owner)
     if type(owner) is DefaultDict:
         result.factory = owner.factory
@@ -246,7 +246,7 @@ def _move(m, owner, key, last):
         owner[key] = value
         return
     m.need_entries(len(owner))
-    operators.hash_again(m, owner)
+    keys.hash_again(m, owner)
     rest = dict(owner)
     owner.clear()
     owner[key] = value
@@ -295,7 +295,7 @@ def count_into(m, target: dict, source, kwargs: dict, sign: int):
         m.allocate(70 * len(items))
         pairs = [*((item, 1) for item in items), *pairs]
     for key, amount in pairs:
-        if operators.hashable(m, key):
+        if keys.hashable(m, key):
             key = yield from stored(m, target, key)
         room(m, target, key)
         value = (operators.add if sign > 0 else operators.subtract)(m, target.get(key, 0), amount)
@@ -421,7 +421,7 @@ def _related(test):
     def method(m, owner, other):
         items = yield from _as_set(m, other)
         m.charge(len(items) + len(owner))
-        return (yield from operators.compared(m, owner, items, test))
+        return (yield from comparison.compared(m, owner, items, test))
 
     return method
 

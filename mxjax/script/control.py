@@ -314,9 +314,11 @@ def with_exit(m, frame, argument):
 
 
 def with_end(m, frame, argument):
-    """Drops the exception if `__exit__` said so."""
-    if frame.stack.pop() and frame.stack[-1] is not None and frame.stack[-1].kind == "raise":
-        frame.stack[-1] = None
+    """Takes `__exit__` off the stack, and drops the exception if it said so."""
+    handled = frame.stack.pop()
+    completion = frame.stack.pop()
+    dropped = handled and completion is not None and completion.kind == "raise"
+    frame.stack[-1] = None if dropped else completion
 
 
 # Exceptions

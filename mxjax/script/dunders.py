@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mxjax.script import builtins, formatting, keys, operators, subscripts
+from mxjax.script import builtins, comparison, formatting, keys, operators, subscripts
 from mxjax.script.iteration import size
 from mxjax.script.values import CounterDict, DefaultDict, Set
 
@@ -34,13 +34,13 @@ def _swapped(operator):
 
 
 _OF_ALL = {
-    "__eq__": operators.equals,
-    "__ne__": operators.differs,
+    "__eq__": comparison.equals,
+    "__ne__": comparison.differs,
     "__repr__": lambda m, owner: formatting.to_repr(m, owner),
     "__str__": formatting.to_str,
     "__format__": formatting.formatted,
     "__hash__": lambda m, owner: keys.hash_(m, owner),
-    **{f"__{name}__": operators.ordering(symbol) for name, symbol in _ORDERS.items()},
+    **{f"__{name}__": comparison.ordering(symbol) for name, symbol in _ORDERS.items()},
     **{f"__{name}__": operator for name, operator in _ARITHMETIC.items()},
     **{f"__r{name}__": _swapped(operator) for name, operator in _ARITHMETIC.items()},
 }
@@ -53,7 +53,7 @@ _OF_NUMBERS = {
 _OF_CONTAINERS = {
     "__len__": lambda m, owner: size(owner),
     "__iter__": builtins.iter_,
-    "__contains__": lambda m, owner, item: operators.contains(m, item, owner),
+    "__contains__": lambda m, owner, item: comparison.contains(m, item, owner),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from mxjax.script import control, instructions, operators
+from mxjax.script import comparison, control, instructions, operators
 from mxjax.script.code import Signature
 from mxjax.script.machine import DELEGATED
 from mxjax.script.metering import Limits
@@ -31,14 +31,14 @@ BINARY = {
 IN_PLACE = {kind: operators.in_place(operator, method) for kind, (operator, method) in BINARY.items()}
 UNARY = {ast.USub: operators.negative, ast.UAdd: operators.positive, ast.Invert: operators.invert}
 COMPARE = {
-    ast.Eq: operators.equals,
-    ast.NotEq: operators.differs,
-    ast.Lt: operators.ordering("<"),
-    ast.LtE: operators.ordering("<="),
-    ast.Gt: operators.ordering(">"),
-    ast.GtE: operators.ordering(">="),
-    ast.In: operators.contains,
-    ast.NotIn: operators.contains,
+    ast.Eq: comparison.equals,
+    ast.NotEq: comparison.differs,
+    ast.Lt: comparison.ordering("<"),
+    ast.LtE: comparison.ordering("<="),
+    ast.Gt: comparison.ordering(">"),
+    ast.GtE: comparison.ordering(">="),
+    ast.In: comparison.contains,
+    ast.NotIn: comparison.contains,
 }
 _CONVERSIONS = {-1: "", 115: "s", 114: "r", 97: "a"}
 

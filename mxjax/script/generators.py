@@ -19,14 +19,18 @@ def send(m, owner: Generator, value):
 
 
 def throw(m, owner: Generator, error, value=None, traceback=None):
+    result = yield from _thrown(m, owner, error, value)
+    if result is EXHAUSTED:
+        raise Raised(stop_iteration(owner))
+    return result
+
+
+def _thrown(m, owner: Generator, error, value):
     if exceptions.is_exception_class(error):
         error = yield Invoke(error, () if value is None else (value,))
     if not exceptions.is_exception(error):
         raise TypeError("exceptions must be classes or instances deriving from BaseException")
-    result = yield Throw(owner, error)
-    if result is EXHAUSTED:
-        raise Raised(stop_iteration(owner))
-    return result
+    return (yield Throw(owner, error))
 
 
 def close(m, owner: Generator):
@@ -61,6 +65,13 @@ def _asend(m, owner: Generator, value):
     return result
 
 
+def _athrow(m, owner: Generator, error, value=None, traceback=None):
+    result = yield from _thrown(m, owner, error, value)
+    if result is EXHAUSTED:
+        raise Raised(exceptions.make("StopAsyncIteration"))
+    return result
+
+
 GENERATOR = {
     "send": send,
     "throw": throw,
@@ -70,5 +81,6 @@ GENERATOR = {
     "__aiter__": lambda m, owner: owner,
     "__anext__": _asynchronous(lambda m, owner: await_next(m, owner, UNBOUND)),
     "asend": _asynchronous(_asend),
+    "athrow": _asynchronous(_athrow),
     "aclose": _asynchronous(lambda m, owner: close(m, owner)),
 }

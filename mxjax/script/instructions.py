@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from types import GeneratorType
 
-from mxjax.script import attributes, exceptions, formatting, keys, operators, subscripts
+from mxjax.script import attributes, exceptions, formatting, keys, subscripts
 from mxjax.script.exceptions import may_raise
 from mxjax.script.iteration import host_iterator, take_all
 from mxjax.script.types import update_dict as merge
@@ -194,7 +194,7 @@ def build_set(m, frame, count):
     del stack[len(stack) - count :]
     own = False
     for item in items:
-        own = operators.hashable(m, item) or own
+        own = keys.hashable(m, item) or own
     if own:
         m.start(_set_of_keys(m, items))
         return True
@@ -216,7 +216,7 @@ def build_dict(m, frame, count):
     result: dict = {}
     for at in range(0, 2 * count, 2):
         key = pairs[at]
-        if operators.hashable(m, key):
+        if keys.hashable(m, key):
             m.start(_dict_of_keys(m, result, list(zip(pairs[at::2], pairs[at + 1 :: 2]))))
             return True
         result[key] = pairs[at + 1]
@@ -245,7 +245,7 @@ def append_item(m, frame, depth):
 
 def add_item(m, frame, depth):
     value = frame.stack.pop()
-    own = operators.hashable(m, value)
+    own = keys.hashable(m, value)
     m.allocate(100)
     target = frame.stack[-depth]
     if len(target) >= m.limits.items:
@@ -259,7 +259,7 @@ def add_item(m, frame, depth):
 def map_item(m, frame, depth):
     value = frame.stack.pop()
     key = frame.stack.pop()
-    own = operators.hashable(m, key)
+    own = keys.hashable(m, key)
     m.allocate(140)
     target = frame.stack[-depth]
     if len(target) >= m.limits.items:
@@ -301,7 +301,7 @@ def update_dict(m, frame, for_call):
     if not isinstance(value, dict):
         raise TypeError(f"'{type_name(value)}' object is not a mapping")
     m.need_entries(len(target) + len(value))
-    if operators.hash_again(m, value):
+    if keys.hash_again(m, value):
         m.start(_quiet(keys.put(m, target, list(value.items()))))
         return True
     if for_call:

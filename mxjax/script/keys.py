@@ -9,15 +9,99 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 
-from mxjax.script import operators
+from mxjax.script import comparison
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.exceptions import binds_arguments
 from mxjax.script.frames import Invoke
-from mxjax.script.values import UNBOUND, BuiltinType, Class, Function, Instance, Native, Probe, Set, type_name
+from mxjax.script.values import (
+    DATA,
+    NUMBERS,
+    UNBOUND,
+    BuiltinType,
+    Class,
+    CounterDict,
+    DefaultDict,
+    Function,
+    Instance,
+    Native,
+    Probe,
+    Set,
+    Slice,
+    View,
+    type_name,
+)
 
 _SALT = os.urandom(8)  # so that no script can choose hashes that meet in the host's tables; no outcome depends on it
 _OF_NONE = 0xFCA86420
+UNHASHABLE = frozenset({list, dict, deque, DefaultDict, CounterDict, View, Slice})
+_COMPOUND = UNHASHABLE | {tuple, Set, Instance}
+_WALKED = _COMPOUND | {str, bytes}
+
+
+def hashable(m, key) -> bool:
+    """Accounts for hashing `key` and comparing it with its like; whether it must be `stored` before it is looked up.
+
+    TypeError where it cannot be a key. What is nested in tuples and frozen sets is walked as often as the host would.
+    """
+    kind = type(key)
+    if kind is str or kind is bytes:
+        m.charge(len(key) >> 6)
+        return False
+    if kind not in _COMPOUND:
+        return False
+    own = False
+    stack = [(key, 0)]
+    while stack:
+        value, depth = stack.pop()
+        kind = type(value)
+        if kind is str or kind is bytes:
+            m.charge(len(value) >> 6)
+        elif kind is tuple or (kind is Set and value.frozen):
+            if depth >= m.limits.nesting:
+                raise LimitExceeded("nesting")
+            m.charge(len(value) + 1)
+            inner = [(item, depth + 1) for item in (value if kind is tuple else value.items) if type(item) in _WALKED]
+            m.allocate(80 * len(inner))
+            stack += inner
+        elif kind in UNHASHABLE or kind is Set or (kind is Instance and not has_identity(value.cls)):
+            raise TypeError(f"unhashable type: '{type_name(value)}'")
+        elif kind is Instance and value.cls.key is not None:
+            if depth >= m.limits.nesting:
+                raise LimitExceeded("nesting")
+            stack.append((value.part(value.cls.key), depth + 1))
+        elif kind is Instance and value.cls.lookup("__eq__") is not UNBOUND:
+            own = True
+    return own
+
+
+def hash_again(m, mapping) -> bool:
+    """Accounts for hashing keys that are in a dict already; whether one of them must be `stored` elsewhere."""
+    own = False
+    for key in mapping:
+        if type(key) in _COMPOUND:
+            own = hashable(m, key) or own
+    if own:
+        need_comparisons(m, mapping)
+    return own
+
+
+def need_comparisons(m, keys_):
+    """Accounts for what the host compares when keys of which some have one hash are put into another table."""
+    counts: dict[int, int] = {}
+    for key in keys_:
+        found = hash(key)
+        counts[found] = counts.get(found, 0) + 1
+    m.charge(len(counts) + (sum(count * count for count in counts.values()) >> 4))
+
+
+def has_identity(cls: Class) -> bool:
+    """Whether objects of a class can be keys: it does not say what is equal, or also how to hash."""
+    changes = cls.plain is DATA and cls.key is None  # derived from a type that is no key, unless the script says how
+    if cls.lookup("__eq__") is UNBOUND and not changes:
+        return True
+    return cls.lookup("__hash__") not in (UNBOUND, None)
 
 
 def stored(m, table: dict, key):
@@ -27,7 +111,7 @@ def stored(m, table: dict, key):
     table.get(probe)
     m.charge(len(probe.found))
     for other in probe.found:
-        if (yield from operators.equal(m, other, key)):
+        if (yield from comparison.equal(m, other, key)):
             return other
     return key
 
@@ -35,7 +119,7 @@ def stored(m, table: dict, key):
 def put(m, table: dict, pairs):
     """Puts `pairs` into `table` one after another, each under the key that is stored already if there is one."""
     for key, value in pairs:
-        if operators.hashable(m, key):
+        if hashable(m, key):
             key = yield from stored(m, table, key)
         table[key] = value
 
@@ -45,7 +129,7 @@ def by_key(method):
 
     @binds_arguments
     def found(m, owner, key, *args):
-        if operators.hashable(m, key):
+        if hashable(m, key):
             return _by_key(m, method, owner, key, args)
         return method(m, owner, key, *args)
 
@@ -86,7 +170,7 @@ def hash_(m, value, depth: int = 0):
         raise LimitExceeded("nesting")
     m.charge(1)
     kind = type(value)
-    if kind in operators.NUMBERS:
+    if kind in NUMBERS:
         m.charge(value.bit_length() >> 6 if kind is int else 0)
         return hash(value) if value == value else 0
     if value is None:
@@ -101,7 +185,7 @@ def hash_(m, value, depth: int = 0):
         for item in value if kind is tuple else list(value.items):
             parts.append((yield from hash_(m, item, depth + 1)))
         return hash(tuple(parts) if kind is tuple else frozenset(parts))
-    if kind is Instance and operators.has_identity(value.cls):
+    if kind is Instance and has_identity(value.cls):
         own = value.cls.lookup("__hash__")
         if own is not UNBOUND and own is not None:
             return hash((yield from _own_hash(value)))

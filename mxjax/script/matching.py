@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mxjax.script import attributes, operators
+from mxjax.script import attributes, keys
 from mxjax.script.builtins import getattr_
 from mxjax.script.values import (
     UNBOUND,
@@ -44,25 +44,25 @@ def match_mapping(m, frame, argument):
     """`{key: a, **rest}` with so many keys on top of the subject, and whether there is a rest."""
     count, rest = argument
     stack = frame.stack
-    keys = stack[len(stack) - count :]
+    pattern_keys = stack[len(stack) - count :]
     del stack[len(stack) - count :]
     value = plain(stack.pop())
     stack.append(None)
     if not isinstance(value, dict) or len(value) < count:
         return
-    for index, key in enumerate(keys):
-        operators.hashable(m, key)
+    for index, key in enumerate(pattern_keys):
+        keys.hashable(m, key)
         m.charge(index)
-        if key in keys[:index]:
+        if key in pattern_keys[:index]:
             raise ValueError(f"mapping pattern checks duplicate key ({brief(key)})")
         if key not in value:
             return
     if rest:
         m.need_entries(len(value))
-        operators.hash_again(m, value)
-    taken = dict.fromkeys(keys)
+        keys.hash_again(m, value)
+    taken = dict.fromkeys(pattern_keys)
     left = ({key: item for key, item in value.items() if key not in taken},) if rest else ()
-    stack[-1] = (*(value[key] for key in keys), *left)
+    stack[-1] = (*(value[key] for key in pattern_keys), *left)
 
 
 def match_class(m, frame, argument):

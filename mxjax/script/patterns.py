@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mxjax.script import control, instructions, matching, operators
+from mxjax.script import comparison, control, instructions, matching
 from mxjax.script.expressions import Expressions
 from mxjax.script.unit import Label, refuse
 
@@ -39,7 +39,7 @@ class Patterns(Expressions):
 
     def pattern_MatchValue(self, node, fail):
         self.expr(node.value)
-        self.unit.emit(instructions.binary, operators.equals)
+        self.unit.emit(instructions.binary, comparison.equals)
         self.unit.emit(control.jump_if_false, fail)
 
     def pattern_MatchSingleton(self, node, fail):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mxjax.script import operators
+from mxjax.script import comparison
 from mxjax.script.frames import Invoke
 from mxjax.script.iteration import iterate, pull
 from mxjax.script.values import EXHAUSTED, UNBOUND
@@ -57,7 +57,7 @@ def _merge_sort(m, keys: list, reverse: bool):
             left, right = order[start : start + width], order[start + width : start + 2 * width]
             i = j = 0
             while i < len(left) and j < len(right):
-                if (yield from operators.ordered(m, "<", keys[right[j]], keys[left[i]])):
+                if (yield from comparison.ordered(m, "<", keys[right[j]], keys[left[i]])):
                     merged.append(right[j])
                     j += 1
                 else:
@@ -84,7 +84,7 @@ def best(m, args: tuple, key, default, symbol: str, name: str):
         if item is EXHAUSTED:
             break
         item_key = item if key is None else (yield Invoke(key, (item,)))
-        if found is UNBOUND or (yield from operators.ordered(m, symbol, item_key, found_key)):
+        if found is UNBOUND or (yield from comparison.ordered(m, symbol, item_key, found_key)):
             found, found_key = item, item_key
     if found is not UNBOUND:
         return found

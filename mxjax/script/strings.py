@@ -5,8 +5,7 @@ from __future__ import annotations
 from mxjax.script import formatting
 from mxjax.script.exceptions import binds_arguments, may_raise
 from mxjax.script.iteration import take_all
-from mxjax.script.operators import DICTS
-from mxjax.script.values import plain, type_name
+from mxjax.script.values import DICTS, plain, type_name
 
 
 def _wanted(value, kind: type, name: str):

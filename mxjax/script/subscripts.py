@@ -9,8 +9,9 @@ from mxjax.script import keys
 from mxjax.script.exceptions import may_raise
 from mxjax.script.frames import Invoke
 from mxjax.script.iteration import take_all
-from mxjax.script.operators import DICTS, hashable
+from mxjax.script.keys import hashable
 from mxjax.script.values import (
+    DICTS,
     UNBOUND,
     BuiltinType,
     Class,

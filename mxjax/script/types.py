@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mxjax.script import classes, formatting, keys, operators
+from mxjax.script import classes, formatting, keys
 from mxjax.script.exceptions import binds_arguments, may_raise
 from mxjax.script.frames import Invoke
 from mxjax.script.iteration import iterate, pull, take_all
@@ -128,7 +128,7 @@ def update_dict(m, target: dict, source, kwargs: dict):
     source = plain(source) if isinstance(plain(source), dict) else source
     if isinstance(source, dict):
         m.need_entries(len(target) + len(source))
-        if operators.hash_again(m, source):
+        if keys.hash_again(m, source):
             yield from keys.put(m, target, list(source.items()))
         else:
             target.update(source)

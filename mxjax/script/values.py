@@ -224,7 +224,7 @@ class Instance:
         return object.__hash__(self) if self.hashed is None else self.hashed
 
     def __eq__(self, other) -> bool:
-        """Equality of keys, which runs no code of the script; what `==` means is for `operators.equal`."""
+        """Equality of keys, which runs no code of the script; what `==` means is for `comparison.equal`."""
         cls = self.cls
         if self is other:
             return True
@@ -429,6 +429,8 @@ ELLIPSIS = Ellipsis_()
 NOT_IMPLEMENTED = Sentinel("NotImplemented")
 
 SCALARS = frozenset({type(None), bool, int, float, str})
+NUMBERS = frozenset({int, float, bool})
+DICTS = frozenset({dict, DefaultDict, CounterDict})
 _NAMES = {
     type(None): "NoneType",
     Set: "set",

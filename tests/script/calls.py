@@ -133,9 +133,6 @@ def forever():
     while True: yield 1
 def named(n=3000):
     return {'k%d' % i: i for i in range(n)}
-@contextlib.contextmanager
-def managed():
-    yield 1
 class Wide: pass
 for i in range(900): setattr(Wide, 'f%d' % i, i)
 def wide():
@@ -198,9 +195,6 @@ KINDS = {
     "hash": ("hashlib.sha256()", ("hashlib.md5(('a' * 1000000).encode())", "hashlib.blake2b()")),
     "decoder": ("json.JSONDecoder()", ()),
     "random": ("random.Random(1)", ()),
-    "manager": ("lambda: managed()", ()),
-    "exits": ("lambda: contextlib.ExitStack()", ()),
-    "suppress": ("contextlib.suppress(ValueError)", ("contextlib.suppress(*[ValueError] * 30000)",)),
     "property": ("property(len)", ()),
     "handle": ("logging.getLogger()", ()),
     "output": ("sys.stdout", ()),
@@ -224,6 +218,7 @@ EXAMPLES = {
     "collections.UserList": ("collections.UserList([1, 2])", "collections.UserList(range(30000))"),
     "concurrent.futures.DoneAndNotDoneFutures": ("concurrent.futures.DoneAndNotDoneFutures(set(), set())",),
     "concurrent.futures.Executor": ("concurrent.futures.ThreadPoolExecutor(2)",),
+    "contextlib.suppress": ("contextlib.suppress(ValueError)", "contextlib.suppress(*[ValueError] * 30000)"),
     "datetime.date": ("datetime.date(2024, 2, 29)",),
     "datetime.datetime": ("datetime.datetime(2024, 2, 29, 1, 2, 3, 4)",),
     "datetime.time": ("datetime.time(1, 2, 3)",),
@@ -237,6 +232,7 @@ EXAMPLES = {
     "fractions.Fraction": (
         "fractions.Fraction(1, 3)",
         "fractions.Fraction((1 << 32000) - 1, 3)", "fractions.Fraction(1, (1 << 16000) - 1)"),
+    "functools.partial": ("functools.partial(len)", "functools.partial(print, *range(20000))"),
     "io.StringIO": ("io.StringIO('ab\\nc')", "io.StringIO('a' * 1000000)", "io.StringIO('\\n' * 100000)"),
     "io.TextIOWrapper": ("io.TextIOWrapper('ab\\nc')",),
     "pprint.PrettyPrinter": ("pprint.PrettyPrinter()",),
@@ -466,8 +462,6 @@ def kinds_of_hosts():
         value = evaluated(small)
         if is_maker(small):
             value = {"iterator": HostIterator(iter(()), ""), "generator": Generator(None, "")}.get(kind, value)
-            if kind in ("manager", "exits"):
-                value = run_source(f"{PRELUDE}VALUE = ({small})()\n", AMPLE)._machine.globals["VALUE"]
         found.setdefault(type(value), []).append(kind)
     found[Set] = ["set"]
     found[bool] = ["int"]

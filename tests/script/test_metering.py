@@ -11,6 +11,7 @@ from mxjax.mas.execution import INTERNAL
 REFUSES = re.compile(r"(tuple|list|deque|range|dict|DefaultDict|CounterDict|Set|float|str)\.__\w+__")
 WITHOUT = {
     "NoneType": "makes nothing",
+    "_decimal.rounded": "takes the name of a way to round",
     "concurrent.futures.wait": "takes futures that were submitted",
     "decimal.localcontext.__exit__": "needs its `__enter__` before",
     "enum.Flag.__contains__": "takes a member of the same class",

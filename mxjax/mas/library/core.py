@@ -14,9 +14,9 @@ from mxjax.script.attributes import PROPERTIES
 from mxjax.script.containers import append
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.frames import Ask, Invoke, Place
+from mxjax.script.keys import hashable
 from mxjax.script.modules import dataclasses_
 from mxjax.script.modules.inert import LOGGER
-from mxjax.script.operators import hashable
 from mxjax.script.subscripts import grow
 from mxjax.script.values import (
     UNBOUND,

@@ -28,7 +28,7 @@ from mxjax.mas.prompts import fill
 from mxjax.programs import extract_program
 from mxjax.script import exceptions
 from mxjax.script.frames import MEMBER_BYTES, Gather, Invoke
-from mxjax.script.operators import hash_again
+from mxjax.script.keys import hash_again
 from mxjax.script.values import SCALARS, Instance, Native, Raised, brief, type_name
 
 VOTE_EXAMPLES = 3  # public examples that programs are compared on

@@ -8,8 +8,8 @@ from mxjax.mas.library.core import MANAGED, native_class, tool_request
 from mxjax.mas.prompts import fill
 from mxjax.script import exceptions, formatting
 from mxjax.script.frames import Invoke
+from mxjax.script.keys import hashable
 from mxjax.script.modules.json_ import dumps
-from mxjax.script.operators import hashable
 from mxjax.script.values import Instance, Module, Native, Raised, brief
 
 PYTHON = "python_execute"

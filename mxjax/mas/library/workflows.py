@@ -24,7 +24,7 @@ from mxjax.mas.library.nodes import calls_bound
 from mxjax.script.builtins import truth
 from mxjax.script.containers import append
 from mxjax.script.frames import MEMBER_BYTES, Invoke
-from mxjax.script.operators import hashable
+from mxjax.script.keys import hashable
 from mxjax.script.values import Instance, Native, brief
 
 

@@ -1,33 +1,16 @@
 """`decimal`: decimal numbers of a chosen precision, as coefficient and exponent."""
 
 import re
+from _decimal import DecimalException, DivisionByZero, Inexact, InvalidOperation, Overflow
+from _decimal import root as _root
+from _decimal import rounded as _round
 
 ROUND_UP, ROUND_DOWN, ROUND_CEILING, ROUND_FLOOR = "ROUND_UP", "ROUND_DOWN", "ROUND_CEILING", "ROUND_FLOOR"
 ROUND_HALF_UP, ROUND_HALF_DOWN, ROUND_HALF_EVEN = "ROUND_HALF_UP", "ROUND_HALF_DOWN", "ROUND_HALF_EVEN"
 ROUND_05UP = "ROUND_05UP"
-_FORM = re.compile(r"([-+])?(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([-+]?\d+))?")
+_FORM = r"([-+])?(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([-+]?\d+))?"
 _MOST_EXPONENT = 999999
 _MOST_PRECISION = 4000  # larger integers are not to be had anyway
-
-
-class DecimalException(ArithmeticError):
-    pass
-
-
-class InvalidOperation(DecimalException):
-    pass
-
-
-class DivisionByZero(DecimalException, ZeroDivisionError):
-    pass
-
-
-class Overflow(DecimalException):
-    pass
-
-
-class Inexact(DecimalException):
-    pass
 
 
 class Context:
@@ -70,6 +53,32 @@ class localcontext:
         setcontext(self._old)
 
 
+def _operator(function):
+    """A method that calculates with two numbers, and the one for the number on the right."""
+
+    def apply(self, other):
+        other = _number(other)
+        return NotImplemented if other is NotImplemented else function(self, other)
+
+    def mirrored(self, other):
+        other = _number(other)
+        return NotImplemented if other is NotImplemented else function(other, self)
+
+    return apply, mirrored
+
+
+def _comparison(test):
+    """A method that compares; nothing is true of NaN."""
+
+    def apply(self, other):
+        other = _number(Decimal(other) if isinstance(other, float) else other)
+        if other is NotImplemented:
+            return NotImplemented
+        return not self.is_nan() and not other.is_nan() and test(_order(self, other))
+
+    return apply
+
+
 class Decimal:
     """`_whole` times ten to the power of `_exponent`; infinities and NaN have a `_special` name."""
 
@@ -102,7 +111,7 @@ class Decimal:
         self._negative = str(value)[0] == "-"
 
     def _from_text(self, text):
-        found = _FORM.fullmatch(text)
+        found = re.fullmatch(_FORM, text)
         if found:
             sign, whole, after, alone, exponent = found.groups()
             digits = alone if whole is None else after or ""
@@ -158,49 +167,12 @@ class Decimal:
 
     # Arithmetic
 
-    def __add__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _add(self, other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _add(self, other._negated())
-
-    def __rsub__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _add(other, self._negated())
-
-    def __mul__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _multiply(self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _divide(self, other, getcontext())
-
-    def __rtruediv__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _divide(other, self, getcontext())
-
-    def __floordiv__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _divided(self, other)[0]
-
-    def __rfloordiv__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _divided(other, self)[0]
-
-    def __mod__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _divided(self, other)[1]
-
-    def __rmod__(self, other):
-        other = _number(other)
-        return NotImplemented if other is NotImplemented else _divided(other, self)[1]
+    __add__, __radd__ = _operator(lambda a, b: _add(a, b))
+    __sub__, __rsub__ = _operator(lambda a, b: _add(a, b._negated()))
+    __mul__, __rmul__ = _operator(lambda a, b: _multiply(a, b))
+    __truediv__, __rtruediv__ = _operator(lambda a, b: _divide(a, b, getcontext()))
+    __floordiv__, __rfloordiv__ = _operator(lambda a, b: _divided(a, b)[0])
+    __mod__, __rmod__ = _operator(lambda a, b: _remainder(a, b))
 
     def __pow__(self, other):
         other = _number(other)
@@ -333,30 +305,11 @@ class Decimal:
     def min(self, other):
         return self if self <= other else _of(other)
 
-    def _compared(self, other, test):
-        if isinstance(other, float):
-            other = Decimal(other)
-        other = _number(other)
-        if other is NotImplemented:
-            return NotImplemented
-        if self.is_nan() or other.is_nan():
-            return False
-        return test(_order(self, other), 0)
-
-    def __eq__(self, other):
-        return self._compared(other, lambda a, b: a == b)
-
-    def __lt__(self, other):
-        return self._compared(other, lambda a, b: a < b)
-
-    def __le__(self, other):
-        return self._compared(other, lambda a, b: a <= b)
-
-    def __gt__(self, other):
-        return self._compared(other, lambda a, b: a > b)
-
-    def __ge__(self, other):
-        return self._compared(other, lambda a, b: a >= b)
+    __eq__ = _comparison(lambda order: order == 0)
+    __lt__ = _comparison(lambda order: order < 0)
+    __le__ = _comparison(lambda order: order <= 0)
+    __gt__ = _comparison(lambda order: order > 0)
+    __ge__ = _comparison(lambda order: order >= 0)
 
     def __hash__(self):
         made = self.normalize()
@@ -458,34 +411,6 @@ def _signed(whole, exponent, negative):
 
 def _named(name, negative=False):
     return Decimal(("-" if negative else "") + name)
-
-
-def _round(whole, cut, rounding):
-    """`whole` without its last `cut` digits."""
-    sign, size = (-1 if whole < 0 else 1), abs(whole)
-    if cut > len(str(size)) + 1:
-        size, cut = (1 if size else 0), 2
-    kept, rest = divmod(size, 10**cut)
-    half = 5 * 10 ** (cut - 1)
-    if rounding == ROUND_HALF_EVEN:
-        up = rest > half or (rest == half and kept % 2 == 1)
-    elif rounding == ROUND_HALF_UP:
-        up = rest >= half
-    elif rounding == ROUND_HALF_DOWN:
-        up = rest > half
-    elif rounding == ROUND_UP:
-        up = rest > 0
-    elif rounding == ROUND_DOWN:
-        up = False
-    elif rounding == ROUND_CEILING:
-        up = rest > 0 and sign > 0
-    elif rounding == ROUND_FLOOR:
-        up = rest > 0 and sign < 0
-    elif rounding == ROUND_05UP:
-        up = rest > 0 and kept % 5 == 0
-    else:
-        raise TypeError("invalid rounding mode")
-    return sign * (kept + int(up))
 
 
 def _at(value, exponent, rounding):
@@ -600,6 +525,12 @@ def _divided(a, b):
     return quotient, _fitted(_signed(-rest if a._negative else rest, exponent, a._negative), getcontext())
 
 
+def _remainder(a, b):
+    if b.is_zero() and not a._special:
+        raise InvalidOperation(["<class 'decimal.InvalidOperation'>"])
+    return _divided(a, b)[1]
+
+
 def _order(a, b):
     """A number below, at or above zero as `a` is below, at or above `b`."""
     if a._special or b._special:
@@ -613,14 +544,3 @@ def _order(a, b):
     exponent = min(a._exponent, b._exponent)
     left, right = a._whole * 10 ** (a._exponent - exponent), b._whole * 10 ** (b._exponent - exponent)
     return (left > right) - (left < right)
-
-
-def _root(n):
-    if n < 2:
-        return n
-    x = 1 << (n.bit_length() + 1) // 2
-    while True:
-        y = (x + n // x) // 2
-        if y >= x:
-            return x
-        x = y

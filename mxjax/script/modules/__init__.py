@@ -6,20 +6,19 @@ from mxjax.script import tasks
 from mxjax.script.exceptions import EXCEPTIONS
 from mxjax.script.modules import (
     collections_,
-    contextlib_,
     dataclasses_,
     enum_,
     functools_,
     hashlib_,
     heapq_,
     inert,
+    itertools_,
     json_,
     math_,
     random_,
     re_,
-    string_,
+    textwrap_,
 )
-from mxjax.script.modules.itertools_ import CHAIN, ITERTOOLS
 from mxjax.script.values import Module, Native
 from mxjax.script.written import Written
 
@@ -32,18 +31,15 @@ def module(name: str, functions: dict, constants: dict | None = None) -> Module:
 MODULES = {
     "collections": module("collections", collections_.FUNCTIONS, collections_.TYPES),
     "functools": module("functools", functools_.FUNCTIONS),
-    "itertools": module("itertools", ITERTOOLS, {"chain": CHAIN}),
+    "itertools": module("itertools", itertools_.FUNCTIONS),
     "dataclasses": module("dataclasses", dataclasses_.FUNCTIONS, dataclasses_.CONSTANTS),
     "enum": module("enum", enum_.FUNCTIONS, enum_.CONSTANTS),
     "hashlib": module("hashlib", hashlib_.FUNCTIONS),
     "json": module("json", json_.FUNCTIONS, json_.CONSTANTS),
     "math": module("math", math_.FUNCTIONS, math_.CONSTANTS),
-    "statistics": module("statistics", math_.STATISTICS, {"StatisticsError": math_.STATISTICS_ERROR}),
     "random": random_.make,
     "re": module("re", re_.FUNCTIONS, re_.CONSTANTS),
-    "string": module("string", {"capwords": string_.capwords}, string_.STRING),
-    "textwrap": module("textwrap", string_.TEXTWRAP),
-    "contextlib": module("contextlib", contextlib_.FUNCTIONS),
+    "textwrap": module("textwrap", textwrap_.FUNCTIONS),
     "heapq": module("heapq", heapq_.FUNCTIONS),
     "copy": module("copy", functools_.COPY),
     "operator": module("operator", functools_.OPERATOR),
@@ -52,9 +48,11 @@ MODULES = {
 MODULES["typing"].members["NamedTuple"] = enum_.NAMED_TUPLE
 
 _IN_THE_LANGUAGE = (
-    "_sync ast asyncio bisect collections concurrent concurrent.futures datetime decimal fractions io pprint queue "
-    "threading time types uuid"
+    "_decimal _sync ast asyncio bisect collections concurrent concurrent.futures contextlib datetime decimal "
+    "fractions functools io itertools operator pprint queue statistics string threading time types uuid"
 )
 _TIME_OUT = {"TimeoutError": EXCEPTIONS["TimeoutError"]}
-_MORE = {"asyncio": _TIME_OUT, "collections": MODULES["collections"].members, "concurrent.futures": _TIME_OUT}
-MODULES |= {name: Written(name, tasks.FUNCTIONS, MODULES, _MORE.get(name, {})) for name in _IN_THE_LANGUAGE.split()}
+_MORE = {"asyncio": _TIME_OUT, "concurrent.futures": _TIME_OUT}
+_MORE |= {name: MODULES[name].members for name in _IN_THE_LANGUAGE.split() if name in MODULES}
+_NATIVES = tasks.FUNCTIONS | functools_.HELPERS
+MODULES |= {name: Written(name, _NATIVES, MODULES, _MORE.get(name, {})) for name in _IN_THE_LANGUAGE.split()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from mxjax.script import operators
+from mxjax.script import keys
 from mxjax.script.modules.mixins import MIXINS
 from mxjax.script.values import (
     UNBOUND,
@@ -107,7 +107,7 @@ class Annotation:
         if type(value) is View and value.kind == "values" and self.name in ("Set", "AbstractSet"):
             return False
         if self.name == "Hashable":
-            return type(value) not in operators.UNHASHABLE
+            return type(value) not in keys.UNHASHABLE
         return isinstance(value, self._known())
 
     def covers(self, cls) -> bool:
@@ -125,7 +125,7 @@ class Annotation:
     def _covers_class(self, cls: Class) -> bool:
         self._known()
         if self.name == "Hashable":
-            return operators.has_identity(cls)
+            return keys.has_identity(cls)
         if self.mixin is not None and self.mixin in cls.mro:
             return True
         if cls.base is not None and cls.base.hosts and issubclass(cls.base.hosts[0], self.hosts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mxjax.script import operators
+from mxjax.script import comparison, keys
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.exceptions import EXCEPTIONS
 from mxjax.script.formatting import to_repr
@@ -185,7 +185,7 @@ def _equal(cls: Class, names: list[str]):
     def equal(m, self, other):
         if type(other) is not Instance or other.cls is not self.cls:
             return NOT_IMPLEMENTED
-        return (yield from operators.equal(m, _values(self, names), _values(other, names)))
+        return (yield from comparison.equal(m, _values(self, names), _values(other, names)))
 
     return equal
 
@@ -194,7 +194,7 @@ def _ordered(cls: Class, names: list[str], symbol: str):
     def ordered(m, self, other):
         if type(other) is not Instance or other.cls is not self.cls:
             return NOT_IMPLEMENTED
-        return (yield from operators.ordered(m, symbol, _values(self, names), _values(other, names)))
+        return (yield from comparison.ordered(m, symbol, _values(self, names), _values(other, names)))
 
     return ordered
 
@@ -234,7 +234,7 @@ def _plain(m, value, kind, depth: int):
         return type(value)(_plain(m, item, kind, depth + 1) for item in value)
     if type(value) is dict:
         m.need_entries(len(value))
-        operators.hash_again(m, value)
+        keys.hash_again(m, value)
         return {key: _plain(m, item, kind, depth + 1) for key, item in value.items()}
     return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mxjax.script import formatting, operators
+from mxjax.script import comparison, formatting, operators
 from mxjax.script.classes import Draft, finish_class
 from mxjax.script.exceptions import binds_arguments
 from mxjax.script.frames import Invoke
@@ -60,7 +60,7 @@ def made(m, cls: Class):
         m.allocate(400)
         m.charge(len(members))
         for other in members.values():
-            if (yield from operators.equal(m, other.fields["value"], value)):
+            if (yield from comparison.equal(m, other.fields["value"], value)):
                 same = other
         member = same or Instance(cls, {"name": name, "value": value})
         if same is None and cls.lookup("__init__") is not UNBOUND:
@@ -110,7 +110,7 @@ def by_value(m, cls: Class, value=UNBOUND, *more, **options):
 
 def _member(m, cls: Class, value):
     for member in cls.members.get("__members__", {}).values():
-        if member is value or (yield from operators.equal(m, member.fields["value"], value)):
+        if member is value or (yield from comparison.equal(m, member.fields["value"], value)):
             return member
     if FLAG in cls.mro and type(value) in (int, bool) and 0 <= value <= _mask(m, cls):
         return flags_of(m, cls, int(value))

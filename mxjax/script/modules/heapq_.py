@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mxjax.script import operators
+from mxjax.script import comparison
 from mxjax.script.exceptions import may_raise
 from mxjax.script.iteration import take_all
 from mxjax.script.sorting import sort
@@ -20,7 +20,7 @@ def _sift_down(m, heap: list, start: int, at: int):
     item = heap[at]
     while at > start:
         parent = (at - 1) >> 1
-        if not (yield from operators.ordered(m, "<", item, heap[parent])):
+        if not (yield from comparison.ordered(m, "<", item, heap[parent])):
             break
         heap[at] = heap[parent]
         at = parent
@@ -33,7 +33,7 @@ def _sift_up(m, heap: list, at: int):
     child = 2 * at + 1
     while child < end:
         right = child + 1
-        if right < end and not (yield from operators.ordered(m, "<", heap[child], heap[right])):
+        if right < end and not (yield from comparison.ordered(m, "<", heap[child], heap[right])):
             child = right
         if len(heap) != end:
             raise RuntimeError("list changed size during iteration")
@@ -66,7 +66,7 @@ def heapreplace(m, heap, item):
 
 
 def heappushpop(m, heap, item):
-    if _list(heap) and (yield from operators.ordered(m, "<", heap[0], item)):
+    if _list(heap) and (yield from comparison.ordered(m, "<", heap[0], item)):
         return (yield from heapreplace(m, heap, item))
     return item
 

@@ -1,4 +1,4 @@
-"""`math` and `statistics`, on ints and floats."""
+"""`math`, on ints and floats."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import math
 from types import GeneratorType
 
 from mxjax.script import operators
-from mxjax.script.exceptions import EXCEPTIONS, may_raise
+from mxjax.script.exceptions import may_raise
 from mxjax.script.frames import Invoke
 from mxjax.script.iteration import take_all
-from mxjax.script.sorting import sort
-from mxjax.script.values import UNBOUND, Class, Instance, Raised, need_integer, plain, type_name
+from mxjax.script.values import NUMBERS, UNBOUND, Instance, need_integer, plain, type_name
 
 
 def _number(value):
-    if type(value) not in operators.NUMBERS:
+    if type(value) not in NUMBERS:
         raise TypeError(f"must be real number, not {type_name(value)}")
     return value
 
@@ -133,125 +132,3 @@ FUNCTIONS = {
     "isclose": isclose,
 }  # fmt: skip
 CONSTANTS = {name: getattr(math, name) for name in ("pi", "e", "tau", "inf", "nan")}
-
-
-# statistics
-
-
-STATISTICS_ERROR = Class("StatisticsError", (EXCEPTIONS["ValueError"],), {}, shared=True)
-
-
-def failed(reason: str) -> Raised:
-    return Raised(Instance(STATISTICS_ERROR, {"args": (reason,)}))
-
-
-def _numbers(m, data, name: str, least: int = 1):
-    items = [_number(item) for item in (yield from take_all(m, data))]
-    if len(items) < least:
-        raise failed(f"{name} requires at least {least} data point{'s' * (least > 1)}")
-    return items
-
-
-def _tidy(value, items):
-    """An int where all data are ints and the value is whole, as `statistics` returns it."""
-    return int(value) if all(type(item) is not float for item in items) and value == int(value) else value
-
-
-@may_raise(ValueError, OverflowError)
-def mean(m, data):
-    items = yield from _numbers(m, data, "mean")
-    return _tidy(math.fsum(items) / len(items), items)
-
-
-@may_raise(ValueError, OverflowError)
-def fmean(m, data):
-    items = yield from _numbers(m, data, "fmean")
-    return math.fsum(items) / len(items)
-
-
-@may_raise(ValueError, OverflowError)
-def median(m, data):
-    items = yield from _numbers(m, data, "median")
-    items = yield from sort(m, items, None, False)
-    half = len(items) // 2
-    return items[half] if len(items) % 2 else (items[half - 1] + items[half]) / 2
-
-
-def _middle(low: bool):
-    def call(m, data):
-        items = yield from _numbers(m, data, "median")
-        items = yield from sort(m, items, None, False)
-        return items[(len(items) - low) // 2]
-
-    return call
-
-
-@may_raise(ValueError, OverflowError)
-def harmonic_mean(m, data):
-    items = yield from _numbers(m, data, "harmonic_mean")
-    if min(items) < 0:
-        raise failed("harmonic mean does not support negative values")
-    return 0 if 0 in items else len(items) / math.fsum(1 / item for item in items)
-
-
-@may_raise(ValueError, OverflowError)
-def geometric_mean(m, data):
-    items = yield from _numbers(m, data, "geometric_mean")
-    if min(items) <= 0:
-        raise failed("geometric mean requires a non-empty dataset containing positive numbers")
-    return math.exp(math.fsum(map(math.log, items)) / len(items))
-
-
-@may_raise(ValueError, OverflowError)
-def quantiles(m, data, *, n=4, method="exclusive"):
-    if type(n) is not int or n < 1:
-        raise failed("n must be at least 1")
-    items = yield from _numbers(m, data, "quantiles", 2)
-    items = yield from sort(m, items, None, False)
-    m.need_items(n)
-    inner = method == "inclusive"
-    size, found = len(items), []
-    for i in range(1, n):
-        if inner:
-            at, rest = divmod(i * (size - 1), n)
-        else:
-            at = min(max(i * (size + 1) // n, 1), size - 1)
-            rest, at = i * (size + 1) - at * n, at - 1
-        found.append((items[at] * (n - rest) + items[at + 1] * rest) / n)
-    return found
-
-
-def mode(m, data):
-    ranked = yield from multimode(m, data)
-    if not ranked:
-        raise failed("no mode for empty data")
-    return ranked[0]
-
-
-def multimode(m, data):
-    counts: dict = {}
-    for item in (yield from take_all(m, data)):
-        operators.hashable(m, item)
-        counts[item] = counts.get(item, 0) + 1
-    most = max(counts.values(), default=0)
-    return [item for item, count in counts.items() if count == most]
-
-
-def _spread(name: str, sample: bool, root: bool):
-    @may_raise(ValueError, OverflowError)
-    def call(m, data):
-        items = yield from _numbers(m, data, name, 2 if sample else 1)
-        centre = math.fsum(items) / len(items)
-        value = math.fsum((item - centre) ** 2 for item in items) / (len(items) - sample)
-        return math.sqrt(value) if root else _tidy(value, items)
-
-    return call
-
-
-STATISTICS = {
-    "mean": mean, "fmean": fmean, "median": median, "median_low": _middle(True),
-    "median_high": _middle(False), "harmonic_mean": harmonic_mean, "geometric_mean": geometric_mean,
-    "quantiles": quantiles, "mode": mode, "multimode": multimode,
-    "variance": _spread("variance", True, False), "pvariance": _spread("pvariance", False, False),
-    "stdev": _spread("stdev", True, True), "pstdev": _spread("pstdev", False, True),
-}  # fmt: skip

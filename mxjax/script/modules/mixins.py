@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mxjax.script import operators
+from mxjax.script import comparison
 from mxjax.script.builtins import len_
 from mxjax.script.exceptions import EXCEPTIONS
 from mxjax.script.frames import Emit, Invoke
@@ -81,10 +81,10 @@ def _as_dict(m, self):
 
 def _equal_mapping(m, self, other):
     if isinstance(other, dict):
-        return (yield from operators.equal(m, (yield from _as_dict(m, self)), other))
+        return (yield from comparison.equal(m, (yield from _as_dict(m, self)), other))
     if type(other) is not Instance or MIXINS["Mapping"] not in other.cls.mro:
         return NOT_IMPLEMENTED
-    return (yield from operators.equal(m, (yield from _as_dict(m, self)), (yield from _as_dict(m, other))))
+    return (yield from comparison.equal(m, (yield from _as_dict(m, self)), (yield from _as_dict(m, other))))
 
 
 def _pop(m, self, key, default=UNBOUND):
@@ -159,7 +159,7 @@ def _reversed_items(m, self, length):
 def _index(m, self, value, start=0, stop=None):
     items = yield from take_all(m, self)
     for index in range(*slice(start, stop).indices(len(items))):
-        if (yield from operators.equal(m, items[index], value)):
+        if (yield from comparison.equal(m, items[index], value)):
             return index
     raise ValueError
 
@@ -167,7 +167,7 @@ def _index(m, self, value, start=0, stop=None):
 def _count(m, self, value):
     total = 0
     for item in (yield from take_all(m, self)):
-        total += yield from operators.equal(m, item, value)
+        total += yield from comparison.equal(m, item, value)
     return total
 
 

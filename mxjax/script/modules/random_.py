@@ -7,8 +7,7 @@ from collections import deque
 
 from mxjax.script.exceptions import binds_arguments, may_raise
 from mxjax.script.iteration import take_all
-from mxjax.script.operators import NUMBERS
-from mxjax.script.values import BuiltinType, Module, Native, need_integer, type_name
+from mxjax.script.values import NUMBERS, BuiltinType, Module, Native, need_integer, type_name
 
 
 class Source:

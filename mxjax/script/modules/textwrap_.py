@@ -1,20 +1,11 @@
-"""`string` and `textwrap`."""
+"""`textwrap`, by the host's."""
 
 from __future__ import annotations
 
-import re
-import string
 import textwrap
 
-from mxjax.script.errors import LimitExceeded
 from mxjax.script.exceptions import may_raise
-from mxjax.script.formatting import to_str
-from mxjax.script.values import Class, class_methods, type_name
-
-_NAMES = """
-    ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable whitespace
-"""
-STRING = {name: getattr(string, name) for name in _NAMES.split()}
+from mxjax.script.values import type_name
 
 
 def _needs_texts(name: str, *values):
@@ -80,60 +71,4 @@ def _wrapper(m, text, width, options: dict) -> textwrap.TextWrapper:
     return textwrap.TextWrapper(width=width, **options)
 
 
-_FIELD = re.compile(r"\$(?:(\$)|([_a-zA-Z][_a-zA-Z0-9]*)|\{([_a-zA-Z][_a-zA-Z0-9]*)\})?")
-
-
-def _substitute(safe: bool):
-    def substitute(m, self, mapping=None, **names):
-        template = self.fields.get("template")
-        if type(template) is not str or not isinstance(mapping, dict | None):
-            raise TypeError(f"{'safe_' * safe}substitute() needs a text as template and a dict of values")
-        m.charge(len(template) >> 3)
-        values = {**(mapping or {}), **names}
-        m.need_entries(len(values))
-        out, at, total = [], 0, 0
-        for found in _FIELD.finditer(template):
-            escaped, *named = found.groups()
-            name = named[0] or named[1]
-            if escaped:
-                new = "$"
-            elif name is None or (safe and name not in values):
-                if not safe:
-                    raise ValueError("Invalid placeholder in string")
-                new = found.group()
-            elif name not in values:
-                raise KeyError(name)
-            else:
-                new = yield from to_str(m, values[name])
-            total += len(new)
-            if total > m.limits.string_chars:
-                raise LimitExceeded("string_chars")
-            m.allocate(60)
-            out += (template[at : found.start()], new)
-            at = found.end()
-        out.append(template[at:])
-        m.need_string(sum(map(len, out)), all(map(str.isascii, out)))
-        return "".join(out)
-
-    return substitute
-
-
-def _template(m, self, template):
-    m.allocate(100)
-    if type(template) is not str:
-        raise TypeError(f"Template() needs a str, not {type_name(template)}")
-    self.fields["template"] = template
-
-
-_METHODS = {"__init__": _template, "substitute": _substitute(False), "safe_substitute": _substitute(True)}
-STRING["Template"] = Class("Template", (), class_methods(_METHODS), shared=True)
-
-
-def capwords(m, text, sep=None):
-    _needs_texts("capwords", text, " " if sep is None else sep)
-    m.need_string(2 * len(text), text.isascii())
-    m.allocate(60 * len(text))
-    return string.capwords(text, sep)
-
-
-TEXTWRAP = {"dedent": dedent, "indent": indent, "wrap": wrap, "fill": fill, "shorten": shorten}
+FUNCTIONS = {"dedent": dedent, "indent": indent, "wrap": wrap, "fill": fill, "shorten": shorten}
