@@ -35,11 +35,6 @@ METHODS: dict[type, dict[str, Native]] = {}
 PROPERTIES: dict[type, dict] = {}
 
 
-def methods(kind: type, table: dict):
-    """Registers functions `fn(machine, owner, *args)` as methods of host type `kind`."""
-    METHODS.setdefault(kind, {}).update({name: Native(name, fn) for name, fn in table.items()})
-
-
 class Missing(AttributeError):
     """An attribute of a script's object that is not there."""
 
