@@ -13,15 +13,13 @@ import hashlib
 from typing import Any
 
 from mxjax.mas import advice
-from mxjax.mas.library.modules import LIBRARY
 from mxjax.mas.limits import Limits
+from mxjax.mas.machines import ALL_MODULES
 from mxjax.mas.parse import DesignError
 from mxjax.script.code import Code
 from mxjax.script.errors import CompileError
-from mxjax.script.library import MODULES
 from mxjax.script.source import compile_source
 
-ALL_MODULES = {**MODULES, **LIBRARY}
 _CACHE: collections.OrderedDict[Any, CheckedDesign] = collections.OrderedDict()
 _CACHE_SIZE = 1024
 _CACHE_CHARS = 2_000_000  # of source; the trees of a script take some hundred times as much
