@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     say(mas.describe(checked))
     if args.svg:
         if not graph.nodes:
-            raise UserError(f"{args.file} builds no node that can be read from its text, so there is nothing to draw")
+            raise UserError(f"{args.file} makes no node when it is run without a model, so there is nothing to draw")
         with file_errors("write", args.svg):
             epath.Path(args.svg).write_text(svg_file(graph))
         say(f"drawing: {args.svg}")

@@ -1,7 +1,8 @@
 """Turns the source of a design into a checked, compiled program, or says why it is none.
 
-Everything that can be told without running is told here, with a line: wrong syntax, constructs and modules that are
-not part of the language, and sizes. The same script is compiled once, however many executions share it.
+What no run can get past is told here, with a line: wrong syntax, constructs and modules that are not part of the
+language, sizes, and errors that a dry run up to the first calls meets before it has looked at the question. The same
+script is compiled once, however many executions share it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import hashlib
 from typing import Any
 
 from mxjax.mas import advice
-from mxjax.mas.library.modules import LIBRARY
+from mxjax.mas.dry import dry_run
 from mxjax.mas.limits import Limits
+from mxjax.mas.machines import ALL_MODULES
 from mxjax.mas.parse import DesignError
 from mxjax.script.code import Code
 from mxjax.script.errors import CompileError
-from mxjax.script.library import MODULES
 from mxjax.script.source import compile_source
 
-ALL_MODULES = {**MODULES, **LIBRARY}
+_FUEL = 20_000  # of the dry run: some ten times what a design uses up to its first calls
+_QUESTION = "?"
 _CACHE: collections.OrderedDict[Any, CheckedDesign] = collections.OrderedDict()
 _CACHE_SIZE = 1024
 _CACHE_CHARS = 2_000_000  # of source; the trees of a script take some hundred times as much
@@ -40,7 +42,7 @@ class CheckedDesign:
     @property
     def doc(self) -> str | None:
         """The script's own description, its `__doc__`."""
-        return ast.get_docstring(self.tree, clean=False)
+        return _doc(self.tree)
 
 
 def check(source: str, limits: Limits | None = None) -> CheckedDesign:
@@ -65,12 +67,16 @@ def check(source: str, limits: Limits | None = None) -> CheckedDesign:
 
 def _check(source: str, limits: Limits) -> CheckedDesign:
     program = compile_source(source, limits, ALL_MODULES)
-    findings = advice.findings(program.tree, program.scopes, limits)
-    for finding in findings:
-        if finding.certain:
-            raise DesignError(*program.located(finding), finding.kind, finding.reason)
-    warnings = [f"line {finding.line}: {finding.reason}" for finding in findings]
-    return CheckedDesign(source, (*_warnings(program.tree), *warnings), program.code, program.tree, limits)
+    dry = dry_run(program.code, _doc(program.tree), limits, _FUEL, _QUESTION)
+    error = advice.certain_error(program, dry)
+    if error is not None:
+        raise DesignError(*program.located(error), error.kind, error.reason)
+    warnings = (*_warnings(program.tree), *advice.warnings(program, dry, limits))
+    return CheckedDesign(source, warnings, program.code, program.tree, limits)
+
+
+def _doc(tree: ast.Module) -> str | None:
+    return ast.get_docstring(tree, clean=False)
 
 
 def _warnings(tree: ast.Module) -> tuple[str, ...]:

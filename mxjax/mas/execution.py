@@ -13,23 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mxjax.errors import place_of
-from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
+from mxjax.mas.check import CheckedDesign, check
 from mxjax.mas.library import texts
-from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.core import Host
-from mxjax.mas.library.groups import share_out
-from mxjax.mas.limits import Limits, Meter
+from mxjax.mas.limits import Limits
+from mxjax.mas.machines import answer, global_names, new_machine, settle
 from mxjax.mas.prompts import NAMED, Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall, well_formed
 from mxjax.mas.toolbox import Toolbox
 from mxjax.script import exceptions
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.frames import Ask
-from mxjax.script.library import BUILTINS
 from mxjax.script.machine import Machine
 
-NAMES = {**BUILTINS, **BUDGET}  # what a script can use without importing it
-PATH = "/designs/design.py"  # what a script reads as its own path; there is no such file
 INTERNAL = "internal error of the interpreter"
 DEADLOCK = "deadlock: every thread and task of the script waits for another one"
 
@@ -86,11 +82,7 @@ class ScriptRun:
             if self.result is not None or call_id not in machine.pending:
                 raise ValueError(f"no call with id {call_id!r} is pending")
         clean = {call_id: self._clean(call_id, reply) for call_id, reply in replies.items()}
-        for call_id, reply in clean.items():
-            asked = machine.pending.pop(call_id)
-            self._answers.append((asked, reply))
-            machine.resume(asked.task, reply)
-            asked.task = None
+        self._answers += answer(machine, clean)
         self._settle()
         return () if self.result else _ordered(machine.asked)
 
@@ -108,11 +100,8 @@ class ScriptRun:
 
     def _settle(self):
         machine = self._machine
-        machine.asked = []
         try:
-            machine.settle()
-            while not machine.pending and share_out(machine):
-                machine.settle()
+            settle(machine)
         except LimitExceeded as error:
             self._end("limit", reason=error.name)
             return
@@ -204,9 +193,8 @@ def start(
     disagrees on are compared by what they do on them, else by their text.
     """
     limits = limits or checked.limits
-    given = {"__name__": "__main__", "__file__": PATH, "__doc__": checked.doc, "question": question}
-    machine = Machine(checked.code, limits, NAMES, ALL_MODULES, given, Meter(limits.agent_calls))
-    machine.host = Host(prompts or NAMED["short"], task_type, dict(tools or {}), examples=tuple(map(dict, examples)))
+    host = Host(prompts or NAMED["short"], task_type, dict(tools or {}), examples=tuple(map(dict, examples)))
+    machine = new_machine(Machine, checked.code, global_names(question, checked.doc), limits, host)
     digest = hashlib.sha256(f"{seed}\n{question}\n{checked.source}".encode("utf-8", "surrogatepass")).digest()
     machine.seed = int.from_bytes(digest[:8], "big")
     made = ScriptRun(checked, question, machine, seed)

@@ -1,26 +1,39 @@
-"""Shows the shape of a design: as written (`graph`, `pattern`), and as one execution went (`trace`).
+"""Shows the shape of a design: as it is built (`graph`, `pattern`), and as one execution went (`trace`).
 
-The graph is read from the syntax tree without running anything (see `reading`), so it knows what is certain to happen,
-what depends on a condition, and what repeats; nodes that a script computes in ways that cannot be read are missing.
-It holds at most `reading.MOST_NODES` nodes and `reading.MOST_EDGES` edges.
+The graph is that of the objects which a script makes in dry runs with two unlike questions, their calls answered with
+placeholders (see `dry`, `shape`). What only one of them shows depends on a condition; what neither gets to is missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from mxjax.mas.check import CheckedDesign
+from mxjax.mas.dry import dry_run
 from mxjax.mas.execution import ScriptRun
-from mxjax.mas.reading import Edge, Node, Reader
+from mxjax.mas.library.nodes import DEBATE, ENSEMBLE, REFLECTION, ROUTER
+from mxjax.mas.library.tools import PYTHON
+from mxjax.mas.library.workflows import CONDITIONAL, GRAPH, LOOP, WORKFLOW
 from mxjax.mas.records import AgentCall
+from mxjax.mas.shape import MOST_EDGES, MOST_NODES, MOST_PROMPT, OUTSIDE, Edge, Node, Shape, steps_of
+from mxjax.script.values import Instance
+
+_FUEL = 50_000  # of each dry run
+_QUESTIONS = (
+    ("A placeholder that stands for any question: how many are there in all?", "{0}: the answer is \\boxed{{{0}}}"),
+    ("\u00bf?", "{0}"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
     """Nodes and edges of a design, in the order of the script.
 
-    `outer` are the edges from the question and to the answer, which `reading.OUTSIDE` stands for; there are none where
-    the script runs no workflow that can be read.
+    `outer` are the edges from the question and to the answer, which `OUTSIDE` stands for; there are none where the
+    script runs no workflow.
     """
 
     nodes: tuple[Node, ...]
@@ -43,9 +56,8 @@ class Step:
 
 
 def graph(checked: CheckedDesign) -> Graph:
-    """The static graph of a design."""
-    reader = Reader(checked.tree)
-    return Graph(tuple(reader.nodes.values()), tuple(reader.edges), tuple(reader.outer))
+    """The nodes and edges of a design, and which of them depend on a condition or repeat."""
+    return _seen(checked)[0]
 
 
 def describe(checked: CheckedDesign) -> str:
@@ -77,20 +89,66 @@ def trace(run: ScriptRun) -> tuple[Step, ...]:
 
 def pattern(checked: CheckedDesign) -> str:
     """The pattern of a design: single, vote, consensus, reflection, debate, router, graph, pipeline or custom."""
-    reader = Reader(checked.tree)
-    flows = {flow.kind for flow in reader.flows}
-    kinds = {node.kind for node in reader.nodes.values()}
-    if reader.own_classes:
+    return _seen(checked)[1]
+
+
+@functools.lru_cache(maxsize=256)
+def _seen(checked: CheckedDesign) -> tuple[Graph, str]:
+    runs = [
+        dry_run(checked.code, checked.doc, checked.limits, _FUEL, question, reply, tools=(PYTHON,))
+        for question, reply in _QUESTIONS
+    ]
+    shapes = [Shape(run) for run in runs]
+    merged = _merged(shapes, [run.ended for run in runs])
+    return merged, _pattern([instance for run in runs for instance, _ in run.made], len(merged.nodes))
+
+
+def _merged(shapes: list[Shape], ended: list[bool]) -> Graph:
+    """One graph of what several runs show; an edge that one that ended lacks is conditional."""
+    nodes: dict[str, Node] = {}
+    for shape in shapes:
+        for name, node in shape.nodes.items():
+            known = nodes.setdefault(name, node)
+            if known.prompt != node.prompt and len(known.prompt) + len(node.prompt) < MOST_PROMPT:
+                nodes[name] = dataclasses.replace(known, prompt=f"{known.prompt} or {node.prompt}")
+    kept = dict(itertools.islice(nodes.items(), MOST_NODES))
+    complete = [shape for shape, end in zip(shapes, ended) if end]
+    edges = _with_conditions([edge for shape in shapes for edge in shape.edges], [shape.edges for shape in complete])
+    shown = complete or shapes
+    runs = [{*shape.outer, *_of_unasked(shape, nodes)} for shape in shown]
+    outer = _with_conditions([edge for shape in shown for edge in shape.outer], runs)
+    inside = [edge for edge in edges if edge.source in kept and edge.target in kept]
+    return Graph(tuple(kept.values()), tuple(inside[:MOST_EDGES]), tuple(outer[:MOST_EDGES]))
+
+
+def _of_unasked(shape: Shape, names: Iterable[str]) -> Iterator[Edge]:
+    """Edges to the answer that a run cannot lack, since it does not ask the nodes that they come from."""
+    asked = {edge.target for edge in (*shape.outer, *shape.edges)}
+    return (Edge(name, OUTSIDE, "certain") for name in names if name not in asked)
+
+
+def _with_conditions(edges: Iterable[Edge], runs: Sequence[Container[Edge]]) -> list[Edge]:
+    """The edges, conditional where one of the runs lacks them."""
+    found: dict[Edge, None] = {}
+    for edge in edges:
+        always = edge.kind != "certain" or all(edge in run for run in runs)
+        found.setdefault(edge if always else dataclasses.replace(edge, kind="conditional"))
+    return list(found)
+
+
+def _pattern(made: list[Instance], nodes: int) -> str:
+    if any(not instance.cls.shared for instance in made):
         return "custom"
-    if flows & {"AgentGraph", "create_simple_chain"}:
+    flows = [instance for instance in made if WORKFLOW in instance.cls.mro]
+    if any(flow.cls is GRAPH for flow in flows):
         return "graph"
-    names = {"RouterNode": "router", "create_keyword_router": "router", "DebateNode": "debate"}
-    found = {names[kind] for kind in kinds if kind in names}
-    found |= {"reflection"} if "ReflectionNode" in kinds else set()
-    found |= reader.strategies if "EnsembleNode" in kinds else set()
+    names = {ROUTER: "router", DEBATE: "debate", REFLECTION: "reflection"}
+    found = {names[instance.cls] for instance in made if instance.cls in names}
+    strategies = [instance.fields.get("strategy") for instance in made if instance.cls is ENSEMBLE]
+    found |= {"consensus" if strategy == "consensus" else "vote" for strategy in strategies}
     if len(found) == 1:
         return found.pop()
-    if found or flows & {"ConditionalWorkflow", "LoopWorkflow"} or not kinds:
+    if found or any(flow.cls in (CONDITIONAL, LOOP) for flow in flows) or not nodes:
         return "custom"
-    once = not reader.repeated and all(len(flow.steps) < 2 for flow in reader.flows)
-    return "single" if len(reader.nodes) == 1 and once else "pipeline"
+    once = all(len(steps_of(flow)) < 2 for flow in flows)
+    return "single" if nodes == 1 and once else "pipeline"

@@ -15,9 +15,10 @@ import sys
 import types
 from collections.abc import Iterable
 
-from mxjax.mas.check import ALL_MODULES, CheckedDesign, check
+from mxjax.mas.check import CheckedDesign, check
 from mxjax.mas.library.modules import LIBRARY, NAMES
 from mxjax.mas.limits import Limits
+from mxjax.mas.machines import ALL_MODULES
 
 _OFTEN_ASKED_FOR = """
     anthropic bs4 dotenv httpx jax langchain langgraph llama_index matplotlib networkx nltk numpy openai pandas pydantic

@@ -16,10 +16,10 @@ def draw_design(source: str) -> Markup:
     """The graph of a script, or a sentence that says why it has none."""
     try:
         graph = mas.graph(mas.check(source))
-    except (mas.DesignError, RecursionError) as error:
+    except mas.DesignError as error:
         return tag("p", f"This design cannot run: {error}", class_="absent")
     if not graph.nodes:
-        return tag("p", "The script builds no node that can be read from its text.", class_="absent")
+        return tag("p", "The script makes no node when it is run without a model.", class_="absent")
     layout = place(graph)
     used = [kind for kind in KINDS if any(edge.kind == kind for edge in layout.edges)]
     keys = [tag("li", _key(kind), " ", KINDS[kind]) for kind in used]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from mxjax.mas import Edge, Graph, Node
-from mxjax.mas.reading import OUTSIDE
+from mxjax.mas.shape import OUTSIDE
 
 QUESTION, ANSWER = "question", "answer"  # ids; those of nodes get a prefix, whatever a script calls them
 BOX_HEIGHT, ROW_GAP, COLUMN_GAP = 42, 18, 44

@@ -283,7 +283,7 @@ def allocate(m, cls: Class, args: tuple = (), kwargs: dict | None = None):
         methods = f"method{'s' if len(cls.abstract) > 1 else ''} {listed}"
         raise TypeError(f"Can't instantiate abstract class {cls.name} without an implementation for abstract {methods}")
     m.allocate(160)
-    made = Instance(cls, {})
+    made = m.new_instance(cls)
     if exceptions.BASE in cls.mro:
         m.allocate(200)
         made.fields["args"] = args

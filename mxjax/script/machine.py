@@ -401,7 +401,7 @@ class Machine(Scheduler):
             return self.call(hook, (cls, *args), kwargs)
         if cls.constructed or cls.abstract:
             return self.start(construct(self, cls, args, kwargs))
-        instance = Instance(cls, {})
+        instance = self.new_instance(cls)
         if exceptions.BASE in cls.mro:
             self.allocate(200)
             instance.fields["args"] = args
@@ -417,6 +417,10 @@ class Machine(Scheduler):
         else:
             work = _asked(Invoke(init, (instance, *args), kwargs))
         return self.start(_initialise(instance, work))
+
+    def new_instance(self, cls: Class) -> Instance:
+        """An object of a class before anything initialised it."""
+        return Instance(cls, {})
 
     # Exceptions
 

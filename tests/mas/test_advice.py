@@ -1,4 +1,4 @@
-"""The static check: what fails in every run is an error, in some runs a warning; both say what to write instead."""
+"""The check: what fails in every run is an error, in some runs a warning; both say what to write instead."""
 
 import time
 
@@ -7,6 +7,7 @@ from scripts import HEAD, drive
 
 from mxjax import mas
 from mxjax.mas.advice import MOST_WARNINGS
+from mxjax.script.library import BUILTINS
 
 GRAPH = HEAD + "g = AgentGraph('g')\ng.add_node('solve', AgentNode('A', 'x'))\n"
 ERRORS = {
@@ -55,7 +56,7 @@ WARNINGS = {
         "calls an agent 70 times",
     ),
     "undefined_edge_by_keyword": (GRAPH + "g.add_edge(src='solve', dst='review')", "'review'"),
-    "name_in_a_default": ("def f(x=zebra):\n    zebra = 1", "zebra"),
+    "name_in_a_default": ("def g():\n    def f(x=zebra):\n        zebra = 1", "zebra"),
     "name_in_an_iterable": ("def f():\n    return [zebra for zebra in zebra]", "zebra"),
     "many_runs": (HEAD + "w = Workflow()\nfor i in range(500):\n    w.run(question)", "500 times"),
     "no_run": ("from workflow import AgentNode\na = AgentNode('A', 'x')", "never calls run()"),
@@ -118,15 +119,95 @@ def test_what_fails_in_every_run_is_an_error(name):
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_what_is_an_error_really_fails_and_within_try_it_is_a_warning(name):
-    source, _, hint, _ = ERRORS[name]
+def test_what_is_an_error_really_fails_and_where_it_is_caught_it_is_a_warning(name):
+    source, kind, hint, _ = ERRORS[name]
     body = "".join("    " + line + "\n" for line in source.splitlines() if not line.startswith("from workflow"))
     head = "".join(line + "\n" for line in source.splitlines() if line.startswith("from workflow"))
-    checked = mas.check(f"{head}try:\n{body}    print('fine')\nexcept ValueError as e:\n    print('failed')\n"
-                        "except TypeError as e:\n    print('failed')\nexcept LookupError:\n    pass")  # fmt: skip
-    assert any(hint in warning and "line" in warning for warning in checked.warnings)
+    text = (
+        f"{head}try:\n{body}    print('fine')\nexcept ValueError as e:\n    print('failed')\n"
+        "except TypeError as e:\n    print('failed')\nexcept LookupError:\n    pass"
+    )
+    if kind == "name":
+        with pytest.raises(mas.DesignError) as caught:  # by none of the handlers
+            mas.check(text)
+        assert caught.value.kind == "name" and hint in caught.value.reason
+        checked = mas.check(text.replace("LookupError", "NameError"))
+    else:
+        checked = mas.check(text)
+        assert any(hint in warning and "line" in warning for warning in checked.warnings)
     run = mas.start(checked, "q")
     assert "fine" not in run.printed
+
+
+SEEN = {  # errors that only running shows; kind, hint, line
+    "in_a_function": ("def f():\n    return zebra\nx = f()", "name", "define it", 2),
+    "in_a_default": ("def f(x=zebra):\n    zebra = 1", "name", "define it", 1),
+    "in_a_loop": (HEAD + "for n in 'ab':\n    EnsembleNode(n, [])", "argument", "agents=", 3),
+    "before_its_definition": ("print(later)\nlater = 1", "name", "'later' is not defined", 1),
+    "in_the_library": ("from workflow import Agent", "import", "write AgentNode", 1),
+    "of_a_module": ("import workflow as w\nw.AgentNod('A')", "name", "write AgentNode", 2),
+    "not_a_node": (HEAD + "EnsembleNode('E', [1])", "argument", "must hold nodes", 2),
+    "computed_strategy": (HEAD + "s = 'be' + 'st'\nEnsembleNode('E', [AgentNode('A')], s)", "argument", "'best'", 3),
+    "of_a_method": (HEAD + "w = Workflow()\nw.add_node()", "argument", "add_node(): missing", 3),
+    "after_a_text_with_the_question": ("p = f'Solve {question}'\nprint(zebra)", "name", "define it", 2),
+    "after_a_text_no_judge": (
+        HEAD + "p = f'Solve {question}'\ne = EnsembleNode('E', [AgentNode('A', p)], strategy='consensus')",
+        "consensus", "consensus_agent", 3,
+    ),
+    "after_a_text_wrong_argument": (HEAD + "p = f'{question}'\nx = Message(text=p)", "argument", "content", 3),
+}  # fmt: skip
+DEPENDS = {  # on the question, so that a run may go well that fails in the dry run
+    "number": "x = int(question)",
+    "word": "x = question.split()[3]",
+    "name_in_a_branch": "if 'apples' not in question:\n    print(zebra)",
+    "name_that_a_branch_defines": "if 'apples' in question:\n    x = 1\nprint(x)",
+    "strategy": "s = {'apples': 'majority_vote'}.get(question, 'best')\nEnsembleNode('E', [AgentNode('A')], s)",
+    "members": "EnsembleNode('E', [AgentNode('A') for w in question.split() if w == 'apples'])",
+    "arguments": "Message(*question.split('p'), *'abcde'[len(question):])",
+    "entry": "g = AgentGraph('g')\ng.add_node(question, AgentNode('A'))\ng.set_entry_point('apples')",
+    "within_a_function": "def f(t):\n    if t != 'apples':\n        Message(text=t)\nf(question)",
+    "random": "import random\nif random.random() < 2:\n    print(zebra)",
+    "shuffled": "import random\nrandom.shuffle(l := [zebra for x in 'ab' if random.random() < 2])",
+    "tools": "try:\n    MathEnvironment().execute('1')\nexcept RuntimeError:\n    print(zebra)",
+    "other_error": "x = [][1]",
+    "not_a_function": "try:\n    True()\nexcept TypeError:\n    None()",
+    "odd_graph": "g = AgentGraph('g')\ng.edges = {'a': [(), 3], 'b': 4}\ng.routes = {1: 2}\ng.config = {3: 4}",
+    "odd_owner": "try:\n    AgentGraph.set_entry_point('a', 'b')\nexcept TypeError:\n    pass\n{}[AgentGraph]",
+    "odd_flow": "w = Workflow()\nw.nodes = 5\nw.config = 6\nw.run(question)",
+    "large_numbers": "w = N = 9**5000\nDebateNode('D', [AgentNode('A')], num_rounds=N)\nfor i in range(N):\n  w.run()",
+    "own_error": "raise TypeError('x')",
+    "endless": "while True:\n    pass",
+    "suspended": "AgentNode('A')(Context())\nprint(zebra)",
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_running_shows_to_fail_in_every_run_is_an_error(name):
+    source, kind, hint, line = SEEN[name]
+    with pytest.raises(mas.DesignError) as caught:
+        mas.check(source)
+    assert (caught.value.kind, caught.value.line) == (kind, line) and hint in caught.value.reason
+
+
+@pytest.mark.parametrize("name", DEPENDS)
+def test_what_may_go_well_in_some_run_is_no_error(name):
+    assert mas.describe(mas.check(HEAD + DEPENDS[name]))
+
+
+def test_the_dry_run_changes_no_run_and_logs_no_fault(caplog, monkeypatch):
+    source = HEAD + "import random\nprint(random.random())\nWorkflow().add_node(AgentNode('A')).run(question)"
+    printed = []
+    for _ in range(2):
+        run = mas.start(mas.check(source), "q", seed=3)
+        mas.graph(run.checked)
+        run.advance({call.id: "r" for call in run.pending})
+        printed.append((run.printed, run.result))
+    assert printed[0] == printed[1] and not printed[0][0].startswith("0.8444218515")  # of seed 0
+    monkeypatch.setattr(BUILTINS["len"], "fn", lambda m, value: m.no_such_attribute)
+    checked = mas.check("print(len('a'))  # a fault of the interpreter")
+    mas.graph(checked)
+    assert not caplog.records
+    assert "internal error" in mas.start(checked, "q").result.reason
 
 
 @pytest.mark.parametrize("name", WARNINGS)
@@ -151,7 +232,7 @@ LARGE = {
     "many_unknown_names": "".join(f"known_{i} = 1\n" for i in range(1000)) + "def f():\n" + UNKNOWN,
     "long_unknown_names": "def f():\n" + "".join(f"    {'ab' * 1500}{i}, {'ba' * 1500}{i}\n" for i in range(10)),
     "many_nodes_of_a_graph": GRAPH + "".join(f"g.add_node('{i}', 1)\ng.add_edge('x{i}', 'y')\n" for i in range(900)),
-    "nested_loops": "".join("  " * i + "for i in range(70):\n"
+    "nested_loops": "f = 0\n" + "".join("  " * i + "for i in range(70):\n"
     "" for i in range(90)) + "  " * 90 + "; ".join(["f.run()"] * 3000)
     + "\n" + "  " * 90 + "break",
     "many_wrong_arguments": HEAD + "".join(f"AgentNode(sistem_prompt{i}=1)\n" for i in range(1500)),

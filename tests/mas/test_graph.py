@@ -1,4 +1,4 @@
-"""The static graph of a design: what each way of building nodes and flows shows, within bounds for any text."""
+"""The graph of a design: what each way of building nodes and flows shows, within bounds for any text."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from scripts import HEAD
 
 from mxjax import mas
 from mxjax.mas.library.modules import NAMES
-from mxjax.mas.reading import MOST_EDGES, MOST_NODES
+from mxjax.mas.shape import MOST_EDGES, MOST_NODES
 
 TWO = HEAD + "a, b = AgentNode('A', 'first'), AgentNode('B', 'second')\n"
 CHAIN = [("A", "B", "certain")]
@@ -62,7 +62,7 @@ SHAPES = {
     "one_of_two_nodes": (
         TWO + "if len(question) > 9:\n    n = a\nelse:\n    n = b\n"
         "Workflow().add_node(EnsembleNode('E', [n])).run(question)",
-        "A B E", [("A", "E", "certain"), ("B", "E", "certain")], "vote",
+        "A B E", [("A", "E", "conditional"), ("B", "E", "conditional")], "vote",
     ),
     "step_of_one_of_two_nodes": (
         TWO + "c = AgentNode('C', 'z')\nw = LoopWorkflow()\nw.add_node(c)\n"
@@ -103,9 +103,16 @@ SHAPES = {
         TWO + "nodes = []\nnodes.append(a)\nnodes += [b]\n"
         "Workflow().add_nodes(nodes).run(question)", "A B", CHAIN, "pipeline",
     ),
-    "loop_that_cannot_be_unrolled": (
+    "loop_that_does_not_end": (
         HEAD + "w = Workflow()\nwhile len(question) > 3:\n    w.add_node(AgentNode('A', 'x'))\nw.run(question)",
-        "A", [], "pipeline",
+        " ".join(["A", "A@4", *(f"A@4#{i}" for i in range(2, MOST_NODES))]),
+        [(f"A@4#{i}" if i > 1 else "A@4" if i else "A", f"A@4#{i + 1}" if i else "A@4", "conditional")
+         for i in range(MOST_NODES - 1)],
+        "pipeline",
+    ),
+    "loop_that_depends_on_the_question": (
+        HEAD + "w = Workflow()\nfor c in question[:9:4]:\n    w.add_node(AgentNode('A', 'x'))\nw.run(question)",
+        "A A@4 A@4#2", [("A", "A@4", "conditional"), ("A@4", "A@4#2", "conditional")], "pipeline",
     ),
     "one_agent_in_a_row": (
         HEAD + "a = AgentNode('A', 'x')\nw = Workflow()\nfor _ in range(3):\n    w.add_node(a)\nw.run(question)",
@@ -114,7 +121,7 @@ SHAPES = {
     "many_items": (
         HEAD + "e = EnsembleNode('E', [AgentNode('A', 'x') for _ in range(1000)])\n"
         "Workflow().add_node(e).run(question)",
-        " ".join(["A", "A@2", *(f"A@2#{i}" for i in range(2, 32)), "E"]), None, "vote",
+        " ".join(["A", "A@2", *(f"A@2#{i}" for i in range(2, MOST_NODES))]), [], "vote",
     ),
 }  # fmt: skip
 
@@ -267,8 +274,14 @@ PROMPTS = {
 }
 
 
+def test_what_only_a_run_knows_is_left_out_of_prompts():
+    source = HEAD + "r = Workflow().add_node(AgentNode('A', f'on {question}')).run(question)\n"
+    first, second = mas.graph(mas.check(source + "AgentNode('B', f'16, not {r.content}!')")).nodes
+    assert first.prompt == "on {...}" and second.prompt.startswith("16, not {...}")
+
+
 @pytest.mark.parametrize("name", PROMPTS)
-def test_prompts_are_read_however_they_are_written(name):
+def test_prompts_are_shown_however_they_are_written(name):
     (node,) = mas.graph(mas.check(HEAD + PROMPTS[name])).nodes
     assert "The answer is 16" in node.prompt.strip()
 
@@ -314,7 +327,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_reading_is_bounded_for_any_text(name):
+def test_the_graph_of_any_text_is_bounded(name):
     checked = mas.check(HEAD + BOMBS[name])
     began = time.process_time()
     found = mas.graph(checked)

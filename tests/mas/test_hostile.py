@@ -283,11 +283,18 @@ def test_well_behaved_siblings_of_hostile_scripts_are_untouched(every):
 
 
 def test_the_shape_of_a_hostile_script_is_read_in_bounded_time():
+    refused = 0
     for source in [*(source for source, _ in LIMITED.values()), *CAUGHT.values()]:
-        checked = mas.check(source)
+        try:
+            checked = mas.check(source)
+        except mas.DesignError as error:  # what is caught elsewhere, here nothing catches
+            assert error.kind in ("name", "argument", "import")
+            refused += 1
+            continue
         began = time.process_time()
         assert f"pattern: {mas.pattern(checked)}\nnodes: {len(mas.graph(checked).nodes)}\n" in mas.describe(checked)
         assert time.process_time() - began < 3
+    assert refused < 10
 
 
 def test_nothing_of_a_script_runs_after_a_limit():

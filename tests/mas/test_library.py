@@ -356,7 +356,7 @@ def test_code_is_compared_without_comments_and_blank_lines():
     ["[], 'majority_vote'", "[AgentNode('A', 'x')], 'nope'", "[AgentNode('A', 'x')], 'consensus'", "[1], 'consensus'"],
 )
 def test_wrong_ensembles_are_errors_of_the_script(bad):
-    run, _ = drive(HEAD + f"def make():\n    EnsembleNode('E', {bad})\nmake()", lambda call: "r")
+    run, _ = drive(HEAD + f"def make():\n    EnsembleNode('E', {bad})\nquestion and make()", lambda call: "r")
     assert run.result.status == "error" and run.result.reason.startswith("line 3: ")
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scripts import HEAD
 
 from mxjax import mas
-from mxjax.mas.check import ALL_MODULES
 from mxjax.mas.library.modules import NAMES
+from mxjax.mas.machines import ALL_MODULES
 from mxjax.mas.uses import _CONSTRUCTS, _DUNDERS, _KINDS, _MODULES, _WORDS, refused, uses
 from mxjax.rollout import Design, Question, QuestionTree
 
@@ -55,7 +55,7 @@ def test_own_names_do_not_count_as_the_librarys():
         ("x = b'ab'", "bytes"),
         ("x = 2j", "complex"),
         ("missing_name", "name"),
-        ("open('x')\nhelp()", "help()"),
+        ("help()\nopen('x')", "help()"),
         ("x = (", "syntax"),
         ("", "other"),
     ],

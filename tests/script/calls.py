@@ -35,10 +35,10 @@ if __name__ == "__main__":
     sys.path[:0] = [str(pathlib.Path(__file__).parent.parent.parent)]
 
 from mxjax import mas
-from mxjax.mas.check import ALL_MODULES
-from mxjax.mas.execution import INTERNAL, NAMES, ScriptRun
+from mxjax.mas.execution import INTERNAL, ScriptRun
 from mxjax.mas.library.core import Host
 from mxjax.mas.limits import Meter
+from mxjax.mas.machines import ALL_MODULES, NAMES
 from mxjax.mas.prompts import NAMED
 from mxjax.script.attributes import METHODS, OF_OBJECTS, PROPERTIES
 from mxjax.script.compiler import compile_tree

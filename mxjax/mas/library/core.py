@@ -45,6 +45,12 @@ class Host:
     runs: int = 0
     examples: tuple[Mapping[str, Any], ...] = ()
 
+    def reached(self, place: Place, what: Instance) -> None:
+        """Notes that a node is asked, or a workflow run, at `place`; nothing is kept of it here."""
+
+    def left(self, place: Place, text: str) -> None:
+        """Notes what the workflow that ran at `place` returned; nothing is kept of it here."""
+
 
 class MessageKind:
     """One member of `MessageType`; immutable, since every execution shares it."""
@@ -316,6 +322,7 @@ def run_node(m, node, context, place: Place):
         process = node.cls.lookup("process") if type(node) is Instance else UNBOUND
         if process is UNBOUND:
             raise TypeError(f"'{type_name(node)}' object is not a node")
+        m.host.reached(place, node)
         if type(process) is Native:
             made = process.fn(m, node, context)
             made = (yield from made) if type(made) is GeneratorType else made

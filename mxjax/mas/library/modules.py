@@ -6,14 +6,14 @@ from mxjax.mas.library import nodes, tools, workflows
 from mxjax.mas.library.agent import AGENT
 from mxjax.mas.library.budget import BUDGET
 from mxjax.mas.library.core import CONTEXT, MESSAGE, MESSAGE_TYPE, WORKFLOW_NODE
-from mxjax.script.values import Module, Native
+from mxjax.script.values import Class, Module, Native
 
 _CLASSES = (
     WORKFLOW_NODE, MESSAGE, MESSAGE_TYPE, CONTEXT, AGENT, nodes.ENSEMBLE, nodes.REFLECTION, nodes.DEBATE, nodes.ROUTER,
     workflows.WORKFLOW, workflows.CONDITIONAL, workflows.LOOP, workflows.GRAPH, tools.REGISTRY, tools.MATH_ENVIRONMENT,
     tools.CODE_ENVIRONMENT,
 )  # fmt: skip
-NAMES = {
+NAMES: dict[str, Class | Native] = {
     **{cls.name: cls for cls in _CLASSES},
     "create_simple_chain": workflows.CREATE_SIMPLE_CHAIN,
     "create_keyword_router": Native("create_keyword_router", nodes.create_keyword_router),

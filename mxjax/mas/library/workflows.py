@@ -62,11 +62,13 @@ def run(m, self, input_message="", initial_state=None):
         given = message(m, given, USER_INPUT)
     context.fields["messages"].append(given)
     self.fields["context"] = context
+    m.host.reached(frame.place, self)
     result = yield from self.cls.lookup("__execute__").fn(m, self, context)
     host = m.host
     host.runs += 1
     host.failed = error_text(result) if is_error(result) else ""
     host.returned = yield from content_text(m, result)
+    host.left(frame.place, host.returned)
     return result
 
 
@@ -151,6 +153,8 @@ LOOP = native_class(
 )
 
 # Graphs
+
+END = ("END", "__end__", "end")  # targets of edges that lead out of a graph
 
 
 def init_graph(m, self, name="agent_graph", max_steps=50, **config):
@@ -317,7 +321,7 @@ def _next_nodes(m, self, name: str, context):
 
 def _is_end(self, target) -> bool:
     """Whether an edge leads out of the graph."""
-    return type(target) is str and target in ("END", "__end__", "end") and target not in part(self, "nodes", dict)
+    return type(target) is str and target in END and target not in part(self, "nodes", dict)
 
 
 GRAPH = native_class(
