@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO
 
 START_S = 60.0
 _ENDING_S = 0.5  # a child whose output has ended is given this long to end itself
@@ -37,7 +38,7 @@ class Child:
 
     def __init__(self, program: str, wall_s: float):
         self._program, self._wall_s = program, wall_s
-        self._child: subprocess.Popen | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._owner = 0  # the process that started the child: one that was forked from it needs its own
 
     def _ask(self, line: bytes) -> tuple[bytes, int | None]:
@@ -45,11 +46,12 @@ class Child:
 
         Raises OSError or RuntimeError when it cannot be started.
         """
-        self._start()
+        child = self._started()
+        stdin, stdout = _pipes(child)
         try:
-            self._child.stdin.write(line)
-            self._child.stdin.flush()
-            answer = self._line(self._wall_s)
+            stdin.write(line)
+            stdin.flush()
+            answer = _line(stdout, self._wall_s)
         except OSError:
             answer = b""
         except BaseException:  # Ctrl-C: an answer that nobody has read would be taken for the next one
@@ -58,7 +60,7 @@ class Child:
         if answer:
             return answer, None
         try:
-            code = self._child.wait(_ENDING_S)
+            code: int | None = child.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
             code = None
         self.close()
@@ -70,31 +72,38 @@ class Child:
             return
         self._child.kill()
         self._child.wait()
-        self._child.stdin.close()
-        self._child.stdout.close()
+        for pipe in _pipes(self._child):
+            pipe.close()
         self._child = None
 
-    def _start(self) -> None:
+    def _started(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._owner == os.getpid() and self._child.poll() is None:
-            return
+            return self._child
         self.close()
         path = [entry for entry in sys.path if entry]
         command = [sys.executable, "-I", "-c", _PREAMBLE.format(path=path) + self._program]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._child, self._owner = subprocess.Popen(command, **pipes), os.getpid()
-        if self._line(START_S) != b"ready\n":
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._child, self._owner = child, os.getpid()
+        if _line(_pipes(child)[1], START_S) != b"ready\n":
             self.close()
             raise RuntimeError("a process that answers lines did not start")
+        return child
 
-    def _line(self, limit_s: float) -> bytes:
-        """Its next line; b"" if it does not come in time."""
-        pieces, deadline = [b""], time.monotonic() + limit_s
-        poll = select.poll()
-        poll.register(self._child.stdout, select.POLLIN)
-        while not pieces[-1].endswith(b"\n"):
-            ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
-            piece = os.read(self._child.stdout.fileno(), 1 << 16) if ready else b""
-            if not piece:
-                return b""
-            pieces.append(piece)
-        return b"".join(pieces)
+
+def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert child.stdin is not None and child.stdout is not None
+    return child.stdin, child.stdout
+
+
+def _line(stdout: IO[bytes], limit_s: float) -> bytes:
+    """The next line of a child; b"" if it does not come in time."""
+    pieces, deadline = [b""], time.monotonic() + limit_s
+    poll = select.poll()
+    poll.register(stdout, select.POLLIN)
+    while not pieces[-1].endswith(b"\n"):
+        ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
+        piece = os.read(stdout.fileno(), 1 << 16) if ready else b""
+        if not piece:
+            return b""
+        pieces.append(piece)
+    return b"".join(pieces)

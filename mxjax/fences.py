@@ -40,7 +40,8 @@ class Fence:
     @property
     def language(self) -> str:
         """The first word of the info string, in lower case; `{.python}` and `python:a.py` are python."""
-        return _LANGUAGE.match(self.info)[1].lower()
+        word = _LANGUAGE.match(self.info)
+        return word[1].lower() if word else ""
 
     @property
     def is_python(self) -> bool:
@@ -110,7 +111,7 @@ class _Reader:
         matched = self._match(line)
         if self._fence is not None:
             if matched == len(self._containers):
-                self._inside(line, start + len(text))
+                self._inside(self._fence, line, start + len(text))
                 return
             self.close(start)
         known, matched = matched, self._open(line, matched)
@@ -172,8 +173,8 @@ class _Reader:
             matched += 1
         return matched
 
-    def _inside(self, line: _Line, end: int) -> None:
-        fence, _, indent, _ = self._fence
+    def _inside(self, opened: tuple[str, str, int, int], line: _Line, end: int) -> None:
+        fence, _, indent, _ = opened
         self._end = end
         if line.indent < 4 and (closing := _CLOSING.match(line.rest)):
             if closing[1].startswith(fence):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mxjax.errors import UserError
+from mxjax.values import is_finite, is_integer
 
 MOST = 2**31 - 1  # of whole numbers, which become int32 in arrays
 
@@ -32,18 +32,17 @@ class Range:
 
 def whole(least: int, most: int = MOST, also: str = "") -> Range:
     """Whole numbers from `least` to `most`; `also` says what a special one means."""
-    is_whole = lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool)
     end = "" if most == MOST else f" and at most {most}"
     says = f"a whole number of at least {least}{end}{also}"
     brief = f"at least {least}" if most == MOST else ""
-    return Range(says, lambda value: is_whole(value) and least <= value <= most, brief)
+    return Range(says, lambda value: is_integer(value) and least <= value <= most, brief)
 
 
 def real(least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False) -> Range:
     """Finite numbers from `least` to `most`; `above` and `below` leave out these two."""
 
     def holds(value: Any) -> bool:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        if not is_finite(value):
             return False
         return (least < value if above else least <= value) and (value < most if below else value <= most)
 

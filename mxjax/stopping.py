@@ -24,7 +24,8 @@ class Stopped(SystemExit):
     """The end of a run that was asked to stop: status 0 after SIGTERM, 130 after Ctrl-C."""
 
     def __init__(self, number: int):
-        super().__init__(0 if number == signal.SIGTERM else 128 + number)
+        self.status = 0 if number == signal.SIGTERM else 128 + number
+        super().__init__(self.status)
         self.signal = signal.Signals(number)
 
 

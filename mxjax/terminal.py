@@ -42,4 +42,5 @@ class _Shown(logging.Formatter):
 
 def show_warnings() -> None:
     """Makes what is logged and nobody handles appear as `say` would print it."""
-    logging.lastResort.setFormatter(_Shown("%(message)s"))
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Shown("%(message)s"))

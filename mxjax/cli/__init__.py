@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Stopped as stop:
         say(f"mxjax {verb}: stopped by {stop.signal.name}; {STOPPABLE[verb]}", file=sys.stderr)
-        return 128 + stop.signal if verb == "evaluate" else stop.code
+        return 128 + stop.signal if verb == "evaluate" else stop.status
     except KeyboardInterrupt:
         again = f" at once; {STOPPABLE[verb]}" if verb in STOPPABLE else ""
         say(f"mxjax {verb}: stopped{again}", file=sys.stderr)

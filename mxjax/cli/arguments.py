@@ -48,11 +48,11 @@ def step(text: str) -> int | str:
 
 def step_of(path: str, asked: int | str | None) -> int | None:
     """The step of a checkpoint that `--step` means; None for the newest."""
-    if asked != "chosen":
-        return asked
-    from mxjax.run import chosen_step
+    if isinstance(asked, str):  # "chosen", the only text that `step` lets through
+        from mxjax.run import chosen_step
 
-    return chosen_step(path)
+        return chosen_step(path)
+    return asked
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:

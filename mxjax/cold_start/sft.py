@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from mxjax import checkpoint, models, stopping
 from mxjax.cold_start import teacher
+from mxjax.cold_start.teacher import Conversation
 from mxjax.config import to_json
 from mxjax.data.rows import json_lines
 from mxjax.errors import UserError
@@ -38,7 +39,6 @@ READ_BY_SAMPLING = ("rollout", "reward", "engine")
 TEACHER, FILE, SAMPLED = "teacher:arithmetic", "jsonl:", "rollouts"  # forms of sft.examples
 PYTHON = "python_execute"
 SAMPLED_AT_ONCE = 64  # questions
-Conversation = Sequence[Mapping[str, str]]
 
 
 def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
@@ -64,7 +64,8 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
             raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
         run.describe(policies, pools, questions, graded or grading_record(config, None))
         learner = make_learner(config, policies.config, run.mesh)
-        data_s, metrics = time.monotonic() - started, {}
+        data_s = time.monotonic() - started
+        metrics: dict[str, float] = {}
         with run.steps(policies, learner, "sft", settings.steps, "cold start") as state:
             for step in range(state.step, settings.steps):
                 stopping.poll()
@@ -96,8 +97,8 @@ def make_examples(
 ) -> tuple[list[TrainingSegment], Policies, Mapping[str, Any] | None]:
     """The examples that `sft.examples` names, the policy that learns from them, and how they were graded, if at all."""
     if run.config.sft.examples == SAMPLED:
-        segments, graded = sampled_segments(run, questions)
-        return segments, run.policies(), graded
+        segments, record = sampled_segments(run, questions)
+        return segments, run.policies(), record
     conversations, graded = load_examples(run.config, questions, run.begun_grading)
     policies = run.policies() if run.continues else starting_policies(run, conversations)
     return [made for talk in conversations for made in segments_of(policies.tokenizer, talk)], policies, graded
@@ -128,7 +129,7 @@ def sampled_segments(
             ran = [(design, execution) for tree in trees for design in tree.designs for execution in design.executions]
             for design, execution in ran:
                 if execution.correct == 1.0:
-                    calls = [design.segment, *execution.segments]
+                    calls = [call for call in (design.segment, *execution.segments) if call is not None]
                     segments += [training_segment("sft", call.prompt_token_ids, call.token_ids) for call in calls]
             bar.update(task, completed=start + len(trees), note=f"{len(segments)} examples kept")
     if not segments:

@@ -19,6 +19,8 @@ from mxjax.errors import UserError
 from mxjax.rewards import extract_answer, grade_math
 from mxjax.rollout import Question
 
+Conversation = Sequence[Mapping[str, str]]
+
 AT_ONCE, STEPS, CHECKED, COLUMNS = "at once", "steps", "checked", "columns"
 
 # What agents are told -> how the teacher then behaves at a first try, with weights.
@@ -67,7 +69,7 @@ def teach(
     designer_share: float = 1.0,
     tool_share: float = 0.0,
     tools: Mapping[str, mas.Tool] | None = None,
-) -> list[list[dict[str, str]]]:
+) -> list[Conversation]:
     """Conversations of both roles for arithmetic questions; `prompts` are the designer's and the executor's sets.
 
     Each ends with the assistant turn to learn. Designs are quick to learn: a `designer_share` of them is enough. For a
@@ -76,7 +78,7 @@ def teach(
     Raises ValueError for a question without an arithmetic expression.
     """
     designer, executor = map(mas.load_prompts, prompts)
-    conversations = []
+    conversations: list[Conversation] = []
     for question in questions:
         rng = random.Random(f"{seed}:{question.id}")
         with_tool = tool_share > 0 and random.Random(f"{seed}:{question.id}:tool").random() < tool_share

@@ -7,13 +7,13 @@ A gold answer must be accepted as the answer to its own question, and a test mus
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mxjax.errors import UserError
 from mxjax.rewards import grade_math, grade_text
 from mxjax.rollout.records import Question
+from mxjax.values import is_number
 
 SHAPES = (  # keys that make a shape, and others that it may have
     ({"input", "output"}, {"tolerance"}),
@@ -55,7 +55,7 @@ def _same_answer(a: Question, b: Question) -> bool:
     return a.task_type == b.task_type and (_accepts(a, b.gold) or _accepts(b, a.gold))
 
 
-def _accepts(question: Question, answer: str) -> bool:
+def _accepts(question: Question, answer: str | None) -> bool:
     grade = grade_math if question.task_type == "math" else grade_text
     return bool(grade(question.gold, f"FINAL ANSWER: \\boxed{{{answer}}}"))
 
@@ -116,7 +116,7 @@ def _fault_of_test(test: Any) -> str:
     if not all(isinstance(name, str) for name in test.get("functions", ())):
         return "has functions that are not names"
     tolerance = test.get("tolerance") or 0
-    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 <= tolerance < math.inf:
+    if not is_number(tolerance) or not 0 <= tolerance < math.inf:
         return f"has the tolerance {tolerance!r}: it must be a finite number of at least 0"
     if _has_nan(test.get("expected")):
         return "expects NaN, which equals nothing"

@@ -23,7 +23,9 @@ _WORD, _NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
 
 def summary(texts: Iterable[str]) -> dict[str, Any]:
     """Words, signs, digits of the longest number and characters of the longest text, as JSON; of no texts empty."""
-    words, signs, digits, chars = Counter(), set(), 0, 0
+    words: Counter[str] = Counter()
+    signs: set[str] = set()
+    digits = chars = 0
     for text in map(_folded, texts):
         words.update(set(_WORD.findall(text)))
         signs |= _signs(text)

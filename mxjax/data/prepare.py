@@ -115,7 +115,9 @@ def _write(
     """Reads, checks and writes one split; when a check fails the files are as they were before."""
     spec, target = data_set.splits[split], prepared.split_path(root, name, split)
     unfinished = target.parent / f"{target.name}.tmp"
-    digest, texts, read, kept, faults = hashlib.sha256(), set(), 0, 0, []
+    digest, read, kept = hashlib.sha256(), 0, 0
+    texts: set[str] = set()
+    faults: list[UserError] = []
     skip = faults.append if partial else _refuse
     try:
         with unfinished.open("wb") as file:

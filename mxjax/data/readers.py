@@ -151,7 +151,9 @@ def humaneval(row: Row) -> Item:
 def mbpp(row: Row) -> Item:
     """One test for each assertion; the first is public, as usual for this set, since it names the function."""
     defined = [node.name for node in _module(row["code"]).body if isinstance(node, ast.FunctionDef)]
-    tests = [{"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]]
+    tests: list[Test] = [
+        {"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]
+    ]
     tests[0]["public"] = True
     text = f"{row['text'].strip()}\n{MUST_PASS}\n{row['test_list'][0].strip()}"
     return Item(text, None, tests)
@@ -196,7 +198,7 @@ def _pickled_text(content: bytes) -> str:
     """The one text that a pickle holds. Raises ValueError for a pickle with anything else in it."""
     texts = []
     for code, argument, _ in pickletools.genops(content):
-        if code.name in _TEXT_CODES:
+        if code.name in _TEXT_CODES and isinstance(argument, str):
             texts.append(argument)
         elif code.name not in _OTHER_CODES:
             raise ValueError(f"they have the instruction {code.name}, and may only hold one text")

@@ -103,11 +103,15 @@ def files_below(path: epath.Path) -> list[epath.Path]:
 
 
 @contextlib.contextmanager
-def _opened(path: epath.PathLike) -> Iterator[IO[bytes]]:
+def _opened(path: epath.PathLike) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """A file as bytes, unpacked if it is .gz; mistakes of the system and of the packing are one sentence."""
     try:
-        with epath.Path(path).open("rb") as file, contextlib.ExitStack() as stack:
-            yield stack.enter_context(gzip.open(file)) if str(path).endswith(".gz") else file
+        with epath.Path(path).open("rb") as file:
+            if str(path).endswith(".gz"):
+                with gzip.open(file) as unpacked:
+                    yield unpacked
+            else:
+                yield file
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"Cannot read the question file {path}: {error}.") from error
 

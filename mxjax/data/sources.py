@@ -24,7 +24,6 @@ import dataclasses
 import importlib
 import itertools
 import math
-import numbers
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from mxjax.data.identity import normalise_text, statement_key, text_id
 from mxjax.data.rows import row_id
 from mxjax.errors import UserError, place_of
 from mxjax.rollout.records import Question, Task
+from mxjax.values import is_number
 
 JSONL = "jsonl:"
 DRAWS_PER_QUESTION = 20
@@ -295,9 +295,8 @@ def _parse(spec: Any) -> list[_Spec]:
     _check(isinstance(parsed.distinct, bool), "distinct", "True or False", parsed.distinct)
     for name, most in (("bare_share", 1), ("weight", sys.float_info.max)):
         value = getattr(parsed, name)
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         says = "in [0, 1]" if most == 1 else "a finite number of at least 0"
-        _check(number and 0 <= value <= most, f"{name} of {parsed.source}", says, value)
+        _check(is_number(value) and 0 <= value <= most, f"{name} of {parsed.source}", says, value)
     if ":" not in parsed.source and parsed.source.partition("/")[0] not in SETS:
         raise UserError(
             f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path>, "

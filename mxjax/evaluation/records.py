@@ -56,7 +56,8 @@ class Answered:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Answered:
         """What `dataclasses.asdict` made of one, by way of JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+        fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in record.items()}
+        return cls(**fields)
 
 
 def answered(tree: QuestionTree, size: int = 1, seconds: float = 0.0) -> Answered:
@@ -141,7 +142,8 @@ def make_row(records: Sequence[Answered], system: str, benchmark: str, seed: int
     means_Q = correct_QS.mean(axis=1)
     mean = lambda name: round(sum(getattr(record, name) for record in records) / (n * samples), 2)
     patterns = [pattern for record in records for pattern in record.designs]
-    failures, reasons = collections.Counter(), collections.Counter()
+    failures: collections.Counter[str] = collections.Counter()
+    reasons: collections.Counter[str] = collections.Counter()
     for record in records:
         failures.update(record.failures)
         reasons.update(record.reasons)

@@ -86,7 +86,7 @@ class Suite:
         """
         if not self.resume:
             return []
-        wanted = {question.id: question_record(question) for question in questions}
+        wanted: dict[Any, Any] = {question.id: question_record(question) for question in questions}
         lines = {}
         for line in read_rows(path):
             question = line.get("question") or {}

@@ -108,18 +108,24 @@ def random_script(seed: int) -> str:
     """A valid design drawn at random: one to three nodes in a row, each an agent or a small group of agents."""
     rng = random.Random(seed)
     names = (f"agent{n}" for n in itertools.count())
-    agent = lambda: _agent(next(names), rng.choice(ROLE_TEXTS))
-    group = lambda low, high: ", ".join(agent() for _ in range(rng.randint(low, high)))
-    nodes = []
-    for n in range(rng.choice((1, 1, 2, 3))):
-        kind = rng.choice(("agent", "vote", "reflection", "debate"))
-        nodes.append({
-            "agent": agent,
-            "vote": lambda n=n: f'EnsembleNode("vote{n}", [{group(2, 4)}], "majority_vote")',
-            "reflection": lambda n=n: f'ReflectionNode("review{n}", {agent()}, num_iterations={rng.randint(1, 2)})',
-            "debate": lambda n=n: f'DebateNode("debate{n}", [{group(2, 3)}], num_rounds={rng.randint(1, 2)})',
-        }[kind]())  # fmt: skip
-    return _script(*nodes)
+
+    def agent() -> str:
+        return _agent(next(names), rng.choice(ROLE_TEXTS))
+
+    def group(low: int, high: int) -> str:
+        return ", ".join(agent() for _ in range(rng.randint(low, high)))
+
+    def node(n: int, kind: str) -> str:
+        if kind == "vote":
+            return f'EnsembleNode("vote{n}", [{group(2, 4)}], "majority_vote")'
+        if kind == "reflection":
+            return f'ReflectionNode("review{n}", {agent()}, num_iterations={rng.randint(1, 2)})'
+        if kind == "debate":
+            return f'DebateNode("debate{n}", [{group(2, 3)}], num_rounds={rng.randint(1, 2)})'
+        return agent()
+
+    kinds = ("agent", "vote", "reflection", "debate")
+    return _script(*(node(n, rng.choice(kinds)) for n in range(rng.choice((1, 1, 2, 3)))))
 
 
 def _agent(name: str, text: str) -> str:

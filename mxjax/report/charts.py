@@ -155,7 +155,7 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
     size = -(-len(points) // most)
     if size < 2:
         return points
-    return [mean for piece in pieces(points) for mean in _means(piece, size)]
+    return [(x, y) for piece in pieces(points) for x, y in _means(piece, size)]
 
 
 def pieces(points: Points) -> list[Points]:
@@ -272,9 +272,9 @@ def _means(points: Sequence[Sequence[float]], size: int) -> list[tuple[float, ..
     ]
 
 
-def _bucket(rows: Sequence[Sequence[float]], most: int) -> list[Sequence[float]]:
+def _bucket(rows: Sequence[Sequence[float]], most: int) -> Sequence[Sequence[float]]:
     size = -(-len(rows) // most)
-    return _means(rows, size) if size > 1 else list(rows)
+    return _means(rows, size) if size > 1 else rows
 
 
 def _column(points: Points, order: Mapping[float, int]) -> list[float | None]:

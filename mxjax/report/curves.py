@@ -118,10 +118,14 @@ def cold_start_curve(run: Run) -> Markup:
     """The loss of supervised fine-tuning; a sentence where no cold start is known."""
     if not run.cold_start:
         return tag("p", "No cold start is known: init names none, and there is none in cold_start/.", class_="absent")
-    lines = lambda name, metric, style: Series(name, thin(points(run.cold_start, metric)), style)
-    at = {"span": (run.cold_start[0]["step"] - 0.5, run.cold_start[-1]["step"] + 0.5), "x_name": "step"}
-    loss = line_chart("Loss", "nats per token", [lines("loss", "sft/loss", 2)], **at)
-    norm = line_chart("Gradient norm", "before clipping", [lines("mean of the step", "grad_norm", 3)], **at)
+    span = (run.cold_start[0]["step"] - 0.5, run.cold_start[-1]["step"] + 0.5)
+
+    def chart(title: str, unit: str, name: str, metric: str, style: int) -> Markup:
+        line = Series(name, thin(points(run.cold_start, metric)), style)
+        return line_chart(title, unit, [line], span=span, x_name="step")
+
+    loss = chart("Loss", "nats per token", name="loss", metric="sft/loss", style=2)
+    norm = chart("Gradient norm", "before clipping", name="mean of the step", metric="grad_norm", style=3)
     return tag("div", loss, norm, class_="charts")
 
 

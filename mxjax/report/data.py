@@ -159,8 +159,7 @@ def eval_episodes(folder: epath.Path) -> tuple[tuple[int, Rows] | None, tuple[in
     found = {}
     for file in matching(folder, "eval_*_designed.jsonl"):
         match = re.fullmatch(r"eval_(\d+)_designed\.jsonl", file.name)
-        trees = read_rows(file) if match else []
-        if trees:
+        if match and (trees := read_rows(file)):
             found[int(match[1])] = trees
     steps = sorted(found)
     before = (steps[0], found[steps[0]]) if steps and steps[0] == 0 else None

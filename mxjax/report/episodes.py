@@ -53,12 +53,12 @@ def choose_pairs(before: Sequence[Tree], after: Sequence[Tree]) -> list[tuple[Tr
     With one of the two evaluations missing, the first two of the other.
     """
     if not before or not after:
-        return [(tree, None) if before else (None, tree) for tree in [*before, *after][:PAIRS]]
+        return [*((tree, None) for tree in before[:PAIRS]), *((None, tree) for tree in after[:PAIRS])]
     later = {mapping(tree.get("question")).get("id"): tree for tree in after}
     pairs = [(tree, later.get(mapping(tree.get("question")).get("id"))) for tree in before]
-    pairs = [pair for pair in pairs if pair[1] is not None]
+    both = [(first, last) for first, last in pairs if last is not None]
     same = lambda pair: _outcome(pair[0]).get("correct") == _outcome(pair[1]).get("correct")
-    return sorted(pairs, key=same)[:PAIRS]
+    return [*sorted(both, key=same)[:PAIRS]]
 
 
 def text_limit(trees: Sequence[Tree]) -> int:
@@ -174,7 +174,10 @@ def whole_episode(tree: Tree) -> Markup:
         tag("span", shorten(" ".join(str(question.get("text", "")).split()), 90).split("\n")[0], class_="peek"),
     )  # fmt: skip
     limit = sys.maxsize
-    parts = [tag("pre", str(question.get("text", "")), class_="question"), tag("p", "gold ", tag("b", _gold(question)))]
+    parts: list[Markup | None] = [
+        tag("pre", str(question.get("text", "")), class_="question"),
+        tag("p", "gold ", tag("b", _gold(question))),
+    ]
     for design in designs:
         source = str(design.get("source") or "")
         listed = [_outcome_item(mapping(outcome), limit) for outcome in design.get("executions") or ()]

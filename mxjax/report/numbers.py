@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
+
+from mxjax.values import is_finite
 
 ABSENT = "–"
 
@@ -38,9 +41,9 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def finite(value: object) -> bool:
+def finite(value: object) -> TypeGuard[float]:
     """Whether `value` is a number that can be drawn."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_finite(value)
 
 
 def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[float]:

@@ -55,8 +55,11 @@ def typical_design(run: Run) -> str:
 
 
 def picture(chart: Markup) -> str:
-    """A chart of the page as a whole SVG document, 640 units wide."""
-    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', chart).groups())
+    """A chart of the page as a whole SVG document, 640 units wide. Raises UserError for an empty chart."""
+    size_of_chart = re.search(r'viewBox="0 0 (\S+) (\S+)"', chart)
+    if size_of_chart is None:
+        raise UserError("the chart has nothing to draw yet; let mxjax train end first")
+    width, height = map(float, size_of_chart.groups())
     whole = round(WIDTH * height / width) + 2 * LEGEND
     body = tag(
         "div", texture_defs(), chart, xmlns="http://www.w3.org/1999/xhtml",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -138,7 +138,7 @@ def summary(run: Run) -> str:
     return "\n".join([*lines, "time: " + "; ".join(times)])
 
 
-def results_table(rows: Sequence[dict[str, Any]]) -> Markup:
+def results_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Every row of the results; a sentence where there are none yet."""
     if not rows:
         return tag("p", "No system has been evaluated yet.", class_="absent")
@@ -148,7 +148,7 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Markup:
                aria_label="results")  # fmt: skip
 
 
-def _cells(row: dict[str, Any]) -> Sequence[Any]:
+def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
     failures = mapping(row.get("failures"))
     accuracy, samples = row.get("accuracy"), row.get("samples", 1)
     asked = f"{row.get('n', ABSENT)}" + (f" × {samples}" if samples != 1 else "")

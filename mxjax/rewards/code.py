@@ -47,7 +47,7 @@ Test = Mapping[str, Any]
 
 def grade_code(
     program: str,
-    tests: Sequence[Test],
+    tests: Sequence[Test] | None,
     sandbox: Sandbox,
     entry_point: str | None = None,
     all_pass: bool = True,
@@ -177,8 +177,9 @@ def _same(wanted: Any, found: Any, tolerance: float | None) -> bool:
     if isinstance(wanted, bool) or isinstance(found, bool):
         return wanted is found
     if isinstance(wanted, (int, float)) and isinstance(found, (int, float)):
-        within = tolerance is not None and wanted != found
-        return math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance) if within else wanted == found
+        if tolerance is None or wanted == found:
+            return wanted == found
+        return math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance)
     if isinstance(wanted, (list, tuple)):
         alike = isinstance(found, (list, tuple) if isinstance(wanted, list) else tuple)  # JSON has lists only
         return alike and len(wanted) == len(found) and all(_same(a, b, tolerance) for a, b in zip(wanted, found))

@@ -48,8 +48,8 @@ def extract_answer(message: str) -> str | None:
     box = _last(BOX, text)
     if box is not None:
         return _inside(text, box)
-    if marker is None and (statement := _last(_STATEMENT, text)) is not None:
-        return _stated(statement[1])
+    if marker is None and (stated := _last(_STATEMENT, text)) is not None:
+        return _stated(stated[1])
     whole = text.strip()
     is_short = len(whole) <= MAX_ANSWER and len(whole.splitlines()) == 1
     return whole if is_short and marker is None else None

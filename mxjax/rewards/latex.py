@@ -7,6 +7,7 @@ several ways is said once, in two tables.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from mxjax.rewards.extract import closing_brace
 
@@ -243,7 +244,11 @@ def _halves(text: str) -> list[str]:
     if not _EITHER.search(text):
         return [text]
     upper, lower = {"p": "+", "m": "-"}, {"p": "-", "m": "+"}
-    return [_EITHER.sub(lambda sign, signs=signs: signs[sign[1]], text) for signs in (upper, lower)]
+    return [_signed(text, upper), _signed(text, lower)]
+
+
+def _signed(text: str, signs: Mapping[str, str]) -> str:
+    return _EITHER.sub(lambda sign: signs[sign[1]], text)
 
 
 _EITHER = re.compile(r"\\(p|m)[pm](?![A-Za-z])")

@@ -47,7 +47,7 @@ _NAMED = re.compile(r"([A-Za-z](?: ?\([a-z]\)| ?_ ?(?:[0-9a-z]|\{[0-9a-z]+\}))?)
 _LETTER = re.compile(r"(?<![\\A-Za-z])(?![ei](?![A-Za-z]))[A-Za-z]")  # that stands for a value
 
 
-def grade_math(gold: str, answer: str) -> Verdict:
+def grade_math(gold: str | None, answer: str) -> Verdict:
     """Whether the message `answer` ends in the answer `gold`; in bounded time, whatever `answer` is.
 
     `answer` is the text of a returned message, from which exactly one final answer is taken (`extract_answer`); over

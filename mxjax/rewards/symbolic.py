@@ -127,7 +127,7 @@ def _bits(text: str) -> int | None:
     Factors and terms add up, a power multiplies by its exponent, and the value of an exponent is bounded from above by
     the product of all that is in it.
     """
-    tokens = [(found.lastgroup, found.group()) for found in _TOKEN.finditer(text)]
+    tokens = [(found.lastgroup or "", found.group()) for found in _TOKEN.finditer(text)]
     for kind, token in tokens:
         if (kind == "command" and not _COMMANDS.fullmatch(token)) or (kind == "mark" and token not in _MARKS):
             return None

@@ -9,7 +9,7 @@ from mxjax.rewards.latex import clean
 from mxjax.rewards.verdict import Verdict
 
 
-def grade_text(gold: str, answer: str) -> Verdict:
+def grade_text(gold: str | None, answer: str) -> Verdict:
     r"""Exact comparison of the message's one final answer with `gold`, letter case included.
 
     Raises:

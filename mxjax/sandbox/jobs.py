@@ -32,10 +32,14 @@ class Job:
         self._received = bytearray()
         self._over = self._late = False
         self._deadline = time.monotonic() + limits.wall + 2 * _GRACE_S
-        self._status = self._channel = None
+        self._channel: socket.socket | None = None
         self._pipes: dict[int, str] = {}
         try:
-            self._begin(zygote, payload, stdin, channel)
+            self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise ZygoteLost(f"this process has no room for a job ({error})") from error
+        try:
+            self._begin(zygote, payload, stdin, status, channel)
         except OSError as error:
             self.close()
             raise ZygoteLost(f"this process has no room for a job ({error})") from error
@@ -43,9 +47,10 @@ class Job:
             self.close()
             raise
 
-    def _begin(self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, channel: bool) -> None:
+    def _begin(
+        self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, status: socket.socket, channel: bool
+    ) -> None:
         with contextlib.ExitStack() as theirs:
-            self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(status.close)
             fds = [status.fileno(), _memory_file(json.dumps(payload).encode(), theirs), _memory_file(stdin, theirs)]
             for name in self.output:
@@ -68,7 +73,7 @@ class Job:
             while self.report is None:
                 self._pump(self._deadline)
             self._drain()
-            return self._outcome()
+            return self._outcome(self.report)
         finally:
             self.close()
 
@@ -82,9 +87,11 @@ class Job:
         return self.receive(time.monotonic() + seconds)
 
     def send(self, line: bytes) -> bool:
-        """Sends one line; False if the job has ended."""
+        """Sends one line; False if the job has ended, or has closed its end of the channel."""
         view = memoryview(line)
         while view and self.report is None:
+            if self._channel is None:
+                return False
             try:
                 view = view[self._channel.send(view) :]
             except BlockingIOError:
@@ -153,8 +160,8 @@ class Job:
     def _pump(self, deadline: float, sending: bool = False) -> None:
         """Waits until something happens or `deadline`, and takes in what there is."""
         poll = select.poll()
-        for end in (self._status, *self._pipes):
-            poll.register(end, select.POLLIN)
+        for fd in (self._status.fileno(), *self._pipes):
+            poll.register(fd, select.POLLIN)
         if self._channel is not None:
             poll.register(self._channel, select.POLLIN | (select.POLLOUT if sending else 0))
         left_s = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
@@ -167,8 +174,8 @@ class Job:
                 self._end()
             elif fd in self._pipes:
                 self._take(fd)
-            else:
-                self._take_line()
+            elif self._channel is not None:
+                self._take_line(self._channel)
 
     def _end(self) -> None:
         message = self._status.recv(1 << 12)
@@ -176,9 +183,9 @@ class Job:
             raise self._zygote.lost("the warm process is lost")
         self.report = json.loads(message)
 
-    def _take_line(self) -> None:
+    def _take_line(self, channel: socket.socket) -> None:
         try:
-            part = self._channel.recv(1 << 16)
+            part = channel.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
@@ -186,7 +193,7 @@ class Job:
         if part:
             self._received += part
         else:
-            self._channel.close()
+            channel.close()
             self._channel = None
 
     def _take(self, reader: int) -> bool:
@@ -213,10 +220,9 @@ class Job:
             while self._take(reader) and not self._over:
                 pass
 
-    def _outcome(self) -> Outcome:
-        report, limits = self.report, self.limits
+    def _outcome(self, report: dict[str, Any]) -> Outcome:
         stdout, stderr = (bytes(part) for part in self.output.values())
-        status = "time" if self._late else _status(report, limits, self._over, stderr)
+        status = "time" if self._late else _status(report, self.limits, self._over, stderr)
         return Outcome(status, stdout, stderr, report["code"], report["cpu_s"], report["wall_s"])
 
 

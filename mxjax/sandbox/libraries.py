@@ -36,7 +36,7 @@ def shared_libraries(python: str, folders: tuple[pathlib.Path, ...]) -> dict[str
     )
     if done.returncode != 0:
         raise OSError(f"{python} does not run: {done.stderr.strip().splitlines()[-1:]}")
-    inside = {os.path.realpath(folder) for folder in (*folders, sysconfig.get_path("stdlib"))}
+    inside = {os.path.realpath(folder) for folder in (*map(str, folders), sysconfig.get_path("stdlib"))}
     files = {os.path.realpath(line) for line in done.stdout.splitlines()}
     files = {file for file in files if not any(file.startswith(f"{folder}/") for folder in inside)}
     links: dict[str, list[str]] = {file: [] for file in sorted(files)}

@@ -83,9 +83,9 @@ class Zygote:
         except OSError:
             warm = False
         if not warm:
-            error = self.lost("it did not start")
+            lost = self.lost("it did not start")
             self.close()
-            raise error
+            raise lost
 
     def lost(self, what: str) -> ZygoteLost:
         """The error `what`, with the last line that the process wrote to its standard error."""

@@ -30,14 +30,14 @@ def usual_builtins() -> dict:
 
 def _wake_by_pipe() -> None:
     ssl = sys.modules.get("ssl")
-    sys.modules["ssl"] = None  # there is no network that it could serve
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # what makes an import fail; typeshed knows modules only
     try:
         from asyncio import selector_events
     finally:
         del sys.modules["ssl"]
         if ssl is not None:
             sys.modules["ssl"] = ssl
-    selector_events.BaseSelectorEventLoop._make_self_pipe = _make_self_pipe
+    selector_events.BaseSelectorEventLoop._make_self_pipe = _make_self_pipe  # type: ignore[attr-defined]  # private
 
 
 def _make_self_pipe(loop) -> None:

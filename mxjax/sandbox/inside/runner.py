@@ -43,7 +43,7 @@ def main(payload: dict, report: int) -> None:
         os.write(report, b"R")
         os.close(report)
         _KINDS[payload["kind"]](program, payload)
-        threading._shutdown()
+        threading._shutdown()  # type: ignore[attr-defined]  # private, so absent from typeshed
         code = 0
     except SystemExit as stop:
         code = _exit_code(stop)
@@ -78,7 +78,7 @@ def _show_error() -> None:
     try:
         traceback.print_exception(kind, error, frames)
     except BaseException:
-        os.write(2, kind.__name__.encode() + b"\n")
+        os.write(2, type(error).__name__.encode() + b"\n")
 
 
 def _leave(code: int) -> None:
@@ -115,7 +115,7 @@ def _functions(program, payload: dict) -> None:
     def names(name):
         found = namespace.get(name, before)
         solution = namespace.get("Solution")
-        if hasattr(solution, name) and (found is before or found is before.get(name, before)):
+        if solution is not None and hasattr(solution, name) and (found is before or found is before.get(name, before)):
             return lambda *arguments, **keywords: getattr(solution(), name)(*arguments, **keywords)
         if found is before:
             raise NameError(f"name {name!r} is not defined")
@@ -176,10 +176,12 @@ def _session(program, payload: dict) -> None:
 
 def _cell(source: str, namespace: dict) -> None:
     linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
-    tree = compile(source, NAME, "exec", ast.PyCF_ONLY_AST)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    tree = ast.parse(source, NAME)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
     exec(compile(tree, NAME, "exec"), namespace)
-    if last is not None:
+    if isinstance(last, ast.Expr):
         value = eval(compile(ast.Expression(last.value), NAME, "eval"), namespace)
         if value is not None:
             print(repr(value))

@@ -96,7 +96,7 @@ def _pack(value, handle):
         return {"range": [value.start, value.stop, value.step]}
     if isinstance(value, dict):  # a Counter or defaultdict equals the dict that it is
         return {"dict": [[_pack(key, handle), _pack(item, handle)] for key, item in value.items()]}
-    for base in (bool, int, float, str, tuple, list, set, frozenset):
+    for base in _BASES:
         if isinstance(value, base):  # named tuples, enumerations and other subclasses: as what they are
             return _pack(base(value), handle)
     if str(kind.__module__).partition(".")[0] == "numpy" and hasattr(value, "tolist"):
@@ -140,5 +140,6 @@ def _unpack(data, handle, hashed, key=False):
     raise NotPlain(f"an unknown kind of value {kind!r:.40}")
 
 
-_SEQUENCES = (list, tuple, set, frozenset)
+_SEQUENCES: tuple[type, ...] = (list, tuple, set, frozenset)
+_BASES: tuple[type, ...] = (bool, int, float, str, tuple, list, set, frozenset)
 _ASKS = {"global": 2, "items": 2, "get": 3, "set": 4, "call": 4}  # what may be asked, and the length of the request

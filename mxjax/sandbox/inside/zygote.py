@@ -71,7 +71,8 @@ def _serve(control: socket.socket, policy: dict) -> None:
     """Takes jobs in, watches them, and reports their ends, until the trainer closes `control`."""
     poll = select.poll()
     poll.register(control, select.POLLIN)
-    running, listening = {}, {}  # jobs by the descriptor that tells their end, and by the one that brings orders
+    running: dict[int, Job] = {}  # by the descriptor that tells their end
+    listening: dict[int, Job] = {}  # by the one that brings orders
     uids = _uids()
     spare = _ahead(policy, uids, running)
     while True:
