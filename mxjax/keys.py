@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mxjax.data.overlap import POLICIES
+from mxjax.data.benchmarks import POLICIES
 from mxjax.errors import UserError
 from mxjax.models.config import DTYPES, REMAT
 from mxjax.ranges import (

@@ -7,7 +7,7 @@ import argparse
 from mxjax.data import load_questions
 from mxjax.data.array_records import write
 from mxjax.data.generators import is_generator
-from mxjax.data.prepare import listing, prepare
+from mxjax.data.prepared import listing, prepare
 from mxjax.errors import UserError
 from mxjax.terminal import say
 

@@ -17,22 +17,21 @@ from mxjax import models, stopping
 from mxjax.cli.arguments import add_checkpoint_arguments, check_counts, serving_options, step_of
 from mxjax.config import to_json
 from mxjax.data import Pools, load_benchmark
+from mxjax.data.benchmarks import quoted, shared_with
 from mxjax.data.identity import texts_of
-from mxjax.data.overlap import quoted, shared_with
 from mxjax.data.pools import HELD_OUT, question_pools
 from mxjax.data.provenance import trained_on
 from mxjax.errors import UserError
 from mxjax.evaluation.choice import ON_TEST, is_test, remark
-from mxjax.evaluation.questions import distinct, shown_name
-from mxjax.evaluation.stamps import digest, questions_digest, settings_of
-from mxjax.evaluation.suite import NOT_KEPT, Suite
+from mxjax.evaluation.harness import distinct, shown_name
+from mxjax.evaluation.suite import NOT_KEPT, Suite, digest, questions_digest, settings_of
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
 from mxjax.grading import check_same_grading, open_grading
 from mxjax.lock import only_writer
 from mxjax.mas import Limits
-from mxjax.report.evaluation import write_episodes, write_pages
+from mxjax.report.evaluation_pages import write_episodes, write_pages
 from mxjax.roles import warm_up
 from mxjax.rollout import Question
 from mxjax.serving import Served, checkpoint_config, serve

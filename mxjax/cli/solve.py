@@ -15,8 +15,7 @@ from etils import epath
 
 from mxjax.cli.arguments import add_checkpoint_arguments, serving_options, step_of
 from mxjax.data.identity import text_id
-from mxjax.data.likeness import unlike
-from mxjax.data.provenance import likeness_of
+from mxjax.data.provenance import likeness_of, unlike
 from mxjax.errors import UserError, file_errors
 from mxjax.grading import open_grading
 from mxjax.mas import Limits

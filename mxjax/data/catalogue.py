@@ -1,6 +1,6 @@
 """The public data sets that are known by name: where each lives, under which licence, and how its rows are read.
 
-Nothing is fetched here; `mxjax.data.prepare` does that, and `mxjax.data.benchmarks` finds what is there.
+Nothing is fetched here; `mxjax.data.prepared` does that, and `mxjax.data.benchmarks` finds what is there.
 """
 
 from __future__ import annotations

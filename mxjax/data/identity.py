@@ -1,6 +1,7 @@
 """When two texts are the same question, which is what keeps test questions out of training.
 
-"Calculate 12 + 7." and "12+7" ask the same thing, so wording that carries no question is dropped from arithmetic.
+"Calculate 12 + 7." and "12+7" ask the same thing, so wording that carries no question is dropped from arithmetic, and
+the wording that `readers` put around a statement is taken off before statements are compared.
 """
 
 from __future__ import annotations
@@ -11,8 +12,18 @@ import unicodedata
 from collections.abc import Iterable
 
 from mxjax.data.arithmetic import is_expression
-from mxjax.data.wording import statement
 from mxjax.rollout.records import Question
+
+# What readers write around a statement to make it a task
+COMPLETE = "Complete this Python function and answer with the whole program."
+MUST_PASS = "Your program must pass this test:"
+START_FROM = "Start from this code:"
+DEFINE = "Define the function"
+STDIN = "The program reads standard input and writes standard output."
+_ENDING = re.compile(
+    rf"\n(?:(?:{re.escape(MUST_PASS)}|\n{re.escape(START_FROM)})\n.*|\n{re.escape(DEFINE)} \S+|\n{re.escape(STDIN)})\Z",
+    re.DOTALL,
+)
 
 IDENTITY = 2
 """Counts the meanings that `statement_key` has had; keys of another one are not compared."""
@@ -38,6 +49,11 @@ def normalise_text(text: str) -> str:
 def texts_of(questions: Iterable[Question]) -> frozenset[str]:
     """The normalised texts of `questions`, for `exclude_texts`."""
     return frozenset(normalise_text(question.text) for question in questions)
+
+
+def statement(text: str) -> str:
+    """The statement in a question's text: a copy of a public set has it without the wording of this package."""
+    return _ENDING.sub("", text.strip()).removeprefix(COMPLETE).strip()
 
 
 def statement_key(text: str) -> str:

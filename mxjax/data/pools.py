@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from mxjax.data.benchmarks import benchmark_keys, check_apart, left_out
 from mxjax.data.identity import texts_of
-from mxjax.data.overlap import benchmark_keys, check_apart, left_out
 from mxjax.data.sources import load_questions
 from mxjax.errors import UserError
 from mxjax.rollout.records import Question

@@ -17,8 +17,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from mxjax.data.identity import COMPLETE, DEFINE, MUST_PASS, START_FROM, STDIN
 from mxjax.data.rows import Row
-from mxjax.data.wording import COMPLETE, DEFINE, MUST_PASS, START_FROM, STDIN
 from mxjax.rewards.extract import closing_brace
 
 Test = dict[str, Any]

@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from mxjax.data import Pools, load_benchmark
 from mxjax.data.pools import HELD_OUT
 from mxjax.evaluation.choice import when
-from mxjax.evaluation.questions import distinct, shown_name
-from mxjax.evaluation.run import evaluate
+from mxjax.evaluation.harness import distinct, evaluate, shown_name
 from mxjax.evaluation.systems import left_to_do
 from mxjax.files import file_name
 from mxjax.grading import Grading

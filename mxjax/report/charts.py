@@ -16,7 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mxjax.report.html import tag
-from mxjax.report.numbers import finite, number, percent, ticks
+from mxjax.report.number_format import finite, number, percent, ticks
 
 WIDTH, HEIGHT = 400, 216
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 26, 30

@@ -13,9 +13,9 @@ from typing import Any
 from markupsafe import Markup
 
 from mxjax.report.charts import Series, Stage, empty, line_chart, share_chart, thin
-from mxjax.report.data import Rows, Run, own_evals, system_of
 from mxjax.report.html import join, tag
-from mxjax.report.numbers import duration, finite, number, percent
+from mxjax.report.number_format import duration, finite, number, percent
+from mxjax.report.run_files import Rows, Run, own_evals, system_of
 
 DESIGNER, EXECUTOR = 0, 1
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mxjax.report.data import Run, mapping
 from mxjax.report.drawing import draw_design
 from mxjax.report.html import shorten, tag
-from mxjax.report.numbers import number
+from mxjax.report.number_format import number
+from mxjax.report.run_files import Run, mapping
 from mxjax.rewards import extract_answer
 
 PAIRS = 2

@@ -15,10 +15,10 @@ from markupsafe import Markup
 from mxjax.files import write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import cold_start_curve, learning_curves, stage_table
-from mxjax.report.data import Run, read_run
 from mxjax.report.drawing import arrow_defs
 from mxjax.report.episodes import episode_section
 from mxjax.report.html import tag
+from mxjax.report.run_files import Run, read_run
 from mxjax.report.style import SCRIPT, STYLE
 from mxjax.report.tables import comparison_list, facts, headline, results_table
 

@@ -13,9 +13,9 @@ from mxjax.errors import UserError
 from mxjax.files import make_folder, write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import held_out_chart, stages_of
-from mxjax.report.data import Run, mapping, read_run
 from mxjax.report.drawing import svg_file
 from mxjax.report.html import tag
+from mxjax.report.run_files import Run, mapping, read_run
 from mxjax.report.style import STYLE
 
 WIDTH = 640

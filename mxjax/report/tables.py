@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from mxjax.data.pools import HELD_OUT
 from mxjax.evaluation import paired_change, table
-from mxjax.report.data import Run, mapping, own_evals, system_of
 from mxjax.report.html import join, tag
-from mxjax.report.numbers import ABSENT, duration, finite, number, percent
+from mxjax.report.number_format import ABSENT, duration, finite, number, percent
+from mxjax.report.run_files import Run, mapping, own_evals, system_of
 
 COLUMNS = (
     "when", "system", "benchmark", "questions", "accuracy", "95 % interval", "valid designs", "calls",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mxjax.programs import extract_program
+from mxjax.program_extraction import extract_program
 from mxjax.rewards.extract import BOX, closing_brace
 
 _STATEMENT = re.compile(r"FINAL ANSWER:\s{0,8}")

@@ -32,10 +32,10 @@ from collections.abc import Callable
 
 from mxjax.rewards import latex
 from mxjax.rewards.extract import MAX_ANSWER, extract_answer
-from mxjax.rewards.numbers import read_integer, read_number, read_scientific
 from mxjax.rewards.symbolic import Algebra, comparable
 from mxjax.rewards.units import split_unit
 from mxjax.rewards.verdict import Verdict
+from mxjax.rewards.written_numbers import read_integer, read_number, read_scientific
 
 Matcher = Callable[[str, Algebra], bool]
 

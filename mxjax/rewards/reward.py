@@ -13,12 +13,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from mxjax.errors import UserError
-from mxjax.programs import extract_program
+from mxjax.program_extraction import extract_program
 from mxjax.rewards.code import grade_code
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
-from mxjax.rewards.text import grade_text
 from mxjax.rewards.verdict import Verdict
+from mxjax.rewards.words import grade_text
 from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.records import Question, Reward
 from mxjax.rollout.tree import derive_seed

@@ -15,7 +15,7 @@ from typing import Any
 
 from mxjax.sandbox import Sandbox, SandboxLimits
 from mxjax.sandbox.inside import wire
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 MAX_CALLS = 200
 """Lines of each side; a check that needs more, or four times the wall limit of a job, has the status "time"."""

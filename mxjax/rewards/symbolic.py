@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mxjax.child import LATE, Child
 from mxjax.rewards import latex
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 CPU_S, WALL_S, MEMORY_BYTES = 2.0, 60.0, 1 << 30
 MAX_CHARS = 200

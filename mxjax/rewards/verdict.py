@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 __all__ = ["InfrastructureError", "Verdict"]
 

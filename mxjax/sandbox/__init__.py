@@ -5,7 +5,7 @@ space of each job's own, seccomp; B, a plain process behind Landlock, seccomp an
 At every level bytes go in, bytes come out, and there is no network, no other process and no file of the machine's.
 """
 
+from mxjax.sandbox.outcome import Outcome, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.pool import LEVELS, Sandbox, Session
-from mxjax.sandbox.records import Outcome, SandboxLimits, SandboxUnavailable
 
 __all__ = ["LEVELS", "Outcome", "Sandbox", "SandboxLimits", "SandboxUnavailable", "Session"]

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from mxjax.sandbox.inside.wire import MAX_LINE
-from mxjax.sandbox.records import Outcome, SandboxLimits
+from mxjax.sandbox.outcome import Outcome, SandboxLimits
 from mxjax.sandbox.zygotes import Zygote, ZygoteLost
 
 _LONGEST_WAIT_S = 60.0

@@ -12,8 +12,8 @@ from mxjax.errors import UserError
 from mxjax.sandbox import probe, wasm
 from mxjax.sandbox.inside import wire
 from mxjax.sandbox.jobs import Job
+from mxjax.sandbox.outcome import Outcome, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.parts import missing_parts, to_install, what_sessions_need
-from mxjax.sandbox.records import Outcome, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.zygotes import Zygote, ZygoteLost
 
 LEVELS = ("A", "B", "C")

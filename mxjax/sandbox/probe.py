@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 
-from mxjax.sandbox.records import Outcome, SandboxLimits
+from mxjax.sandbox.outcome import Outcome, SandboxLimits
 
 _LIMITS = SandboxLimits(cpu_s=10, wall_s=60)
 _PROGRAM = r"""

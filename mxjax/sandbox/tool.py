@@ -7,9 +7,9 @@ import logging
 from typing import Any
 
 from mxjax.mas.records import Tool
+from mxjax.sandbox.outcome import InfrastructureError, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.parts import what_sessions_need
 from mxjax.sandbox.pool import Sandbox, Session
-from mxjax.sandbox.records import InfrastructureError, SandboxLimits, SandboxUnavailable
 
 _log = logging.getLogger(__name__)
 

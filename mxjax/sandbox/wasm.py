@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import time
 
-from mxjax.sandbox.records import Outcome, SandboxLimits
+from mxjax.sandbox.outcome import Outcome, SandboxLimits
 
 FUEL_PER_S = 1_000_000_000
 """Instructions that stand for a second of processor time, so that a verdict does not depend on the machine's speed."""

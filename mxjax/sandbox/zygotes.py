@@ -22,7 +22,7 @@ import threading
 from collections.abc import Sequence
 
 from mxjax.sandbox.libraries import shared_libraries
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 from mxjax.sandbox.syscalls import compiled_filter
 
 _INSIDE = pathlib.Path(__file__).parent / "inside"

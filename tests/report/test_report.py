@@ -21,7 +21,7 @@ from mxjax.lock import only_writer
 from mxjax.report import read_run, summary, write_pictures, write_report
 from mxjax.report.charts import empty
 from mxjax.report.episodes import choose_pairs, node_name
-from mxjax.report.evaluation import write_pages
+from mxjax.report.evaluation_pages import write_pages
 from mxjax.report.html import clean, shorten, tag
 from mxjax.report.pictures import picture
 from mxjax.report.style import STYLE

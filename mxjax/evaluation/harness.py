@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mxjax.data.catalogue import SAMPLE
 from mxjax.errors import UserError
-from mxjax.evaluation.records import Answered, answered, make_row
+from mxjax.evaluation.answered import Answered, answered, make_row
 from mxjax.evaluation.systems import (
     BEST_FIXED,
     CONSISTENT,
@@ -101,3 +102,21 @@ def evaluate(
         trees = collect(left, roles, reward, scripts=[script], executions=samples * each, **common)
     records = [done[question.id] for question in questions]
     return Outcome(make_row(records, system, benchmark, seed), trees)
+
+
+def distinct(name: str, questions: Iterable[Question]) -> list[Question]:
+    """The questions of benchmark `name`, repeated ones once.
+
+    Raises ValueError for two different ones with the same id, since seeds and records go by it.
+    """
+    found: dict[str, Question] = {}
+    for question in questions:
+        if found.setdefault(question.id, question) != question:
+            raise UserError(f"{name} has two different questions with the id {question.id!r}; give each its own")
+    return list(found.values())
+
+
+def shown_name(name: str, questions: Sequence[Question]) -> str:
+    """What rows call the benchmark `name`: "NAME:sample" where its questions are those of the shipped sample."""
+    source = questions[0].source if questions else ""
+    return source if source.endswith(SAMPLE) else name
