@@ -4,10 +4,25 @@ import importlib
 
 __version__ = "0.1.0"
 
-_PARTS = (
-    "checkpoint", "cold_start", "config", "data", "evaluation", "mas", "models", "plan", "report", "rewards",
-    "rl", "rollout", "sampling", "sandbox", "sharding", "train", "workdir",
-)  # fmt: skip
+_PARTS = [
+    "checkpoint",
+    "cold_start",
+    "config",
+    "data",
+    "evaluation",
+    "mas",
+    "models",
+    "plan",
+    "report",
+    "rewards",
+    "rl",
+    "rollout",
+    "sampling",
+    "sandbox",
+    "sharding",
+    "train",
+    "workdir",
+]
 
 
 def __getattr__(name: str):

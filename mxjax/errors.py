@@ -13,9 +13,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-_INSTALLED = tuple({os.path.dirname(__file__) + os.sep, "<frozen ", *(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)})  # fmt: skip
+_LIBRARIES = (sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_INSTALLED = (os.path.dirname(__file__) + os.sep, "<frozen ", *dict.fromkeys(_LIBRARIES))
 
 
 class UserError(ValueError):

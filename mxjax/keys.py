@@ -130,14 +130,16 @@ KEYS: dict[str, Key] = {
     "seed": Key(0, whole(-(2**63), 2**63 - 1), "what every random draw of the run derives from"),
     "workdir": Key("", TEXT, "folder or bucket of the run; --workdir sets it"),
     "init": Key(
-        "random:tiny", NAME,
+        "random:tiny",
+        NAME,
         "where the policy comes from: random:PRESET, smollm2-135m, hf:OWNER/NAME, a Hugging Face directory, "
         "a .gguf file, a workdir",
     ),
     "model.dtype": Key("float32", one_of(*DTYPES), "dtype of the computation"),
     "model.param_dtype": Key("float32", one_of(*DTYPES), "dtype of the weights in training"),
     "model.remat": Key(
-        "full", one_of(*REMAT),
+        "full",
+        one_of(*REMAT),
         "what the backward pass recomputes: nothing, all but matrix products, whole layers, or these from inputs that "
         "wait in the host's memory",
     ),
@@ -146,7 +148,8 @@ KEYS: dict[str, Key] = {
     "mesh.tensor": Key(1, AXIS, "devices that split heads, feed-forward layers and vocabulary; -1: all the rest"),
     "task": Key("", TEXT, "MODULE:FUNCTION of a task of your own, instead of data.train"),
     "data.train": Key(
-        {"source": "reasoning_gym:chain_sum", "options": {}, "form": "task", "bare_share": 0.5}, SPEC,
+        {"source": "reasoning_gym:chain_sum", "options": {}, "form": "task", "bare_share": 0.5},
+        SPEC,
         "where training questions come from (docs/data.md)",
     ),
     "data.mixture": Key((), SPECS, "several such sources, each with a weight, instead of data.train"),
@@ -157,7 +160,8 @@ KEYS: dict[str, Key] = {
     **_role("designer"),
     **_role("executor"),
     "roles.executor.design_sampling.temperature": Key(
-        (0.3, 1.5), pair(0),
+        (0.3, 1.5),
+        pair(0),
         "lowest and highest temperature that a design may choose for its agents; the role's own may widen it",
     ),
     "roles.executor.design_sampling.truncation": Key(False, FLAG, "whether a design's top_k, top_p and min_p count"),
@@ -173,7 +177,8 @@ KEYS: dict[str, Key] = {
     "engine.pages": Key(0, whole(0), "pages of the cache in all; 0: enough for every slot at max_len"),
     "engine.decode_steps": Key(16, COUNT, "most tokens of each request between two looks of the host"),
     "engine.prefix_cache": Key(
-        "prompts", one_of(*PREFIX_CACHES),
+        "prompts",
+        one_of(*PREFIX_CACHES),
         "whose pages later requests share: of prompts, of responses too (equal within rounding), or nobody's",
     ),
     "engine.attention": Key(
@@ -204,8 +209,17 @@ KEYS: dict[str, Key] = {
     "rl.stage_length": Key(30, COUNT, "RL steps of a stage, in which one role learns"),
     "rl.first_stage": Key("executor", one_of(*ROLES), "the role that learns in the first stage"),
     **_optimizer(
-        "rl", ", which needs it", learning_rate=5e-6, b1=0.9, b2=0.999, eps=1e-8,
-        weight_decay=0.01, clip_norm=1.0, warmup_steps=0, schedule="constant", total_steps=0,
+        "rl",
+        ", which needs it",
+        learning_rate=5e-6,
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        warmup_steps=0,
+        schedule="constant",
+        total_steps=0,
     ),
     "rl.clip_low": Key(0.2, real(0, 1, below=True), "a token's probability ratio is clipped this far below 1"),
     "rl.clip_high": Key(0.2, real(0), "a token's probability ratio is clipped this far above 1"),
@@ -223,7 +237,8 @@ KEYS: dict[str, Key] = {
         "engine", one_of(*OLD_LOGPROBS), "log-probabilities under the ratio: those of sampling, or scored once more"
     ),
     "rl.on_stage_switch": Key(
-        "keep", one_of(*ON_STAGE_SWITCH),
+        "keep",
+        one_of(*ON_STAGE_SWITCH),
         "the optimiser state of a role whose stage begins: kept, without first moments, or fresh",
     ),
     "rl.max_skipped": Key(
@@ -234,8 +249,9 @@ KEYS: dict[str, Key] = {
     ),
     "rl.row_length": Key(16_384, whole(2), "tokens of a packed row, at least engine.max_len"),
     "sft.examples": Key(
-        "teacher:arithmetic", NAME,
-        "where examples come from: teacher:arithmetic, jsonl:PATH with rows {\"messages\": [...]}, or rollouts (right "
+        "teacher:arithmetic",
+        NAME,
+        'where examples come from: teacher:arithmetic, jsonl:PATH with rows {"messages": [...]}, or rollouts (right '
         "answers sampled from init)",
     ),
     "sft.questions": Key(10_000, COUNT, "questions that the teacher, or the policy, works out"),
@@ -251,8 +267,17 @@ KEYS: dict[str, Key] = {
     "sft.checkpoint_every": Key(500, COUNT, "optimiser steps between two checkpoints"),
     "sft.max_skipped": Key(5, COUNT, "as rl.max_skipped, of the cold start"),
     **_optimizer(
-        "sft", "; 0: sft.steps + 1", learning_rate=1e-3, b1=0.9, b2=0.98, eps=1e-8,
-        weight_decay=0.01, clip_norm=1.0, warmup_steps=50, schedule="cosine", total_steps=0,
+        "sft",
+        "; 0: sft.steps + 1",
+        learning_rate=1e-3,
+        b1=0.9,
+        b2=0.98,
+        eps=1e-8,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        warmup_steps=50,
+        schedule="cosine",
+        total_steps=0,
     ),
     "eval.every": Key(
         0, whole(0, also=", 0 for before and after only"), "RL steps between two validations; 0: before and after only"
@@ -276,7 +301,7 @@ KEYS: dict[str, Key] = {
     "telemetry.episodes_every": Key(10, EVERY, "RL steps between two that save whole episodes; 0: never"),
     "telemetry.tensorboard": Key(False, FLAG, "whether metrics also go to TensorBoard"),
     "telemetry.wandb": Key("", TEXT, "project of Weights & Biases that metrics also go to; empty: none"),
-}  # fmt: skip
+}
 
 RANGES: dict[str, Range] = {name: key.range for name, key in KEYS.items()}
 

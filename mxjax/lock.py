@@ -190,10 +190,15 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
 
 def _me() -> dict[str, Any]:
     return {
-        "token": secrets.token_hex(8), "host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(),
-        "pid_started": _started(os.getpid()), "command": command_line(),
-        "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "heartbeat": 0.0,
-    }  # fmt: skip
+        "token": secrets.token_hex(8),
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "pid": os.getpid(),
+        "pid_started": _started(os.getpid()),
+        "command": command_line(),
+        "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "heartbeat": 0.0,
+    }
 
 
 def _boot() -> str:

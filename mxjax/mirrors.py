@@ -60,7 +60,7 @@ def to_wandb(workdir: epath.Path, project: str, lines: Sequence[Row]) -> Mirror:
     module = _module("wandb")
     run = module.init(
         project=project, id=_run_id(workdir, project), resume="allow", name=workdir.name, dir=str(workdir)
-    )  # fmt: skip
+    )
     has = run.step if run.resumed else 0  # how many lines are there
 
     def send(number: int, line: Row) -> None:

@@ -25,9 +25,21 @@ MAX_UNMARKED = 1 << 16
 
 _OPENING, _CLOSING = "<solution>", "</solution>"
 _DOES = (
-    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AugAssign, ast.For,
-    ast.While, ast.If, ast.With, ast.Try, ast.TryStar, ast.Match,
-)  # fmt: skip
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AugAssign,
+    ast.For,
+    ast.While,
+    ast.If,
+    ast.With,
+    ast.Try,
+    ast.TryStar,
+    ast.Match,
+)
 
 
 def extract_program(message: str) -> str | None:

@@ -36,8 +36,11 @@ def keeper(workdir: Workdir, step: int) -> Callable[[SkippedBatch], None]:
         write_bytes(path, packed.getvalue())
         _log.warning(
             "step %d: optimiser step %d of %s would not be finite and was skipped; its batch is %s",
-            step, batch.index, batch.owner, path,
-        )  # fmt: skip
+            step,
+            batch.index,
+            batch.owner,
+            path,
+        )
 
     return keep
 

@@ -143,9 +143,14 @@ class Workdir:
         write_text(folder / f"{name}.txt", "\n".join(map(tree_text, records)))
 
     def write_results(
-        self, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
-        grading: Mapping[str, Any], chosen: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        config: Any,
+        rows: Sequence[Mapping],
+        phases_s: Mapping,
+        seed: int,
+        grading: Mapping[str, Any],
+        chosen: Mapping[str, Any] | None = None,
+    ) -> None:
         """Writes results.json: what was run, on what, and one row per system and benchmark.
 
         `grading` is what rewards depend on (`mxjax.grading`), with the sandbox's level of model-written Python: "A",

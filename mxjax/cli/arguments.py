@@ -34,9 +34,13 @@ def serving_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `serving.serve` that `add_checkpoint_arguments` parsed."""
     check_counts(args, "max_tokens", "max_len", "slots")
     return {
-        "tools": args.tools, "prompt": args.prompt, "temperature": 0.0 if args.greedy else args.temperature,
-        "max_tokens": args.max_tokens, "max_len": args.max_len, "slots": args.slots,
-    }  # fmt: skip
+        "tools": args.tools,
+        "prompt": args.prompt,
+        "temperature": 0.0 if args.greedy else args.temperature,
+        "max_tokens": args.max_tokens,
+        "max_len": args.max_len,
+        "slots": args.slots,
+    }
 
 
 def step(text: str) -> int | str:

@@ -49,8 +49,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         form, config.init = "orbax", args.source
         write_workdir(policy, target, config)
-    says = {"hf": "config.json, model.safetensors, tokenizer files and mxjax.json, for transformers and --checkpoint",
-            "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
+    says = {
+        "hf": "config.json, model.safetensors, tokenizer files and mxjax.json, for transformers and --checkpoint",
+        "orbax": "an mxjax workdir, for --config.init and --checkpoint",
+    }
     say(f"{target}: {says[form]}")
     return 0
 

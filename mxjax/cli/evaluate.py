@@ -94,8 +94,10 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
     chosen_step = args.step == "chosen"
     settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit, "chosen": chosen_step})
     asked = {(name, ""): questions_digest(questions) for name, questions in benchmarks.items()}
-    asked |= {(name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
-              for name, (validation, questions) in validations.items()}  # fmt: skip
+    asked |= {
+        (name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
+        for name, (validation, questions) in validations.items()
+    }
     rows = _earlier_rows(workdir, settings_digest, asked) if args.resume else []
     for name in benchmarks:
         check_systems(systems, [row["system"] for row in rows if row["benchmark"] == name])
@@ -107,7 +109,16 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
         if rows:
             path = workdir.path / "results.json"
             check_same_grading(path, read_json(path).get("grading"), grading.record, NOT_KEPT)
-        suite = Suite(workdir, roles, grading, settings, limits, config.eval.agent_text, args.seed, args.resume)
+        suite = Suite(
+            workdir,
+            roles,
+            grading,
+            settings,
+            limits,
+            agent_text=config.eval.agent_text,
+            seed=args.seed,
+            resume=args.resume,
+        )
         best: dict[str, dict[str, Any]] = {}  # of each set of validation questions
         for name, system in left_to_do(benchmarks, systems, rows):
             chosen = {}
@@ -119,8 +130,13 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
             total = len(benchmarks[name]) * args.samples
             task = bar.add_task(shown_in_line(f"{system} on {name}"), total=total, note="")
             row = suite.run(
-                system, name, benchmarks[name], args.samples, chosen.get("script", ""), progress_of(bar, task)
-            ).row  # fmt: skip
+                system,
+                name,
+                benchmarks[name],
+                samples=args.samples,
+                script=chosen.get("script", ""),
+                progress=progress_of(bar, task),
+            ).row
             episodes = suite.file_name(system, name, chosen.get("script", ""))
             write_episodes(workdir.path / f"{episodes}.jsonl", f"{system} on {name}")
             stamps = {"settings": settings_digest, "questions": _asked(asked, system, name)}
@@ -139,9 +155,12 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
 
 
 def _remarks(
-    config: ConfigDict, args: argparse.Namespace, trained: Mapping[str, frozenset[str]], name: str,
+    config: ConfigDict,
+    args: argparse.Namespace,
+    trained: Mapping[str, frozenset[str]],
+    name: str,
     questions: Sequence[Question],
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """What every row on a benchmark says: that the step was chosen on it, that the policy was trained on some of it.
 
     Raises ValueError for questions that were trained on, unless `--allow_overlap` says that this is meant.
@@ -164,10 +183,14 @@ def _made_with(args: argparse.Namespace, policies: Sequence[tuple[str, Served]])
     (name, served), *others = policies
     executor = served.roles["executor"]
     found = {
-        "checkpoint": name, "step": served.step, "seed": args.seed, "limit": args.limit,
-        "temperature": executor.sampling.temperature, "max_tokens": executor.sampling.max_tokens,
+        "checkpoint": name,
+        "step": served.step,
+        "seed": args.seed,
+        "limit": args.limit,
+        "temperature": executor.sampling.temperature,
+        "max_tokens": executor.sampling.max_tokens,
         "prompt": executor.prompt,
-    }  # fmt: skip
+    }
     for name, frozen in others:
         found |= {"executor": name, "executor_step": frozen.step}
     return found

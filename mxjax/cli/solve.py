@@ -52,9 +52,15 @@ def run(args: argparse.Namespace) -> int:
     with open_grading(config, questions) as grading:
         for start in range(0, len(questions), AT_ONCE):
             trees = collect(
-                questions[start : start + AT_ONCE], roles, ungraded, grading.tools, limits,
-                designs=1, executions=1, seed=args.seed,
-            )  # fmt: skip
+                questions[start : start + AT_ONCE],
+                roles,
+                ungraded,
+                grading.tools,
+                limits,
+                designs=1,
+                executions=1,
+                seed=args.seed,
+            )
             for tree in trees:
                 found = solution(tree, roles["executor"].engine.tokenizer.decode)
                 strange = unlike(found["question"], trained) if trained else None
@@ -78,10 +84,15 @@ def solution(tree: QuestionTree, decode) -> dict[str, Any]:
     segments = [*([design.segment] if design.segment else []), *execution.segments]
     content = execution.result.content if execution.result is not None and execution.result.status == "ok" else None
     calls = [
-        {"id": segment.call_id, "parent": segment.parent, "reply": decode(segment.token_ids),
-         "tokens": len(segment.token_ids), "finish_reason": segment.finish_reason}
+        {
+            "id": segment.call_id,
+            "parent": segment.parent,
+            "reply": decode(segment.token_ids),
+            "tokens": len(segment.token_ids),
+            "finish_reason": segment.finish_reason,
+        }
         for segment in execution.segments
-    ]  # fmt: skip
+    ]
     return {
         "question": tree.question.text,
         "status": "invalid_design" if design.error else execution.result.status,

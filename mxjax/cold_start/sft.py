@@ -73,7 +73,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
                 batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
                 state, metrics = learner.update(
                     state, batch, {"sft": 1.0}, config.seed, skipped=keeper(run.workdir, step)
-                )  # fmt: skip
+                )
                 metrics |= {"step_s": time.monotonic() - began}
                 run.log(state, "sft", metrics, f"loss {metrics.get('sft/loss', math.nan):.3f}")
                 run.save(settings.checkpoint_every, settings.steps)
@@ -87,9 +87,15 @@ def make_learner(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding
     settings = config.sft
     optimizer = {**settings.optimizer, "total_steps": settings.optimizer.total_steps or settings.steps + 1}
     return Learner(
-        cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
-        microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
-    )  # fmt: skip
+        cfg,
+        make_optimizer(optimizer),
+        mesh,
+        loss=sft_loss,
+        roles=("sft",),
+        row_length=settings.row_length,
+        microbatch_rows=settings.microbatch_rows,
+        minibatch_segments=settings.batch_segments,
+    )
 
 
 def make_examples(
@@ -104,9 +110,7 @@ def make_examples(
     return [made for talk in conversations for made in segments_of(policies.tokenizer, talk)], policies, graded
 
 
-def sampled_segments(
-    run: Run, questions: Sequence[Question]
-) -> tuple[list[TrainingSegment], Mapping[str, Any]]:  # fmt: skip
+def sampled_segments(run: Run, questions: Sequence[Question]) -> tuple[list[TrainingSegment], Mapping[str, Any]]:
     """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
 
     Of every execution that is right, its design and all its calls are examples, token for token as they were sampled.
@@ -123,9 +127,15 @@ def sampled_segments(
         task = bar.add_task("sampling", total=len(questions), note="")
         for start in range(0, len(questions), SAMPLED_AT_ONCE):
             trees = collect(
-                questions[start : start + SAMPLED_AT_ONCE], roles, grading.reward, grading.tools, run.limits,
-                designs=config.rollout.designs, executions=1, seed=config.seed,
-            )  # fmt: skip
+                questions[start : start + SAMPLED_AT_ONCE],
+                roles,
+                grading.reward,
+                grading.tools,
+                run.limits,
+                designs=config.rollout.designs,
+                executions=1,
+                seed=config.seed,
+            )
             ran = [(design, execution) for tree in trees for design in tree.designs for execution in design.executions]
             for design, execution in ran:
                 if execution.correct == 1.0:
@@ -153,7 +163,14 @@ def load_examples(
         with contextlib.ExitStack() as stack:
             grading = stack.enter_context(open_grading(config, (), begun)) if share > 0 else None
             host, record = (grading.tools, grading.record) if grading else (None, None)
-            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host), record
+            return teacher.teach(
+                questions,
+                prompts,
+                config.seed,
+                designer_share=config.sft.designer_share,
+                tool_share=share,
+                tools=host,
+            ), record
     if name.startswith(FILE):
         return read_conversations(name.removeprefix(FILE)), None
     raise UserError(f"sft.examples must be {TEACHER}, {FILE}PATH or {SAMPLED}, got {name!r}")

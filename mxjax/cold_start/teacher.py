@@ -205,10 +205,10 @@ def in_columns(expression: str) -> str:
 
     A result below zero is worked out without its sign: "19-68" is "-(68-19): 18-9=9, 6-1-1=4: -49".
     """
-    return "; ".join(
-        f"{a}{op}{b}={value}" if op == "*" else _columns(a, op, b, value)
-        for a, op, b, value in _steps(expression)
-    ) or expression  # fmt: skip
+    steps = (
+        f"{a}{op}{b}={value}" if op == "*" else _columns(a, op, b, value) for a, op, b, value in _steps(expression)
+    )
+    return "; ".join(steps) or expression
 
 
 def _columns(a: int, sign: str, b: int, value: int) -> str:

@@ -22,9 +22,15 @@ SHAPES = (  # keys that make a shape, and others that it may have
 )
 ANY_SHAPE = {"setup", "public"}
 TYPES = {
-    "input": (str, "text"), "output": (str, "text"), "args": (list, "a list"), "check": (str, "text"),
-    "prelude": (str, "text"), "functions": (list, "a list"), "setup": (str, "text"), "public": (bool, "True or False"),
-}  # fmt: skip
+    "input": (str, "text"),
+    "output": (str, "text"),
+    "args": (list, "a list"),
+    "check": (str, "text"),
+    "prelude": (str, "text"),
+    "functions": (list, "a list"),
+    "setup": (str, "text"),
+    "public": (bool, "True or False"),
+}
 NO_VALUE = ("nan", "<na>", "null", "inf", "-inf", "+inf", "infinity", "-infinity")
 GRADED = ("math", "text", "code")
 

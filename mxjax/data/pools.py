@@ -98,9 +98,14 @@ def question_pools(config: ConfigDict) -> Pools:
     not_drawn = left_out(keys, data.overlap)
     on_test = config.eval.choose_on_test
     pools = disjoint_pools(
-        spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
+        spec,
+        size,
+        data.validation_size,
+        config.seed,
+        held_out_spec=validation,
+        train_without=not_drawn,
         held_out_without=frozenset() if on_test else not_drawn,
-    )  # fmt: skip
+    )
     check_apart(pools.train, keys, "training")
     if not on_test:
         check_apart(pools.held_out, keys, "validation")

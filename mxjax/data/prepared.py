@@ -62,7 +62,15 @@ def load_split(
         if item is not None:
             check_item(data_set, item, row, f"{path}, line {line}")
             questions.append(
-                Question(f"{source}:{line}", item.text, data_set.task_type, item.gold, item.tests, source, split)
+                Question(
+                    id=f"{source}:{line}",
+                    text=item.text,
+                    task_type=data_set.task_type,
+                    gold=item.gold,
+                    tests=item.tests,
+                    source=source,
+                    split=split,
+                )
             )
     if not questions:
         raise UserError(f"The question file {path} is empty: prepare it again.")
@@ -214,7 +222,7 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
         files, origin = ([source], source) if source else fetch(set_name, data_set, one)
         target = split_path(root, set_name, one)
         with file_errors("write", target), new_folder(target.parent):
-            made = _write(set_name, data_set, one, files, origin, root, partial)
+            made = _write(set_name, data_set, one, files, origin=origin, root=root, partial=partial)
         yield made
 
 
@@ -269,11 +277,18 @@ def _write(
                     line = _line(data_set, split, row)
                     digest.update(line)
                     file.write(line)
-        _check_count(name, split, spec.rows, read, kept, partial)
+        _check_count(name, split, spec.rows, read=read, kept=kept, partial=partial)
         record = {
-            "name": name, "split": split, "licence": data_set.licence, "origin": origin, "read": read, "rows": kept,
-            "damaged": len(faults), "sha256": digest.hexdigest(), "mxjax": __version__,
-        }  # fmt: skip
+            "name": name,
+            "split": split,
+            "licence": data_set.licence,
+            "origin": origin,
+            "read": read,
+            "rows": kept,
+            "damaged": len(faults),
+            "sha256": digest.hexdigest(),
+            "mxjax": __version__,
+        }
         if split == TEST:
             record |= {"identity": IDENTITY, "texts": sorted(texts)}
         manifest_path(target).unlink(missing_ok=True)  # at no time does a file stand beside another's record
@@ -282,7 +297,17 @@ def _write(
     finally:
         unfinished.unlink(missing_ok=True)
     said = tuple(map(message_of, faults[:SHOWN_FAULTS]))
-    return Prepared(name, split, target, kept, read, data_set.licence, origin, len(faults), said)
+    return Prepared(
+        name=name,
+        split=split,
+        path=target,
+        rows=kept,
+        read=read,
+        licence=data_set.licence,
+        origin=origin,
+        damaged=len(faults),
+        faults=said,
+    )
 
 
 def _refuse(error: UserError) -> None:

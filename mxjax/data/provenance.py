@@ -57,8 +57,9 @@ def trained_on(source: str) -> frozenset[str]:
     if kept.get("identity") != IDENTITY:
         _log.warning(
             "%s of %s is not there or of another version: no benchmark is compared with its training",
-            TRAINED_ON, source,
-        )  # fmt: skip
+            TRAINED_ON,
+            source,
+        )
         return frozenset()
     return frozenset(kept.get("texts", ()))
 

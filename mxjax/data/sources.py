@@ -88,13 +88,13 @@ def load_questions(
     if distinct is not None:
         parts = [dataclasses.replace(part, distinct=distinct) for part in parts]
     if len(parts) == 1:
-        return _load(parts[0], split, seed, size, excluded, exclude_keys)
+        return _load(parts[0], split, seed, size, excluded=excluded, keys=exclude_keys)
     if size is None:
         raise UserError("A mixture needs the number of questions: set size.")
     questions: list[Question] = []
     seen = set(excluded)
     for part, share in zip(parts, _shares(size, [part.weight for part in parts]), strict=True):
-        drawn = _load(part, split, seed, share, frozenset(seen), exclude_keys) if share else []
+        drawn = _load(part, split, seed, share, excluded=frozenset(seen), keys=exclude_keys) if share else []
         seen.update(normalise_text(question.text) for question in drawn)
         questions += drawn
     return questions
@@ -162,14 +162,14 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
     place = f"{place} (id {id})" if id else place
     id = id or text_id(source, text)
     if task_type == "code":
-        function = gold if isinstance(gold, str) and gold else None
-        question = Question(id, text, task_type, function, row.get("tests"), source, split)
+        gold, tests = gold if isinstance(gold, str) and gold else None, row.get("tests")
     else:
         finite = not isinstance(gold, float) or math.isfinite(gold)
         if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip() or not finite:
             fields, got = ", ".join(_GOLD_FIELDS), "" if finite else f", got {gold}"
             raise UserError(f"{place}: needs the answer, text or number, in one of the fields {fields}{got}.")
-        question = Question(id, text, task_type, str(gold), None, source, split)
+        gold, tests = str(gold), None
+    question = Question(id, text, task_type, gold=gold, tests=tests, source=source, split=split)
     check_gradable(question, place)
     return question
 
@@ -178,12 +178,17 @@ def _load(
     spec: _Spec, split: str, seed: int, size: int | None, excluded: frozenset[str], keys: frozenset[str]
 ) -> list[Question]:
     """The questions of one source; see `load_questions`."""
-    select = lambda stream, size: _select(stream, excluded, keys, spec.distinct, size)
+
+    def select(stream: Iterable[Question], size: int | None) -> list[Question]:
+        return _select(stream, excluded, keys, spec.distinct, size)
+
     if generators.is_generator(spec.source):
         if size is None:
             raise UserError(f"{spec.source} is a generator: set the number of questions.")
         limit = DRAWS_PER_QUESTION * size + 1_000
-        stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
+        stream = generators.draw(
+            spec.source, spec.options, split, seed, form=spec.form, bare_share=spec.bare_share, limit=limit
+        )
         found = select(stream, size)
     elif spec.source.startswith(array_records.PREFIX) and size is not None:
         found = select(_records(spec.source, split, seed), size)

@@ -24,10 +24,9 @@ from mxjax.rollout import Execution, QuestionTree
 _WITHOUT_VOTE = ("no_answer", "not_from_agent")  # verdicts on messages that need no answer to be found in them
 LONG_VOTE = 64  # characters; a longer vote is kept as its digest
 REASONS = 12  # most that a row lists
-_OUTCOMES = frozenset((
-    "no_answer", "too_long", "undecided", "not_from_agent", "no_program", "runtime_error", "time", "memory",
-    "output", "compile", IN_PROCESS,
-))  # fmt: skip
+_UNANSWERED = ("no_answer", "too_long", "undecided", "not_from_agent")
+_NOT_PASSED = ("no_program", "runtime_error", "time", "memory", "output", "compile", IN_PROCESS)
+_OUTCOMES = frozenset((*_UNANSWERED, *_NOT_PASSED))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,18 +148,26 @@ def make_row(records: Sequence[Answered], system: str, benchmark: str, seed: int
         reasons.update(record.reasons)
     seconds = sum(record.seconds for record in records)
     return {
-        "system": system, "benchmark": benchmark, "n": n, "samples": samples,
-        "accuracy": float(correct_QS.mean()), "ci95": list(statistics.interval(means_Q, seed)),
+        "system": system,
+        "benchmark": benchmark,
+        "n": n,
+        "samples": samples,
+        "accuracy": float(correct_QS.mean()),
+        "ci95": list(statistics.interval(means_Q, seed)),
         **_at_k(records, samples, seed),
         "valid_design_rate": 1.0 - shares(patterns).get("invalid", 0.0),
         "patterns": shares(patterns),
-        "calls": mean("calls"), "prompt_tokens": mean("prompt_tokens"), "response_tokens": mean("response_tokens"),
-        "failures": dict(failures), "reasons": dict(reasons.most_common(REASONS)),
+        "calls": mean("calls"),
+        "prompt_tokens": mean("prompt_tokens"),
+        "response_tokens": mean("response_tokens"),
+        "failures": dict(failures),
+        "reasons": dict(reasons.most_common(REASONS)),
         "in_process": sum(record.in_process for record in records),
         "grading_faults": sum(record.grading_faults for record in records),
-        "seconds": round(seconds, 2), "seconds_per_question": round(seconds / n, 3),
+        "seconds": round(seconds, 2),
+        "seconds_per_question": round(seconds / n, 3),
         "correct": means_Q.tolist(),
-    }  # fmt: skip
+    }
 
 
 def _at_k(records: Sequence[Answered], samples: int, seed: int) -> dict[str, Any]:

@@ -78,10 +78,12 @@ def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collect
     """
     settings = config.eval
     mine = [
-        row for row in rows
-        if row["phase"] == "eval" and row["step"] in saved
+        row
+        for row in rows
+        if row["phase"] == "eval"
+        and row["step"] in saved
         and (_bare(row["benchmark"]), row["system"]) == (_bare(settings.choose_on), settings.choose_by)
-    ]  # fmt: skip
+    ]
     if not mine:
         return None
     best = max(mine, key=lambda row: (row["accuracy"], -row["step"]))

@@ -21,7 +21,7 @@ from mxjax import __version__, checkpoint, mas, models
 from mxjax.config import to_json
 from mxjax.evaluation.answered import Answered
 from mxjax.evaluation.harness import Outcome, evaluate
-from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, FROZEN_EXECUTOR, fixed_script, tokens_of
+from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, fixed_script, tokens_of
 from mxjax.files import absolute, file_name, make_folder, read_rows, write_text
 from mxjax.grading import check_same_grading
 from mxjax.rollout import Question, Role
@@ -53,9 +53,14 @@ class Suite:
     resume: bool = False
 
     def run(
-        self, system: str, benchmark: str, questions: Questions, samples: int = 1, script: str = "",
+        self,
+        system: str,
+        benchmark: str,
+        questions: Questions,
+        samples: int = 1,
+        script: str = "",
         progress: Callable[[int, float], None] = lambda done, accuracy: None,
-    ) -> Outcome:  # fmt: skip
+    ) -> Outcome:
         """One system on one benchmark; its episodes are then in `episodes/`, as records and as text."""
         name = self.file_name(system, benchmark, script)
         key = digest({**self.settings, "system": system, "samples": samples, "script": script})
@@ -63,8 +68,9 @@ class Suite:
         make_folder(path.parent)
         lines = self._kept(path, key, questions)
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-        decode_of = lambda role: self.roles.get(role, self.roles["executor"]).engine.tokenizer.decode
-        decode = decode_of(system if system == FROZEN_EXECUTOR else "executor"), decode_of("designer")
+        executor = self.roles["executor"]
+        answers, designs = self.roles.get(system, executor), self.roles.get("designer", executor)
+        decode = answers.engine.tokenizer.decode, designs.engine.tokenizer.decode
 
         def finished(tree, record: Answered) -> None:
             own = {"record": dataclasses.asdict(record), "settings": key, "grading": self.grading.record}
@@ -72,10 +78,21 @@ class Suite:
             self.workdir.append(f"{name}.jsonl", [line])
 
         outcome = evaluate(
-            questions, system, self.roles, self.grading.reward, benchmark, samples, self.seed, self.limits,
-            self.agent_text, progress, self.grading.tools, script,
-            {line["question"]["id"]: Answered.from_json(line["record"]) for line in lines}, finished,
-        )  # fmt: skip
+            questions,
+            system,
+            self.roles,
+            self.grading.reward,
+            benchmark=benchmark,
+            samples=samples,
+            seed=self.seed,
+            limits=self.limits,
+            agent_text=self.agent_text,
+            progress=progress,
+            tools=self.grading.tools,
+            script=script,
+            earlier={line["question"]["id"]: Answered.from_json(line["record"]) for line in lines},
+            finished=finished,
+        )
         write_text(path.parent / f"{path.stem}.txt", "\n".join(tree_text(line) for line in read_rows(path)))
         return outcome
 
@@ -120,8 +137,13 @@ class Suite:
         }
         best = max(rows, key=lambda name: (rows[name]["accuracy"], -tokens_of(rows[name])))
         reached = [{"name": name, "accuracy": row["accuracy"], "tokens": tokens_of(row)} for name, row in rows.items()]
-        return {"name": best, "script": scripts[best], "validation": validation, "n": len(questions),
-                "candidates": reached}  # fmt: skip
+        return {
+            "name": best,
+            "script": scripts[best],
+            "validation": validation,
+            "n": len(questions),
+            "candidates": reached,
+        }
 
 
 def digest(value: Any) -> str:
@@ -156,10 +178,12 @@ def settings_of(
     """
     configs = [to_json(config) for _, _, config in sources]
     return {
-        "mxjax": __version__, "seed": seed, "checkpoints": [(source, step) for source, step, _ in sources],
+        "mxjax": __version__,
+        "seed": seed,
+        "checkpoints": [(source, step) for source, step, _ in sources],
         "weights": [weights_stamp(source, step) for source, step, _ in sources],
         "configs": [{name: config[name] for name in _CONFIG} for config in configs],
         "engines": [(config["engine"]["max_len"], config["engine"]["slots"]) for config in configs],
         "agent_text": configs[0]["eval"]["agent_text"],
         "roles": {name: (role.sampling, mas.load_prompts(role.prompt)) for name, role in roles.items()},
-    }  # fmt: skip
+    }

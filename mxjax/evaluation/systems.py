@@ -96,12 +96,13 @@ def check_run_systems(systems: Sequence[str]) -> None:
 def fixed_script(system: str, text: str = SOLVER_TEXT, size: int = 3) -> str:
     """The script of "single", "vote" (of `size` agents), "reflection" or "debate", its agents told `text`."""
     agents = [_agent(f"solver{n}", text) for n in range(max(size, 2))]
-    return _script({
+    nodes = {
         "single": agents[0],
         "vote": f'EnsembleNode("vote", [{", ".join(agents[:size])}], "majority_vote")',
         "reflection": f'ReflectionNode("reflection", {agents[0]}, num_iterations=1)',
         "debate": f'DebateNode("debate", [{", ".join(agents[:2])}], num_rounds=2)',
-    }[system])  # fmt: skip
+    }
+    return _script(nodes[system])
 
 
 def random_script(seed: int) -> str:

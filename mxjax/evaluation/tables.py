@@ -15,10 +15,18 @@ HEAD = ("when", "system", "benchmark", "n", "accuracy", "95 %", "valid", "calls"
 def cells(row: Row) -> tuple[str, ...]:
     """A row's texts, under `HEAD`."""
     return (
-        str(row.get("when", "")), row["system"], row["benchmark"], str(row["n"]), f"{row['accuracy']:.1%}",
-        f"{row['ci95'][0]:.1%} - {row['ci95'][1]:.1%}", f"{row['valid_design_rate']:.0%}", f"{row['calls']:.1f}",
-        f"{row['prompt_tokens']:.0f}", f"{row['response_tokens']:.0f}", f"{row['seconds']:.0f}",
-    )  # fmt: skip
+        str(row.get("when", "")),
+        row["system"],
+        row["benchmark"],
+        str(row["n"]),
+        f"{row['accuracy']:.1%}",
+        f"{row['ci95'][0]:.1%} - {row['ci95'][1]:.1%}",
+        f"{row['valid_design_rate']:.0%}",
+        f"{row['calls']:.1f}",
+        f"{row['prompt_tokens']:.0f}",
+        f"{row['response_tokens']:.0f}",
+        f"{row['seconds']:.0f}",
+    )
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -37,10 +45,14 @@ def markdown(rows: Sequence[Row]) -> str:
         ks = sorted({int(k) for row in sampled for k in row["pass_at"]})
         head = ["system", "benchmark", "samples", *[f"{name}@{k}" for k in ks for name in ("pass", "majority")]]
         lines = [
-            [row["system"], row["benchmark"], str(row["samples"]),
-             *[with_interval(row[name].get(str(k))) for k in ks for name in ("pass_at", "majority_at")]]
+            [
+                row["system"],
+                row["benchmark"],
+                str(row["samples"]),
+                *[with_interval(row[name].get(str(k))) for k in ks for name in ("pass_at", "majority_at")],
+            ]
             for row in sampled
-        ]  # fmt: skip
+        ]
         parts.append(_markdown_table(head, lines))
     details = [f"- {row['system']} on {row['benchmark']}: {text}" for row in rows if (text := details_of(row))]
     compared = [f"- {name}: {change}" for name, change in comparisons(rows)]

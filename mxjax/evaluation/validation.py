@@ -35,7 +35,7 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
 
 def validate(
     config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Evaluates `eval.systems` on `eval.benchmarks` if that is due before RL step `step`, and not done yet.
 
     Due are the first and the last state, and every `eval.every` steps. Returns the rows of a step that is due.
@@ -53,9 +53,18 @@ def validate(
         total = len(benchmarks[name]) * settings.samples
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
         outcome = evaluate(
-            benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
-            settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
-        )  # fmt: skip
+            benchmarks[name],
+            system,
+            roles,
+            grading.reward,
+            benchmark=name,
+            samples=settings.samples,
+            seed=config.seed,
+            limits=limits,
+            agent_text=settings.agent_text,
+            progress=progress_of(bar, task, f"after step {step}, "),
+            tools=grading.tools,
+        )
         rows.append({**outcome.row, "when": when(config, step), "sandbox_level": grading.level})
         workdir.log(step, "", "eval", rows[-1])
         suffix = "" if name == HELD_OUT else f"_{file_name(name)}"

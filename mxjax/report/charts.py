@@ -104,7 +104,7 @@ def line_chart(
         "share": share,
         "series": [[s.name, _column(s.points, values)] for s in drawn],
     }
-    return _figure(title, unit, body, keys, label, table)
+    return _figure(title, unit, body, keys, label=label, table=table)
 
 
 def share_chart(title: str, rows: Sequence[tuple[int, Mapping[str, float]]], stages: Sequence[Stage] = ()) -> Markup:
@@ -142,7 +142,7 @@ def share_chart(title: str, rows: Sequence[tuple[int, Mapping[str, float]]], sta
         "share": True,
         "series": [[name, [_brief(row[n + 1]) for row in columns]] for n, name in enumerate(names)],
     }
-    return _figure(title, "share of designs", body, keys, label, table)
+    return _figure(title, "share of designs", body, keys, label=label, table=table)
 
 
 def empty(title: str, why: str) -> Markup:
@@ -171,9 +171,15 @@ def pieces(points: Points) -> list[Points]:
 def texture_defs() -> Markup:
     """A hidden drawing that holds the textures t0 to t7, which the share charts refer to."""
     marks = (
-        "", "M0 8L8 0M-2 2L2 -2M6 10L10 6", "M4 0V8", "M2 2h2v2h-2z", "M0 4H8", "M0 0L8 8M-2 6L2 10M6 -2L10 2",
-        "M0 4H8M4 0V8", "M0 0L8 8M0 8L8 0",
-    )  # fmt: skip
+        "",
+        "M0 8L8 0M-2 2L2 -2M6 10L10 6",
+        "M4 0V8",
+        "M2 2h2v2h-2z",
+        "M0 4H8",
+        "M0 0L8 8M-2 6L2 10M6 -2L10 2",
+        "M0 4H8M4 0V8",
+        "M0 0L8 8M0 8L8 0",
+    )
     patterns = []
     for n, mark in enumerate(marks):
         paths = tag("path", d="M0 0H8V8H0Z", class_=f"f{n}"), tag("path", d=mark or "M0 0", class_="weave")
@@ -227,8 +233,14 @@ def _marker(style: int, x: float, y: float) -> Markup:
 
 def _swatch(style: int) -> Markup:
     line = tag("path", d="M1 7H29", class_="line")
-    return tag("svg", tag("g", line, _marker(style, 15, 7), class_=f"s{style % STYLES}"), viewBox="0 0 30 14", width=30,
-               height=14, aria_hidden="true")  # fmt: skip
+    return tag(
+        "svg",
+        tag("g", line, _marker(style, 15, 7), class_=f"s{style % STYLES}"),
+        viewBox="0 0 30 14",
+        width=30,
+        height=14,
+        aria_hidden="true",
+    )
 
 
 def _patch(style: int) -> Markup:
@@ -241,12 +253,22 @@ def _key(swatch: Markup, name: str, last: str) -> Markup:
 
 
 def _figure(title: str, unit: str, body: list, keys: list, label: str, table: Mapping[str, Any]) -> Markup:
-    svg = tag("svg", *body, tag("path", class_="cursor", d="M0 0"), viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
-              aria_label=label)  # fmt: skip
+    svg = tag(
+        "svg",
+        *body,
+        tag("path", class_="cursor", d="M0 0"),
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=label,
+    )
     return tag(
-        "figure", tag("h3", title, " ", tag("small", unit)), svg, tag("figcaption", tag("ul", *keys, class_="keys")),
-        class_="chart", data_chart=json.dumps(table, separators=(",", ":")),
-    )  # fmt: skip
+        "figure",
+        tag("h3", title, " ", tag("small", unit)),
+        svg,
+        tag("figcaption", tag("ul", *keys, class_="keys")),
+        class_="chart",
+        data_chart=json.dumps(table, separators=(",", ":")),
+    )
 
 
 def _headroom(ys: Sequence[float]) -> float:

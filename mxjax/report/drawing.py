@@ -44,10 +44,20 @@ def arrow_defs() -> Markup:
 
 def _heads() -> list[Markup]:
     return [
-        tag("marker", tag("path", d="M0 0L8 4L0 8z", class_=f"head {kind}"), id=f"arrow-{kind}", viewBox="0 0 8 8",
-            refX=7, refY=4, markerWidth=8, markerHeight=8, orient="auto", markerUnits="userSpaceOnUse")
+        tag(
+            "marker",
+            tag("path", d="M0 0L8 4L0 8z", class_=f"head {kind}"),
+            id=f"arrow-{kind}",
+            viewBox="0 0 8 8",
+            refX=7,
+            refY=4,
+            markerWidth=8,
+            markerHeight=8,
+            orient="auto",
+            markerUnits="userSpaceOnUse",
+        )
         for kind in KINDS
-    ]  # fmt: skip
+    ]
 
 
 def _svg(layout: Layout, *before: Markup) -> Markup:
@@ -57,10 +67,15 @@ def _svg(layout: Layout, *before: Markup) -> Markup:
     ]
     width, height = round(layout.width), round(layout.height)
     return tag(
-        "svg", *before, *edges, *map(_box, layout.boxes.values()), viewBox=f"0 0 {width} {height}", role="img",
+        "svg",
+        *before,
+        *edges,
+        *map(_box, layout.boxes.values()),
+        viewBox=f"0 0 {width} {height}",
+        role="img",
         aria_label="; ".join(_sentence(layout, edge) for edge in layout.edges),
         style=f"width:100%;max-width:{width}px;min-width:{round(0.7 * width)}px",
-    )  # fmt: skip
+    )
 
 
 def _sentence(layout: Layout, edge: mas.Edge) -> str:

@@ -41,9 +41,14 @@ def episode_section(run: Run) -> Markup:
         columns = [_episode("Before", run.before, before, limit), _episode("After", run.after, after, limit)]
         heading = tag("h3", "Question ", tag("small", question.get("source") or question.get("id")))
         parts.append(
-            tag("article", heading, tag("pre", shorten(str(question.get("text", "")), limit), class_="question"),
-                tag("p", "gold answer ", tag("b", _gold(question))), tag("div", *columns, class_="pair"))
-        )  # fmt: skip
+            tag(
+                "article",
+                heading,
+                tag("pre", shorten(str(question.get("text", "")), limit), class_="question"),
+                tag("p", "gold answer ", tag("b", _gold(question))),
+                tag("div", *columns, class_="pair"),
+            )
+        )
     return tag("div", *parts)
 
 
@@ -91,10 +96,13 @@ def _episode(when: str, evaluation: tuple | None, tree: Tree | None, limit: int)
         listed.append(tag("li", f"{len(calls) - MOST_CALLS} more calls are not shown.", class_="absent"))
     tree_parts = [
         tag("li", tag("h5", "Design"), _drawing(design, source), _script(source, limit), _asked(design, limit)),
-        tag("li", tag("h5", f"Calls ({len(calls)})"),
-            tag("ol", *listed, class_="calls") if calls else tag("p", "No agent was called.", class_="absent")),
+        tag(
+            "li",
+            tag("h5", f"Calls ({len(calls)})"),
+            tag("ol", *listed, class_="calls") if calls else tag("p", "No agent was called.", class_="absent"),
+        ),
         tag("li", tag("h5", "Answer"), _answer(outcome, limit)),
-    ]  # fmt: skip
+    ]
     step = f"at step {evaluation[0]}" if evaluation else ""
     heading = tag("h4", f"{when} ", tag("small", step), " ", _badge(outcome))
     others = len(tree.get("designs") or ()) - 1
@@ -134,9 +142,12 @@ def _call(call: dict[str, Any], limit: int) -> Markup:
     reply, path = str(call.get("reply") or ""), str(call.get("call_id") or "?")
     cut = ", cut by its limit" if call.get("finish_reason") == "length" else ""
     summary = tag(
-        "summary", tag("b", node_name(path)), " ", tag("small", f"{path}, {call.get('tokens')} tokens{cut}"),
+        "summary",
+        tag("b", node_name(path)),
+        " ",
+        tag("small", f"{path}, {call.get('tokens')} tokens{cut}"),
         tag("span", shorten(" ".join(reply.split()), 90).split("\n")[0] or "(nothing)", class_="peek"),
-    )  # fmt: skip
+    )
     return tag("details", summary, *_texts(call, limit))
 
 
@@ -156,10 +167,16 @@ def _answer(outcome: dict[str, Any], limit: int) -> Markup:
         return tag("p", f"None: {status.replace('_', ' ')}. {outcome.get('reason') or ''}")
     answer = extract_answer(message)
     graded = tag(
-        "p", tag("b", "none found" if answer is None else shorten(answer, 200)), ": correct ",
-        tag("b", number(outcome.get("correct"))), ", format ", tag("b", number(outcome.get("format"))), ", reward ",
-        tag("b", number(outcome.get("reward"))), f", graded by {outcome['reason']}" if outcome.get("reason") else "",
-    )  # fmt: skip
+        "p",
+        tag("b", "none found" if answer is None else shorten(answer, 200)),
+        ": correct ",
+        tag("b", number(outcome.get("correct"))),
+        ", format ",
+        tag("b", number(outcome.get("format"))),
+        ", reward ",
+        tag("b", number(outcome.get("reward"))),
+        f", graded by {outcome['reason']}" if outcome.get("reason") else "",
+    )
     return tag("div", graded, _details("the returned message", message, limit))
 
 
@@ -170,9 +187,11 @@ def whole_episode(tree: Tree) -> Markup:
     outcomes = [mapping(outcome) for design in designs for outcome in design.get("executions") or ()]
     right = sum((outcome.get("correct") or 0) >= 1 for outcome in outcomes)
     head = tag(
-        "summary", tag("b", question.get("id")), f" {right} of {len(outcomes)} right ",
+        "summary",
+        tag("b", question.get("id")),
+        f" {right} of {len(outcomes)} right ",
         tag("span", shorten(" ".join(str(question.get("text", "")).split()), 90).split("\n")[0], class_="peek"),
-    )  # fmt: skip
+    )
     limit = sys.maxsize
     parts: list[Markup | None] = [
         tag("pre", str(question.get("text", "")), class_="question"),

@@ -45,13 +45,14 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     name = lambda row: f"{row['system']} on {row['benchmark']}"
     href = lambda row: urllib.parse.quote(f"{row['episodes']}.html", safe="/@")
     links = [
-        tag("li", tag("a", name(row), href=href(row)), " ", details_of(row))
-        for row in rows if row.get("episodes")
-    ]  # fmt: skip
+        tag("li", tag("a", name(row), href=href(row)), " ", details_of(row)) for row in rows if row.get("episodes")
+    ]
     sampled = [
         (f"{kind}@{k}, {name(row)}", with_interval(at))
-        for row in rows for kind in ("pass", "majority") for k, at in (row.get(f"{kind}_at") or {}).items()
-    ]  # fmt: skip
+        for row in rows
+        for kind in ("pass", "majority")
+        for k, at in (row.get(f"{kind}_at") or {}).items()
+    ]
     return document(
         "mxjax evaluate",
         tag("header", tag("h1", "Results"), fact_list(facts.items())),

@@ -182,7 +182,8 @@ def _boxes(columns: list[list[str]], nodes: dict[str, Node], margin: float) -> t
         y = margin + (inner - len(names) * BOX_HEIGHT - (len(names) - 1) * ROW_GAP) / 2
         for name in names:
             prompt = nodes[name].prompt if name in nodes else ""
-            boxes[name] = Box(name, x, y, width, n, *texts[name], prompt)
+            title, kind = texts[name]
+            boxes[name] = Box(name, x, y, width=width, column=n, name=title, kind=kind, prompt=prompt)
             y += BOX_HEIGHT + ROW_GAP
         x += width + COLUMN_GAP if names else 0
     return boxes, x - COLUMN_GAP + MARGIN, inner + 2 * margin

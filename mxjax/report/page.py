@@ -57,13 +57,23 @@ def document(title: str, *sections: Markup) -> str:
 def _sections(run: Run) -> list[Markup]:
     stages = stage_table(run.rl)
     return [
-        tag("header", tag("h1", run.name), tag("p", "A run of MetaAgent-X in JAX", class_="lead"), headline(run),
-            facts(run)),
+        tag(
+            "header",
+            tag("h1", run.name),
+            tag("p", "A run of MetaAgent-X in JAX", class_="lead"),
+            headline(run),
+            facts(run),
+        ),
         tag("section", tag("h2", "Results"), results_table(run.rows), comparison_list(run)),
         tag("div", learning_curves(run)),
-        tag("section", tag("h2", "Stages"), tag("div", stages, class_="wide", tabindex="0", role="group",
-            aria_label="stages")) if stages else tag("div"),
+        tag(
+            "section",
+            tag("h2", "Stages"),
+            tag("div", stages, class_="wide", tabindex="0", role="group", aria_label="stages"),
+        )
+        if stages
+        else tag("div"),
         tag("section", tag("h2", "Cold start"), cold_start_curve(run)),
         tag("section", tag("h2", "Episodes before and after"), episode_section(run)),
         tag("footer", "Made by mxjax report from the files of the workdir; it can be made again at any time."),
-    ]  # fmt: skip
+    ]

@@ -62,9 +62,12 @@ def picture(chart: Markup) -> str:
     width, height = map(float, size_of_chart.groups())
     whole = round(WIDTH * height / width) + 2 * LEGEND
     body = tag(
-        "div", texture_defs(), chart, xmlns="http://www.w3.org/1999/xhtml",
+        "div",
+        texture_defs(),
+        chart,
+        xmlns="http://www.w3.org/1999/xhtml",
         style="font:16px/1.5 system-ui,sans-serif;color:var(--ink)",
-    )  # fmt: skip
+    )
     drawn = Markup(str(body).replace("<svg ", f"<svg {_SVG} "))  # inside HTML, which this is, a page needs no namespace
     inside = tag("foreignObject", drawn, x=0, y=0, width=WIDTH, height=whole)
     size = f'viewBox="0 0 {WIDTH} {whole}" width="{WIDTH}" height="{whole}"'

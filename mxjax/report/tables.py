@@ -12,12 +12,22 @@ from mxjax.data.pools import HELD_OUT
 from mxjax.evaluation import paired_change, table
 from mxjax.report.html import join, tag
 from mxjax.report.number_format import ABSENT, duration, finite, number, percent
-from mxjax.report.run_files import Run, mapping, own_evals, system_of
+from mxjax.report.run_files import Rows, Run, mapping, own_evals, system_of
 
 COLUMNS = (
-    "when", "system", "benchmark", "questions", "accuracy", "95 % interval", "valid designs", "calls",
-    "tokens in", "tokens out", "seconds", "failures",
-)  # fmt: skip
+    "when",
+    "system",
+    "benchmark",
+    "questions",
+    "accuracy",
+    "95 % interval",
+    "valid designs",
+    "calls",
+    "tokens in",
+    "tokens out",
+    "seconds",
+    "failures",
+)
 
 
 def headline(run: Run) -> Markup:
@@ -100,8 +110,11 @@ def fact_list(pairs: Iterable[tuple[str, Any]]) -> Markup:
 
 PHASES = {"cold_start_data": "cold start, data", "cold_start": "cold start", "rl": "reinforcement learning"}
 _SIZES = {
-    "num_hidden_layers": "layers", "hidden_size": "wide", "num_attention_heads": "heads", "vocab_size": "tokens known",
-}  # fmt: skip
+    "num_hidden_layers": "layers",
+    "hidden_size": "wide",
+    "num_attention_heads": "heads",
+    "vocab_size": "tokens known",
+}
 
 
 def phase_seconds(run: Run) -> dict[str, float]:
@@ -109,7 +122,10 @@ def phase_seconds(run: Run) -> dict[str, float]:
     recorded = mapping(run.results.get("phases_s"))
     if recorded and run.finished:
         return recorded
-    total = lambda rows, key: sum(row[key] for row in rows if finite(row.get(key)))
+
+    def total(rows: Rows, key: str) -> float:
+        return sum(row[key] for row in rows if finite(row.get(key)))
+
     cold = [row["time_s"] for row in run.cold_start if finite(row.get("time_s"))]
     found = {"cold_start": max(cold, default=0.0), "rl": total(run.rl, "step_s")}
     found["evaluation"] = total(run.evals, "seconds")
@@ -144,8 +160,9 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Markup:
         return tag("p", "No system has been evaluated yet.", class_="absent")
     head = tag("thead", tag("tr", *[tag("th", name, scope="col") for name in COLUMNS]))
     body = [tag("tr", *[tag("td", cell, data_label=name) for name, cell in zip(COLUMNS, _cells(row))]) for row in rows]
-    return tag("div", tag("table", head, tag("tbody", *body)), class_="wide", tabindex="0", role="group",
-               aria_label="results")  # fmt: skip
+    return tag(
+        "div", tag("table", head, tag("tbody", *body)), class_="wide", tabindex="0", role="group", aria_label="results"
+    )
 
 
 def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
@@ -153,12 +170,19 @@ def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
     accuracy, samples = row.get("accuracy"), row.get("samples", 1)
     asked = f"{row.get('n', ABSENT)}" + (f" × {samples}" if samples != 1 else "")
     return (
-        row.get("when") or ABSENT, tag("b", row.get("system")), row.get("benchmark") or ABSENT, asked,
-        tag("b", percent(accuracy)), interval_bar(accuracy, row.get("ci95")),
-        percent(row.get("valid_design_rate")), number(row.get("calls")), number(row.get("prompt_tokens")),
-        number(row.get("response_tokens")), number(row.get("seconds")),
+        row.get("when") or ABSENT,
+        tag("b", row.get("system")),
+        row.get("benchmark") or ABSENT,
+        asked,
+        tag("b", percent(accuracy)),
+        interval_bar(accuracy, row.get("ci95")),
+        percent(row.get("valid_design_rate")),
+        number(row.get("calls")),
+        number(row.get("prompt_tokens")),
+        number(row.get("response_tokens")),
+        number(row.get("seconds")),
         ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in failures.items()) or "none",
-    )  # fmt: skip
+    )
 
 
 def interval_bar(value: float | None, interval: Sequence[float] | None) -> Markup:
@@ -168,11 +192,15 @@ def interval_bar(value: float | None, interval: Sequence[float] | None) -> Marku
     low, high = interval
     at = lambda share: 4 + 92 * min(1.0, max(0.0, share))
     bar = tag(
-        "svg", tag("path", d="M4 7H96M4 3V11M96 3V11", class_="track"),
+        "svg",
+        tag("path", d="M4 7H96M4 3V11M96 3V11", class_="track"),
         tag("rect", x=at(low), y=3, width=max(1.0, at(high) - at(low)), height=8, class_="ci"),
-        tag("path", d=f"M{at(value):.1f} 1V13", class_="ci-mean"), viewBox="0 0 100 14", width=100, height=14,
+        tag("path", d=f"M{at(value):.1f} 1V13", class_="ci-mean"),
+        viewBox="0 0 100 14",
+        width=100,
+        height=14,
         aria_hidden="true",
-    )  # fmt: skip
+    )
     return tag("span", bar, " ", tag("small", f"{percent(low)} to {percent(high)}"), class_="interval-cell")
 
 

@@ -86,7 +86,7 @@ def grade_code(
     statuses: list[str] = []
     together = False
     for test in chosen:
-        status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits(), in_process)
+        status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits(), in_process=in_process)
         statuses.append(status)
         together = together or how == IN_PROCESS
         if status != PASSED and all_pass:
@@ -112,7 +112,7 @@ def _run_test(
     if "args" in test and "expected" in test:
         if entry_point is None:
             raise ValueError("Tests with args need the name of the function: pass entry_point.")
-        status, value = call_candidate(program, entry_point, list(test["args"]), sandbox, limits, setup)
+        status, value = call_candidate(program, entry_point, list(test["args"]), sandbox, limits, setup=setup)
         if status == CALLED:
             status = PASSED if _is_expected(test, value) else WRONG
         return status, "tests"

@@ -43,7 +43,9 @@ def _behaviour(program: str, example: dict[str, Any], sandbox: Sandbox, limits: 
         status, _ = run_check(program, example, sandbox, limits)
         return status, PASSED
     if "args" in example:
-        status, value = call_candidate(program, example["entry_point"], list(example["args"]), sandbox, limits, setup)
+        status, value = call_candidate(
+            program, example["entry_point"], list(example["args"]), sandbox, limits, setup=setup
+        )
         try:
             return status, canonical(value)
         except RecursionError:

@@ -85,19 +85,22 @@ def make_reward(
         raise UserError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
     if verify is not None:
         return RewardFunction(answer_from, verify)
-    by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed, in_process)
+    by_kind = functools.partial(
+        _by_kind, sandbox=sandbox, limits=limits, all_pass=all_pass, tests=tests, seed=seed, in_process=in_process
+    )
     return RewardFunction(answer_from, by_kind, sandbox, all_pass)
 
 
 def _by_kind(
+    question: Question,
+    answer: str,
+    *,
     sandbox: Sandbox | None,
     limits: SandboxLimits | None,
     all_pass: bool,
     tests: int,
     seed: int,
     in_process: bool,
-    question: Question,
-    answer: str,
 ) -> Verdict:
     if question.task_type == "math":
         return grade_math(question.gold, answer)
@@ -113,9 +116,16 @@ def _by_kind(
     program = extract_program(answer)
     if program is None:
         return Verdict(False, "no_program")
-    drawn = derive_seed(seed, question.id, "tests")
     return grade_code(
-        program, question.tests, sandbox, question.gold, all_pass, limits, tests or None, drawn, in_process
+        program,
+        question.tests,
+        sandbox,
+        entry_point=question.gold,
+        all_pass=all_pass,
+        limits=limits,
+        subset=tests or None,
+        seed=derive_seed(seed, question.id, "tests"),
+        in_process=in_process,
     )
 
 

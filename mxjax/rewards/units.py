@@ -33,14 +33,31 @@ _NOT_UNITS = re.compile(
 _NAMES = {  # of one unit, written in the singular
     spelling: name
     for name, spellings in {
-        "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
-        "mi": "mile", "ft": "foot feet", "in": "inch inche", "yd": "yard", "g": "gram gramme", "kg": "kilogram kilo",
-        "lb": "pound", "oz": "ounce", "l": "liter litre", "ml": "milliliter millilitre", "s": "second sec",
-        "min": "minute", "h": "hour hr", "day": "day", "dollar": "usd dollar buck", "cent": "cent", "mph": "mph",
+        "mm": "millimeter millimetre",
+        "cm": "centimeter centimetre",
+        "m": "meter metre",
+        "km": "kilometer kilometre",
+        "mi": "mile",
+        "ft": "foot feet",
+        "in": "inch inche",
+        "yd": "yard",
+        "g": "gram gramme",
+        "kg": "kilogram kilo",
+        "lb": "pound",
+        "oz": "ounce",
+        "l": "liter litre",
+        "ml": "milliliter millilitre",
+        "s": "second sec",
+        "min": "minute",
+        "h": "hour hr",
+        "day": "day",
+        "dollar": "usd dollar buck",
+        "cent": "cent",
+        "mph": "mph",
         "sq": "square",
     }.items()
     for spelling in spellings.split()
-}  # fmt: skip
+}
 
 
 def split_unit(text: str) -> tuple[str, str | None]:

@@ -223,7 +223,7 @@ class Job:
     def _outcome(self, report: dict[str, Any]) -> Outcome:
         stdout, stderr = (bytes(part) for part in self.output.values())
         status = "time" if self._late else _status(report, self.limits, self._over, stderr)
-        return Outcome(status, stdout, stderr, report["code"], report["cpu_s"], report["wall_s"])
+        return Outcome(status, stdout, stderr, report["code"], cpu_s=report["cpu_s"], wall_s=report["wall_s"])
 
 
 def _status(report: dict[str, Any], limits: SandboxLimits, over: bool, stderr: bytes) -> str:

