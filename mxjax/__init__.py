@@ -1,4 +1,7 @@
-"""MetaAgent-X in JAX: one language model learns to design multi-agent systems and to be their agents."""
+"""MetaAgent-X in JAX.
+
+One language model learns to design multi-agent systems and to be their agents.
+"""
 
 import importlib
 

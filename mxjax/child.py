@@ -1,6 +1,7 @@
-"""A process of our own that answers lines and can be ended: for work on text that may take forever or all memory.
+"""A process of our own that answers lines and can be ended.
 
-Its own limits are its program's affair; here it is started when it is first needed, waited for, and replaced.
+For work on text that may take forever or all memory. Its own limits are its program's affair; here it is started when
+it is first needed, waited for, and replaced.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ LATE = -signal.SIGPROF  # the exit status of a child that its own timer of proce
 
 
 class Child:
-    """One process, started when it is first needed and again after its end; for one thread at a time.
+    """One process, started when first needed and again after its end.
+
+    For one thread at a time.
 
     Args:
         program: its Python source, which says "ready" and then answers lines, after the preamble above.
@@ -42,7 +45,9 @@ class Child:
         self._owner = 0  # the process that started the child: one that was forked from it needs its own
 
     def _ask(self, line: bytes) -> tuple[bytes, int | None]:
-        """Its answer; without one it is ended, and its exit status returned, None if it was still running.
+        """Its answer.
+
+        Without one it is ended, and its exit status returned, None if it was still running.
 
         Raises OSError or RuntimeError when it cannot be started.
         """
@@ -67,7 +72,7 @@ class Child:
         return b"", code
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """End the process, whatever it is doing."""
         if self._child is None or self._owner != os.getpid():
             return
         self._child.kill()
@@ -96,7 +101,10 @@ def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _line(stdout: IO[bytes], limit_s: float) -> bytes:
-    """The next line of a child; b"" if it does not come in time."""
+    """The next line of a child.
+
+    Returns b"" if it does not come in time.
+    """
     pieces, deadline = [b""], time.monotonic() + limit_s
     poll = select.poll()
     poll.register(stdout, select.POLLIN)

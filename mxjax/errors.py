@@ -1,7 +1,8 @@
-"""Mistakes of the user's, told apart from faults of ours: the command line shows the first as one sentence.
+"""Mistakes of the user's, told apart from faults of ours.
 
-Everything else keeps its traceback, so what is wrong with a setting or a file is said with one of these
-where it is read. They are also the builtin exceptions that users of the library expect.
+The command line shows the first as one sentence. Everything else keeps its traceback, so what is wrong with a setting
+or a file is said with one of these where it is read. They are also the builtin exceptions that users of the library
+expect.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ _INSTALLED = (os.path.dirname(__file__) + os.sep, "<frozen ", *dict.fromkeys(_LI
 
 
 class UserError(ValueError):
-    """A wrong setting or file: one sentence that names the thing and the fix. The command line exits with 2."""
+    """A wrong setting or file.
+
+    One sentence that names the thing and the fix. The command line exits with 2.
+    """
 
 
 class MissingFile(UserError, FileNotFoundError):
@@ -34,12 +38,15 @@ class MissingPackage(UserError, ImportError):
 
 
 class RunStopped(Exception):
-    """A run that ended itself, for no mistake in its settings: one sentence. The command line exits with 1."""
+    """A run that ended itself, for no mistake in its settings.
+
+    One sentence. The command line exits with 1.
+    """
 
 
 @contextlib.contextmanager
 def file_errors(doing: str, path: Any) -> Iterator[None]:
-    """Turns an OSError on a file of the user's into "cannot DOING PATH: why"."""
+    """Turn an OSError on a user's file into "cannot DOING PATH: why"."""
     try:
         yield
     except UserError:
@@ -49,14 +56,15 @@ def file_errors(doing: str, path: Any) -> Iterator[None]:
 
 
 def message_of(error: BaseException) -> str:
-    """An exception's message on one line, its type's name where it has none."""
+    """An exception's message on one line, else its type's name."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def place_of(error: BaseException) -> str:
-    """Where an exception arose, "FILE, line N, in FUNCTION": the innermost code that is not a library's or ours.
+    """Where an exception arose, "FILE, line N, in FUNCTION".
 
-    Where all of it is installed code, the innermost; "" for an exception that was never raised.
+    The innermost code that is not a library's or ours. Where all of it is installed code, the innermost; "" for an
+    exception that was never raised.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"

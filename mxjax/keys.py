@@ -355,7 +355,10 @@ def keys_help(width: int = 80) -> str:
 
 
 def check_ranges(config: ConfigDict) -> None:
-    """Raises UserError, naming key, range and value, for a key that there is not and for a value out of its range."""
+    """Raise UserError for an unknown key or a value out of range.
+
+    The message names key, range and value.
+    """
     given = dict(leaves(config))
     for name in given:
         if name not in KEYS:
@@ -368,7 +371,10 @@ def check_ranges(config: ConfigDict) -> None:
 
 
 def leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of each key that is no group of others, in their order; what is a key, as a whole."""
+    """(dotted key, value) of each key that is no group, in order.
+
+    What is a key is taken as a whole.
+    """
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping | ConfigDict) and name not in KEYS:
@@ -378,14 +384,17 @@ def leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator
 
 
 def unknown_key(name: str) -> str:
-    """The sentence for a dotted key that there is not, with the nearest one that there is."""
+    """The message for an unknown dotted key, with the nearest known one."""
     groups = dict.fromkeys(key[:end] for key in KEYS for end in range(len(key)) if key[end] == ".")
     near = _nearest(name, [*KEYS, *groups])
     return f"the config has no key {name}" + (f": did you mean {near}?" if near else "")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """The known key that is most like `name`: with the same last word if one has it, else alike as a whole; or ""."""
+    """The known key that is most like `name`.
+
+    With the same last word if one has it, else alike as a whole; or "".
+    """
     last = lambda key: key.rpartition(".")[2]
     likeness = lambda key: difflib.SequenceMatcher(None, name, key).ratio()
     same = [key for key in known if last(key) == last(name)]

@@ -1,8 +1,8 @@
-"""A folder has one writer: a lock that names who holds it, on local disks and object stores.
+"""A folder has one writer.
 
-Two runs in one folder would interleave their rows and delete each other's checkpoints. On a local disk the kernel keeps
-the lock, so that it ends with its process; elsewhere, and between hosts that share a disk, a heartbeat says that the
-writer is alive.
+A lock that names who holds it, on local disks and object stores. Two runs in one folder would interleave their rows and
+delete each other's checkpoints. On a local disk the kernel keeps the lock, so that it ends with its process; elsewhere,
+and between hosts that share a disk, a heartbeat says that the writer is alive.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Lock:
-    """A lock that is held; `lost` once another process has taken it over."""
+    """A lock that is held.
+
+    `lost` once another process has taken it over.
+    """
 
     path: epath.Path
     record: dict[str, Any]
@@ -49,17 +52,17 @@ class Lock:
     lost: bool = False
 
     def check(self) -> None:
-        """Raises RunStopped once another process writes here."""
+        """Raise RunStopped once another process writes here."""
         if self.lost:
             raise RunStopped(f"{self.path.parent} was taken over by another writer while this one stood still")
 
 
 @contextlib.contextmanager
 def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
-    """The lock on a folder, which is made if need be, with its parents, and removed if it stays empty.
+    """Hold the lock on a folder, which is made if need be.
 
-    A lock whose writer is dead is taken over, which a logged sentence says. Raises UserError, naming the other writer,
-    where there is one.
+    So are its parents; what was made is removed if it stays empty. A lock whose writer is dead is taken over, which a
+    logged sentence says. Raises UserError, naming the other writer, where there is one.
     """
     folder = absolute(folder)
     check_can_write(folder)
@@ -104,7 +107,10 @@ def _acquire(path: epath.Path) -> Lock:
 
 
 def _kernel_lock(path: epath.Path) -> int | None:
-    """A descriptor of the locked file, None where the file system knows no locks. Raises UserError if it is taken."""
+    """A descriptor of the locked file.
+
+    Returns None where the file system knows no locks. Raises UserError if it is taken.
+    """
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -123,7 +129,10 @@ def _kernel_lock(path: epath.Path) -> int | None:
 
 
 def _living(path: epath.Path) -> dict[str, Any] | None:
-    """The record of the writer that has the kernel's lock, which it may be about to write."""
+    """The record of the writer with the kernel's lock.
+
+    It may be about to write it.
+    """
     for _ in range(20):
         if (held := _read(path)) and not _is_dead(held, by_kernel=False):
             return held
@@ -132,7 +141,7 @@ def _living(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _beat(lock: Lock, ended: threading.Event) -> None:
-    """Writes the heartbeat until the lock is released, or found to be another's."""
+    """Write the heartbeat until the lock is released or lost."""
     while not ended.wait(BEAT_S):
         try:
             held = _read(lock.path)
@@ -168,7 +177,10 @@ def _write(lock: Lock) -> None:
 
 
 def _replace(lock: Lock, data: bytes) -> None:
-    """Puts a whole record in the place of the last: what several write at once cannot mix."""
+    """Put a whole record in the place of the last.
+
+    What several write at once cannot mix.
+    """
     own = lock.path.parent / f".{lock.path.name}.{lock.record['token']}"
     try:
         own.write_bytes(data)
@@ -180,7 +192,10 @@ def _replace(lock: Lock, data: bytes) -> None:
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
-    """The record of whoever has or had the lock; None where there is none that can be read."""
+    """The record of whoever has or had the lock.
+
+    Returns None where there is none that can be read.
+    """
     try:
         held = read_json(path)
     except (OSError, ValueError):
@@ -208,14 +223,20 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process started, as the kernel counts it, "" where that is not known."""
+    """Start time of a process in the kernel's count.
+
+    Returns "" where that is not known.
+    """
     with contextlib.suppress(OSError):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
 
 
 def _is_dead(held: dict[str, Any], by_kernel: bool) -> bool:
-    """Whether a lock's writer is gone; `by_kernel` if this process now has the kernel's lock on the same file."""
+    """Whether a lock's writer is gone.
+
+    `by_kernel` if this process now has the kernel's lock on the same file.
+    """
     same_kernel = held.get("boot") == _boot()
     if same_kernel and by_kernel:
         return True
@@ -225,7 +246,10 @@ def _is_dead(held: dict[str, Any], by_kernel: bool) -> bool:
 
 
 def _runs(held: dict[str, Any]) -> bool:
-    """Whether the process that a record of this host names still runs, and is no other that has its number now."""
+    """Whether the process of a record of this host still runs.
+
+    Another process may have its number now.
+    """
     try:
         os.kill(held["pid"], 0)
     except ProcessLookupError:

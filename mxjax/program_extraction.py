@@ -1,6 +1,6 @@
-"""The one program of a message, by one rule for graders, votes and what later agents are shown.
+"""Extraction of the one program of a message.
 
-The rule, first that applies:
+Graders, votes and what later agents are shown use one rule. The rule, first that applies:
 
 1. in the last `<solution>` block: its last Python fence, else its last fence of no language that is a program; a block
    without any fence is the program as it stands, and one with other fences alone holds none;
@@ -43,7 +43,10 @@ _DOES = (
 
 
 def extract_program(message: str) -> str | None:
-    """The one program of a message, by the rule above; None if it has none."""
+    """The one program of a message, by the rule above.
+
+    Returns None if it has none.
+    """
     text = message[-MAX_MESSAGE:]
     solution = solution_in(text)
     if solution is not None:
@@ -59,12 +62,18 @@ def extract_program(message: str) -> str | None:
 
 
 def program_fence(text: str) -> Fence | None:
-    """The fence that holds the program of a text without a `<solution>` block; None if no fence does."""
+    """The fence with the program of a text without a `<solution>`.
+
+    Returns None if no fence has one.
+    """
     return _chosen(fences(text))
 
 
 def solution_in(text: str) -> str | None:
-    """What the last `<solution>` block holds; None without one, or where nothing stands in it."""
+    """What the last `<solution>` block holds.
+
+    Returns None without one, or where nothing stands in it.
+    """
     end = text.rfind(_CLOSING)
     start = text.rfind(_OPENING, 0, end) if end >= 0 else -1
     solution = text[start + len(_OPENING) : end] if start >= 0 else ""
@@ -72,7 +81,10 @@ def solution_in(text: str) -> str | None:
 
 
 def is_program(text: str) -> bool:
-    """Whether Python reads `text` and it does or defines something, which prose does not."""
+    """Whether Python reads `text` and it does or defines something.
+
+    Prose does not.
+    """
     if len(text) > MAX_UNMARKED:
         return False
     try:
@@ -89,7 +101,10 @@ def _does_something(node: ast.stmt) -> bool:
 
 
 def _chosen(found: list[Fence]) -> Fence | None:
-    """The last Python fence that is not empty, else the last one of no language that is a program."""
+    """The last non-empty Python fence, else the last plain program.
+
+    A plain program is a fence of no language that is a program.
+    """
     marked = [fence for fence in found if fence.is_python and fence.content.strip()]
     return marked[-1] if marked else next(filter(_is_plain_program, reversed(found)), None)
 
@@ -99,6 +114,9 @@ def _is_plain_program(fence: Fence) -> bool:
 
 
 def _dedented(source: str) -> str:
-    """A program that stands indented as a whole, which Python would not read, without that indentation."""
+    """A program without the indentation that all its lines share.
+
+    Python would not read it otherwise.
+    """
     space = source[: len(source) - len(source.lstrip())]
     return textwrap.dedent(source) if space.rpartition("\n")[2] else source

@@ -20,9 +20,10 @@ MOST = 2**31 - 1  # of whole numbers, which become int32 in arrays
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The values that a key may have: in words, after "must be", and as a predicate.
+    """The values that a key may have.
 
-    `brief` is what a list of settings adds to a default, which shows the type already; "" where there is no more.
+    In words, after "must be", and as a predicate. `brief` is what a list of settings adds to a default, which shows the
+    type already; "" where there is no more.
     """
 
     says: str
@@ -31,7 +32,10 @@ class Range:
 
 
 def whole(least: int, most: int = MOST, also: str = "") -> Range:
-    """Whole numbers from `least` to `most`; `also` says what a special one means."""
+    """Whole numbers from `least` to `most`.
+
+    `also` says what a special one means.
+    """
     end = "" if most == MOST else f" and at most {most}"
     says = f"a whole number of at least {least}{end}{also}"
     brief = f"at least {least}" if most == MOST else ""
@@ -39,7 +43,10 @@ def whole(least: int, most: int = MOST, also: str = "") -> Range:
 
 
 def real(least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False) -> Range:
-    """Finite numbers from `least` to `most`; `above` and `below` leave out these two."""
+    """Finite numbers from `least` to `most`.
+
+    `above` and `below` leave out these two.
+    """
 
     def holds(value: Any) -> bool:
         if not is_finite(value):
@@ -102,7 +109,7 @@ EVERY = whole(0, also=", 0 for never")
 
 
 def check_names(name: str, given: Mapping[str, Any], record: type) -> None:
-    """Raises UserError for a name in the mapping `given` that the dataclass `record` lacks."""
+    """Raise UserError for a name in `given` that `record` lacks."""
     known = [field.name for field in dataclasses.fields(record)]
     if unknown := sorted(set(given) - set(known)):
         raise UserError(f"{name} knows {', '.join(known)}, not {unknown[0]!r}")

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how a checkpoint is served with them."""
+"""Options that several verbs share."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def step_of(path: str, asked: int | str | None) -> int | None:
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:
-    """Raises UserError for a flag of these that is given and below 1."""
+    """Raise UserError for a given flag below 1."""
     for name in names:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")

@@ -1,4 +1,4 @@
-"""`mxjax data`: public data sets fetched or read from local files, listed, and packed as array_record files."""
+"""`mxjax data`: public data sets prepared, listed and packed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     add = parser.add_argument
     add("action", choices=("prepare", "list", "pack"))
     add("name", nargs="?", help="of prepare: NAME or NAME/SPLIT, see mxjax data list; of pack: a source of questions")

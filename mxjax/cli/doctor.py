@@ -1,4 +1,4 @@
-"""`mxjax doctor`: what this machine has, or whether a workdir or a model is sound."""
+"""`mxjax doctor`: check of this machine, a workdir or a model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     parser.add_argument("path", nargs="?", help="a workdir or a model to check")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints versions, devices and optional parts; with a path, whether that workdir or model is sound."""
+    """Print versions, devices and optional parts.
+
+    With a path, whether that workdir or model is sound.
+    """
     is_model = bool(args.path) and models.is_model(args.path)
     if is_model:
         return _describe_model(args.path)
@@ -62,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe_model(path: str) -> int:
-    """Prints what the headers of a model's files say; 1 when its tensors are not those of its configuration."""
+    """Print what the headers of a model's files say.
+
+    Returns 1 when its tensors are not those of its configuration.
+    """
     found = read_headers(path)
     cfg, tokenizer = found.config, found.tokenizer
     stops = ", ".join(str(tokenizer.backend.id_to_token(i)) for i in tokenizer.stop_ids) or "none"
@@ -87,7 +93,10 @@ def _describe_model(path: str) -> int:
 
 
 def _check_workdir(path: epath.Path) -> int:
-    """Verifies every finished checkpoint of a workdir; 1 when one is damaged or holds numbers that are not finite."""
+    """Verify every finished checkpoint of a workdir.
+
+    Returns 1 when one is damaged or holds numbers that are not finite.
+    """
     read_record(path)
     root, sound = path / "checkpoints", True
     for step in checkpoint.steps(root):

@@ -42,7 +42,7 @@ Row = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     add_checkpoint_arguments(parser)
     add = parser.add_argument
     add("--benchmark", required=True, help="comma separated: held_out, gsm8k, reasoning_gym:TASK, jsonl:PATH")
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table and writes results.json, results.md, results.html and whole episodes."""
+    """Print the table and write results.json, results.md, results.html and whole episodes."""
     config = checkpoint_config(args.checkpoint)
     systems = expand(args.system.split(","), bool(args.executor))
     names = {parse_system(system)[0] for system in systems}
@@ -161,7 +161,9 @@ def _remarks(
     name: str,
     questions: Sequence[Question],
 ) -> list[str]:
-    """What every row on a benchmark says: that the step was chosen on it, that the policy was trained on some of it.
+    """What every row on a benchmark says.
+
+    That the step was chosen on it, that the policy was trained on some of it.
 
     Raises ValueError for questions that were trained on, unless `--allow_overlap` says that this is meant.
     """
@@ -197,9 +199,9 @@ def _made_with(args: argparse.Namespace, policies: Sequence[tuple[str, Served]])
 
 
 def _earlier_rows(workdir: Workdir, settings: str, asked: Mapping[tuple[str, str], str]) -> list[Row]:
-    """Rows of an earlier evaluation that were made with the same settings and, where they are asked again, questions.
+    """Rows of an earlier evaluation with the same settings.
 
-    Not those of which the machine lost an execution.
+    And with the same questions where they are asked again. Not those of which the machine lost an execution.
     """
     path = workdir.path / "results.json"
     rows = read_json(path).get("rows", []) if path.exists() else []
@@ -209,16 +211,20 @@ def _earlier_rows(workdir: Workdir, settings: str, asked: Mapping[tuple[str, str
 
 
 def _asked(asked: Mapping[tuple[str, str], str], system: str, benchmark: str) -> str | None:
-    """The digest of what a row is asked: the questions, of the best fixed design also those that it was chosen on.
+    """The digest of what a row is asked.
 
-    None where this command asks nothing of the kind.
+    The questions, of the best fixed design also those that it was chosen on. None where this command asks nothing of
+    the kind.
     """
     return asked.get((benchmark, system if system == BEST_FIXED else ""))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sources:
-    """Where the questions of a command come from: benchmarks by name, and what the checkpoint's own run has."""
+    """Where the questions of a command come from.
+
+    Benchmarks by name, and what the checkpoint's own run has.
+    """
 
     config: ConfigDict
     args: argparse.Namespace
@@ -235,7 +241,7 @@ class _Sources:
         return found
 
     def validation(self, name: str, questions: Sequence[Question]) -> tuple[str, Sequence[Question]]:
-        """The name and the questions on which the best fixed design for a benchmark is chosen.
+        """Name and questions of the set that chooses the best fixed design.
 
         Those of `--validation`; without it those that the checkpoint's run held out, or, where these are the benchmark,
         some that it was trained on. Raises ValueError where one of them is also in the benchmark.
@@ -264,7 +270,10 @@ class _Sources:
         return own
 
     def _pools(self, asked: str) -> Pools:
-        """The pools of the checkpoint's run. Raises ValueError, naming what was asked, where there is no run."""
+        """The pools of the checkpoint's run.
+
+        Raises ValueError, naming what was asked, where there is no run.
+        """
         if not models.is_workdir(self.args.checkpoint):
             raise UserError(
                 f"{asked} is for the workdir of a run, which held questions out, and {self.args.checkpoint} is not "

@@ -1,4 +1,4 @@
-"""`mxjax solve`: a checkpoint answers questions, and shows the design and every call.
+"""`mxjax solve`: answers of a checkpoint, with design and calls.
 
 Why every call: an answer of a designed system is only as good as its parts, and people debug from transcripts.
 """
@@ -28,7 +28,7 @@ AT_ONCE = 8  # questions that are answered side by side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     add = parser.add_argument
     add("question", nargs="*")
     add("--questions", default="", help="a file of more: one a line, or .jsonl with question; - is standard input")
@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the design, every call with its reply, and the answer; 1 when a question has none."""
+    """Print the design, every call with its reply, and the answer.
+
+    Returns 1 when a question has none.
+    """
     questions = [Question(text_id("asked", text), text) for text in _texts(args)]
     step = step_of(args.checkpoint, args.step)
     served = serve(
@@ -74,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def solution(tree: QuestionTree, decode) -> dict[str, Any]:
-    """What became of a question's one design and its one execution, as JSON.
+    """A question's one design and one execution, as JSON.
 
     `status` is "ok", "invalid_design", or that of a design that did not finish, and `reason` says why; `answer` is None
     unless it is "ok". `tokens` counts those of all calls, the designer's included.
@@ -140,7 +143,10 @@ def _texts(args: argparse.Namespace) -> list[str]:
 
 
 def _read(path: str) -> Iterator[str]:
-    """The questions of a file, or of standard input ("-"): one a line, or in .jsonl each line's `question`."""
+    """The questions of a file, or of standard input ("-").
+
+    One a line, or in .jsonl each line's `question`.
+    """
     with file_errors("read", path):
         text = sys.stdin.read() if path == "-" else epath.Path(path).read_text()
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):

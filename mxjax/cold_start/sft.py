@@ -1,4 +1,4 @@
-"""Cold start: supervised fine-tuning on filtered trajectories of both roles (method, section 7).
+"""Cold start: supervised fine-tuning on filtered trajectories of both roles.
 
 Every assistant turn of a conversation is trained, everything else is masked. The trajectories are a scripted teacher's,
 a file's, or sampled from the policy itself and kept when right (rejection sampling). The learner, the packing and the
@@ -42,7 +42,9 @@ SAMPLED_AT_ONCE = 64  # questions
 
 
 def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
-    """Runs or continues the cold start in `config.workdir`; returns the last step's metrics.
+    """Run or continue the cold start in `config.workdir`.
+
+    Returns the last step's metrics.
 
     Raises UserError, in one sentence, for what the user can mend, RunStopped where the run cannot go on, and
     `stopping.Stopped`, with the last finished step saved, when SIGTERM or Ctrl-C asks for it.
@@ -101,7 +103,10 @@ def make_learner(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding
 def make_examples(
     run: Run, questions: Sequence[Question]
 ) -> tuple[list[TrainingSegment], Policies, Mapping[str, Any] | None]:
-    """The examples that `sft.examples` names, the policy that learns from them, and how they were graded, if at all."""
+    """The examples that `sft.examples` names, the policy, and their grading.
+
+    The grading is None where nothing was graded.
+    """
     if run.config.sft.examples == SAMPLED:
         segments, record = sampled_segments(run, questions)
         return segments, run.policies(), record
@@ -111,11 +116,11 @@ def make_examples(
 
 
 def sampled_segments(run: Run, questions: Sequence[Question]) -> tuple[list[TrainingSegment], Mapping[str, Any]]:
-    """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
+    """Rejection sampling of designs and executions by the policy in `init`.
 
-    Of every execution that is right, its design and all its calls are examples, token for token as they were sampled.
-    Returns them, and how they were graded (`mxjax.grading`). Raises UserError when `init` has not
-    learnt anything yet, or nothing is right.
+    `rollout.designs` designs for each question, each executed once. Of every execution that is right, its design and
+    all its calls are examples, token for token as they were sampled. Returns them, and how they were graded
+    (`mxjax.grading`). Raises UserError when `init` has not learnt anything yet, or nothing is right.
     """
     config = run.config
     if config.init.startswith("random:"):
@@ -150,9 +155,10 @@ def sampled_segments(run: Run, questions: Sequence[Question]) -> tuple[list[Trai
 def load_examples(
     config: ConfigDict, questions: Sequence[Question], begun: Mapping[str, Any] | None = None
 ) -> tuple[list[Conversation], Mapping[str, Any] | None]:
-    """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's.
+    """The conversations that `sft.examples` names.
 
-    And the record of the grading with whose tools the teacher computed (`mxjax.grading`), None without them.
+    A scripted teacher's on `questions`, or a file's. And the record of the grading with whose tools the teacher
+    computed (`mxjax.grading`), None without them.
     """
     name = config.sft.examples
     if name == TEACHER:
@@ -177,7 +183,10 @@ def load_examples(
 
 
 def read_conversations(path: str) -> list[Conversation]:
-    """Rows {"messages": [{"role", "content"}, ...]} of a jsonl file, each ending with the assistant."""
+    """Rows {"messages": [...]} of a jsonl file, ending with the assistant.
+
+    A message is {"role", "content"}.
+    """
     file, conversations = epath.Path(path), []
     if not file.exists() or file.is_dir():
         raise UserError(f"sft.examples names {path}, which is not a file; check the path")
@@ -197,7 +206,10 @@ def read_conversations(path: str) -> list[Conversation]:
 
 
 def starting_policies(run: Run, conversations: Sequence[Conversation]) -> Policies:
-    """The policy of `init`; for a random one, with a tokenizer trained on the examples."""
+    """The policy of `init`.
+
+    For a random one, with a tokenizer trained on the examples.
+    """
     config = run.config
     if not config.init.startswith("random:"):
         return run.policies()
@@ -209,7 +221,10 @@ def starting_policies(run: Run, conversations: Sequence[Conversation]) -> Polici
 
 
 def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment:
-    """One conversation as a token stream in which the assistant's turns, their end token included, have weight 1."""
+    """One conversation as a token stream, weighted for training.
+
+    The assistant's turns, their end token included, have weight 1.
+    """
     ids: list[int] = []
     weights: list[float] = []
     asked: list[Mapping[str, str]] = []
@@ -225,7 +240,10 @@ def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment
 
 
 def segments_of(tokenizer: Tokenizer, conversation: Conversation) -> list[TrainingSegment]:
-    """One conversation as one stream; as one for each assistant turn where the template rewrites what came before."""
+    """One conversation as one stream.
+
+    As one for each assistant turn where the template rewrites what came before.
+    """
     if not tokenizer.rewrites_history:
         return [segment(tokenizer, conversation)]
     prompts = [(conversation[:n], message) for n, message in enumerate(conversation) if message["role"] == "assistant"]
@@ -238,7 +256,10 @@ def segments_of(tokenizer: Tokenizer, conversation: Conversation) -> list[Traini
 
 
 def batch_indices(examples: int, size: int, seed: int, step: int) -> np.ndarray:
-    """Which examples step `step` takes, a function of (seed, step): pieces of one seeded shuffle per epoch, in turn."""
+    """Which examples step `step` takes, a function of (seed, step).
+
+    Pieces of one seeded shuffle per epoch, in turn.
+    """
     wanted = np.arange(step * size, (step + 1) * size)
     picked = np.empty(size, np.int64)
     for epoch in np.unique(wanted // examples):

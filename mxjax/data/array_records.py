@@ -1,7 +1,7 @@
-"""Questions as a TFDS data set of array_record files: random access to single questions, without TensorFlow.
+"""Questions as a TFDS data set of array_record files.
 
-Worth it for sets that are too large to be in memory as a whole, such as problems with all their tests: a sample reads
-only the records that it takes.
+Random access to single questions, without TensorFlow. Worth it for sets that are too large to be in memory as a whole,
+such as problems with all their tests: a sample reads only the records that it takes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ FIELDS = ("id", "question", "task_type", "answer", "tests", "source")
 
 
 def write(questions: Sequence[Question], directory: str, split: str = "train") -> str:
-    """Writes `questions`, in order, as the split of a TFDS data set in `directory`; returns the spec that reads it.
+    """Write `questions`, in order, as a split of a TFDS data set.
+
+    Returns the spec that reads it from `directory`.
 
     Raises ValueError where the directory already holds one, ImportError where array_record is not installed.
     """

@@ -1,4 +1,4 @@
-"""Benchmarks by name, and how they are kept out of what a run learns from and chooses by.
+"""Benchmarks by name, and their separation from training and validation questions.
 
 A benchmark is the test split of a public set, a procedural task, or a user's own file or task. No question of one may
 be trained on or chosen by: statements are compared as `normalise_text` leaves them, by the identities that prepared
@@ -53,7 +53,10 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
 
 
 def text_keys(name: str, data_dir: str | None = None) -> frozenset[str]:
-    """The `statement_key` of every question of a benchmark; a prepared set has them beside it, others are read."""
+    """The `statement_key` of every question of a benchmark.
+
+    A prepared set has them beside it, others are read.
+    """
     if name.partition("/")[0] in SETS:
         set_name, _, split = catalogue.find(name)
         manifest = prepared.read_manifest(prepared.locate(set_name, split or TEST, data_dir)[0])
@@ -63,13 +66,18 @@ def text_keys(name: str, data_dir: str | None = None) -> frozenset[str]:
 
 
 def benchmark_keys(named: Iterable[str], data_dir: str | None = None) -> dict[str, frozenset[str]]:
-    """Text identities of the benchmarks that are `named`, and of every public test set that is on this machine."""
+    """Text identities of the benchmarks `named` and of those present here.
+
+    Present are the public test sets that are on this machine.
+    """
     names = dict.fromkeys([*named, *prepared.present_benchmarks(data_dir)])
     return {name: text_keys(name, data_dir) for name in names}
 
 
 def left_out(keys: Mapping[str, frozenset[str]], policy: str) -> frozenset[str]:
-    """The identities that are not to be drawn: with the policy "drop" those of all benchmarks, with "refuse" none.
+    """The identities that are not to be drawn.
+
+    With the policy "drop" those of all benchmarks, with "refuse" none.
 
     Raises ValueError for another policy.
     """
@@ -79,7 +87,7 @@ def left_out(keys: Mapping[str, frozenset[str]], policy: str) -> frozenset[str]:
 
 
 def check_apart(questions: Sequence[Question], keys: Mapping[str, frozenset[str]], what: str) -> None:
-    """Raises ValueError when a question of a benchmark is among `questions`.
+    """Raise ValueError when a question of a benchmark is among `questions`.
 
     Args:
         questions: what is trained on or chosen by; `what` is its name in messages.

@@ -1,6 +1,7 @@
-"""The public data sets that are known by name: where each lives, under which licence, and how its rows are read.
+"""The public data sets that are known by name.
 
-Nothing is fetched here; `mxjax.data.prepared` does that, and `mxjax.data.benchmarks` finds what is there.
+Where each lives, under which licence, and how its rows are read. Nothing is fetched here; `mxjax.data.prepared` does
+that, and `mxjax.data.benchmarks` finds what is there.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ SAMPLE = ":sample"  # ends the source of questions that are shipped with the pac
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of a set: `files` are patterns in the home repository, none where it must come from a local file.
+    """One split of a set.
 
-    `rows` are the row counts of the complete split, one for each edition that is about. `keep` tells the split's own
-    rows from those of other splits in the same file; `shrink` makes a row smaller before it is written.
+    `files` are patterns in the home repository, none where it must come from a local file. `rows` are the row counts of
+    the complete split, one for each edition that is about. `keep` tells the split's own rows from those of other splits
+    in the same file; `shrink` makes a row smaller before it is written.
     """
 
     rows: tuple[int, ...]
@@ -33,10 +35,10 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """A set: `home` is a data set repository of the Hugging Face hub, or "" for one that is given as a local file.
+    """A public data set.
 
-    `columns` are the fields that `read` uses; a prepared file holds no others. `local` says where to take a local file
-    from.
+    `home` is a data set repository of the Hugging Face hub, or "" for one that is given as a local file. `columns` are
+    the fields that `read` uses; a prepared file holds no others. `local` says where to take a local file from.
     """
 
     task_type: str

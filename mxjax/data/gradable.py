@@ -1,7 +1,8 @@
-"""Whether a question can be graded at all, asked when it is loaded: later, each answer to it would be one more fault.
+"""Whether a question can be graded, checked when it is loaded.
 
-A gold answer must be accepted as the answer to its own question, and a test must have one of the shapes that
-`rewards.grade_code` runs and nothing else, since a misspelt key of a test would change what it tests.
+Later, each answer to it would be one more fault. A gold answer must be accepted as the answer to its own question, and
+a test must have one of the shapes that `rewards.grade_code` runs and nothing else, since a misspelt key of a test would
+change what it tests.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ GRADED = ("math", "text", "code")
 
 
 def check_gradable(question: Question, place: str) -> None:
-    """Raises UserError, naming `place` and what is wrong, for a question that no answer could be graded for."""
+    """Raise UserError for a question that no answer could be graded for.
+
+    The message names `place` and what is wrong.
+    """
     fault = _fault_of_text(question.text)
     fault = fault or (_fault_of_tests(question) if question.task_type == "code" else _fault_of_gold(question))
     if fault:
@@ -44,7 +48,10 @@ def check_gradable(question: Question, place: str) -> None:
 
 
 def agreeing(questions: Iterable[Question]) -> Iterator[Question]:
-    """`questions`, as they come. Raises UserError at one with the text of an earlier one and another gold answer."""
+    """`questions`, as they come.
+
+    Raises UserError at one with the text of an earlier one and another gold answer.
+    """
     golds: dict[str, Question] = {}
     for question in questions:
         if question.task_type != "code" and question.gold is not None:
@@ -130,7 +137,10 @@ def _fault_of_test(test: Any) -> str:
 
 
 def _has_nan(value: Any) -> bool:
-    """Whether NaN is anywhere in a plain value; without recursion, since values may be nested deeply."""
+    """Whether NaN is anywhere in a plain value.
+
+    Without recursion, since values may be nested deeply.
+    """
     left = [value]
     while left:
         item = left.pop()

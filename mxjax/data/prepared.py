@@ -1,9 +1,9 @@
-"""Public data sets on this machine: fetched or taken from a local file, checked, written, and read again.
+"""Public data sets on this machine.
 
-A split is `<data directory>/<name>/<split>.jsonl` with the columns that are read, and `<split>.manifest.json`: licence,
-origin with revision, row count, sha256 of the file, and for test splits the identities of the questions' statements.
-`mxjax data prepare` writes both; a file may also be put there as it was published. Sets with a shipped sample can be
-tried without either. Only `fetch` downloads.
+Fetched or taken from a local file, checked, written, and read again. A split is `<data directory>/<name>/<split>.jsonl`
+with the columns that are read, and `<split>.manifest.json`: licence, origin with revision, row count, sha256 of the
+file, and for test splits the identities of the questions' statements. `mxjax data prepare` writes both; a file may also
+be put there as it was published. Sets with a shipped sample can be tried without either. Only `fetch` downloads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ _SAMPLES = epath.Path(__file__).parent / "samples"
 
 
 def data_root(data_dir: str | None = None) -> epath.Path:
-    """Where prepared sets lie: `data_dir`, else the environment variable MXJAX_DATA, else the user's cache."""
+    """Where prepared sets lie.
+
+    `data_dir`, else the environment variable MXJAX_DATA, else the user's cache.
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return epath.Path(data_dir or os.environ.get(DATA_ENV) or f"{cache}/mxjax/data").expanduser()
 
@@ -44,7 +47,9 @@ def data_root(data_dir: str | None = None) -> epath.Path:
 def load_split(
     name: str, default: str, limit: int | None = None, seed: int = 0, data_dir: str | None = None
 ) -> list[Question]:
-    """The questions of "NAME" (its split `default`) or "NAME/SPLIT"; at most `limit`, sampled by `seed`.
+    """The questions of "NAME" (its split `default`) or "NAME/SPLIT".
+
+    At most `limit`, sampled by `seed`.
 
     Raises ValueError, in one sentence that names the fix, for a split that is unknown, absent or damaged.
     """
@@ -78,7 +83,9 @@ def load_split(
 
 
 def read_item(data_set: DataSet, split: str, row: Row, place: str, name: str) -> Item | None:
-    """A row as a question; None for one of another split, or that cannot be graded.
+    """A row as a question.
+
+    Returns None for one of another split, or that cannot be graded.
 
     Raises ValueError, naming the place, for a row of another form.
     """
@@ -95,7 +102,10 @@ def read_item(data_set: DataSet, split: str, row: Row, place: str, name: str) ->
 
 
 def check_item(data_set: DataSet, item: Item, row: Row, place: str) -> None:
-    """Raises ValueError, naming the place, for a question that no answer could be graded for."""
+    """Raise ValueError for a question that cannot be graded.
+
+    The message names the place.
+    """
     check_gradable(Question("", item.text, data_set.task_type, item.gold, item.tests), _named(place, row))
 
 
@@ -126,7 +136,10 @@ def manifest_path(path: epath.Path) -> epath.Path:
 
 
 def read_manifest(path: epath.Path) -> dict[str, Any]:
-    """What `mxjax data prepare` wrote beside a file; {} for a file that was put there by hand."""
+    """What `mxjax data prepare` wrote beside a file.
+
+    {} for a file that was put there by hand.
+    """
     manifest = manifest_path(path)
     return read_json(manifest) if manifest.exists() else {}
 
@@ -147,7 +160,9 @@ def _check_digest(path: epath.Path) -> None:
 
 
 def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str]:
-    """(file, source name) of a split's full file if it is there, else of its shipped sample.
+    """(file, source name) of a split.
+
+    The full file if it is there, else the shipped sample.
 
     Raises ValueError, in one sentence that names the fix, for a split that there is not or that is not here.
     """
@@ -168,9 +183,10 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """One split that was written: `rows` questions of `read` rows at the origin, the rest has nothing to grade with.
+    """One split that was written.
 
-    `faults` are sentences on rows that are damaged and were left out, the first few of `damaged`.
+    `rows` questions of `read` rows at the origin, the rest has nothing to grade with. `faults` are sentences on rows
+    that are damaged and were left out, the first few of `damaged`.
     """
 
     name: str
@@ -196,7 +212,7 @@ class Prepared:
 
 
 def prepare(name: str, source: str = "", output: str = "", partial: bool = False) -> Iterator[Prepared]:
-    """Prepares a set, split by split.
+    """Prepare a set, split by split.
 
     Args:
         name: "NAME" for all splits of a set, or "NAME/SPLIT".
@@ -227,7 +243,9 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
 
 
 def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
-    """(local files, origin) of a split, downloaded once from the Hugging Face hub and kept in its cache.
+    """(local files, origin) of a split, from the Hugging Face hub.
+
+    Files are downloaded once and kept in the hub's cache.
 
     Raises OSError, with the way around it, where they cannot be had.
     """
@@ -252,7 +270,10 @@ def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
 def _write(
     name: str, data_set: DataSet, split: str, files: Sequence[str], origin: str, root: epath.Path, partial: bool
 ) -> Prepared:
-    """Reads, checks and writes one split; when a check fails the files are as they were before."""
+    """Reads, checks and writes one split.
+
+    When a check fails the files are as they were before.
+    """
     spec, target = data_set.splits[split], split_path(root, name, split)
     unfinished = target.parent / f"{target.name}.tmp"
     digest, read, kept = hashlib.sha256(), 0, 0
@@ -311,12 +332,12 @@ def _write(
 
 
 def _refuse(error: UserError) -> None:
-    """Raises the error of one damaged row, with what to do about it."""
+    """Raise the error of a damaged row, with the fix."""
     raise UserError(f"{error} Mend the row, or leave such rows out with --partial.") from error
 
 
 def _line(data_set: DataSet, split: str, row: Row) -> bytes:
-    """The columns of a row that are read, as a line of JSON."""
+    """The row's columns that are read, as a line of JSON."""
     shrink = data_set.splits[split].shrink
     row = shrink(row) if shrink else row
     return json.dumps({name: row[name] for name in data_set.columns if name in row}).encode() + b"\n"
@@ -333,7 +354,10 @@ def _check_count(name: str, split: str, published: Sequence[int], read: int, kep
 
 
 def listing(output: str = "") -> str:
-    """Every set as aligned text: kind, splits with published rows, whether it is here, home, licence."""
+    """Every set as aligned text.
+
+    Kind, splits with published rows, whether it is here, home, licence.
+    """
     root = data_root(str(absolute(output)) if output else None)
     lines = [("set", "kind", "rows", "here", "home", "licence")]
     for name, data_set in SETS.items():

@@ -1,7 +1,8 @@
-"""What a policy was trained on, kept beside its weights: which questions, and what they are like.
+"""What a policy was trained on, kept beside its weights.
 
-The identities of the questions show a benchmark or held-out question among them. The summary of their words tells a
-user that a question is of another kind: a policy that has only seen sums still answers when it is asked for a capital.
+Which questions, and what they are like. The identities of the questions show a benchmark or held-out question among
+them. The summary of their words tells a user that a question is of another kind: a policy that has only seen sums still
+answers when it is asked for a capital.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ _log = logging.getLogger(__name__)
 
 
 def trained_on_record(questions: Iterable[Question], init: str) -> dict[str, Any]:
-    """What trained_on.json says of a policy that is trained on `questions`, beginning from `init`."""
+    """Contents of trained_on.json for a policy trained on `questions` from `init`."""
     questions = list(questions)
     like = merged(summary(question.text for question in questions), likeness_of(init))
     return {"identity": IDENTITY, "texts": sorted(keys_of(questions) | trained_on(init)), "likeness": like}
 
 
 def check_unseen(pools: Pools, init: str) -> None:
-    """Raises UserError where questions are held out that `init`, or what it began from, was trained on."""
+    """Raise UserError where held-out questions were trained on before.
+
+    By `init`, or by what it began from.
+    """
     if known := shared_with(pools.held_out, trained_on(init)):
         raise UserError(
             f"{len(known)} of {len(pools.held_out)} held-out questions were trained on before, by {init} or "
@@ -48,9 +52,11 @@ def check_unseen(pools: Pools, init: str) -> None:
 
 
 def trained_on(source: str) -> frozenset[str]:
-    """The `statement_key` of every question that a policy was trained on, by its run and by those it began from.
+    """The `statement_key` of every question that a policy was trained on.
 
-    None for a source that does not have them, which a logged sentence says of a workdir.
+    By its own run and by those it began from.
+
+    Returns None for a source that does not have them, which a logged sentence says of a workdir.
     """
     if (kept := _kept(source)) is None:
         return frozenset()
@@ -65,7 +71,9 @@ def trained_on(source: str) -> frozenset[str]:
 
 
 def likeness_of(source: str) -> dict[str, Any]:
-    """The `summary` of the questions that a policy was trained on; empty where nothing is known of them.
+    """The `summary` of the questions that a policy was trained on.
+
+    Empty where nothing is known of them.
 
     Raises ValueError for a file that has something else there.
     """
@@ -76,7 +84,10 @@ def likeness_of(source: str) -> dict[str, Any]:
 
 
 def _kept(source: str) -> dict[str, Any] | None:
-    """trained_on.json of a workdir or of a model that was converted from one; None for another model."""
+    """Contents of trained_on.json of a workdir or a converted model.
+
+    Returns None for another model.
+    """
     try:
         directory = models.directory_of(source)
     except FileNotFoundError:  # of the hub, which cannot be reached: loading will say so
@@ -88,7 +99,10 @@ def _kept(source: str) -> dict[str, Any] | None:
 
 
 def summary(texts: Iterable[str]) -> dict[str, Any]:
-    """Words, signs, digits of the longest number and characters of the longest text, as JSON; of no texts empty."""
+    """Summary of questions, as JSON.
+
+    Words, signs, digits of the longest number and characters of the longest text; {} for no texts.
+    """
     words: Counter[str] = Counter()
     signs: set[str] = set()
     digits = chars = 0
@@ -114,7 +128,10 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 
 def unlike(text: str, trained: Mapping[str, Any]) -> str:
-    """What about a question the training never had; "" where nothing stands out, or nothing is known of it."""
+    """What about a question the training never had.
+
+    Returns "" where nothing stands out, or nothing is known of it.
+    """
     if not trained:
         return ""
     text = _folded(text)
@@ -134,7 +151,7 @@ def unlike(text: str, trained: Mapping[str, Any]) -> str:
 
 
 def check_summary(value: Any) -> None:
-    """Raises ValueError for a value, as a file may have it, that is no summary."""
+    """Raise ValueError for a value from a file that is no summary."""
     kinds = {"words": list, "signs": str, "digits": int, "chars": int}
     right = value == {} or (isinstance(value, dict) and {key: type(item) for key, item in value.items()} == kinds)
     if not right or not all(isinstance(word, str) for word in value.get("words", ())):

@@ -1,6 +1,7 @@
-"""Where questions come from: generators, files, mixtures of them, and users' own tasks, all named by a spec.
+"""Where questions come from.
 
-A spec is what a config file holds. Either a string:
+Generators, files, mixtures of them, and users' own tasks, all named by a spec. A spec is what a config file holds.
+Either a string:
 
     reasoning_gym:<task>    a procedural task of reasoning-gym
     arithmetic:sums         sums of numbers of mixed length
@@ -125,7 +126,10 @@ def load_task(name: str) -> Task:
 
 @contextlib.contextmanager
 def _code_of(task: str, what: str) -> Iterator[None]:
-    """The user's code can fail in any way: one sentence that says which task's did, where, and how."""
+    """The user's code can fail in any way.
+
+    One sentence that says which task's did, where, and how.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -137,7 +141,7 @@ def _code_of(task: str, what: str) -> Iterator[None]:
 
 
 def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Question]:
-    """The questions of a JSON-lines file, on any file system that etils knows.
+    """The questions of a JSON-lines file, on any file system of etils.
 
     Raises:
         ValueError: the file is missing or empty, or a line is wrong; the message names file and line.
@@ -207,7 +211,10 @@ def _load(
 
 
 def load_stored(source: str, split: str, seed: int) -> list[Question]:
-    """All questions of a public set, a file or a user's task, marked as `split`; errors as `load_questions`."""
+    """All questions of a public set, file or task, marked as `split`.
+
+    Raises what `load_questions` raises.
+    """
     if source.startswith(JSONL):
         return read_jsonl(source.removeprefix(JSONL), source, split)
     if source.startswith(array_records.PREFIX):
@@ -225,7 +232,10 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
 
 
 def _task_questions(source: str, split: str, seed: int) -> list[Question]:
-    """The questions of a user's task, which must be gradable where the task has no verifier of its own."""
+    """The questions of a user's task.
+
+    They must be gradable where the task has no verifier of its own.
+    """
     task = load_task(source)
     with _code_of(source, "its Task.questions"):
         found = list(task.questions(split, seed) if callable(task.questions) else task.questions)
@@ -239,7 +249,10 @@ def _task_questions(source: str, split: str, seed: int) -> list[Question]:
 
 
 def sampled_records(source: str, split: str, limit: int | None, seed: int) -> list[Question]:
-    """At most `limit` questions of a TFDS data set, a sample by `seed` in the set's order; no others are read."""
+    """At most `limit` questions of a TFDS data set, sampled by `seed`.
+
+    They are in the set's order; no others are read.
+    """
     chosen = None if limit is None else rows.sample(range(array_records.count(source)), limit, seed)
     return list(_records(source, split, chosen=chosen))
 
@@ -252,7 +265,10 @@ def _records(
 
 
 def is_task(source: str) -> bool:
-    """Whether a source names a user's own task, `module:function`; its questions carry that name as their source."""
+    """Whether a source names a user's own task, `module:function`.
+
+    Its questions carry that name as their source.
+    """
     others = (
         source.startswith((JSONL, array_records.PREFIX))
         or generators.is_generator(source)
@@ -264,7 +280,10 @@ def is_task(source: str) -> bool:
 def _select(
     questions: Iterable[Question], excluded: frozenset[str], keys: frozenset[str], distinct: bool, size: int | None
 ) -> list[Question]:
-    """The first `size` of `questions` that are not excluded; repeats dropped, or kept under ids of their own."""
+    """The first `size` of `questions` that are not excluded.
+
+    Repeats dropped, or kept under ids of their own.
+    """
     found: list[Question] = []
     times: dict[str, int] = {}
     for question in questions:
@@ -280,7 +299,10 @@ def _select(
 
 
 def _parse(spec: Any) -> list[_Spec]:
-    """The parts of a spec: one, or several for a mixture. Mappings may be ConfigDicts."""
+    """The parts of a spec: one, or several for a mixture.
+
+    Mappings may be ConfigDicts.
+    """
     if isinstance(spec, str):
         spec = {"source": spec}
     if isinstance(spec, (list, tuple)):
@@ -321,7 +343,10 @@ def _check(holds: bool, name: str, says: str, value: Any) -> None:
 
 
 def _shares(size: int, weights: Sequence[float]) -> list[int]:
-    """`size` split in proportion to `weights`, by largest remainder, first part first among equals."""
+    """`size` split in proportion to `weights`, by largest remainder.
+
+    Among equals the first part comes first.
+    """
     whole = sum(weights)
     if whole <= 0:
         raise UserError("The weights of a mixture must not all be zero.")

@@ -1,7 +1,8 @@
-"""Evaluation: one harness and one grader for every system, with budgets and intervals in each row.
+"""Evaluation by one harness and one grader for every system.
 
-A system is a way to answer a question with a policy (`systems`). `harness` answers a set of questions with one, `suite`
-runs several and continues after a kill, `answered` and `statistics` make the row, `tables` its text.
+Each row has budgets and intervals. A system is a way to answer a question with a policy (`systems`). `harness` answers
+a set of questions with one, `suite` runs several and continues after a kill, `answered` and `statistics` make the row,
+`tables` its text.
 """
 
 from mxjax.evaluation.answered import Answered, pattern_shares

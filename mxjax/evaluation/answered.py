@@ -1,6 +1,7 @@
-"""What a finished question leaves behind: small enough to keep by the thousand, enough to make a table's row of.
+"""What a finished question leaves behind.
 
-A row is made of these records alone, so an evaluation that was killed and continued has the row of one that was not.
+Small enough to keep by the thousand, enough to make a table's row of. A row is made of these records alone, so an
+evaluation that was killed and continued has the row of one that was not.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ _OUTCOMES = frozenset((*_UNANSWERED, *_NOT_PASSED))
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """One question, answered. `correct` and `votes` have an entry for each sample; the rest are sums over all of them.
+    """One question, answered.
 
-    A vote is what a majority counts: the normalised answer, or the program without comments, as in a vote of agents;
-    the whole message where a verifier takes what has no answer in it; None if there is none. `designs` are
-    the patterns of the designs, "invalid" for one that cannot run; `failures` counts executions by status, `reasons`
-    what went wrong in those that are not right; `in_process` those whose program passed a test beside which it ran,
-    `grading_faults` those whose grading raised an exception; `seconds` passed since the question before was finished.
+    `correct` and `votes` have an entry for each sample; the rest are sums over all of them. A vote is what a majority
+    counts: the normalised answer, or the program without comments, as in a vote of agents; the whole message where a
+    verifier takes what has no answer in it; None if there is none. `designs` are the patterns of the designs, "invalid"
+    for one that cannot run; `failures` counts executions by status, `reasons` what went wrong in those that are not
+    right; `in_process` those whose program passed a test beside which it ran, `grading_faults` those whose grading
+    raised an exception; `seconds` passed since the question before was finished.
     """
 
     correct: tuple[float, ...]
@@ -60,7 +62,10 @@ class Answered:
 
 
 def answered(tree: QuestionTree, size: int = 1, seconds: float = 0.0) -> Answered:
-    """The record of a tree of which every `size` executions, in order, are one sample: their majority."""
+    """The record of a tree.
+
+    Every `size` executions, in order, are one sample, decided by their majority.
+    """
     task_type = tree.question.task_type
     executions = [execution for design in tree.designs for execution in design.executions]
     votes = [_vote(execution, task_type) for execution in executions]
@@ -126,15 +131,19 @@ def shares(patterns: Sequence[str]) -> dict[str, float]:
 
 
 def pattern_shares(designs: Sequence[Any]) -> dict[str, float]:
-    """Share of each pattern (`mas.pattern`) among the designs; those that cannot run count as "invalid"."""
+    """Share of each pattern (`mas.pattern`) among the designs.
+
+    Those that cannot run count as "invalid".
+    """
     return shares(list(map(pattern_of, designs)))
 
 
 def make_row(records: Sequence[Answered], system: str, benchmark: str, seed: int) -> dict[str, Any]:
-    """A table's row: accuracy and its interval, pass@k and majority@k, validity, and what an answer cost.
+    """A row of the table of results.
 
-    `accuracy` is pass@1, the mean over questions and samples; costs are means per question and sample; `correct` has
-    the share of right samples of each question, for paired comparisons.
+    Accuracy and its interval, pass@k and majority@k, validity, and what an answer cost. `accuracy` is pass@1, the mean
+    over questions and samples; costs are means per question and sample; `correct` has the share of right samples of
+    each question, for paired comparisons.
     """
     correct_QS = np.array([record.correct for record in records], np.float64)
     n, samples = correct_QS.shape
@@ -171,7 +180,10 @@ def make_row(records: Sequence[Answered], system: str, benchmark: str, seed: int
 
 
 def _at_k(records: Sequence[Answered], samples: int, seed: int) -> dict[str, Any]:
-    """pass@k and majority@k with their intervals, by k as text; nothing for one sample."""
+    """pass@k and majority@k with their intervals, by k as text.
+
+    Nothing for one sample.
+    """
     found: dict[str, Any] = {}
     for k in statistics.counts_k(samples):
         passed = [statistics.pass_at_k(samples, sum(c == 1 for c in r.correct), k) for r in records]

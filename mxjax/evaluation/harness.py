@@ -1,4 +1,7 @@
-"""Answers a set of questions with one system and grades what comes back: one harness, one grader, for all of them."""
+"""The harness that answers questions with one system and grades the answers.
+
+All systems go through it and one grader.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ from mxjax.rollout.tree import derive_seed
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A system on a set of questions: its table row, and the trees of the questions that were answered now."""
+    """A system on a set of questions.
+
+    Its table row, and the trees of the questions that were answered now.
+    """
 
     row: dict[str, Any]
     trees: list[QuestionTree]
@@ -49,7 +55,7 @@ def evaluate(
     earlier: Mapping[str, Answered] | None = None,
     finished: Callable[[QuestionTree, Answered], None] = lambda tree, record: None,
 ) -> Outcome:
-    """Answers every question `samples` times with `system` and grades the returned messages.
+    """Answer every question `samples` times with `system` and grade the returned messages.
 
     Args:
       roles: "executor", and "designer" where designs are written; "frozen_executor" for the system of that name.
@@ -117,6 +123,9 @@ def distinct(name: str, questions: Iterable[Question]) -> list[Question]:
 
 
 def shown_name(name: str, questions: Sequence[Question]) -> str:
-    """What rows call the benchmark `name`: "NAME:sample" where its questions are those of the shipped sample."""
+    """What rows call the benchmark `name`.
+
+    "NAME:sample" where its questions are those of the shipped sample.
+    """
     source = questions[0].source if questions else ""
     return source if source.endswith(SAMPLE) else name

@@ -1,8 +1,9 @@
-"""Several systems on several benchmarks, continued after a kill: finished questions are never answered twice.
+"""Several systems on several benchmarks, continued after a kill.
 
-Each finished question is one line of `episodes/<system>_<benchmark>.jsonl`: the whole episode, the record that the row
-is made of, and a digest of every setting that the answer depends on. Seeds derive from question ids, so what is left
-comes out as it would have in one go.
+Finished questions are never answered twice. Each finished question is one line of
+`episodes/<system>_<benchmark>.jsonl`: the whole episode, the record that the row is made of, and a digest of every
+setting that the answer depends on. Seeds derive from question ids, so what is left comes out as it would have in one
+go.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Suite:
         script: str = "",
         progress: Callable[[int, float], None] = lambda done, accuracy: None,
     ) -> Outcome:
-        """One system on one benchmark; its episodes are then in `episodes/`, as records and as text."""
+        """One system on one benchmark.
+
+        Its episodes are then in `episodes/`, as records and as text.
+        """
         name = self.file_name(system, benchmark, script)
         key = digest({**self.settings, "system": system, "samples": samples, "script": script})
         path = self.workdir.path / f"{name}.jsonl"
@@ -102,10 +106,10 @@ class Suite:
         return f"episodes/{system}_{file_name(benchmark)}{own}"
 
     def _kept(self, path: epath.Path, key: str, questions: Questions) -> list[dict[str, Any]]:
-        """Lines of an earlier start that answer one of the questions under the same settings.
+        """Lines of an earlier start that are still valid for these questions.
 
-        Questions of which the machine lost an execution are asked again. Raises UserError for one that was graded in
-        another way.
+        They answer one of them under the same settings. Questions of which the machine lost an execution are asked
+        again. Raises UserError for one that was graded in another way.
         """
         if not self.resume:
             return []
@@ -121,9 +125,10 @@ class Suite:
         return list(lines.values())
 
     def choose_fixed(self, validation: str, questions: Questions) -> dict[str, Any]:
-        """The design that is best for all of `questions`: of the fixed ones, and of the designer's own most frequent.
+        """The design that is best for all of `questions`.
 
-        Between equally good ones the cheaper is chosen. Returns its name and script, and what each candidate reached.
+        Of the fixed ones, and of the designer's own most frequent. Between equally good ones the cheaper is chosen.
+        Returns its name and script, and what each candidate reached.
         """
         self.run(DESIGNED, f"validation_{validation}", questions)
         path = self.workdir.path / f"{self.file_name(DESIGNED, f'validation_{validation}')}.jsonl"
@@ -153,13 +158,15 @@ def digest(value: Any) -> str:
 
 
 def questions_digest(questions: Sequence[Question], *others: Any) -> str:
-    """That of questions in their order, and of what else a row's questions are."""
+    """Digest of questions in order, and of a row's other questions."""
     return digest([[question_record(question) for question in questions], *others])
 
 
 def weights_stamp(source: str, step: int | None) -> Any:
-    """What tells the weights of a source from others that had its name: the manifest of a checkpoint, or each file's
-    size and time; nothing for a source that is no local file or folder."""
+    """What tells weights from others of the same name.
+
+    The manifest of a checkpoint, or each file's size and time; nothing for a source that is no local file or folder.
+    """
     if models.is_workdir(source):
         manifest = absolute(source) / "checkpoints" / str(step) / checkpoint.MANIFEST
         return digest(manifest.read_text()) if manifest.exists() else None
@@ -172,9 +179,10 @@ def weights_stamp(source: str, step: int | None) -> Any:
 def settings_of(
     sources: Sequence[tuple[str, int | None, ConfigDict]], roles: Mapping[str, Role], seed: int
 ) -> dict[str, Any]:
-    """All settings that an answer depends on beside its question, its system and the number of samples.
+    """All settings that an answer depends on.
 
-    `sources` are (checkpoint, step, config) of each policy, its config as the flags of the command have left it.
+    Beside its question, its system and the number of samples. `sources` are (checkpoint, step, config) of each policy,
+    its config as the flags of the command have left it.
     """
     configs = [to_json(config) for _, _, config in sources]
     return {

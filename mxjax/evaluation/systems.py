@@ -1,4 +1,4 @@
-"""The systems that answer questions, all through the same rollout and the same grader.
+"""The systems that answer questions, with one rollout and one grader.
 
 | system | what answers a question |
 |---|---|
@@ -52,7 +52,10 @@ ROLE_TEXTS = (
 
 
 def expand(systems: Sequence[str], has_executor: bool) -> list[str]:
-    """`systems` with "all" written out; `frozen_executor` is part of it where there is another executor."""
+    """`systems` with "all" written out.
+
+    `frozen_executor` is part of it where there is another executor.
+    """
     every = [name for name in SYSTEMS if name != CONSISTENT and (has_executor or name != FROZEN_EXECUTOR)]
     return list(dict.fromkeys(itertools.chain(*([*every, MATCHED] if name == ALL else [name] for name in systems))))
 
@@ -74,9 +77,9 @@ def parse_system(system: str) -> tuple[str, int]:
 
 
 def check_systems(systems: Sequence[str], have: Iterable[str] = ()) -> None:
-    """Raises ValueError for an unknown system, and for "...@matched" without single and designed before it.
+    """Raise ValueError for an unknown or unmatched system.
 
-    `have` are systems that have been evaluated already.
+    "...@matched" needs single and designed before it. `have` are systems that have been evaluated already.
     """
     before = set(have)
     for system in systems:
@@ -86,7 +89,10 @@ def check_systems(systems: Sequence[str], have: Iterable[str] = ()) -> None:
 
 
 def check_run_systems(systems: Sequence[str]) -> None:
-    """`check_systems`, and ValueError for those of `mxjax evaluate` that a training run cannot evaluate."""
+    """`check_systems` for a training run.
+
+    Raises ValueError also for systems that only `mxjax evaluate` can run.
+    """
     for system in systems:
         if system in (BEST_FIXED, FROZEN_EXECUTOR, ALL):
             raise UserError(f"eval.systems cannot have {system}: take it out, and ask mxjax evaluate --system for it")
@@ -94,7 +100,10 @@ def check_run_systems(systems: Sequence[str]) -> None:
 
 
 def fixed_script(system: str, text: str = SOLVER_TEXT, size: int = 3) -> str:
-    """The script of "single", "vote" (of `size` agents), "reflection" or "debate", its agents told `text`."""
+    """The script of "single", "vote", "reflection" or "debate".
+
+    The agents are told `text`; a vote has `size` of them.
+    """
     agents = [_agent(f"solver{n}", text) for n in range(max(size, 2))]
     nodes = {
         "single": agents[0],
@@ -106,7 +115,10 @@ def fixed_script(system: str, text: str = SOLVER_TEXT, size: int = 3) -> str:
 
 
 def random_script(seed: int) -> str:
-    """A valid design drawn at random: one to three nodes in a row, each an agent or a small group of agents."""
+    """A valid design drawn at random.
+
+    One to three nodes in a row, each an agent or a small group of agents.
+    """
     rng = random.Random(seed)
     names = (f"agent{n}" for n in itertools.count())
 
@@ -143,9 +155,10 @@ def tokens_of(row: Mapping[str, Any]) -> float:
 
 
 def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str) -> str:
-    """`system`, or for "...@matched" the size whose tokens are nearest to those of "designed".
+    """`system`, with the size of "...@matched" filled in.
 
-    `rows` are those of the same policy so far. Raises ValueError when single or designed is not among them.
+    The size whose tokens are nearest to those of "designed". `rows` are those of the same policy so far. Raises
+    ValueError when single or designed is not among them.
     """
     name, size = parse_system(system)
     if size:
@@ -159,7 +172,9 @@ def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str)
 def left_to_do(
     benchmarks: Iterable[str], systems: Iterable[str], rows: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
-    """(benchmark, system) of each that has no row yet, sizes matched; `rows` grow while this is read.
+    """(benchmark, system) of each that has no row yet, sizes matched.
+
+    `rows` grow while this is read.
 
     Raises UserError where there is nothing to match a size to.
     """

@@ -1,4 +1,4 @@
-"""Rows as text: aligned for a terminal, or as markdown, with the paired differences that belong to them."""
+"""Rows as text or markdown, with their paired differences."""
 
 from __future__ import annotations
 
@@ -30,14 +30,20 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as aligned text: system, accuracy with its interval, validity and cost per question."""
+    """Rows as aligned text.
+
+    System, accuracy with its interval, validity and cost per question.
+    """
     lines = [HEAD, *map(cells, rows)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(HEAD))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same as a markdown table, then pass@k and majority@k where there are samples, and what went wrong."""
+    """Rows as markdown.
+
+    Then pass@k and majority@k where there are samples, and what went wrong.
+    """
     first = 0 if any(row.get("when") for row in rows) else 1
     parts = [_markdown_table(HEAD[first:], [cells(row)[first:] for row in rows])]
     sampled = [row for row in rows if "pass_at" in row]
@@ -61,7 +67,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def details_of(row: Row) -> str:
-    """Patterns of the designs where there are several, and what went wrong how often."""
+    """Patterns of the designs, and how often what went wrong.
+
+    Patterns are listed where there are several.
+    """
     listed = []
     patterns = row.get("patterns") or {}
     if len(patterns) > 1 or row["system"].startswith(DESIGNED):
@@ -79,9 +88,10 @@ def details_of(row: Row) -> str:
 
 
 def comparisons(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Paired differences: designed systems against each other one on the same questions, or the last against the first.
+    """Paired differences of the rows on each benchmark.
 
-    The second where a benchmark has no row of designed systems.
+    Designed systems against each other one on the same questions, or the last against the first. The second where a
+    benchmark has no row of designed systems.
     """
     found = []
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):

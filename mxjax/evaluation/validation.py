@@ -1,4 +1,4 @@
-"""Validation during training: the run's systems on its benchmarks at the steps where that is due."""
+"""Validation during training, at the steps where it is due."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
 def validate(
     config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar
 ) -> list[dict[str, Any]]:
-    """Evaluates `eval.systems` on `eval.benchmarks` if that is due before RL step `step`, and not done yet.
+    """Evaluate `eval.systems` on `eval.benchmarks` if due and not yet done.
 
-    Due are the first and the last state, and every `eval.every` steps. Returns the rows of a step that is due.
+    Due before RL step `step`. Due are the first and the last state, and every `eval.every` steps. Returns the rows of a
+    step that is due.
     """
     settings = config.eval
     if step not in (0, config.rl.steps) and not (settings.every and step % settings.every == 0):

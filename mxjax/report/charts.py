@@ -1,7 +1,8 @@
-"""Draws charts as inline SVG: lines with gaps, and shares over time, both above shaded stages.
+"""Draw charts as inline SVG.
 
-A series is told apart by colour, dash and marker together, so that neither colour vision nor a screen is needed. The
-drawing is 400 units wide, about what a phone shows, and a wide page sets several side by side.
+Lines with gaps, and shares over time, both above shaded stages. A series is told apart by colour, dash and marker
+together, so that neither colour vision nor a screen is needed. The drawing is 400 units wide, about what a phone shows,
+and a wide page sets several side by side.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ Points = Sequence[tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A named line: (x, y) in order of x; `style` picks colour, dash and marker; `intervals` are (x, low, high).
+    """A named line: (x, y) in order of x.
 
-    Without `gaps` all points are joined, however far apart they are.
+    `style` picks colour, dash and marker; `intervals` are (x, low, high). Without `gaps` all points are joined, however
+    far apart they are.
     """
 
     name: str
@@ -53,7 +55,10 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Maps data to the drawing: x in [x0, x1] and y in [y0, y1] fall inside the plot."""
+    """Map data to the drawing.
+
+    X in [x0, x1] and y in [y0, y1] fall inside the plot.
+    """
 
     x0: float
     x1: float
@@ -80,10 +85,11 @@ def line_chart(
     x_name: str = "RL step",
     name_x: Callable[[float], str] | None = None,
 ) -> Markup:
-    """A figure with one line per series; the y axis starts at 0 and ends at `top` or above the largest value.
+    """A figure with one line per series.
 
-    `span` is the x range, by default that of the points; `name_x` says what to call a place on it, by default `x_name`
-    and its number. Shares are written as percentages.
+    The y axis starts at 0 and ends at `top` or above the largest value. `span` is the x range, by default that of the
+    points; `name_x` says what to call a place on it, by default `x_name` and its number. Shares are written as
+    percentages.
     """
     drawn = [dataclasses.replace(s, points=[p for p in s.points if finite(p[1])]) for s in series]
     drawn = [s for s in drawn if s.points]
@@ -108,7 +114,10 @@ def line_chart(
 
 
 def share_chart(title: str, rows: Sequence[tuple[int, Mapping[str, float]]], stages: Sequence[Stage] = ()) -> Markup:
-    """A figure of stacked columns, one per step: how the whole divides among names, most frequent at the bottom."""
+    """A figure of stacked columns, one per step.
+
+    How the whole divides among names, most frequent at the bottom.
+    """
     rows = [(x, shares) for x, shares in rows if shares]
     if not rows:
         return empty(title, "Nothing to draw yet.")
@@ -151,7 +160,10 @@ def empty(title: str, why: str) -> Markup:
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
-    """At most about `most` points: means over runs of neighbours, never across a gap in x."""
+    """At most about `most` points.
+
+    Means over runs of neighbours, never across a gap in x.
+    """
     size = -(-len(points) // most)
     if size < 2:
         return points
@@ -159,7 +171,10 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
 
 
 def pieces(points: Points) -> list[Points]:
-    """The points in runs without a gap: a gap is more than 1.5 times the smallest distance in x."""
+    """The points in runs without a gap.
+
+    A gap is more than 1.5 times the smallest distance in x.
+    """
     if len(points) < 3:
         return [points]
     distances = [b[0] - a[0] for a, b in itertools.pairwise(points)]
@@ -169,7 +184,7 @@ def pieces(points: Points) -> list[Points]:
 
 
 def texture_defs() -> Markup:
-    """A hidden drawing that holds the textures t0 to t7, which the share charts refer to."""
+    """A hidden drawing with the textures t0 to t7 of share charts."""
     marks = (
         "",
         "M0 8L8 0M-2 2L2 -2M6 10L10 6",
@@ -213,7 +228,10 @@ def _ground(frame: Frame, stages: Sequence[Stage], write: Callable, x_name: str)
 
 
 def _line(frame: Frame, series: Series) -> Markup:
-    """A series: lines through the points without a gap between them, interval bars, and markers if they fit."""
+    """A series: lines, interval bars, and markers if they fit.
+
+    Lines have gaps where points are missing.
+    """
     points = thin(series.points)
     at = [[(frame.x(x), frame.y(y)) for x, y in piece] for piece in (pieces(points) if series.gaps else [points])]
     d = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece) for piece in at if len(piece) > 1)
@@ -226,7 +244,10 @@ def _line(frame: Frame, series: Series) -> Markup:
 
 
 def _marker(style: int, x: float, y: float) -> Markup:
-    """The marker of a style around (x, y): circle, square, triangle or diamond."""
+    """The marker of a style around (x, y).
+
+    Circle, square, triangle or diamond.
+    """
     shapes = ("m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z", "m-3 -3h6v6h-6z", "m0 -4l4 7h-8z", "m0 -4l4 4l-4 4l-4 -4z")
     return tag("path", d=f"M{x:.1f} {y:.1f}{shapes[style % 4]}", class_="mark")
 
@@ -272,7 +293,10 @@ def _figure(title: str, unit: str, body: list, keys: list, label: str, table: Ma
 
 
 def _headroom(ys: Sequence[float]) -> float:
-    """The top of a y axis that starts at 0 or below: the next tick above the largest value."""
+    """The top of a y axis that starts at 0 or below.
+
+    The next tick above the largest value.
+    """
     low, high = min(0.0, *ys), max(ys)
     if high <= low:
         return low + 1.0
@@ -286,7 +310,10 @@ def _rest(shares: Mapping[str, float], names: Sequence[str]) -> float:
 
 
 def _means(points: Sequence[Sequence[float]], size: int) -> list[tuple[float, ...]]:
-    """Column means over runs of `size` points; x is the middle of the run."""
+    """Column means over runs of `size` points.
+
+    X is the middle of the run.
+    """
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     return [
         ((group[0][0] + group[-1][0]) / 2, *(sum(values) / len(group) for values in list(zip(*group))[1:]))

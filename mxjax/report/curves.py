@@ -1,6 +1,7 @@
-"""Which charts a run's page shows, and from which metrics: a chart is a row of a table here.
+"""Which charts a run's page shows, and from which metrics.
 
-Metrics of a role exist only for the steps that trained it, so those lines have gaps where the other role was trained.
+A chart is a row of a table here. Metrics of a role exist only for the steps that trained it, so those lines have gaps
+where the other role was trained.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ UPDATES = (
 
 
 def learning_curves(run: Run) -> Markup:
-    """The charts of reinforcement learning, in three groups; a sentence where there are no steps yet."""
+    """The charts of reinforcement learning, in three groups.
+
+    A sentence where there are no steps yet.
+    """
     if not run.rl:
         return _group("Learning", "No step of reinforcement learning has been logged yet.", [])
     stages = stages_of(run.rl)
@@ -109,7 +113,10 @@ def learning_curves(run: Run) -> Markup:
 
 
 def metric_chart(chart: Chart, rows: Rows, stages: Sequence[Stage]) -> Markup:
-    """One chart of `rows`; a line whose metric no row has is left out."""
+    """One chart of `rows`.
+
+    A line whose metric no row has is left out.
+    """
     series = [Series(name, points(rows, metric), style) for name, metric, style in chart.lines]
     span = (rows[0]["step"] - 0.5, rows[-1]["step"] + 0.5)
     return line_chart(chart.title, chart.unit, series, stages, span=span, share=chart.share, top=chart.top)
@@ -121,7 +128,10 @@ def points(rows: Rows, metric: str) -> list[tuple[int, float]]:
 
 
 def held_out_chart(run: Run, stages: Sequence[Stage]) -> Markup:
-    """Accuracy of each system on the held-out questions; an evaluation after n steps stands where step n begins."""
+    """Accuracy of each system on the held-out questions.
+
+    An evaluation after n steps stands where step n begins.
+    """
     evals = own_evals(run)
     title, systems = "Held-out accuracy", list(dict.fromkeys(map(system_of, evals)))
     if not systems:
@@ -144,7 +154,10 @@ def _after(x: float) -> str:
 
 
 def cold_start_curve(run: Run) -> Markup:
-    """The loss of supervised fine-tuning; a sentence where no cold start is known."""
+    """The loss of supervised fine-tuning.
+
+    A sentence where no cold start is known.
+    """
     if not run.cold_start:
         return tag("p", "No cold start is known: init names none, and there is none in cold_start/.", class_="absent")
     span = (run.cold_start[0]["step"] - 0.5, run.cold_start[-1]["step"] + 0.5)
@@ -159,7 +172,10 @@ def cold_start_curve(run: Run) -> Markup:
 
 
 def stages_of(rows: Rows) -> list[Stage]:
-    """The stages as they went: runs of steps that trained the same role."""
+    """The stages as they went.
+
+    Runs of steps that trained the same role.
+    """
     found = []
     for role, group in groupby(rows, key=lambda row: row.get("stage") or ""):
         steps = [row["step"] for row in group]
@@ -169,7 +185,10 @@ def stages_of(rows: Rows) -> list[Stage]:
 
 
 def stage_table(rows: Rows) -> Markup:
-    """Means over each stage, among them the share of groups without spread by role."""
+    """Means over each stage, with shares of groups without spread.
+
+    Those shares are by role.
+    """
     heads = (
         "stage",
         "steps",

@@ -1,6 +1,7 @@
-"""Shows whole episodes as trees: question, design, calls in order, graded answer; the first policy beside the last.
+"""Show whole episodes as trees: question, design, calls in order, graded answer.
 
-Texts are shortened to a common budget, so that the page stays small whatever a model wrote.
+The first policy beside the last. Texts are shortened to a common budget, so that the page stays small whatever a model
+wrote.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Tree = dict[str, Any]
 
 
 def episode_section(run: Run) -> Markup:
-    """Episodes before and after training, or a sentence where there are none yet."""
+    """Episodes before and after training, or a sentence without any."""
     if run.before is None and run.after is None:
         return tag("p", "No evaluation of designs has saved its episodes yet.", class_="absent")
     pairs = choose_pairs(run.before[1] if run.before else (), run.after[1] if run.after else ())
@@ -53,7 +54,7 @@ def episode_section(run: Run) -> Markup:
 
 
 def choose_pairs(before: Sequence[Tree], after: Sequence[Tree]) -> list[tuple[Tree | None, Tree | None]]:
-    """The first two questions answered differently before and after, filled up with the first that were not.
+    """Two questions to show, preferably answered differently before and after.
 
     With one of the two evaluations missing, the first two of the other.
     """
@@ -67,7 +68,7 @@ def choose_pairs(before: Sequence[Tree], after: Sequence[Tree]) -> list[tuple[Tr
 
 
 def text_limit(trees: Sequence[Tree]) -> int:
-    """How many characters each text may have, so that all of these trees together stay within the budget."""
+    """Characters that each text may have within the budget of all trees."""
     texts = sum(2 * min(MOST_CALLS, len(_outcome(tree).get("calls") or ())) + 4 for tree in trees)
     return max(SHORTEST_TEXT, min(LONGEST_TEXT, TEXT_BUDGET // max(1, texts)))
 
@@ -157,7 +158,10 @@ def _texts(call: dict[str, Any], limit: int) -> list[Markup]:
 
 
 def node_name(call_id: str) -> str:
-    """The node in a call's id: "workflow/reflection/a.2#1" is node a's second time, turn 1."""
+    """The node in a call's id.
+
+    "workflow/reflection/a.2#1" is node a's second time, turn 1.
+    """
     return re.sub(r"(\.\d+)?#\d+$", "", call_id).rsplit("/", 1)[-1] or call_id
 
 
@@ -181,7 +185,7 @@ def _answer(outcome: dict[str, Any], limit: int) -> Markup:
 
 
 def whole_episode(tree: Tree) -> Markup:
-    """Every design and every execution of a question, nothing left out, to open one by one."""
+    """Every design and execution of a question, to open one by one."""
     question = mapping(tree.get("question"))
     designs = [mapping(design) for design in tree.get("designs") or ()]
     outcomes = [mapping(outcome) for design in designs for outcome in design.get("executions") or ()]

@@ -1,7 +1,7 @@
-"""Puts the report together: head, learning curves, table, episodes, in one file that loads nothing.
+"""Put the report together.
 
-The page carries a content security policy that forbids every load and every script but its own, so that even text that
-got past the escaping could do nothing.
+Head, learning curves, table, episodes, in one file that loads nothing. The page carries a content security policy that
+forbids every load and every script but its own, so that even text that got past the escaping could do nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mxjax.report.tables import comparison_list, facts, headline, results_table
 
 
 def write_report(workdir: epath.PathLike) -> epath.Path:
-    """Writes `report.html` into a workdir, finished or not, and returns its path.
+    """Write `report.html` into a workdir, finished or not, and return its path.
 
     A reader never sees half a page. Raises UserError when `workdir` is no workdir.
     """

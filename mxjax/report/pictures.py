@@ -1,4 +1,7 @@
-"""Figures of the page as SVG files of their own, for a README or a slide: they load nothing and know light and dark."""
+"""Figures of the page as SVG files.
+
+For a README or a slide. They load nothing and follow the light or dark theme.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ _SVG = 'xmlns="http://www.w3.org/2000/svg"'
 
 
 def write_pictures(workdir: epath.PathLike, folder: epath.PathLike) -> list[epath.Path]:
-    """Writes learning_curve.svg and design.svg of a run into `folder` and returns their paths.
+    """Write learning_curve.svg and design.svg of a run into `folder`.
 
-    The design is the one that the last evaluation shows of its most frequent pattern. Raises UserError when the run has
-    no evaluation of designs yet.
+    Returns their paths. The design is the one that the last evaluation shows of its most frequent pattern. Raises
+    UserError when the run has no evaluation of designs yet.
     """
     run, folder = read_run(workdir), epath.Path(folder)
     design = typical_design(run)
@@ -45,7 +48,10 @@ def write_pictures(workdir: epath.PathLike, folder: epath.PathLike) -> list[epat
 
 
 def typical_design(run: Run) -> str:
-    """The first design of the most frequent pattern in the last evaluation; "" if there is none."""
+    """The first design of the most frequent pattern in the last evaluation.
+
+    Returns "" if there is none.
+    """
     by_pattern = collections.defaultdict(list)
     for tree in run.after[1] if run.after else ():
         for design in map(mapping, tree.get("designs") or ()):
@@ -55,7 +61,10 @@ def typical_design(run: Run) -> str:
 
 
 def picture(chart: Markup) -> str:
-    """A chart of the page as a whole SVG document, 640 units wide. Raises UserError for an empty chart."""
+    """A chart of the page as an SVG document, 640 units wide.
+
+    Raises UserError for an empty chart.
+    """
     size_of_chart = re.search(r'viewBox="0 0 (\S+) (\S+)"', chart)
     if size_of_chart is None:
         raise UserError("the chart has nothing to draw yet; let mxjax train end first")

@@ -1,4 +1,7 @@
-"""The head of the page and the table: what was run, on what, how long, and how each system did."""
+"""The head of the page and the table.
+
+What was run, on what, how long, and how each system did.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,10 @@ COLUMNS = (
 
 
 def headline(run: Run) -> Markup:
-    """The figures to see first: where the run is, and how each system changed from the first evaluation to the last.
+    """The figures to see first.
 
-    On the held-out questions alone: shares on different benchmarks are not one curve.
+    Where the run is, and how each system changed from the first evaluation to the last. On the held-out questions
+    alone: shares on different benchmarks are not one curve.
     """
     tiles = [_tile("state", *_state(run))]
     evals = own_evals(run)
@@ -49,7 +53,7 @@ def headline(run: Run) -> Markup:
 
 
 def run_comparisons(run: Run) -> list[tuple[str, str]]:
-    """The objections that a table of a run must answer, each with its paired difference.
+    """The comparisons that a run's table must show, with paired differences.
 
     For each benchmark: designed systems after the last step against those before the first, against the other systems
     after the last step, and against the designed systems of each control.
@@ -73,7 +77,7 @@ def run_comparisons(run: Run) -> list[tuple[str, str]]:
 
 
 def facts(run: Run) -> Markup:
-    """Command, seed, device, versions and the time of each phase, and the whole config to open."""
+    """Command, seed, device, versions, phase times, and the config to open."""
     results, model = run.results, mapping(run.record.get("model"))
     versions = {"mxjax": run.record.get("mxjax"), **mapping(results.get("versions"))}
     size = [f"{model[key]} {word}" for key, word in _SIZES.items() if key in model]
@@ -98,7 +102,10 @@ def facts(run: Run) -> Markup:
 
 
 def fact_list(pairs: Iterable[tuple[str, Any]]) -> Markup:
-    """Named facts side by side; a command line has a row to itself."""
+    """Named facts side by side.
+
+    A command line has a row to itself.
+    """
     parts = []
     for name, value in pairs:
         command = name == "command"
@@ -118,7 +125,10 @@ _SIZES = {
 
 
 def phase_seconds(run: Run) -> dict[str, float]:
-    """Seconds of each phase: as recorded, or added up from the metrics while the run goes on."""
+    """Seconds of each phase.
+
+    As recorded, or added up from the metrics while the run goes on.
+    """
     recorded = mapping(run.results.get("phases_s"))
     if recorded and run.finished:
         return recorded
@@ -139,7 +149,10 @@ def comparison_list(run: Run) -> Markup:
 
 
 def summary(run: Run) -> str:
-    """The results as text for a terminal: command, table, pattern shares, paired differences, time of each phase."""
+    """The results as text for a terminal.
+
+    Command, table, pattern shares, paired differences, time of each phase.
+    """
     lines = [f"command: {run.command}"] if run.command else []
     lines += [table(run.rows)] if run.rows else ["No system has been evaluated yet."]
     for row in run.rows:
@@ -186,7 +199,10 @@ def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def interval_bar(value: float | None, interval: Sequence[float] | None) -> Markup:
-    """A 95 % interval in words, and as a bar on a scale from 0 to 100 %."""
+    """A 95 % interval as text and as a bar.
+
+    The bar's scale is from 0 to 100 %.
+    """
     if not finite(value) or not interval or not all(map(finite, interval)):
         return tag("span", ABSENT)
     low, high = interval
@@ -205,7 +221,7 @@ def interval_bar(value: float | None, interval: Sequence[float] | None) -> Marku
 
 
 def _state(run: Run) -> tuple[str, str]:
-    """Where the run is, and how long the rest takes at the speed of the last steps."""
+    """Where the run is, and about how long the rest takes."""
     rows, total, name = (run.rl, run.steps, "RL steps") if run.rl else (run.cold_start, run.steps, "cold start steps")
     if run.evals and not run.rl:
         rows, name = [], "RL steps"

@@ -1,4 +1,4 @@
-"""Grades programs by running them in the sandbox against tests that stay outside.
+"""Grading of programs by tests that stay outside their sandbox.
 
 Three shapes of test, told apart by their keys:
 
@@ -56,7 +56,7 @@ def grade_code(
     seed: int = 0,
     in_process: bool = False,
 ) -> Verdict:
-    """Runs `program` on tests; correct iff it passes all that are run.
+    """Run `program` on tests; correct iff it passes all that are run.
 
     Args:
         program: the candidate's source.
@@ -128,14 +128,20 @@ def _run_test(
 
 
 def _is_expected(test: Test, value: Any) -> bool:
-    """Whether a call's value is the expected one or, where that may be wrapped in a list of one, its item."""
+    """Whether a call's value is the expected one.
+
+    Where that may be wrapped in a list of one, also its item.
+    """
     expected, tolerance = test["expected"], test.get("tolerance")
     is_wrapped = bool(test.get("wrapped")) and isinstance(expected, (list, tuple)) and len(expected) == 1
     return same_value(expected, value, tolerance) or (is_wrapped and same_value(expected[0], value, tolerance))
 
 
 def same_output(expected: str, given: str, tolerance: float | None = None) -> bool:
-    """Whether two outputs agree: lines right-stripped, blank lines at the end aside, or token by token as decimals."""
+    """Whether two outputs agree.
+
+    Lines right-stripped, blank lines at the end aside, or token by token as decimals.
+    """
     wanted, found = _lines(expected), _lines(given)
     if wanted == found:
         return True
@@ -163,9 +169,10 @@ def _same_number(wanted: str, found: str, tolerance: float | None) -> bool:
 
 
 def same_value(wanted: Any, found: Any, tolerance: float | None = None) -> bool:
-    """Whether two plain values agree; numbers by value, true and false only with themselves.
+    """Whether two plain values agree.
 
-    `found` comes from a hostile program: it may hold `wire.Unbuilt`, and whatever it is, this ends.
+    Numbers by value, true and false only with themselves. `found` comes from a hostile program: it may hold
+    `wire.Unbuilt`, and whatever it is, this ends.
     """
     try:
         return _same(wanted, found, tolerance)
@@ -202,7 +209,7 @@ def _pairs(value: Any) -> list | None:
 
 
 def _key(key: Any) -> str:
-    """The key of a dict as text, since JSON has text keys only."""
+    """The key of a dict as text, as JSON has it."""
     try:
         return str(key) if key is None or isinstance(key, (str, int, float)) else canonical(key)
     except ValueError:  # an integer of more digits than Python writes
@@ -210,9 +217,10 @@ def _key(key: Any) -> str:
 
 
 def canonical(value: Any) -> str:
-    """A plain value as text, the same for values that `same_value` takes for equal. Raises RecursionError.
+    """A plain value as text, equal for values that `same_value` equates.
 
-    The time is bounded by the size of the value, which may come from a hostile program and hold `wire.Unbuilt`.
+    Raises RecursionError. The time is bounded by the size of the value, which may come from a hostile program and hold
+    `wire.Unbuilt`.
     """
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(canonical, value))}]"
@@ -230,7 +238,10 @@ def canonical(value: Any) -> str:
 
 
 def known(outcome: Outcome) -> Outcome:
-    """The outcome, if it says anything about the program. Raises InfrastructureError if not."""
+    """The outcome, if it says anything about the program.
+
+    Raises InfrastructureError if not.
+    """
     if outcome.status == "infrastructure":
         raise InfrastructureError(outcome.stderr.decode(errors="replace"))
     return outcome
@@ -239,9 +250,10 @@ def known(outcome: Outcome) -> Outcome:
 def call_candidate(
     program: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits, setup: str = ""
 ) -> tuple[str, Any]:
-    """One call of the candidate's function: ("called", its value), or why there is none and None.
+    """One call of the candidate's function.
 
-    Sets and dicts of the value are `wire.Unbuilt`, as in all that is decoded here.
+    ("called", its value), or why there is none and None. Sets and dicts of the value are `wire.Unbuilt`, as in all that
+    is decoded here.
     """
     request = wire.dumps({"ask": ["call", entry_point, args, {}]})
     if sandbox.level == "C":
@@ -267,7 +279,10 @@ def _of_candidate(program: str, setup: str, usual: bool) -> dict[str, Any]:
 
 
 def _value_of(reply: bytes) -> tuple[str, Any]:
-    """("called", the value) of a candidate's reply, or ("runtime_error", None) for anything else that it sent."""
+    """("called", value) of a candidate's reply.
+
+    ("runtime_error", None) for anything else that it sent.
+    """
     try:
         kind, value = wire.message(reply, hashed=False)
     except wire.NotPlain:
@@ -278,9 +293,10 @@ def _value_of(reply: bytes) -> tuple[str, Any]:
 def run_check(
     program: str, test: Test, sandbox: Sandbox, limits: SandboxLimits, in_process: bool = False
 ) -> tuple[str, str]:
-    """(status, how) of a check: its program in one job, the candidate's functions in another.
+    """(status, how) of a check.
 
-    A check that cannot be parted from the candidate has the status "in_process" unless `in_process` lets it run so.
+    Its program in one job, the candidate's functions in another. A check that cannot be parted from the candidate has
+    the status "in_process" unless `in_process` lets it run so.
     """
     candidate = _of_candidate(program, test.get("setup") or "", False)
     tests = {"kind": "tests", "source": test["check"], "prelude": test.get("prelude") or ""}
@@ -298,7 +314,10 @@ def run_check(
 
 
 def _beside(zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
-    """The status of a check in the candidate's own process: it passes if it says its end and then ends well."""
+    """The status of a check in the candidate's own process.
+
+    It passes if it says its end and then ends well.
+    """
     job = Job(zygote, payload, b"", limits, channel=True)
     ended = job.receive(time.monotonic() + limits.wall)
     outcome = job.wait()
@@ -309,7 +328,10 @@ def _beside(zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
 
 
 def _relay(zygote, candidate: dict[str, Any], tests: dict[str, Any], limits: SandboxLimits) -> str:
-    """The status of a check, or "in_process" if an argument cannot be sent. Raises ZygoteLost."""
+    """The status of a check between two jobs.
+
+    Returns "in_process" if an argument cannot be sent. Raises ZygoteLost.
+    """
     theirs, ours = Job(zygote, candidate, b"", limits, channel=True), None
     try:
         ours = Job(zygote, tests, b"", limits, channel=True)
@@ -340,7 +362,7 @@ def _turns(theirs: Job, ours: Job, limits: SandboxLimits) -> Iterator[tuple[str,
 
 
 def _verdict(turns: Iterator[tuple[str, str, bytes]]) -> str:
-    """The status of a check from what the two sides send in turns.
+    """The status of a check, from the lines of both sides.
 
     What the candidate sends is looked at before it is handed on, so that its faults are its own.
     """

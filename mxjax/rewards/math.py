@@ -1,4 +1,4 @@
-r"""Grades a mathematical answer against its gold answer, exactly, by the gold answer's own type.
+r"""Exact grading of a mathematical answer, by the gold answer's type.
 
 The gold decides what is compared: an integer gold accepts integers and nothing near them, a tuple gold tuples, and so
 on, first shape that fits. That is what keeps out the classic false rewards: 502 for 500, `4=5` for 5, "A cat" for
@@ -48,10 +48,11 @@ _LETTER = re.compile(r"(?<![\\A-Za-z])(?![ei](?![A-Za-z]))[A-Za-z]")  # that sta
 
 
 def grade_math(gold: str | None, answer: str) -> Verdict:
-    """Whether the message `answer` ends in the answer `gold`; in bounded time, whatever `answer` is.
+    """Whether the message `answer` ends in the answer `gold`.
 
-    `answer` is the text of a returned message, from which exactly one final answer is taken (`extract_answer`); over
-    512 characters it is wrong. Formulas are compared in another process (`symbolic`).
+    In bounded time, whatever `answer` is. `answer` is the text of a returned message, from which exactly one final
+    answer is taken (`extract_answer`); over 512 characters it is wrong. Formulas are compared in another process
+    (`symbolic`).
 
     Raises:
         ValueError: `gold` is empty or not a str.
@@ -79,7 +80,10 @@ def _compiled(gold: str) -> tuple[str, Matcher]:
 
 
 def _matcher(gold: str, depth: int) -> tuple[str, Matcher]:
-    """(name of the gold's shape, predicate on cleaned answers); a gold nested or long beyond reason is text."""
+    """(name of the gold's shape, predicate on cleaned answers).
+
+    A gold nested or long beyond reason is text.
+    """
     if depth <= _MAX_DEPTH and len(gold) <= MAX_ANSWER:
         for how, shape in _SHAPES:
             matches = shape(gold, depth)
@@ -89,7 +93,10 @@ def _matcher(gold: str, depth: int) -> tuple[str, Matcher]:
 
 
 def _with_unit(same: Matcher) -> Matcher:
-    """Matches what `same` does, alone or with a unit that the gold does not name; percent is another value."""
+    """Match what `same` does, with or without a unit.
+
+    The gold names none; percent is another value.
+    """
 
     def matches(answer: str, algebra: Algebra) -> bool:
         if same(answer, algebra):
@@ -227,7 +234,10 @@ def _set(gold: str, depth: int) -> Matcher | None:
 
 
 def _unordered(gold: str, split: Callable[[str], list[str]], depth: int, least: int) -> Matcher | None:
-    """Matches answers that `split` into the gold's elements, each as often as in the gold."""
+    """Match answers that `split` into the gold's elements, in any order.
+
+    Each as often as in the gold.
+    """
     parts = split(gold)
     if not least <= len(parts) <= _MAX_ELEMENTS or not all(parts):
         return None
@@ -248,7 +258,10 @@ def _unordered(gold: str, split: Callable[[str], list[str]], depth: int, least: 
 
 
 def _ordered(kind: str, gold: str, depth: int) -> Matcher | None:
-    """Tuples, points and open intervals ("tuple") or intervals with a closed end ("interval")."""
+    """Match lists with the same brackets, elements in order.
+
+    Tuples, points and open intervals ("tuple") or intervals with a closed end ("interval").
+    """
     brackets = latex.split_brackets(gold)
     if brackets is None or not 2 <= len(brackets[1]) <= _MAX_ELEMENTS or not all(brackets[1]):
         return None

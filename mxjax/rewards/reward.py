@@ -1,4 +1,4 @@
-"""From the result of one execution to the parts of its reward, correctness and format.
+"""Correctness and format of one execution, from its result.
 
 What is graded is the message that the workflow returned. By default that message must also be an agent's reply: a
 design that prints the answer itself would otherwise be paid as a calculator with a dummy agent (method, section 4).
@@ -38,11 +38,14 @@ class RewardFunction:
     faults: GradingFaults | None = None
 
     def submitter(self, question: Question) -> Callable[..., Future[Reward]] | None:
-        """What grades this question in a worker, as `submit(function, ...)`; None where it is done in place."""
+        """What grades this question in a worker, as `submit(function, ...)`.
+
+        Returns None where it is done in place.
+        """
         return self.sandbox.call if self.sandbox is not None and question.task_type == "code" else None
 
     def __call__(self, question: Question, result: Any, segments: Sequence[Any] = ()) -> Reward:
-        """Grades `result.content` against `question`; the format is judged on `result.origin_text`.
+        """Grade `result.content` against `question`; the format is judged on `result.origin_text`.
 
         0 for an execution that did not finish, and, with `answer_from="agent"`, for an answer that no agent gave.
         Exceptions propagate, InfrastructureError where the machine was lost: `faults` catches them in a rollout.
@@ -130,7 +133,7 @@ def _by_kind(
 
 
 def _graded(verdict: Verdict | bool | float, all_pass: bool) -> tuple[float, str]:
-    """(correctness in [0, 1], the rule that decided) of whatever a verifier returned."""
+    """(correctness in [0, 1], deciding rule) of what a verifier returned."""
     if isinstance(verdict, Verdict):
         whole = all_pass or not verdict.total
         return float(verdict.correct) if whole else verdict.passed / verdict.total, verdict.how

@@ -1,7 +1,8 @@
-"""A candidate and its tests at level C, where no line can be sent to a program that runs: each is run again per line.
+"""Check at level C, where each line is a new run.
 
-A side is given all lines that the other has sent so far, answers them as before, and ends with the first line that is
-new. So the two take turns as at levels A and B, in a number of runs that grows with the number of calls.
+No line can be sent to a program that runs there. A side is given all lines that the other has sent so far, answers them
+as before, and ends with the first line that is new. So the two take turns as at levels A and B, in a number of runs
+that grows with the number of calls.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def _parts() -> dict[str, str]:
 def next_line(
     payload: dict[str, Any], heard: list[bytes], known: int, sandbox: Sandbox, limits: SandboxLimits
 ) -> tuple[str, bytes]:
-    """("ok", the line that a side sends after its first `known`), having heard these; or why there is none, and b""."""
+    """("ok", next line of a side), or (reason there is none, b"").
+
+    The line after its first `known` ones, given those that it has heard.
+    """
     asked = json.dumps([_parts(), payload, [line.decode() for line in heard], known])
     outcome = sandbox.run(_DRIVER.replace("{asked}", repr(asked)), b"", limits)
     if outcome.status == "infrastructure":
@@ -70,9 +74,10 @@ def next_line(
 def converse(
     candidate: dict[str, Any], tests: dict[str, Any], sandbox: Sandbox, limits: SandboxLimits
 ) -> Iterator[tuple[str, str, bytes]]:
-    """The lines of a check, (whose, status, line) one after the other: "tests" first, in turns, until the caller stops.
+    """The lines of a check, (whose, status, line) one after the other.
 
-    The tests' lines end with one that is no question, or a status other than "ok".
+    "tests" first, in turns, until the caller stops. The tests' lines end with one that is no question, or a status
+    other than "ok".
     """
     asked: list[bytes] = []
     replies: list[bytes] = []

@@ -1,7 +1,8 @@
-r"""Takes the unit off an amount: `5.4 \text{ cents}`, `90^\circ`, `\$36`, `50%`, `18 apples`.
+r"""Take the unit off an amount.
 
-A unit is a sign or a few plain words behind the amount. Words that change the amount (percent, thousand, half), join it
-to another (and, or, to) or doubt it (about, not) are no unit: with them the whole text is the answer.
+`5.4 \text{ cents}`, `90^\circ`, `\$36`, `50%`, `18 apples`. A unit is a sign or a few plain words behind the amount.
+Words that change the amount (percent, thousand, half), join it to another (and, or, to) or doubt it (about, not) are no
+unit: with them the whole text is the answer.
 """
 
 from __future__ import annotations
@@ -61,9 +62,10 @@ _NAMES = {  # of one unit, written in the singular
 
 
 def split_unit(text: str) -> tuple[str, str | None]:
-    r"""(amount, name of the unit) of cleaned text; the name is None if there is no unit, "%" for percent.
+    r"""(amount, name of the unit) of cleaned text.
 
-    `\$5` and `5 dollars` have one name, and so have `5 cm`, `5 \text{ centimeters}`.
+    The name is None if there is no unit, "%" for percent. `\$5` and `5 dollars` have one name, and so have `5 cm`, `5
+    \text{ centimeters}`.
     """
     found = _PREFIX.match(text)
     if found is not None:
@@ -89,7 +91,7 @@ def split_unit(text: str) -> tuple[str, str | None]:
 
 
 def _is_letter(found: re.Match[str], words: str) -> bool:
-    """Whether the unit may be letters that stand for values, as in `5 xy`."""
+    """Whether the unit may be letters for values, as in `5 xy`."""
     if found["bare"] is None:
         return False
     first = words.split()[0].casefold()

@@ -1,4 +1,4 @@
-"""What a grader says, and how it says that the machine rather than the answer failed."""
+"""The verdict of a grader, and the error for a failed machine."""
 
 from __future__ import annotations
 

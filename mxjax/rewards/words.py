@@ -1,4 +1,7 @@
-"""Grades answers that are words: equal up to spacing and Unicode form, nothing more lenient."""
+"""Grade answers that are words.
+
+Equal up to spacing and Unicode form, nothing more lenient.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from mxjax.rewards.verdict import Verdict
 
 
 def grade_text(gold: str | None, answer: str) -> Verdict:
-    r"""Exact comparison of the message's one final answer with `gold`, letter case included.
+    r"""Exact comparison of a message's final answer with `gold`.
+
+    Letter case counts.
 
     Raises:
         ValueError: `gold` is empty or not a str.

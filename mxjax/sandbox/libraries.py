@@ -1,4 +1,4 @@
-"""The shared libraries that an interpreter, its standard library and given packages load, found by loading them once.
+"""Shared libraries of an interpreter and its packages, found by loading them.
 
 So a sandbox shows these files alone instead of folders in which other software keeps its own.
 """
@@ -25,7 +25,9 @@ print("".join(line[line.index("/"):] for line in open("/proc/self/maps") if "/" 
 
 @functools.cache
 def shared_libraries(python: str, folders: tuple[pathlib.Path, ...]) -> dict[str, tuple[str, ...]]:
-    """Files that `python`, its standard library and packages in `folders` load, each with the links that lead to it.
+    """Files loaded by `python`, its standard library and packages in `folders`.
+
+    Each with the links that lead to it.
 
     Raises OSError if the interpreter cannot be run.
     """

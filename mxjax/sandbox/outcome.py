@@ -1,4 +1,7 @@
-"""What goes into the sandbox and what comes out: limits, outcomes, and the error for when there is none."""
+"""What goes into the sandbox and what comes out.
+
+Limits, outcomes, and the error for when there is none.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from mxjax.errors import UserError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """Caps of one job; reaching one ends the job with the status in brackets.
+    """Caps of one job.
+
+    Reaching one ends the job with the status in brackets.
 
     Attributes:
       cpu_s: seconds of processor time [time].
@@ -60,13 +65,19 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the program ran to its end and left with exit status 0."""
+        """Whether the program ended with exit status 0."""
         return self.status == "ok"
 
 
 class InfrastructureError(RuntimeError):
-    """The machine failed (a worker died, a pipe broke): what was under way is void, neither right nor wrong."""
+    """The machine failed (a worker died, a pipe broke).
+
+    What was under way is void, neither right nor wrong.
+    """
 
 
 class SandboxUnavailable(RuntimeError):
-    """No level of isolation passes its self-test here; the message says what each lacks."""
+    """No level of isolation passes its self-test here.
+
+    The message says what each lacks.
+    """

