@@ -18,7 +18,7 @@ from mxjax.keys import defaults
 def default_config() -> ConfigDict:
     """All keys.
 
-    Batch sizes and learning rates are the paper's (method, section 8).
+    Batch sizes and learning rates are the paper's.
     """
     return ConfigDict(defaults())
 

@@ -1,6 +1,6 @@
 """Mistakes of the user's, told apart from faults of ours.
 
-The command line shows the first as one sentence. Everything else keeps its traceback, so what is wrong with a setting
+The command line shows the first as one line. Everything else keeps its traceback, so what is wrong with a setting
 or a file is said with one of these where it is read. They are also the builtin exceptions that users of the library
 expect.
 """
@@ -21,7 +21,7 @@ _INSTALLED = (os.path.dirname(__file__) + os.sep, "<frozen ", *dict.fromkeys(_LI
 class UserError(ValueError):
     """A wrong setting or file.
 
-    One sentence that names the thing and the fix. The command line exits with 2.
+    The message names the thing and the fix in one line. The command line exits with 2.
     """
 
 
@@ -40,7 +40,7 @@ class MissingPackage(UserError, ImportError):
 class RunStopped(Exception):
     """A run that ended itself, for no mistake in its settings.
 
-    One sentence. The command line exits with 1.
+    The message is one line. The command line exits with 1.
     """
 
 

@@ -109,7 +109,7 @@ def file_name(text: str) -> str:
 def make_folder(path: epath.Path) -> None:
     """Make a folder and those that it lies in, if need be.
 
-    Raises OSError, in one sentence.
+    Raises OSError.
     """
     with file_errors("make the folder", path):
         path.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def write_text(path: epath.Path, text: str) -> None:
     """Write text by way of a temporary file.
 
     A reader never sees half of it. Models may have written the text. What UTF-8 cannot hold (lone surrogates) is
-    written as an escape. Raises OSError, in one sentence.
+    written as an escape. Raises OSError.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
@@ -159,7 +159,7 @@ def write_text(path: epath.Path, text: str) -> None:
 def write_bytes(path: epath.Path, data: bytes) -> None:
     """Write a file by way of a temporary one beside it.
 
-    Raises OSError, in one sentence.
+    Raises OSError.
     """
     temporary = path.parent / f"{path.name}.tmp"
     with file_errors("write", path):

@@ -61,8 +61,8 @@ class Lock:
 def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
     """Hold the lock on a folder, which is made if need be.
 
-    So are its parents; what was made is removed if it stays empty. A lock whose writer is dead is taken over, which a
-    logged sentence says. Raises UserError, naming the other writer, where there is one.
+    So are its parents; what was made is removed if it stays empty. A lock whose writer is dead is taken over, and that
+    is logged. Raises UserError, naming the other writer, where there is one.
     """
     folder = absolute(folder)
     check_can_write(folder)

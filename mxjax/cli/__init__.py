@@ -1,6 +1,6 @@
 """The command line: `mxjax VERB`.
 
-Exit 0: done; 1: the answer is no; 2: the user's mistake, in one sentence. Also 1 is the exit of a run that ended
+Exit 0: done; 1: the answer is no; 2: the user's mistake, named in one line. Also 1 is the exit of a run that ended
 itself; 0 that of one which SIGTERM stopped, with its state saved. Verbs import what they need when they run, so that
 `mxjax doctor` answers even where JAX cannot start.
 """

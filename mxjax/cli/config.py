@@ -22,7 +22,7 @@ from mxjax.keys import FREE, RANGES, unknown_key
 def command_config(verb: str, argv: Sequence[str]) -> tuple[ConfigDict, flags.FlagValues]:
     """The config of `train`, `sft` or `plan`, and all flag values.
 
-    Raises UserError in one sentence.
+    Raises UserError for any mistake.
     """
     file, argv = _with_config_file(verb, argv)
     values = flags.FlagValues()

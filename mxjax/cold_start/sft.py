@@ -46,7 +46,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
 
     Returns the last step's metrics.
 
-    Raises UserError, in one sentence, for what the user can mend, RunStopped where the run cannot go on, and
+    Raises UserError for what the user can mend, RunStopped where the run cannot go on, and
     `stopping.Stopped`, with the last finished step saved, when SIGTERM or Ctrl-C asks for it.
     """
     settings = config.sft

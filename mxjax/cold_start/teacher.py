@@ -4,8 +4,7 @@ Varied designs, and worked solutions of several qualities. It shows ways of beha
 agents answer at once, some step by step, some check; some designs ask one agent, some vote, reflect, debate or pass
 work on, some have a critic with Python. Only a second try, after a critique, always takes the most care. Finding out
 what else pays is left to reinforcement learning. Every prompt is one that the interpreter really sends, since the
-teacher answers the calls of its own running designs, and an episode is kept only when its final answer is right
-(method, section 7).
+teacher answers the calls of its own running designs, and an episode is kept only when its final answer is right.
 """
 
 from __future__ import annotations

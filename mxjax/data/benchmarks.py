@@ -33,7 +33,7 @@ def load_benchmark(name: str, limit: int | None = None, seed: int = 0, data_dir:
         data_dir: see `prepared.data_root`.
 
     Raises:
-        ValueError: an unknown benchmark, or one whose file is missing or wrong; one sentence that names the fix.
+        ValueError: an unknown benchmark, or one whose file is missing or wrong. The message names the fix.
     """
     if limit is not None and limit < 1:
         raise UserError(f"The limit of a benchmark must be at least 1, got {limit}.")

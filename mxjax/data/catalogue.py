@@ -214,7 +214,7 @@ SETS: Mapping[str, DataSet] = {
 def find(name: str) -> tuple[str, DataSet, str | None]:
     """(set's name, set, split or None) of "NAME" or "NAME/SPLIT".
 
-    Raises ValueError, in one sentence, for a set or a split that is not known.
+    Raises ValueError for a set or a split that is not known.
     """
     known, _, split = name.partition("/")
     if known not in SETS:

@@ -63,7 +63,7 @@ def draw(
 
 
 class Sums:
-    """Sums and differences of whole numbers, such as "12 + 7 - 3".
+    """Sums and differences of whole numbers: "12 + 7 - 3".
 
     (reasoning-gym's chain_sum gives all terms of an item the same number of digits.) Terms and digits are uniform in
     their ranges, a number is uniform among those of its digits. Raises ValueError for impossible ranges.

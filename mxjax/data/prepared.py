@@ -51,7 +51,7 @@ def load_split(
 
     At most `limit`, sampled by `seed`.
 
-    Raises ValueError, in one sentence that names the fix, for a split that is unknown, absent or damaged.
+    Raises ValueError for a split that is unknown, absent or damaged.
     """
     set_name, data_set, split = catalogue.find(name)
     split = split or default
@@ -164,7 +164,7 @@ def locate(name: str, split: str, data_dir: str | None) -> tuple[epath.Path, str
 
     The full file if it is there, else the shipped sample.
 
-    Raises ValueError, in one sentence that names the fix, for a split that there is not or that is not here.
+    Raises ValueError for a split that does not exist or is not here.
     """
     splits = SETS[name].splits
     if split not in splits:
@@ -221,7 +221,7 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
         partial: accept another number of rows than the published ones, and leave out those that are damaged.
 
     Raises:
-        ValueError: unknown set, rows of another form, or another number of rows; one sentence that names the fix.
+        ValueError: unknown set, rows of another form, or another number of rows. The message names the fix.
         OSError: the home cannot be reached, or the output cannot be written.
     """
     set_name, data_set, split = catalogue.find(name)

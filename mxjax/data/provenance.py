@@ -26,7 +26,7 @@ TRAINED_ON = "trained_on.json"
 MAX_WORDS = 20_000  # kept, the most frequent; a rarer one counts as new
 NEW_SHARE = 1 / 3  # of a question's distinct words, above which it is another kind of question
 LONGER = 2.0  # times the longest question of the training
-NAMED = 5  # new words that the sentence names
+NAMED = 5  # new words that `unlike` names
 _WORD, _NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d+")
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def trained_on(source: str) -> frozenset[str]:
 
     By its own run and by those it began from.
 
-    Returns None for a source that does not have them, which a logged sentence says of a workdir.
+    Returns None for a source that does not have them, which is logged for a workdir.
     """
     if (kept := _kept(source)) is None:
         return frozenset()

@@ -118,7 +118,7 @@ def files_below(path: epath.Path) -> list[epath.Path]:
 def _opened(path: epath.PathLike) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """A file as bytes, unpacked if it is .gz.
 
-    Mistakes of the system and of the packing are one sentence.
+    Raises UserError for errors of the system and of the packing.
     """
     try:
         with epath.Path(path).open("rb") as file:

@@ -80,7 +80,7 @@ def load_questions(
         Questions of distinct text, unless the spec says `distinct=False`; ids are distinct in any case.
 
     Raises:
-        ValueError: a wrong spec or file, or fewer questions than asked for; one sentence that says what to change.
+        ValueError: a wrong spec or file, or fewer questions than asked for. The message says what to change.
     """
     if size is not None and size < 1:
         raise UserError(f"The number of questions must be at least 1, got {size}.")
@@ -128,7 +128,7 @@ def load_task(name: str) -> Task:
 def _code_of(task: str, what: str) -> Iterator[None]:
     """The user's code can fail in any way.
 
-    One sentence that says which task's did, where, and how.
+    Raises UserError that says which task's did, where, and how.
     """
     try:
         yield

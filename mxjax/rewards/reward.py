@@ -1,7 +1,7 @@
 """Correctness and format of one execution, from its result.
 
 What is graded is the message that the workflow returned. By default that message must also be an agent's reply: a
-design that prints the answer itself would otherwise be paid as a calculator with a dummy agent (method, section 4).
+design that prints the answer itself would otherwise be paid as a calculator with a dummy agent.
 """
 
 from __future__ import annotations
