@@ -69,8 +69,8 @@ def place_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
+    outside = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
     if not frames:
         return ""
-    frame = (own or frames)[-1]
+    frame = (outside or frames)[-1]
     return f"{frame.filename}, line {frame.lineno}, in {frame.name}"

@@ -42,13 +42,13 @@ def reading(origin: epath.PathLike) -> Iterator[None]:
         kind = type(error).__name__
         if not isinstance(error, Exception) and kind != "PanicException":
             raise
-        said = " ".join(str(error).split())
-        said = said if len(said) < 500 else f"{said[:500]} ..."
+        message = " ".join(str(error).split())
+        message = message if len(message) < 500 else f"{message[:500]} ..."
         if not isinstance(error, ValueError):
-            raise UserError(f"{origin} is damaged, or of another kind ({kind}: {said})") from error
-        if str(origin) in said:
+            raise UserError(f"{origin} is damaged, or of another kind ({kind}: {message})") from error
+        if str(origin) in message:
             raise
-        raise UserError(f"{origin}: {said}") from error
+        raise UserError(f"{origin}: {message}") from error
 
 
 def read_json(path: epath.PathLike) -> dict[str, Any]:
@@ -136,13 +136,13 @@ def new_folder(path: epath.Path) -> Iterator[None]:
 
     Where that fails, those that it has made and that are empty are removed again.
     """
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     make_folder(path)
     try:
         yield
     except BaseException:
         with contextlib.suppress(OSError):
-            for folder in made:
+            for folder in created:
                 folder.rmdir()  # only where it is empty
         raise
 

@@ -359,15 +359,15 @@ def check_ranges(config: ConfigDict) -> None:
 
     The message names key, range and value.
     """
-    given = dict(leaves(config))
-    for name in given:
+    values = dict(leaves(config))
+    for name in values:
         if name not in KEYS:
             raise UserError(unknown_key(name))
     for name, key in KEYS.items():
-        if name not in given:
+        if name not in values:
             raise UserError(f"the config lacks {name}: start from mxjax.config.default_config()")
-        if not key.range.holds(given[name]):
-            raise UserError(f"{name} must be {key.range.says}, got {given[name]!r}")
+        if not key.range.holds(values[name]):
+            raise UserError(f"{name} must be {key.range.says}, got {values[name]!r}")
 
 
 def leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -66,7 +66,7 @@ def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
     """
     folder = absolute(folder)
     check_can_write(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
     with file_errors("write", folder / LOCK):
         lock = _acquire(folder / LOCK)
@@ -80,7 +80,7 @@ def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
         beating.join()
         _release(lock)
         with contextlib.suppress(OSError):
-            for path in made:
+            for path in created:
                 if not any(path.iterdir()):
                     path.rmdir()
 
@@ -181,13 +181,13 @@ def _replace(lock: Lock, data: bytes) -> None:
 
     What several write at once cannot mix.
     """
-    own = lock.path.parent / f".{lock.path.name}.{lock.record['token']}"
+    temporary = lock.path.parent / f".{lock.path.name}.{lock.record['token']}"
     try:
-        own.write_bytes(data)
-        own.replace(lock.path)
+        temporary.write_bytes(data)
+        temporary.replace(lock.path)
     except OSError:
         with contextlib.suppress(OSError):
-            own.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 

@@ -50,9 +50,9 @@ def extract_program(message: str) -> str | None:
     text = message[-MAX_MESSAGE:]
     solution = solution_in(text)
     if solution is not None:
-        found = fences(solution)
-        fence = _chosen(found)
-        if fence or not found:
+        blocks = fences(solution)
+        fence = _chosen(blocks)
+        if fence or not blocks:
             return _dedented(fence.content if fence else solution.strip("\r\n"))
         return None
     if fence := program_fence(text):
@@ -100,13 +100,13 @@ def _does_something(node: ast.stmt) -> bool:
     return isinstance(node, _DOES) or (isinstance(node, ast.AnnAssign) and node.value is not None)
 
 
-def _chosen(found: list[Fence]) -> Fence | None:
+def _chosen(blocks: list[Fence]) -> Fence | None:
     """The last non-empty Python fence, else the last plain program.
 
     A plain program is a fence of no language that is a program.
     """
-    marked = [fence for fence in found if fence.is_python and fence.content.strip()]
-    return marked[-1] if marked else next(filter(_is_plain_program, reversed(found)), None)
+    marked = [fence for fence in blocks if fence.is_python and fence.content.strip()]
+    return marked[-1] if marked else next(filter(_is_plain_program, reversed(blocks)), None)
 
 
 def _is_plain_program(fence: Fence) -> bool:

@@ -37,9 +37,9 @@ def whole(least: int, most: int = MOST, also: str = "") -> Range:
     `also` says what a special one means.
     """
     end = "" if most == MOST else f" and at most {most}"
-    says = f"a whole number of at least {least}{end}{also}"
+    words = f"a whole number of at least {least}{end}{also}"
     brief = f"at least {least}" if most == MOST else ""
-    return Range(says, lambda value: is_integer(value) and least <= value <= most, brief)
+    return Range(words, lambda value: is_integer(value) and least <= value <= most, brief)
 
 
 def real(least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False) -> Range:
@@ -75,8 +75,8 @@ def pair(least: float) -> Range:
 
 def one_of(*choices: str) -> Range:
     """One of some words."""
-    says = f"one of {', '.join(choices)}"
-    return Range(says, lambda value: isinstance(value, str) and value in choices, says)
+    words = f"one of {', '.join(choices)}"
+    return Range(words, lambda value: isinstance(value, str) and value in choices, words)
 
 
 def or_else(value: Any, other: Range) -> Range:
@@ -108,8 +108,8 @@ AXIS = or_else(-1, COUNT)
 EVERY = whole(0, also=", 0 for never")
 
 
-def check_names(name: str, given: Mapping[str, Any], record: type) -> None:
+def check_names(name: str, values: Mapping[str, Any], record: type) -> None:
     """Raise UserError for a name in `given` that `record` lacks."""
     known = [field.name for field in dataclasses.fields(record)]
-    if unknown := sorted(set(given) - set(known)):
+    if unknown := sorted(set(values) - set(known)):
         raise UserError(f"{name} knows {', '.join(known)}, not {unknown[0]!r}")

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without `argv`, those of the process, which then ends.
     """
-    own = argv is None
+    is_process = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         say("usage: mxjax VERB [options]\n")
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"mxjax {verb}: stopped{again}", file=sys.stderr)
         return 130
     finally:
-        if own and verb in STOPPABLE:  # what is left is the interpreter's end, which a late SIGTERM shall not spoil
+        if is_process and verb in STOPPABLE:  # a late SIGTERM must not spoil the interpreter's end
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 

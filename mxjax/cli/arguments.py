@@ -50,13 +50,13 @@ def step(text: str) -> int | str:
     return text if text == "chosen" else int(text)
 
 
-def step_of(path: str, asked: int | str | None) -> int | None:
+def step_of(path: str, step_flag: int | str | None) -> int | None:
     """The step of a checkpoint that `--step` means; None for the newest."""
-    if isinstance(asked, str):  # "chosen", the only text that `step` lets through
+    if isinstance(step_flag, str):  # "chosen", the only text that `step` lets through
         from mxjax.run import chosen_step
 
         return chosen_step(path)
-    return asked
+    return step_flag
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:

@@ -90,9 +90,9 @@ def _fault(error: Exception, settings: dict[str, Any]) -> str:
     text = str(error).replace("\\n", "\n").replace("\\'", "'")  # config_flags quotes the text of a KeyError
     if "Traceback" in text:  # of the file, which config_flags has caught
         lines = re.findall(r'File "([^"]+)", line (\d+), in (\S+)\n', text)
-        own = [line for line in lines if "site-packages" not in line[0]]
+        of_file = [line for line in lines if "site-packages" not in line[0]]
         last = text.strip(" '\"\n").splitlines()[-1]
-        return "{} ({}, line {}, in {})".format(last, *own[-1]) if own else last
+        return "{} ({}, line {}, in {})".format(last, *of_file[-1]) if of_file else last
     if isinstance(error, AttributeError) and (name := _not_in_the_file(str(error), settings)):
         group, _, key = name.rpartition(".")
         whole = f"--config.{group}=\"{{'{key}': ...}}\""

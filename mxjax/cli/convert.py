@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         form, config.init = "orbax", args.source
         write_workdir(policy, target, config)
-    says = {
+    contents = {
         "hf": "config.json, model.safetensors, tokenizer files and mxjax.json, for transformers and --checkpoint",
         "orbax": "an mxjax workdir, for --config.init and --checkpoint",
     }
-    say(f"{target}: {says[form]}")
+    say(f"{target}: {contents[form]}")
     return 0
 
 

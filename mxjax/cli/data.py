@@ -36,6 +36,6 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("pack needs --output DIR, a new folder for the array_record files")
         say(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
         return 0
-    for made in prepare(args.name, args.source, args.output, args.partial):
-        say(made)
+    for split in prepare(args.name, args.source, args.output, args.partial):
+        say(split)
     return 0

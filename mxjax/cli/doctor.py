@@ -69,8 +69,8 @@ def _describe_model(path: str) -> int:
 
     Returns 1 when its tensors are not those of its configuration.
     """
-    found = read_headers(path)
-    cfg, tokenizer = found.config, found.tokenizer
+    headers = read_headers(path)
+    cfg, tokenizer = headers.config, headers.tokenizer
     stops = ", ".join(str(tokenizer.backend.id_to_token(i)) for i in tokenizer.stop_ids) or "none"
     turns = "each turn anew" if tokenizer.template and tokenizer.rewrites_history else "turns appended"
     slices = [f"{chip}: {chips or 'none'}" for chip, chips in smallest_slices(cfg).items()]
@@ -79,17 +79,17 @@ def _describe_model(path: str) -> int:
     rows = {
         "family": f"{cfg.family}, {cfg.num_hidden_layers} layers of {cfg.hidden_size}, "
         f"{cfg.num_attention_heads}/{cfg.num_key_value_heads} heads of {cfg.head_dim}",
-        "parameters": f"{found.count:,}",
-        "dtype": ", ".join(f"{dtype} ({count / found.count:.0%})" for dtype, count in found.parameters.items()),
+        "parameters": f"{headers.count:,}",
+        "dtype": ", ".join(f"{dtype} ({count / headers.count:.0%})" for dtype, count in headers.parameters.items()),
         "tokenizer": f"{tokenizer.vocab_size:,} ids, stops at {stops}",
         "template": f"yes, {turns}" if tokenizer.template else "none",
         "trains on": f"{', '.join(slices)} chips or more, about, with rows of {ROWS:,} tokens (mxjax plan compiles it)",
         "attention": "; ".join(f"on {kind} {name}, {why}" for kind, (name, why) in kernels.items()),
-        "tensors": found.fault or "all there",
+        "tensors": headers.fault or "all there",
     }
     for name, value in rows.items():
         say(f"{name:<18} {value}")
-    return 1 if found.fault else 0
+    return 1 if headers.fault else 0
 
 
 def _check_workdir(path: epath.Path) -> int:

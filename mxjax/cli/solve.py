@@ -110,20 +110,20 @@ def solution(tree: QuestionTree, decode) -> dict[str, Any]:
     }
 
 
-def _show(found: dict[str, Any], several: bool) -> None:
+def _show(answer: dict[str, Any], several: bool) -> None:
     if several:
-        say(f"question: {found['question']}\n")
-    if found["unlike"]:
-        say(f"note: unlike the questions that this model was trained on: {found['unlike']}\n")
-    say(f"{found['design'].strip() or '(no design)'}\n")
-    for call in found["calls"]:
+        say(f"question: {answer['question']}\n")
+    if answer["unlike"]:
+        say(f"note: unlike the questions that this model was trained on: {answer['unlike']}\n")
+    say(f"{answer['design'].strip() or '(no design)'}\n")
+    for call in answer["calls"]:
         say(f"[{shown_in_line(call['id'])}]\n{call['reply'].strip()}\n")
-    if found["status"] == "invalid_design":
-        say(f"The design cannot run: {found['reason']}")
-    elif found["status"] != "ok":
-        say(f"The design did not finish: {found['reason']}")
+    if answer["status"] == "invalid_design":
+        say(f"The design cannot run: {answer['reason']}")
+    elif answer["status"] != "ok":
+        say(f"The design did not finish: {answer['reason']}")
     else:
-        say(f"answer: {found['answer']}")
+        say(f"answer: {answer['answer']}")
     if several:
         say()
 

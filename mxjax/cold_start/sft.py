@@ -227,15 +227,15 @@ def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment
     """
     ids: list[int] = []
     weights: list[float] = []
-    asked: list[Mapping[str, str]] = []
+    prompt: list[Mapping[str, str]] = []
     for message in conversation:
         if message["role"] != "assistant":
-            asked.append(message)
+            prompt.append(message)
             continue
-        ids = tokenizer.extend_ids(ids, asked) if ids else tokenizer.chat_ids(asked)
+        ids = tokenizer.extend_ids(ids, prompt) if ids else tokenizer.chat_ids(prompt)
         weights += [0.0] * (len(ids) - len(weights))
         reply = [*tokenizer.encode_reply(message["content"]), tokenizer.end_id]
-        ids, weights, asked = [*ids, *reply], weights + [1.0] * len(reply), []
+        ids, weights, prompt = [*ids, *reply], weights + [1.0] * len(reply), []
     return training_segment("sft", [], ids, weight=weights)
 
 
@@ -260,10 +260,10 @@ def batch_indices(examples: int, size: int, seed: int, step: int) -> np.ndarray:
 
     Pieces of one seeded shuffle per epoch, in turn.
     """
-    wanted = np.arange(step * size, (step + 1) * size)
+    positions = np.arange(step * size, (step + 1) * size)
     picked = np.empty(size, np.int64)
-    for epoch in np.unique(wanted // examples):
+    for epoch in np.unique(positions // examples):
         order = np.random.default_rng([seed % 2**64, int(epoch)]).permutation(examples)
-        inside = wanted // examples == epoch
-        picked[inside] = order[wanted[inside] % examples]
+        inside = positions // examples == epoch
+        picked[inside] = order[positions[inside] % examples]
     return picked

@@ -96,8 +96,8 @@ def teach(
         result = mas.run(mas.parse_design(reply), question.text, chat, question.task_type, tools, prompts=executor)
         if result.status == "ok" and grade_math(question.gold, result.content):
             if rng.random() < designer_share:
-                asked = mas.designer_messages(question.text, question.task_type, designer)
-                conversations.append([*asked, {"role": "assistant", "content": reply}])
+                prompt = mas.designer_messages(question.text, question.task_type, designer)
+                conversations.append([*prompt, {"role": "assistant", "content": reply}])
             conversations += [[*messages, {"role": "assistant", "content": text}] for messages, text in calls]
     return conversations
 
@@ -107,10 +107,10 @@ def expression_of(text: str) -> str:
 
     Raises ValueError if there is none.
     """
-    found = max(re.findall(r"[\d(][\d\s()+*/-]*", text), key=len, default="").strip()
-    if not re.search(r"\d", found) or re.search(r"[()/]", found):
+    expression = max(re.findall(r"[\d(][\d\s()+*/-]*", text), key=len, default="").strip()
+    if not re.search(r"\d", expression) or re.search(r"[()/]", expression):
         raise UserError(f"the teacher finds no sum of whole numbers in {text[:80]!r}; use another sft.examples")
-    return found
+    return expression
 
 
 def design(question: Question, rng: random.Random, with_tool: bool = False) -> str:
@@ -139,10 +139,10 @@ def design(question: Question, rng: random.Random, with_tool: bool = False) -> s
 
 def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Random) -> tuple[str, bool]:
     """The teacher's reply to one call, and whether it is right."""
-    asked = messages[-1]["content"]
+    request = messages[-1]["content"]
     truth = str(evaluate(expression))
-    criticised = filled_field(prompts.reflection, "response", asked)
-    checked = filled_field(prompts.python_result, "output", asked)
+    criticised = filled_field(prompts.reflection, "response", request)
+    checked = filled_field(prompts.python_result, "output", request)
     if checked is not None:
         return f"VERDICT: {'CORRECT' if checked == 'True' else 'INCORRECT'}", True
     if criticised is not None and messages[0]["content"].startswith(CHECKER):
@@ -153,7 +153,7 @@ def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Ran
     told = next((text for text in AGENT_TEXTS if messages[0]["content"].startswith(text)), "Work step by step.")
     ways = AGENT_TEXTS[told]
     way = rng.choices(list(ways), list(ways.values()))[0]
-    if filled_field(prompts.refinement, "reflection", asked) is not None:
+    if filled_field(prompts.refinement, "reflection", request) is not None:
         way = COLUMNS  # a second try takes the most care
     answer = truth
     if way == AT_ONCE and rng.random() < SLIP:

@@ -96,11 +96,11 @@ def check_apart(questions: Sequence[Question], keys: Mapping[str, frozenset[str]
     shared = shared_with(questions, frozenset().union(*keys.values()))
     if not shared:
         return
-    found = {name: shared_with(shared, own) for name, own in keys.items()}
-    name = max(found, key=lambda name: len(found[name]))
+    overlaps = {name: shared_with(shared, identities) for name, identities in keys.items()}
+    name = max(overlaps, key=lambda name: len(overlaps[name]))
     raise UserError(
-        f"{len(found[name])} of {len(questions)} {what} questions are also in the benchmark {name}, such as "
-        f"{quoted(found[name][0])}: take another source, or leave them out with data.overlap=drop."
+        f"{len(overlaps[name])} of {len(questions)} {what} questions are also in the benchmark {name}, such as "
+        f"{quoted(overlaps[name][0])}: take another source, or leave them out with data.overlap=drop."
     )
 
 

@@ -123,9 +123,9 @@ def _fault_of_test(test: Any) -> str:
         known = ", ".join(sorted(shape[0] | shape[1] | ANY_SHAPE))
         return f"has the unknown key {unknown[0]!r}: one like it has {known}"
     for key, value in test.items():
-        kind, says = TYPES.get(key, (object, ""))
+        kind, expected = TYPES.get(key, (object, ""))
         if not isinstance(value, kind):
-            return f"has {key} of the wrong kind: it must be {says}, got {value!r:.80}"
+            return f"has {key} of the wrong kind: it must be {expected}, got {value!r:.80}"
     if not all(isinstance(name, str) for name in test.get("functions", ())):
         return "has functions that are not names"
     tolerance = test.get("tolerance") or 0

@@ -154,8 +154,8 @@ def file_digest(path: epath.Path) -> str:
 
 
 def _check_digest(path: epath.Path) -> None:
-    wanted = read_manifest(path).get("sha256")
-    if wanted and wanted != file_digest(path):
+    recorded = read_manifest(path).get("sha256")
+    if recorded and recorded != file_digest(path):
         raise UserError(f"{path} has changed since it was prepared: run mxjax data prepare again.")
 
 
@@ -238,8 +238,8 @@ def prepare(name: str, source: str = "", output: str = "", partial: bool = False
         files, origin = ([source], source) if source else fetch(set_name, data_set, one)
         target = split_path(root, set_name, one)
         with file_errors("write", target), new_folder(target.parent):
-            made = _write(set_name, data_set, one, files, origin=origin, root=root, partial=partial)
-        yield made
+            written = _write(set_name, data_set, one, files, origin=origin, root=root, partial=partial)
+        yield written
 
 
 def fetch(name: str, data_set: DataSet, split: str) -> tuple[list[str], str]:
@@ -282,8 +282,8 @@ def _write(
     skip = faults.append if partial else _refuse
     try:
         with unfinished.open("wb") as file:
-            found = itertools.chain.from_iterable(read_rows(path, data_set.columns, skip) for path in files)
-            for place, row in found:
+            placed_rows = itertools.chain.from_iterable(read_rows(path, data_set.columns, skip) for path in files)
+            for place, row in placed_rows:
                 with skipping(skip):
                     item = read_item(data_set, split, row, place, name)
                     read += item is not None or spec.keep is None
@@ -317,7 +317,7 @@ def _write(
         manifest_path(target).write_text(json.dumps(record, indent=1) + "\n")
     finally:
         unfinished.unlink(missing_ok=True)
-    said = tuple(map(message_of, faults[:SHOWN_FAULTS]))
+    messages = tuple(map(message_of, faults[:SHOWN_FAULTS]))
     return Prepared(
         name=name,
         split=split,
@@ -327,7 +327,7 @@ def _write(
         licence=data_set.licence,
         origin=origin,
         damaged=len(faults),
-        faults=said,
+        faults=messages,
     )
 
 

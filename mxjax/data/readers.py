@@ -167,8 +167,8 @@ def humaneval(row: Row) -> Item:
     helpers.body = [node for node in helpers.body if getattr(node, "name", None) != entry_point]
     check = f"{row['test']}\ncheck({entry_point})"
     text = f"{COMPLETE}\n\n{prompt.strip()}"
-    given = ast.unparse(helpers)
-    return Item(text, None, [{"check": check, "setup": given, "prelude": given, "functions": [entry_point]}])
+    setup = ast.unparse(helpers)
+    return Item(text, None, [{"check": check, "setup": setup, "prelude": setup, "functions": [entry_point]}])
 
 
 def mbpp(row: Row) -> Item:
@@ -329,8 +329,8 @@ def _code(text: str, tests: list[Test], function: str | None = None, starter: st
 def _streams(inputs: Iterable[Any], outputs: Iterable[Any]) -> Iterable[Test]:
     """Tests of standard input and output, as texts or lists of lines."""
     whole = lambda value: value if isinstance(value, str) else "\n".join(map(str, value))
-    for given, wanted in zip(inputs, outputs, strict=True):
-        yield {"input": whole(given), "output": whole(wanted)}
+    for stdin, stdout in zip(inputs, outputs, strict=True):
+        yield {"input": whole(stdin), "output": whole(stdout)}
 
 
 def _with_public(text: str, tests: list[Test]) -> list[Test]:
@@ -349,7 +349,7 @@ def _squeeze(text: str) -> str:
 
 def _parsed(cases: Any) -> list[Any]:
     """A list of tests, or the JSON of one."""
-    found = json.loads(cases) if isinstance(cases, (str, bytes)) else cases
-    if not isinstance(found, list):
-        raise ValueError(f"tests are a list, got {type(found).__name__}")
-    return found
+    tests = json.loads(cases) if isinstance(cases, (str, bytes)) else cases
+    if not isinstance(tests, list):
+        raise ValueError(f"tests are a list, got {type(tests).__name__}")
+    return tests

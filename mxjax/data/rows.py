@@ -59,8 +59,8 @@ def row_id(row: Row) -> str:
 
     Returns "" where it has no name.
     """
-    found = (row.get(name) for name in ID_FIELDS)
-    return next((str(id) for id in found if isinstance(id, str | int) and str(id).strip()), "")
+    ids = (row.get(name) for name in ID_FIELDS)
+    return next((str(id) for id in ids if isinstance(id, str | int) and str(id).strip()), "")
 
 
 def count_lines(path: epath.PathLike) -> int:
@@ -156,10 +156,10 @@ def _json(path: epath.Path, skip: Skip | None) -> Iterator[tuple[str, Row]]:
     """The rows of a JSON array; a JSON object is one row."""
     with _opened(path) as file:
         try:
-            found = json.loads(file.read())
+            content = json.loads(file.read())
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: not valid JSON ({error}).") from error
-    for number, row in enumerate(found if isinstance(found, list) else [found], 1):
+    for number, row in enumerate(content if isinstance(content, list) else [content], 1):
         with skipping(skip):
             if not isinstance(row, dict):
                 raise UserError(f"{path}, item {number}: expected a JSON object, got {type(row).__name__}.")

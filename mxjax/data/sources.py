@@ -146,8 +146,8 @@ def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Questi
     Raises:
         ValueError: the file is missing or empty, or a line is wrong; the message names file and line.
     """
-    found = rows.json_lines(path)
-    rows_of = (_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found)
+    lines = rows.json_lines(path)
+    rows_of = (_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in lines)
     questions = list(agreeing(rows_of))
     if not questions:
         raise UserError(f"The question file {path} is empty: write one JSON object a line.")
@@ -193,21 +193,21 @@ def _load(
         stream = generators.draw(
             spec.source, spec.options, split, seed, form=spec.form, bare_share=spec.bare_share, limit=limit
         )
-        found = select(stream, size)
+        questions = select(stream, size)
     elif spec.source.startswith(array_records.PREFIX) and size is not None:
-        found = select(_records(spec.source, split, seed), size)
+        questions = select(_records(spec.source, split, seed), size)
     else:
-        found = rows.sample(select(load_stored(spec.source, split, seed), None), size, seed)
-    if found and not spec.distinct and size is not None and len(found) < size:
-        found = _select(itertools.cycle(found), frozenset(), frozenset(), False, size)
-    if not found:
+        questions = rows.sample(select(load_stored(spec.source, split, seed), None), size, seed)
+    if questions and not spec.distinct and size is not None and len(questions) < size:
+        questions = _select(itertools.cycle(questions), frozenset(), frozenset(), False, size)
+    if not questions:
         raise UserError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
-    if size is not None and len(found) < size:
+    if size is not None and len(questions) < size:
         raise UserError(
-            f"{spec.source} has only {len(found)} questions to give, {size} were asked for: ask for fewer, or widen "
-            "the source (more rows, terms or digits)."
+            f"{spec.source} has only {len(questions)} questions to give, {size} were asked for: ask for fewer, or "
+            "widen the source (more rows, terms or digits)."
         )
-    return found
+    return questions
 
 
 def load_stored(source: str, split: str, seed: int) -> list[Question]:
@@ -220,14 +220,14 @@ def load_stored(source: str, split: str, seed: int) -> list[Question]:
     if source.startswith(array_records.PREFIX):
         return list(agreeing(_records(source, split)))
     if source.partition("/")[0] in SETS:
-        found = prepared.load_split(source, "train")
+        questions = prepared.load_split(source, "train")
     else:
-        found = _task_questions(source, split, seed)
-    if not found:
+        questions = _task_questions(source, split, seed)
+    if not questions:
         raise UserError(f"The task {source} has no questions: its Task.questions is empty.")
     return [
         dataclasses.replace(question, split=split, source=source if is_task(source) else question.source)
-        for question in found
+        for question in questions
     ]
 
 
@@ -238,14 +238,14 @@ def _task_questions(source: str, split: str, seed: int) -> list[Question]:
     """
     task = load_task(source)
     with _code_of(source, "its Task.questions"):
-        found = list(task.questions(split, seed) if callable(task.questions) else task.questions)
-    for number, question in enumerate(found):
+        questions = list(task.questions(split, seed) if callable(task.questions) else task.questions)
+    for number, question in enumerate(questions):
         if not isinstance(question, Question):
             kind = type(question).__name__
             raise UserError(f"Task.questions of {source} must hold Question records, number {number} is of {kind}.")
         if task.verify is None:
             check_gradable(question, f"{source}, question {question.id}")
-    return found if task.verify else list(agreeing(found))
+    return questions if task.verify else list(agreeing(questions))
 
 
 def sampled_records(source: str, split: str, limit: int | None, seed: int) -> list[Question]:
@@ -284,7 +284,7 @@ def _select(
 
     Repeats dropped, or kept under ids of their own.
     """
-    found: list[Question] = []
+    selected: list[Question] = []
     times: dict[str, int] = {}
     for question in questions:
         text = normalise_text(question.text)
@@ -292,10 +292,10 @@ def _select(
             continue
         times[text] = times.get(text, 0) + 1
         repeat = times[text]
-        found.append(question if repeat == 1 else dataclasses.replace(question, id=f"{question.id}-{repeat}"))
-        if len(found) == size:
+        selected.append(question if repeat == 1 else dataclasses.replace(question, id=f"{question.id}-{repeat}"))
+        if len(selected) == size:
             break
-    return found
+    return selected
 
 
 def _parse(spec: Any) -> list[_Spec]:
@@ -322,8 +322,8 @@ def _parse(spec: Any) -> list[_Spec]:
     _check(isinstance(parsed.distinct, bool), "distinct", "True or False", parsed.distinct)
     for name, most in (("bare_share", 1), ("weight", sys.float_info.max)):
         value = getattr(parsed, name)
-        says = "in [0, 1]" if most == 1 else "a finite number of at least 0"
-        _check(is_number(value) and 0 <= value <= most, f"{name} of {parsed.source}", says, value)
+        expected = "in [0, 1]" if most == 1 else "a finite number of at least 0"
+        _check(is_number(value) and 0 <= value <= most, f"{name} of {parsed.source}", expected, value)
     if ":" not in parsed.source and parsed.source.partition("/")[0] not in SETS:
         raise UserError(
             f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path>, "
@@ -332,14 +332,14 @@ def _parse(spec: Any) -> list[_Spec]:
     return [parsed]
 
 
-def _options(given: Any) -> dict[str, Any]:
-    _check(given is None or hasattr(given, "items"), "options", "a mapping", given)
-    return dict((given or {}).items())
+def _options(options: Any) -> dict[str, Any]:
+    _check(options is None or hasattr(options, "items"), "options", "a mapping", options)
+    return dict((options or {}).items())
 
 
-def _check(holds: bool, name: str, says: str, value: Any) -> None:
+def _check(holds: bool, name: str, expected: str, value: Any) -> None:
     if not holds:
-        raise UserError(f"In the spec of a question source, {name} must be {says}, got {value!r}.")
+        raise UserError(f"In the spec of a question source, {name} must be {expected}, got {value!r}.")
 
 
 def _shares(size: int, weights: Sequence[float]) -> list[int]:

@@ -184,11 +184,11 @@ def _at_k(records: Sequence[Answered], samples: int, seed: int) -> dict[str, Any
 
     Nothing for one sample.
     """
-    found: dict[str, Any] = {}
+    estimates: dict[str, Any] = {}
     for k in statistics.counts_k(samples):
         passed = [statistics.pass_at_k(samples, sum(c == 1 for c in r.correct), k) for r in records]
         voted = [statistics.majority_at_k(r.votes, r.correct, k, seed) for r in records]
         for name, values in (("pass_at", passed), ("majority_at", voted)):
             at = {"value": float(np.mean(values)), "ci95": list(statistics.interval(np.array(values), seed))}
-            found.setdefault(name, {})[str(k)] = at
-    return found
+            estimates.setdefault(name, {})[str(k)] = at
+    return estimates

@@ -98,8 +98,8 @@ def evaluate(
     if not left:
         trees = []
     elif name in (DESIGNED, FROZEN_EXECUTOR):
-        own = {**roles, "executor": roles[FROZEN_EXECUTOR]} if name == FROZEN_EXECUTOR else roles
-        trees = collect(left, own, reward, designs=samples, executions=1, **common)
+        cast = {**roles, "executor": roles[FROZEN_EXECUTOR]} if name == FROZEN_EXECUTOR else roles
+        trees = collect(left, cast, reward, designs=samples, executions=1, **common)
     elif name == RANDOM:
         drawn = {q.id: [random_script(derive_seed(seed, q.id, RANDOM, i)) for i in range(samples)] for q in left}
         trees = collect(left, roles, reward, scripts=drawn, designs=samples, executions=1, **common)
@@ -115,11 +115,11 @@ def distinct(name: str, questions: Iterable[Question]) -> list[Question]:
 
     Raises ValueError for two different ones with the same id, since seeds and records go by it.
     """
-    found: dict[str, Question] = {}
+    by_id: dict[str, Question] = {}
     for question in questions:
-        if found.setdefault(question.id, question) != question:
+        if by_id.setdefault(question.id, question) != question:
             raise UserError(f"{name} has two different questions with the id {question.id!r}; give each its own")
-    return list(found.values())
+    return list(by_id.values())
 
 
 def shown_name(name: str, questions: Sequence[Question]) -> str:

@@ -77,8 +77,8 @@ class Suite:
         decode = answers.engine.tokenizer.decode, designs.engine.tokenizer.decode
 
         def finished(tree, record: Answered) -> None:
-            own = {"record": dataclasses.asdict(record), "settings": key, "grading": self.grading.record}
-            line = {**tree_record(tree, *decode), **own}
+            stamps = {"record": dataclasses.asdict(record), "settings": key, "grading": self.grading.record}
+            line = {**tree_record(tree, *decode), **stamps}
             self.workdir.append(f"{name}.jsonl", [line])
 
         outcome = evaluate(
@@ -102,8 +102,8 @@ class Suite:
 
     def file_name(self, system: str, benchmark: str, script: str = "") -> str:
         """The path of an evaluation's episodes within the workdir, without its ending."""
-        own = f"_{digest(script)}" if script else ""
-        return f"episodes/{system}_{file_name(benchmark)}{own}"
+        suffix = f"_{digest(script)}" if script else ""
+        return f"episodes/{system}_{file_name(benchmark)}{suffix}"
 
     def _kept(self, path: epath.Path, key: str, questions: Questions) -> list[dict[str, Any]]:
         """Lines of an earlier start that are still valid for these questions.
@@ -113,11 +113,11 @@ class Suite:
         """
         if not self.resume:
             return []
-        wanted: dict[Any, Any] = {question.id: question_record(question) for question in questions}
+        records: dict[Any, Any] = {question.id: question_record(question) for question in questions}
         lines = {}
         for line in read_rows(path):
             question = line.get("question") or {}
-            if line.get("settings") != key or wanted.get(question.get("id")) != question:
+            if line.get("settings") != key or records.get(question.get("id")) != question:
                 continue
             if not line["record"]["failures"].get("infrastructure"):
                 check_same_grading(path, line.get("grading"), self.grading.record, NOT_KEPT)
@@ -133,9 +133,9 @@ class Suite:
         self.run(DESIGNED, f"validation_{validation}", questions)
         path = self.workdir.path / f"{self.file_name(DESIGNED, f'validation_{validation}')}.jsonl"
         designs = [design for line in read_rows(path) for design in line["designs"] if not design["error"]]
-        own = collections.Counter(design["source"] for design in sorted(designs, key=lambda design: design["source"]))
+        sources = collections.Counter(sorted(design["source"] for design in designs))
         scripts = {name: fixed_script(name, self.agent_text) for name in FIXED}
-        scripts |= {f"design {n}": source for n, (source, _) in enumerate(own.most_common(MOST_CANDIDATES), 1)}
+        scripts |= {f"design {n}": source for n, (source, _) in enumerate(sources.most_common(MOST_CANDIDATES), 1)}
         rows = {
             name: self.run(BEST_FIXED, f"validation_{validation}", questions, script=script).row
             for name, script in scripts.items()

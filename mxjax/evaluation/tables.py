@@ -93,15 +93,15 @@ def comparisons(rows: Sequence[Row]) -> list[tuple[str, str]]:
     Designed systems against each other one on the same questions, or the last against the first. The second where a
     benchmark has no row of designed systems.
     """
-    found = []
+    changes = []
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
-        own = [row for row in rows if row["benchmark"] == benchmark]
-        main = next((row for row in own if row["system"] == DESIGNED), own[-1])
-        for other in own if main["system"] == DESIGNED else own[:1]:
+        same_benchmark = [row for row in rows if row["benchmark"] == benchmark]
+        main = next((row for row in same_benchmark if row["system"] == DESIGNED), same_benchmark[-1])
+        for other in same_benchmark if main["system"] == DESIGNED else same_benchmark[:1]:
             change = "" if other is main else paired_change(other, main)
             if change:
-                found.append((f"{main['system']} against {other['system']} ({benchmark})", change))
-    return found
+                changes.append((f"{main['system']} against {other['system']} ({benchmark})", change))
+    return changes
 
 
 def with_interval(at: Mapping[str, Any] | None) -> str:

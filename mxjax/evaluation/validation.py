@@ -26,11 +26,11 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
 
     "held_out" are those kept out of the run's own training source.
     """
-    found: dict[str, Sequence[Question]] = {}
+    benchmarks: dict[str, Sequence[Question]] = {}
     for name in config.eval.benchmarks:
         questions = pools.held_out if name == HELD_OUT else distinct(name, load_benchmark(name))
-        found[shown_name(name, questions)] = questions
-    return found
+        benchmarks[shown_name(name, questions)] = questions
+    return benchmarks
 
 
 def validate(

@@ -176,12 +176,12 @@ def stages_of(rows: Rows) -> list[Stage]:
 
     Runs of steps that trained the same role.
     """
-    found = []
+    stages = []
     for role, group in groupby(rows, key=lambda row: row.get("stage") or ""):
         steps = [row["step"] for row in group]
         if role:
-            found.append(Stage(steps[0], steps[-1], role))
-    return found
+            stages.append(Stage(steps[0], steps[-1], role))
+    return stages
 
 
 def stage_table(rows: Rows) -> Markup:

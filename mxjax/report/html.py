@@ -49,12 +49,12 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     `class_` is written class and `stroke_width` stroke-width; None leaves an attribute out. Numbers are written short;
     text in attributes is cleaned and escaped as children are.
     """
-    given = [
+    texts = [
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), join(_short(value)))
         for key, value in attributes.items()
         if value is not None
     ]
-    start = Markup("<") + name + Markup("").join(given)
+    start = Markup("<") + name + Markup("").join(texts)
     if name in _LEAVES:
         return start + Markup("/>")
     return start + Markup(">") + join(*children) + Markup("</{}>").format(name)

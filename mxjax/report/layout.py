@@ -90,12 +90,12 @@ def _without_cycles(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
 
 def _reached(start: str, after: dict[str, set[str]]) -> set[str]:
     """Everything that follows from `start`, itself included."""
-    found, waiting = {start}, [start]
+    reached, waiting = {start}, [start]
     while waiting:
-        new = after.get(waiting.pop(), set()) - found
-        found |= new
+        new = after.get(waiting.pop(), set()) - reached
+        reached |= new
         waiting += new
-    return found
+    return reached
 
 
 def _with_ends(

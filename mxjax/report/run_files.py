@@ -135,8 +135,8 @@ def command_of(path: epath.Path, results: dict[str, Any]) -> str:
 
     From its lock while it is going; "" if it is not known.
     """
-    found = read_object(path / LOCK).get("command") or results.get("command") or ""
-    return f"mxjax {found}" if found in ("train", "sft", "evaluate") else str(found)  # as older results name it
+    command = read_object(path / LOCK).get("command") or results.get("command") or ""
+    return f"mxjax {command}" if command in ("train", "sft", "evaluate") else str(command)  # as older results name it
 
 
 def is_row(value: Any) -> bool:
@@ -181,12 +181,12 @@ def eval_episodes(folder: epath.Path) -> tuple[tuple[int, Rows] | None, tuple[in
 
     Returns None for what is not there yet.
     """
-    found = {}
+    by_step = {}
     for file in matching(folder, "eval_*_designed.jsonl"):
         match = re.fullmatch(r"eval_(\d+)_designed\.jsonl", file.name)
         if match and (trees := read_rows(file)):
-            found[int(match[1])] = trees
-    steps = sorted(found)
-    before = (steps[0], found[steps[0]]) if steps and steps[0] == 0 else None
-    after = (steps[-1], found[steps[-1]]) if steps and steps[-1] > 0 else None
+            by_step[int(match[1])] = trees
+    steps = sorted(by_step)
+    before = (steps[0], by_step[steps[0]]) if steps and steps[0] == 0 else None
+    after = (steps[-1], by_step[steps[-1]]) if steps and steps[-1] > 0 else None
     return before, after

@@ -58,7 +58,7 @@ def run_comparisons(run: Run) -> list[tuple[str, str]]:
     For each benchmark: designed systems after the last step against those before the first, against the other systems
     after the last step, and against the designed systems of each control.
     """
-    found = []
+    comparisons = []
     for benchmark in dict.fromkeys(row.get("benchmark") for row in run.evals):
         rows = [row for row in run.rows if row.get("benchmark") == benchmark]
         evaluated = [row for row in run.evals if row.get("benchmark") == benchmark]
@@ -72,8 +72,8 @@ def run_comparisons(run: Run) -> list[tuple[str, str]]:
             change = "" if other is after else paired_change(other, after)
             if change:
                 name = f"{other['system']}, {other['when']}"
-                found.append((f"designed, {after['when']}, against {name} ({benchmark})", change))
-    return found
+                comparisons.append((f"designed, {after['when']}, against {name} ({benchmark})", change))
+    return comparisons
 
 
 def facts(run: Run) -> Markup:
@@ -137,9 +137,9 @@ def phase_seconds(run: Run) -> dict[str, float]:
         return sum(row[key] for row in rows if finite(row.get(key)))
 
     cold = [row["time_s"] for row in run.cold_start if finite(row.get("time_s"))]
-    found = {"cold_start": max(cold, default=0.0), "rl": total(run.rl, "step_s")}
-    found["evaluation"] = total(run.evals, "seconds")
-    return {name: seconds for name, seconds in found.items() if seconds}
+    seconds_by_phase = {"cold_start": max(cold, default=0.0), "rl": total(run.rl, "step_s")}
+    seconds_by_phase["evaluation"] = total(run.evals, "seconds")
+    return {name: seconds for name, seconds in seconds_by_phase.items() if seconds}
 
 
 def comparison_list(run: Run) -> Markup:
@@ -161,8 +161,8 @@ def summary(run: Run) -> str:
             lines.append(f"patterns, {row.get('when', '')}: {shares}")
     lines += [f"{name}: {change}" for name, change in run_comparisons(run)]
     phases = [("", name, seconds) for name, seconds in phase_seconds(run).items()]
-    for control, found in run.controls.items():
-        phases += [(f"{control}, ", name, seconds) for name, seconds in found["phases_s"].items()]
+    for control, results in run.controls.items():
+        phases += [(f"{control}, ", name, seconds) for name, seconds in results["phases_s"].items()]
     times = [f"{of}{PHASES.get(name, name.replace('_', ' '))} {duration(seconds)}" for of, name, seconds in phases]
     return "\n".join([*lines, "time: " + "; ".join(times)])
 

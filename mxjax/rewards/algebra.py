@@ -127,12 +127,12 @@ def _differs(value: sympy.Expr, precisions: tuple[int, ...]) -> bool:
     """
     for digits in precisions:
         try:
-            found = value.evalf(digits, maxn=4 * digits, strict=True)
+            number = value.evalf(digits, maxn=4 * digits, strict=True)
         except PrecisionExhausted:
             continue
-        if found.is_number and found.is_zero is False and found.is_finite:
+        if number.is_number and number.is_zero is False and number.is_finite:
             return True
-        if found == 0:
+        if number == 0:
             return False
     return False
 
@@ -209,10 +209,10 @@ def main(cpu_s: float, memory_bytes: int) -> None:
         kind, gold, answer = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
-            found = kinds[kind](gold, answer)
+            verdict = kinds[kind](gold, answer)
         except MemoryError:
             os._exit(1)  # a new process, with all of the memory that there may be, is asked again
         except Exception:  # a fault of computer algebra proves nothing and refutes nothing
-            found = None
+            verdict = None
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(found), file=out, flush=True)
+        print(json.dumps(verdict), file=out, flush=True)

@@ -137,68 +137,71 @@ def _is_expected(test: Test, value: Any) -> bool:
     return same_value(expected, value, tolerance) or (is_wrapped and same_value(expected[0], value, tolerance))
 
 
-def same_output(expected: str, given: str, tolerance: float | None = None) -> bool:
+def same_output(expected: str, actual: str, tolerance: float | None = None) -> bool:
     """Whether two outputs agree.
 
     Lines right-stripped, blank lines at the end aside, or token by token as decimals.
     """
-    wanted, found = _lines(expected), _lines(given)
-    if wanted == found:
+    expected_lines, actual_lines = _lines(expected), _lines(actual)
+    if expected_lines == actual_lines:
         return True
-    if len(wanted) != len(found):
+    if len(expected_lines) != len(actual_lines):
         return False
-    return all(a == b or _same_tokens(a.split(), b.split(), tolerance) for a, b in zip(wanted, found, strict=True))
+    return all(
+        a == b or _same_tokens(a.split(), b.split(), tolerance)
+        for a, b in zip(expected_lines, actual_lines, strict=True)
+    )
 
 
 def _lines(text: str) -> list[str]:
     return "\n".join(line.rstrip() for line in text.replace("\r\n", "\n").split("\n")).rstrip("\n").split("\n")
 
 
-def _same_tokens(wanted: list[str], found: list[str], tolerance: float | None) -> bool:
-    return len(wanted) == len(found) and all(
-        a == b or _same_number(a, b, tolerance) for a, b in zip(wanted, found, strict=True)
+def _same_tokens(expected: list[str], actual: list[str], tolerance: float | None) -> bool:
+    return len(expected) == len(actual) and all(
+        a == b or _same_number(a, b, tolerance) for a, b in zip(expected, actual, strict=True)
     )
 
 
-def _same_number(wanted: str, found: str, tolerance: float | None) -> bool:
-    if len(wanted) > 400 or len(found) > 400 or not (_NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(found)):
+def _same_number(expected: str, actual: str, tolerance: float | None) -> bool:
+    if len(expected) > 400 or len(actual) > 400 or not (_NUMBER.fullmatch(expected) and _NUMBER.fullmatch(actual)):
         return False
     if tolerance is not None:
-        return math.isclose(float(wanted), float(found), rel_tol=tolerance, abs_tol=tolerance)
-    return decimal.Decimal(wanted) == decimal.Decimal(found)
+        return math.isclose(float(expected), float(actual), rel_tol=tolerance, abs_tol=tolerance)
+    return decimal.Decimal(expected) == decimal.Decimal(actual)
 
 
-def same_value(wanted: Any, found: Any, tolerance: float | None = None) -> bool:
+def same_value(expected: Any, actual: Any, tolerance: float | None = None) -> bool:
     """Whether two plain values agree.
 
     Numbers by value, true and false only with themselves. `found` comes from a hostile program: it may hold
     `wire.Unbuilt`, and whatever it is, this ends.
     """
     try:
-        return _same(wanted, found, tolerance)
+        return _same(expected, actual, tolerance)
     except (ValueError, OverflowError, RecursionError):  # of numbers too long, too large, or nesting too deep
         return False
 
 
-def _same(wanted: Any, found: Any, tolerance: float | None) -> bool:
-    if isinstance(wanted, bool) or isinstance(found, bool):
-        return wanted is found
-    if isinstance(wanted, (int, float)) and isinstance(found, (int, float)):
-        if tolerance is None or wanted == found:
-            return wanted == found
-        return math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance)
-    if isinstance(wanted, (list, tuple)):
-        alike = isinstance(found, (list, tuple) if isinstance(wanted, list) else tuple)  # JSON has lists only
-        return alike and len(wanted) == len(found) and all(_same(a, b, tolerance) for a, b in zip(wanted, found))
-    if isinstance(wanted, dict):
-        pairs = _pairs(found)
-        keyed = {_key(key): value for key, value in pairs or ()}
-        given = {_key(key): value for key, value in wanted.items()}
-        alike = pairs is not None and given.keys() == keyed.keys()
-        return alike and all(_same(given[key], keyed[key], tolerance) for key in given)
-    if isinstance(wanted, (set, frozenset)):
-        return canonical(wanted) == canonical(found)
-    return type(wanted) is type(found) and wanted == found
+def _same(expected: Any, actual: Any, tolerance: float | None) -> bool:
+    if isinstance(expected, bool) or isinstance(actual, bool):
+        return expected is actual
+    if isinstance(expected, (int, float)) and isinstance(actual, (int, float)):
+        if tolerance is None or expected == actual:
+            return expected == actual
+        return math.isclose(expected, actual, rel_tol=tolerance, abs_tol=tolerance)
+    if isinstance(expected, (list, tuple)):
+        alike = isinstance(actual, (list, tuple) if isinstance(expected, list) else tuple)  # JSON has lists only
+        return alike and len(expected) == len(actual) and all(_same(a, b, tolerance) for a, b in zip(expected, actual))
+    if isinstance(expected, dict):
+        pairs = _pairs(actual)
+        actual_by_key = {_key(key): value for key, value in pairs or ()}
+        by_key = {_key(key): value for key, value in expected.items()}
+        alike = pairs is not None and by_key.keys() == actual_by_key.keys()
+        return alike and all(_same(by_key[key], actual_by_key[key], tolerance) for key in by_key)
+    if isinstance(expected, (set, frozenset)):
+        return canonical(expected) == canonical(actual)
+    return type(expected) is type(actual) and expected == actual
 
 
 def _pairs(value: Any) -> list | None:

@@ -167,10 +167,10 @@ def explicit(text: str) -> str:
     `\frac12` becomes `\frac{1}{2}`. An argument that LaTeX reads otherwise than it looks, as in `x^10`, stays as it is.
     """
     kept, place = [], 0
-    while (found := _TAKES.search(text, place)) is not None:
-        kept.append(text[place : found.end()])
-        place = found.end()
-        takes_two = found["of"] in ("frac", "binom")
+    while (command := _TAKES.search(text, place)) is not None:
+        kept.append(text[place : command.end()])
+        place = command.end()
+        takes_two = command["of"] in ("frac", "binom")
         for _ in range(1 + takes_two):
             while place < len(text) and text[place] == " ":
                 place += 1
@@ -217,10 +217,10 @@ def split_matrix(text: str) -> list[list[str]] | None:
 
     `\begin{pmatrix} a & b \\\\ c & d \end{pmatrix}`; None for any other text.
     """
-    found = _MATRIX.fullmatch(text)
-    if found is None:
+    matrix = _MATRIX.fullmatch(text)
+    if matrix is None:
         return None
-    rows = [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\", found["cells"])]
+    rows = [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\", matrix["cells"])]
     return rows[:-1] if len(rows) > 1 and rows[-1] == [""] else rows
 
 

@@ -60,14 +60,14 @@ def grade_math(gold: str | None, answer: str) -> Verdict:
     """
     if not isinstance(gold, str) or not gold.strip():
         raise ValueError(f"The gold answer must be a non-empty str, got {gold!r}: fix the data set's row.")
-    found = extract_answer(answer)
-    if found is None or not found.strip():
+    final = extract_answer(answer)
+    if final is None or not final.strip():
         return Verdict(False, "no_answer")
-    if len(found) > MAX_ANSWER:
+    if len(final) > MAX_ANSWER:
         return Verdict(False, "too_long")
     how, matches = _compiled(gold)
     algebra = Algebra()
-    if matches(latex.clean(found), algebra):
+    if matches(latex.clean(final), algebra):
         return Verdict(True, "symbolic" if how == "text" and algebra.asked else how)
     if algebra.undecided:
         return Verdict(False, "undecided")
@@ -145,11 +145,11 @@ def _choice(gold: str, depth: int) -> Matcher | None:
     letter = _CHOICE.fullmatch(gold)
     if letter is None:
         return None
-    wanted = letter[1] or letter[2]
+    gold_letter = letter[1] or letter[2]
 
     def matches(answer: str, algebra: Algebra) -> bool:
         chosen = _CHOSEN.fullmatch(answer)
-        return chosen is not None and wanted == (chosen[1] or chosen[2])
+        return chosen is not None and gold_letter == (chosen[1] or chosen[2])
 
     return matches
 
@@ -189,14 +189,16 @@ def _relation(gold: str, depth: int) -> Matcher | None:
     terms, relations = latex.split_relations(gold)
     if not relations or len(terms) > _MAX_ELEMENTS or not all(terms):
         return None
-    wanted = [_matcher(term, depth + 1)[1] for term in terms]
+    term_matchers = [_matcher(term, depth + 1)[1] for term in terms]
 
     def matches(answer: str, algebra: Algebra) -> bool:
-        given, given_relations = latex.split_relations(answer)
+        answer_parts, given_relations = latex.split_relations(answer)
         if given_relations != relations:
             return False
-        orders = [given, given[::-1]] if set(relations) == {r"\neq"} else [given]
-        return any(all(same(term, algebra) for same, term in zip(wanted, order, strict=True)) for order in orders)
+        orders = [answer_parts, answer_parts[::-1]] if set(relations) == {r"\neq"} else [answer_parts]
+        return any(
+            all(same(term, algebra) for same, term in zip(term_matchers, order, strict=True)) for order in orders
+        )
 
     return matches
 
@@ -213,13 +215,13 @@ def _matrix(gold: str, depth: int) -> Matcher | None:
     rows = latex.split_matrix(gold)
     if rows is None or sum(map(len, rows)) > _MAX_ELEMENTS:
         return None
-    wanted = [[_matcher(cell, depth + 1)[1] for cell in row] for row in rows]
+    cell_matchers = [[_matcher(cell, depth + 1)[1] for cell in row] for row in rows]
 
     def matches(answer: str, algebra: Algebra) -> bool:
-        given = latex.split_matrix(answer)
-        if given is None or list(map(len, given)) != list(map(len, wanted)):
+        answer_rows = latex.split_matrix(answer)
+        if answer_rows is None or list(map(len, answer_rows)) != list(map(len, cell_matchers)):
             return False
-        pairs = ((same, cell) for row, cells in zip(wanted, given) for same, cell in zip(row, cells))
+        pairs = ((same, cell) for row, cells in zip(cell_matchers, answer_rows) for same, cell in zip(row, cells))
         return all(same(cell, algebra) for same, cell in pairs)
 
     return matches
@@ -241,13 +243,13 @@ def _unordered(gold: str, split: Callable[[str], list[str]], depth: int, least: 
     parts = split(gold)
     if not least <= len(parts) <= _MAX_ELEMENTS or not all(parts):
         return None
-    wanted = [_matcher(part, depth + 1)[1] for part in parts]
+    part_matchers = [_matcher(part, depth + 1)[1] for part in parts]
 
     def matches(answer: str, algebra: Algebra) -> bool:
         left = split(answer)
-        if len(left) != len(wanted):
+        if len(left) != len(part_matchers):
             return False
-        for same in wanted:
+        for same in part_matchers:
             index = next((i for i, part in enumerate(left) if same(part, algebra)), None)
             if index is None:
                 return False
@@ -268,22 +270,22 @@ def _ordered(kind: str, gold: str, depth: int) -> Matcher | None:
     opening, parts, closing = brackets
     if (kind == "tuple") != (opening + closing == "()") or opening == r"\{":
         return None
-    wanted = [_matcher(part, depth + 1)[1] for part in parts]
+    part_matchers = [_matcher(part, depth + 1)[1] for part in parts]
 
     def matches(answer: str, algebra: Algebra) -> bool:
-        given = latex.split_brackets(answer)
-        if given is None or (given[0], given[2]) != (opening, closing) or len(given[1]) != len(wanted):
+        split = latex.split_brackets(answer)
+        if split is None or (split[0], split[2]) != (opening, closing) or len(split[1]) != len(part_matchers):
             return False
-        return all(same(part, algebra) for same, part in zip(wanted, given[1], strict=True))
+        return all(same(part, algebra) for same, part in zip(part_matchers, split[1], strict=True))
 
     return matches
 
 
 def _formula(gold: str) -> Matcher:
-    wanted = latex.tokens(gold)
+    gold_tokens = latex.tokens(gold)
 
     def same(answer: str, algebra: Algebra) -> bool:
-        return latex.tokens(answer) == wanted or algebra.same("formula", gold, answer)
+        return latex.tokens(answer) == gold_tokens or algebra.same("formula", gold, answer)
 
     return _with_unit(same)
 

@@ -64,8 +64,8 @@ def next_line(
 
     The line after its first `known` ones, given those that it has heard.
     """
-    asked = json.dumps([_parts(), payload, [line.decode() for line in heard], known])
-    outcome = sandbox.run(_DRIVER.replace("{asked}", repr(asked)), b"", limits)
+    arguments = json.dumps([_parts(), payload, [line.decode() for line in heard], known])
+    outcome = sandbox.run(_DRIVER.replace("{asked}", repr(arguments)), b"", limits)
     if outcome.status == "infrastructure":
         raise InfrastructureError(outcome.stderr.decode(errors="replace"))
     return outcome.status, outcome.stdout.rstrip().rsplit(b"\n", 1)[-1] + b"\n" if outcome.ok else b""
@@ -79,14 +79,14 @@ def converse(
     "tests" first, in turns, until the caller stops. The tests' lines end with one that is no question, or a status
     other than "ok".
     """
-    asked: list[bytes] = []
+    requests: list[bytes] = []
     replies: list[bytes] = []
     deadline = time.monotonic() + 4 * limits.wall
-    while len(asked) < MAX_CALLS and time.monotonic() < deadline:
+    while len(requests) < MAX_CALLS and time.monotonic() < deadline:
         status, line = next_line(tests, replies, len(replies), sandbox, limits)
         yield "tests", status, line
-        asked.append(line)
-        status, line = next_line(candidate, asked, len(replies), sandbox, limits)
+        requests.append(line)
+        status, line = next_line(candidate, requests, len(replies), sandbox, limits)
         yield "candidate", status, line
         replies.append(line)
     yield "tests", "time", b""

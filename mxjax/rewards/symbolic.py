@@ -95,10 +95,10 @@ class Algebra:
 @functools.lru_cache(maxsize=65_536)
 def _compared(kind: str, gold: str, answer: str) -> bool:
     """Raise TimeoutError where it is undecided, which is not remembered."""
-    found = COMPARER.ask(kind, gold, answer)
-    if found is None:
+    verdict = COMPARER.ask(kind, gold, answer)
+    if verdict is None:
         raise TimeoutError
-    return found
+    return verdict
 
 
 _COMMANDS = re.compile(

@@ -67,32 +67,32 @@ def split_unit(text: str) -> tuple[str, str | None]:
     The name is None if there is no unit, "%" for percent. `\$5` and `5 dollars` have one name, and so have `5 cm`, `5
     \text{ centimeters}`.
     """
-    found = _PREFIX.match(text)
-    if found is not None:
-        return (found[1] + text[found.end() :]).strip(), _CURRENCIES[found[2]]
-    found = _SUFFIX_SIGN.search(text)
-    if found is not None and text[: found.start()].strip():
-        return text[: found.start()].strip(), _CURRENCIES[found[1]]
+    match = _PREFIX.match(text)
+    if match is not None:
+        return (match[1] + text[match.end() :]).strip(), _CURRENCIES[match[2]]
+    match = _SUFFIX_SIGN.search(text)
+    if match is not None and text[: match.start()].strip():
+        return text[: match.start()].strip(), _CURRENCIES[match[1]]
     for pattern, name in ((_PERCENT, "%"), (_DEGREES, "degree")):
-        found = pattern.search(text)
-        if found is not None:
-            return text[: found.start()].strip(), name
-    found = _UNIT.search(text)
-    if found is None:
+        match = pattern.search(text)
+        if match is not None:
+            return text[: match.start()].strip(), name
+    match = _UNIT.search(text)
+    if match is None:
         return text, None
-    words = (found["wrapped"] or found["bare"] or "").strip()
+    words = (match["wrapped"] or match["bare"] or "").strip()
     if (
         not _WORDS.fullmatch(words)
         or any(map(_NOT_UNITS.fullmatch, words.casefold().split()))
-        or _is_letter(found, words)
+        or _is_letter(match, words)
     ):
         return text, None
-    return text[: found.start()].strip(), _name(words) + (found["power"] or found["inner"] or "")
+    return text[: match.start()].strip(), _name(words) + (match["power"] or match["inner"] or "")
 
 
-def _is_letter(found: re.Match[str], words: str) -> bool:
+def _is_letter(match: re.Match[str], words: str) -> bool:
     """Whether the unit may be letters for values, as in `5 xy`."""
-    if found["bare"] is None:
+    if match["bare"] is None:
         return False
     first = words.split()[0].casefold()
     return len(first) < 4 and _name(first) not in _NAMES.values()

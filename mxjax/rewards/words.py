@@ -22,12 +22,12 @@ def grade_text(gold: str | None, answer: str) -> Verdict:
     """
     if not isinstance(gold, str) or not gold.strip():
         raise ValueError(f"The gold answer must be a non-empty str, got {gold!r}: fix the data set's row.")
-    found = extract_answer(answer)
-    if found is None or not found.strip():
+    final = extract_answer(answer)
+    if final is None or not final.strip():
         return Verdict(False, "no_answer")
-    if len(found) > MAX_ANSWER:
+    if len(final) > MAX_ANSWER:
         return Verdict(False, "too_long")
-    return Verdict(_same(found) == _same(gold) or _same(clean(found)) == _same(gold), "text")
+    return Verdict(_same(final) == _same(gold) or _same(clean(final)) == _same(gold), "text")
 
 
 def _same(text: str) -> str:

@@ -32,9 +32,9 @@ def shared_libraries(python: str, folders: tuple[pathlib.Path, ...]) -> dict[str
     Raises OSError if the interpreter cannot be run.
     """
     modules = [*pathlib.Path(sysconfig.get_path("stdlib"), "lib-dynload").glob("*.so"), *_extensions(folders)]
-    wanted = [str(path) for path in modules if path.name.partition(".")[0] not in _UNNEEDED]
+    paths = [str(path) for path in modules if path.name.partition(".")[0] not in _UNNEEDED]
     done = subprocess.run(
-        [python, "-I", "-S", "-c", _LOAD, *wanted], capture_output=True, text=True, timeout=120, check=False
+        [python, "-I", "-S", "-c", _LOAD, *paths], capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode != 0:
         raise OSError(f"{python} does not run: {done.stderr.strip().splitlines()[-1:]}")
@@ -46,7 +46,7 @@ def shared_libraries(python: str, folders: tuple[pathlib.Path, ...]) -> dict[str
         file = os.path.realpath(link)
         if file in links:
             links[file].append(link)
-    return {file: tuple(sorted(found)) for file, found in links.items()}
+    return {file: tuple(sorted(sources)) for file, sources in links.items()}
 
 
 def _extensions(folders: tuple[pathlib.Path, ...]) -> Iterator[pathlib.Path]:

@@ -75,13 +75,13 @@ print(json.dumps(done))
 def probe() -> tuple[str, bytes, SandboxLimits]:
     """(program, standard input, limits) of the self-test."""
     home = str(pathlib.Path.home())
-    asked = {
+    targets = {
         "private": ["/etc/passwd", "/etc/hostname", __file__],
         "folders": ["/etc", "/var", "/home", os.getcwd()],
         "writes": [f"{folder}/mxjax-probe" for folder in (home, "/var/tmp", "/dev/shm", "/usr/lib", "/")],
         "pid": os.getppid(),
     }
-    return _PROGRAM, (json.dumps(asked) + "\n").encode(), _LIMITS
+    return _PROGRAM, (json.dumps(targets) + "\n").encode(), _LIMITS
 
 
 def verdict(outcome: Outcome) -> str:

@@ -51,29 +51,29 @@ def compiled_filter() -> bytes:
     """
     import pyseccomp
 
-    made = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
+    rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
     for name in f"{_FILES} {_WAITING} {_MEMORY} {_SELF}".split():
-        _add(made, pyseccomp.ALLOW, name)
+        _add(rules, pyseccomp.ALLOW, name)
     for name in _ABSENT.split():
-        _add(made, pyseccomp.ERRNO(errno.ENOSYS), name)
+        _add(rules, pyseccomp.ERRNO(errno.ENOSYS), name)
     thread = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD)
-    _add(made, pyseccomp.ALLOW, "clone", thread)
+    _add(rules, pyseccomp.ALLOW, "clone", thread)
     for request in _IOCTLS:
-        _add(made, pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
+        _add(rules, pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
     for command in _FCNTL.split():
-        _add(made, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, getattr(fcntl, command)))
+        _add(rules, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, getattr(fcntl, command)))
     without_signals = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, fcntl.FASYNC, 0)
-    _add(made, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, fcntl.F_SETFL), without_signals)
+    _add(rules, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, fcntl.F_SETFL), without_signals)
     own_limits = (pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(2, pyseccomp.EQ, 0))
-    _add(made, pyseccomp.ALLOW, "prlimit64", *own_limits)  # reading them
+    _add(rules, pyseccomp.ALLOW, "prlimit64", *own_limits)  # reading them
     with tempfile.TemporaryFile() as file:
-        made.export_bpf(file)
+        rules.export_bpf(file)
         file.seek(0)
         return file.read()
 
 
-def _add(made, action: int, name: str, *conditions) -> None:
+def _add(rules, action: int, name: str, *conditions) -> None:
     try:
-        made.add_rule(action, name, *conditions)
+        rules.add_rule(action, name, *conditions)
     except (OSError, ValueError):  # a call that this architecture or libseccomp does not know stays refused
         return

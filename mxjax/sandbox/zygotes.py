@@ -173,13 +173,13 @@ def _python() -> str:
 
 def _package_folders() -> list[pathlib.Path]:
     """Folders of numpy and the others, with their wheels' libraries."""
-    found = []
+    folders = []
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations:
             folder = pathlib.Path(spec.submodule_search_locations[0])
-            found += [path for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]
-    return found
+            folders += [path for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]
+    return folders
 
 
 def _policy(level: str) -> dict:

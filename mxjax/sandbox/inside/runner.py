@@ -117,13 +117,13 @@ def _functions(program, payload: dict) -> None:
     exec(program, namespace)
 
     def names(name):
-        found = namespace.get(name, before)
+        value = namespace.get(name, before)
         solution = namespace.get("Solution")
-        if solution is not None and hasattr(solution, name) and (found is before or found is before.get(name, before)):
+        if solution is not None and hasattr(solution, name) and (value is before or value is before.get(name, before)):
             return lambda *arguments, **keywords: getattr(solution(), name)(*arguments, **keywords)
-        if found is before:
+        if value is before:
             raise NameError(f"name {name!r} is not defined")
-        return found
+        return value
 
     peer.Peer(names=names).serve(sys.stdout.flush)
 

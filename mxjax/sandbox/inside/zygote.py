@@ -243,10 +243,10 @@ class Job:
 
         Nothing is wrong if both walls and source stood.
         """
-        said = os.read(self._told, 512).decode(errors="replace")
-        if said.startswith("S"):
-            return "" if self._why or said == "SR" else "compile"
-        return said or "setup: the job did not start"
+        message = os.read(self._told, 512).decode(errors="replace")
+        if message.startswith("S"):
+            return "" if self._why or message == "SR" else "compile"
+        return message or "setup: the job did not start"
 
 
 def _cpu_s(job: int) -> float:
