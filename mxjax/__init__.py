@@ -1,13 +1,31 @@
-"""MetaAgent-X in JAX: one language model learns to design multi-agent systems and to be their agents."""
+"""MetaAgent-X in JAX.
+
+One language model learns to design multi-agent systems and to be their agents.
+"""
 
 import importlib
 
 __version__ = "0.1.0"
 
-_PARTS = (
-    "checkpoint", "cold_start", "config", "data", "evaluation", "mas", "models", "plan", "report", "rewards",
-    "rl", "rollout", "sampling", "sandbox", "sharding", "train", "workdir",
-)  # fmt: skip
+_PARTS = [
+    "checkpoint",
+    "cold_start",
+    "config",
+    "data",
+    "evaluation",
+    "mas",
+    "models",
+    "plan",
+    "report",
+    "rewards",
+    "rl",
+    "rollout",
+    "sampling",
+    "sandbox",
+    "sharding",
+    "train",
+    "workdir",
+]
 
 
 def __getattr__(name: str):

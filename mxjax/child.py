@@ -1,6 +1,7 @@
-"""A process of our own that answers lines and can be ended: for work on text that may take forever or all memory.
+"""A process of our own that answers lines and can be ended.
 
-Its own limits are its program's affair; here it is started when it is first needed, waited for, and replaced.
+For work on text that may take forever or all memory. Its own limits are its program's affair; here it is started when
+it is first needed, waited for, and replaced.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO
 
 START_S = 60.0
 _ENDING_S = 0.5  # a child whose output has ended is given this long to end itself
@@ -27,7 +29,9 @@ LATE = -signal.SIGPROF  # the exit status of a child that its own timer of proce
 
 
 class Child:
-    """One process, started when it is first needed and again after its end; for one thread at a time.
+    """One process, started when first needed and again after its end.
+
+    For one thread at a time.
 
     Args:
         program: its Python source, which says "ready" and then answers lines, after the preamble above.
@@ -37,19 +41,22 @@ class Child:
 
     def __init__(self, program: str, wall_s: float):
         self._program, self._wall_s = program, wall_s
-        self._child: subprocess.Popen | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._owner = 0  # the process that started the child: one that was forked from it needs its own
 
     def _ask(self, line: bytes) -> tuple[bytes, int | None]:
-        """Its answer; without one it is ended, and its exit status returned, None if it was still running.
+        """Its answer.
+
+        Without one it is ended, and its exit status returned, None if it was still running.
 
         Raises OSError or RuntimeError when it cannot be started.
         """
-        self._start()
+        child = self._started()
+        stdin, stdout = _pipes(child)
         try:
-            self._child.stdin.write(line)
-            self._child.stdin.flush()
-            answer = self._line(self._wall_s)
+            stdin.write(line)
+            stdin.flush()
+            answer = _line(stdout, self._wall_s)
         except OSError:
             answer = b""
         except BaseException:  # Ctrl-C: an answer that nobody has read would be taken for the next one
@@ -58,43 +65,53 @@ class Child:
         if answer:
             return answer, None
         try:
-            code = self._child.wait(_ENDING_S)
+            code: int | None = child.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
             code = None
         self.close()
         return b"", code
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """End the process, whatever it is doing."""
         if self._child is None or self._owner != os.getpid():
             return
         self._child.kill()
         self._child.wait()
-        self._child.stdin.close()
-        self._child.stdout.close()
+        for pipe in _pipes(self._child):
+            pipe.close()
         self._child = None
 
-    def _start(self) -> None:
+    def _started(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._owner == os.getpid() and self._child.poll() is None:
-            return
+            return self._child
         self.close()
         path = [entry for entry in sys.path if entry]
         command = [sys.executable, "-I", "-c", _PREAMBLE.format(path=path) + self._program]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._child, self._owner = subprocess.Popen(command, **pipes), os.getpid()
-        if self._line(START_S) != b"ready\n":
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._child, self._owner = child, os.getpid()
+        if _line(_pipes(child)[1], START_S) != b"ready\n":
             self.close()
             raise RuntimeError("a process that answers lines did not start")
+        return child
 
-    def _line(self, limit_s: float) -> bytes:
-        """Its next line; b"" if it does not come in time."""
-        pieces, deadline = [b""], time.monotonic() + limit_s
-        poll = select.poll()
-        poll.register(self._child.stdout, select.POLLIN)
-        while not pieces[-1].endswith(b"\n"):
-            ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
-            piece = os.read(self._child.stdout.fileno(), 1 << 16) if ready else b""
-            if not piece:
-                return b""
-            pieces.append(piece)
-        return b"".join(pieces)
+
+def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert child.stdin is not None and child.stdout is not None
+    return child.stdin, child.stdout
+
+
+def _line(stdout: IO[bytes], limit_s: float) -> bytes:
+    """The next line of a child.
+
+    Returns b"" if it does not come in time.
+    """
+    pieces, deadline = [b""], time.monotonic() + limit_s
+    poll = select.poll()
+    poll.register(stdout, select.POLLIN)
+    while not pieces[-1].endswith(b"\n"):
+        ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
+        piece = os.read(stdout.fileno(), 1 << 16) if ready else b""
+        if not piece:
+            return b""
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,4 +1,7 @@
-"""The command line that this process runs, as it can be pasted into a shell: for records, reports and refusals."""
+"""The command line of this process, ready for a shell.
+
+For records, reports and refusals.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _given: list[Sequence[str]] = []
 
 @contextlib.contextmanager
 def running(arguments: Sequence[str]) -> Iterator[None]:
-    """Around a verb of the command line, whose arguments may be other than those of the process."""
+    """Set the command line while a verb runs.
+
+    Its arguments may be other than those of the process.
+    """
     _given.append(arguments)
     try:
         yield
@@ -23,7 +29,10 @@ def running(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def command_line() -> str:
-    """The whole command line, quoted for a shell: `mxjax VERB ...`, or that of the program that uses the library."""
+    """The whole command line, quoted for a shell.
+
+    `mxjax VERB ...`, or that of the program that uses the library.
+    """
     if _given:
         return shlex.join(["mxjax", *_given[-1]])
     if sys.argv and os.path.basename(sys.argv[0]) in _OURS:

@@ -16,7 +16,10 @@ from mxjax.keys import defaults
 
 
 def default_config() -> ConfigDict:
-    """All keys. Batch sizes and learning rates are the paper's (method, section 8)."""
+    """All keys.
+
+    Batch sizes and learning rates are the paper's.
+    """
     return ConfigDict(defaults())
 
 
@@ -37,8 +40,8 @@ def from_json(values: dict[str, Any]) -> ConfigDict:
 
 
 def run_record(config: ConfigDict, kind: str, model: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What `config.json` of a workdir holds: the package version marks it as ours.
+    """What `config.json` of a workdir holds.
 
-    `kind` is "sft", "train" or "convert".
+    The package version marks it as ours. `kind` is "sft", "train" or "convert".
     """
     return {"mxjax": __version__, "kind": kind, "model": model, "config": to_json(config), **more}

@@ -27,7 +27,7 @@ def shipped_configs() -> dict[str, pathlib.Path]:
     return {path.stem: path for path in sorted(shipped_folder().glob("*.py"))}
 
 
-def config_file(given: str) -> str:
+def config_file(name: str) -> str:
     """The path of a config file that a command names.
 
     A shipped one may be named alone: `NAME` stands for `configs/NAME.py`. A file of that path in the current folder
@@ -35,20 +35,20 @@ def config_file(given: str) -> str:
     `get_config()` and stays.
     Raises UserError, naming the shipped ones and the nearest of them, where there is no such file.
     """
-    path, colon, argument = given.partition(":")
+    path, colon, argument = name.partition(":")
     if not pathlib.Path(path).is_file():
         path = str(_found(path))
     return path + colon + argument
 
 
-def prompt_file(given: str) -> str:
+def prompt_file(name: str) -> str:
     """A role's prompt setting, with the path of a shipped file.
 
     `configs/prompts/NAME.toml` is the shipped one unless the current folder has it.
     """
-    shipped = shipped_folder() / given.removeprefix(f"{FOLDER}/")
-    there = given.startswith(f"{FOLDER}/") and not pathlib.Path(given).exists() and shipped.is_file()
-    return str(shipped) if there else given
+    shipped = shipped_folder() / name.removeprefix(f"{FOLDER}/")
+    there = name.startswith(f"{FOLDER}/") and not pathlib.Path(name).exists() and shipped.is_file()
+    return str(shipped) if there else name
 
 
 def _found(path: str) -> pathlib.Path:

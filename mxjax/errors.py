@@ -1,7 +1,8 @@
-"""Mistakes of the user's, told apart from faults of ours: the command line shows the first as one sentence.
+"""Mistakes of the user's, told apart from faults of ours.
 
-Everything else keeps its traceback, so what is wrong with a setting or a file is said with one of these
-where it is read. They are also the builtin exceptions that users of the library expect.
+The command line shows the first as one line. Everything else keeps its traceback, so what is wrong with a setting
+or a file is said with one of these where it is read. They are also the builtin exceptions that users of the library
+expect.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-_INSTALLED = tuple({os.path.dirname(__file__) + os.sep, "<frozen ", *(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)})  # fmt: skip
+_LIBRARIES = (sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_INSTALLED = (os.path.dirname(__file__) + os.sep, "<frozen ", *dict.fromkeys(_LIBRARIES))
 
 
 class UserError(ValueError):
-    """A wrong setting or file: one sentence that names the thing and the fix. The command line exits with 2."""
+    """A wrong setting or file.
+
+    The message names the thing and the fix in one line. The command line exits with 2.
+    """
 
 
 class MissingFile(UserError, FileNotFoundError):
@@ -35,12 +38,15 @@ class MissingPackage(UserError, ImportError):
 
 
 class RunStopped(Exception):
-    """A run that ended itself, for no mistake in its settings: one sentence. The command line exits with 1."""
+    """A run that ended itself, for no mistake in its settings.
+
+    The message is one line. The command line exits with 1.
+    """
 
 
 @contextlib.contextmanager
 def file_errors(doing: str, path: Any) -> Iterator[None]:
-    """Turns an OSError on a file of the user's into "cannot DOING PATH: why"."""
+    """Turn an OSError on a user's file into "cannot DOING PATH: why"."""
     try:
         yield
     except UserError:
@@ -50,20 +56,21 @@ def file_errors(doing: str, path: Any) -> Iterator[None]:
 
 
 def message_of(error: BaseException) -> str:
-    """An exception's message on one line, its type's name where it has none."""
+    """An exception's message on one line, else its type's name."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def place_of(error: BaseException) -> str:
-    """Where an exception arose, "FILE, line N, in FUNCTION": the innermost code that is not a library's or ours.
+    """Where an exception arose, "FILE, line N, in FUNCTION".
 
-    Where all of it is installed code, the innermost; "" for an exception that was never raised.
+    The innermost code that is not a library's or ours. Where all of it is installed code, the innermost; "" for an
+    exception that was never raised.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
+    outside = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
     if not frames:
         return ""
-    frame = (own or frames)[-1]
+    frame = (outside or frames)[-1]
     return f"{frame.filename}, line {frame.lineno}, in {frame.name}"

@@ -1,9 +1,9 @@
-"""Fenced code blocks of a text, paired as CommonMark pairs them, so that no prose between two blocks is taken for one.
+"""Fenced code blocks of a text, paired as in CommonMark.
 
-Block quotes and list items are followed, since a block in one has their indentation. HTML blocks are not: tags such as
-`<solution>` stand around blocks here. Beyond CommonMark, a Python fence may open at the end of a line of text (`So:
-```python`), and the last fence may close at the end of a line of code, since models write both. The time is linear in
-the text, whatever it is.
+So no prose between two blocks is taken for one. Block quotes and list items are followed, since a block in one has
+their indentation. HTML blocks are not: tags such as `<solution>` stand around blocks here. Beyond CommonMark, a Python
+fence may open at the end of a line of text (`So: ```python`), and the last fence may close at the end of a line of
+code, since models write both. The time is linear in the text, whatever it is.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fence:
-    """A block: its info string, its lines without the indentation of the fence, and where it stands in the text.
+    """A fenced block, and its place in the text.
 
-    `text[start:end]` goes from the opening fence to the end of the closing one, or of the text.
+    Its info string, and its lines without the indentation of the fence. `text[start:end]` goes from the opening fence
+    to the end of the closing one, or of the text.
     """
 
     info: str
@@ -39,8 +40,12 @@ class Fence:
 
     @property
     def language(self) -> str:
-        """The first word of the info string, in lower case; `{.python}` and `python:a.py` are python."""
-        return _LANGUAGE.match(self.info)[1].lower()
+        """The first word of the info string, in lower case.
+
+        `{.python}` and `python:a.py` are python.
+        """
+        word = _LANGUAGE.match(self.info)
+        return word[1].lower() if word else ""
 
     @property
     def is_python(self) -> bool:
@@ -48,7 +53,10 @@ class Fence:
 
 
 def fences(text: str) -> list[Fence]:
-    """The fenced blocks of `text`, in order; the last one may be unclosed and then reaches as far as it can."""
+    """The fenced blocks of `text`, in order.
+
+    The last one may be unclosed and then reaches as far as it can.
+    """
     if "```" not in text and "~~~" not in text:
         return []
     reader = _Reader()
@@ -59,7 +67,10 @@ def fences(text: str) -> list[Fence]:
 
 
 class _Line:
-    """What is left of a line once the marks of quotes and list items are taken off; tabs count as columns."""
+    """A line without the marks of quotes and list items.
+
+    Tabs count as columns.
+    """
 
     __slots__ = ("column", "indent", "rest", "text")
 
@@ -74,7 +85,7 @@ class _Line:
         self.indent = len((" " * past + space).expandtabs(4)) - past if "\t" in space else len(space)
 
     def skip(self, columns: int) -> None:
-        """Takes off so many columns of indentation."""
+        """Take off so many columns of indentation."""
         if columns:
             columns = min(columns, self.indent)
             space = len(self.text) - len(self.rest)
@@ -84,7 +95,7 @@ class _Line:
             self._look()
 
     def drop(self, characters: int) -> None:
-        """Takes off the indentation and so many characters after it."""
+        """Take off the indentation and so many characters after it."""
         self.column += self.indent + characters
         self.text = self.rest[characters:]
         self._look()
@@ -105,12 +116,12 @@ class _Reader:
         self._end = 0
 
     def take(self, text: str, start: int) -> None:
-        """Reads the next line, without its line break; it starts at `start`."""
+        """Read the next line, without its line break; it starts at `start`."""
         line = _Line(text)
         matched = self._match(line)
         if self._fence is not None:
             if matched == len(self._containers):
-                self._inside(line, start + len(text))
+                self._inside(self._fence, line, start + len(text))
                 return
             self.close(start)
         known, matched = matched, self._open(line, matched)
@@ -136,7 +147,10 @@ class _Reader:
         self._paragraph, self._end = False, end
 
     def _match(self, line: _Line) -> int:
-        """How many of the open containers the line goes on with; their marks are taken off it."""
+        """How many of the open containers the line goes on with.
+
+        Their marks are taken off it.
+        """
         for depth, columns in enumerate(self._containers):
             if columns < 0:
                 if line.indent > 3 or not line.rest.startswith(">"):
@@ -150,7 +164,10 @@ class _Reader:
         return len(self._containers)
 
     def _open(self, line: _Line, matched: int) -> int:
-        """Opens the containers that begin on the line, and closes those that it did not match; how many stand now."""
+        """Open the line's containers and close those it did not match.
+
+        Returns how many stand now.
+        """
         while line.indent < 4 and matched < MAX_DEPTH:
             if line.rest.startswith(">"):
                 columns = -1
@@ -172,8 +189,8 @@ class _Reader:
             matched += 1
         return matched
 
-    def _inside(self, line: _Line, end: int) -> None:
-        fence, _, indent, _ = self._fence
+    def _inside(self, opened: tuple[str, str, int, int], line: _Line, end: int) -> None:
+        fence, _, indent, _ = opened
         self._end = end
         if line.indent < 4 and (closing := _CLOSING.match(line.rest)):
             if closing[1].startswith(fence):
@@ -187,7 +204,10 @@ class _Reader:
         self._content.append(line.text + "\n")
 
     def close(self, end: int, at_end: bool = False) -> None:
-        """Ends the open fence, if there is one; `at_end`, because the text has ended."""
+        """End the open fence, if there is one.
+
+        `at_end`, because the text has ended.
+        """
         if self._fence is not None:
             fence, info, _, start = self._fence
             content = "".join(self._content)
@@ -198,7 +218,7 @@ class _Reader:
 
 
 def _late_opening(text: str) -> tuple[str, str] | None:
-    """A Python fence and its info at the end of a line that begins with something else."""
+    """A Python fence and its info that end a text line."""
     before, _, info = text.rpartition("```")
     if not before or not _PYTHON.fullmatch(info.strip().lower()):
         return None

@@ -20,15 +20,19 @@ LONGEST_NAME = 100  # bytes, of a part of a file's name
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """`path` with the user's home and the current folder filled in; an address of an object store as it is."""
+    """`path` with the user's home and the current folder filled in.
+
+    An address of an object store as it is.
+    """
     return epath.Path(path) if "://" in str(path) else epath.Path(os.path.abspath(os.path.expanduser(path)))
 
 
 @contextlib.contextmanager
 def reading(origin: epath.PathLike) -> Iterator[None]:
-    """Around what parses a file that may hold anything: each error becomes a ValueError that names `origin`.
+    """Around what parses a file that may hold anything.
 
-    A missing file stays a FileNotFoundError. Libraries in Rust panic, with an exception that is no Exception.
+    Each error becomes a ValueError that names `origin`. A missing file stays a FileNotFoundError. Libraries in Rust
+    panic, with an exception that is no Exception.
     """
     try:
         yield
@@ -38,17 +42,20 @@ def reading(origin: epath.PathLike) -> Iterator[None]:
         kind = type(error).__name__
         if not isinstance(error, Exception) and kind != "PanicException":
             raise
-        said = " ".join(str(error).split())
-        said = said if len(said) < 500 else f"{said[:500]} ..."
+        message = " ".join(str(error).split())
+        message = message if len(message) < 500 else f"{message[:500]} ..."
         if not isinstance(error, ValueError):
-            raise UserError(f"{origin} is damaged, or of another kind ({kind}: {said})") from error
-        if str(origin) in said:
+            raise UserError(f"{origin} is damaged, or of another kind ({kind}: {message})") from error
+        if str(origin) in message:
             raise
-        raise UserError(f"{origin}: {said}") from error
+        raise UserError(f"{origin}: {message}") from error
 
 
 def read_json(path: epath.PathLike) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError for a file that holds none, OSError for one that cannot be read."""
+    """The JSON object in a file.
+
+    Raises ValueError for a file that holds none, OSError for one that cannot be read.
+    """
     with file_errors("read", path):
         content = epath.Path(path).read_bytes()
     try:
@@ -77,9 +84,10 @@ def read_rows(path: epath.PathLike) -> list[dict[str, Any]]:
 
 
 def matching(folder: epath.Path, pattern: str) -> list[epath.Path]:
-    """What a folder holds by the shell pattern of a name, sorted; nothing where there is no folder.
+    """What a folder holds by the shell pattern of a name, sorted.
 
-    `folder.glob` would read the folder's own name as a pattern too, so that `runs/[1]` holds nothing.
+    Nothing where there is no folder. `folder.glob` would read the folder's own name as a pattern too, so that
+    `runs/[1]` holds nothing.
     """
     if not folder.is_dir():
         return []
@@ -87,7 +95,10 @@ def matching(folder: epath.Path, pattern: str) -> list[epath.Path]:
 
 
 def file_name(text: str) -> str:
-    """`text` as part of a file's name: without "/" and ":", and where it is long its end and a digest of the whole."""
+    """`text` as part of a file's name.
+
+    Without "/" and ":", and where it is long its end and a digest of the whole.
+    """
     name = re.sub("[/:]", "_", text)
     if len(name.encode("utf-8", "surrogatepass")) <= LONGEST_NAME:
         return name
@@ -96,13 +107,19 @@ def file_name(text: str) -> str:
 
 
 def make_folder(path: epath.Path) -> None:
-    """Makes a folder and those that it lies in, if need be. Raises OSError, in one sentence."""
+    """Make a folder and those that it lies in, if need be.
+
+    Raises OSError.
+    """
     with file_errors("make the folder", path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def check_can_write(folder: epath.Path) -> None:
-    """Raises OSError, in one sentence, where a folder cannot be made or written; makes nothing. Local disks only."""
+    """Raise OSError where a folder cannot be made or written.
+
+    Makes nothing. Local disks only.
+    """
     if "://" in str(folder):
         return
     there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -115,28 +132,35 @@ def check_can_write(folder: epath.Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: epath.Path) -> Iterator[None]:
-    """Makes a folder for the block; where that fails, those that it has made and that are empty are removed again."""
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    """Make a folder for the block.
+
+    Where that fails, those that it has made and that are empty are removed again.
+    """
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     make_folder(path)
     try:
         yield
     except BaseException:
         with contextlib.suppress(OSError):
-            for folder in made:
+            for folder in created:
                 folder.rmdir()  # only where it is empty
         raise
 
 
 def write_text(path: epath.Path, text: str) -> None:
-    """Writes text that models may have written, by way of a temporary file, so that a reader never sees half of it.
+    """Write text by way of a temporary file.
 
-    What UTF-8 cannot hold (lone surrogates) is written as an escape. Raises OSError, in one sentence.
+    A reader never sees half of it. Models may have written the text. What UTF-8 cannot hold (lone surrogates) is
+    written as an escape. Raises OSError.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: epath.Path, data: bytes) -> None:
-    """Writes a file by way of a temporary one beside it. Raises OSError, in one sentence."""
+    """Write a file by way of a temporary one beside it.
+
+    Raises OSError.
+    """
     temporary = path.parent / f"{path.name}.tmp"
     with file_errors("write", path):
         try:

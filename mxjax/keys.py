@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mxjax.data.overlap import POLICIES
+from mxjax.data.benchmarks import POLICIES
 from mxjax.errors import UserError
 from mxjax.models.config import DTYPES, REMAT
 from mxjax.ranges import (
@@ -130,14 +130,16 @@ KEYS: dict[str, Key] = {
     "seed": Key(0, whole(-(2**63), 2**63 - 1), "what every random draw of the run derives from"),
     "workdir": Key("", TEXT, "folder or bucket of the run; --workdir sets it"),
     "init": Key(
-        "random:tiny", NAME,
+        "random:tiny",
+        NAME,
         "where the policy comes from: random:PRESET, smollm2-135m, hf:OWNER/NAME, a Hugging Face directory, "
         "a .gguf file, a workdir",
     ),
     "model.dtype": Key("float32", one_of(*DTYPES), "dtype of the computation"),
     "model.param_dtype": Key("float32", one_of(*DTYPES), "dtype of the weights in training"),
     "model.remat": Key(
-        "full", one_of(*REMAT),
+        "full",
+        one_of(*REMAT),
         "what the backward pass recomputes: nothing, all but matrix products, whole layers, or these from inputs that "
         "wait in the host's memory",
     ),
@@ -146,7 +148,8 @@ KEYS: dict[str, Key] = {
     "mesh.tensor": Key(1, AXIS, "devices that split heads, feed-forward layers and vocabulary; -1: all the rest"),
     "task": Key("", TEXT, "MODULE:FUNCTION of a task of your own, instead of data.train"),
     "data.train": Key(
-        {"source": "reasoning_gym:chain_sum", "options": {}, "form": "task", "bare_share": 0.5}, SPEC,
+        {"source": "reasoning_gym:chain_sum", "options": {}, "form": "task", "bare_share": 0.5},
+        SPEC,
         "where training questions come from (docs/data.md)",
     ),
     "data.mixture": Key((), SPECS, "several such sources, each with a weight, instead of data.train"),
@@ -157,7 +160,8 @@ KEYS: dict[str, Key] = {
     **_role("designer"),
     **_role("executor"),
     "roles.executor.design_sampling.temperature": Key(
-        (0.3, 1.5), pair(0),
+        (0.3, 1.5),
+        pair(0),
         "lowest and highest temperature that a design may choose for its agents; the role's own may widen it",
     ),
     "roles.executor.design_sampling.truncation": Key(False, FLAG, "whether a design's top_k, top_p and min_p count"),
@@ -173,7 +177,8 @@ KEYS: dict[str, Key] = {
     "engine.pages": Key(0, whole(0), "pages of the cache in all; 0: enough for every slot at max_len"),
     "engine.decode_steps": Key(16, COUNT, "most tokens of each request between two looks of the host"),
     "engine.prefix_cache": Key(
-        "prompts", one_of(*PREFIX_CACHES),
+        "prompts",
+        one_of(*PREFIX_CACHES),
         "whose pages later requests share: of prompts, of responses too (equal within rounding), or nobody's",
     ),
     "engine.attention": Key(
@@ -204,8 +209,17 @@ KEYS: dict[str, Key] = {
     "rl.stage_length": Key(30, COUNT, "RL steps of a stage, in which one role learns"),
     "rl.first_stage": Key("executor", one_of(*ROLES), "the role that learns in the first stage"),
     **_optimizer(
-        "rl", ", which needs it", learning_rate=5e-6, b1=0.9, b2=0.999, eps=1e-8,
-        weight_decay=0.01, clip_norm=1.0, warmup_steps=0, schedule="constant", total_steps=0,
+        "rl",
+        ", which needs it",
+        learning_rate=5e-6,
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        warmup_steps=0,
+        schedule="constant",
+        total_steps=0,
     ),
     "rl.clip_low": Key(0.2, real(0, 1, below=True), "a token's probability ratio is clipped this far below 1"),
     "rl.clip_high": Key(0.2, real(0), "a token's probability ratio is clipped this far above 1"),
@@ -223,7 +237,8 @@ KEYS: dict[str, Key] = {
         "engine", one_of(*OLD_LOGPROBS), "log-probabilities under the ratio: those of sampling, or scored once more"
     ),
     "rl.on_stage_switch": Key(
-        "keep", one_of(*ON_STAGE_SWITCH),
+        "keep",
+        one_of(*ON_STAGE_SWITCH),
         "the optimiser state of a role whose stage begins: kept, without first moments, or fresh",
     ),
     "rl.max_skipped": Key(
@@ -234,8 +249,9 @@ KEYS: dict[str, Key] = {
     ),
     "rl.row_length": Key(16_384, whole(2), "tokens of a packed row, at least engine.max_len"),
     "sft.examples": Key(
-        "teacher:arithmetic", NAME,
-        "where examples come from: teacher:arithmetic, jsonl:PATH with rows {\"messages\": [...]}, or rollouts (right "
+        "teacher:arithmetic",
+        NAME,
+        'where examples come from: teacher:arithmetic, jsonl:PATH with rows {"messages": [...]}, or rollouts (right '
         "answers sampled from init)",
     ),
     "sft.questions": Key(10_000, COUNT, "questions that the teacher, or the policy, works out"),
@@ -251,8 +267,17 @@ KEYS: dict[str, Key] = {
     "sft.checkpoint_every": Key(500, COUNT, "optimiser steps between two checkpoints"),
     "sft.max_skipped": Key(5, COUNT, "as rl.max_skipped, of the cold start"),
     **_optimizer(
-        "sft", "; 0: sft.steps + 1", learning_rate=1e-3, b1=0.9, b2=0.98, eps=1e-8,
-        weight_decay=0.01, clip_norm=1.0, warmup_steps=50, schedule="cosine", total_steps=0,
+        "sft",
+        "; 0: sft.steps + 1",
+        learning_rate=1e-3,
+        b1=0.9,
+        b2=0.98,
+        eps=1e-8,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        warmup_steps=50,
+        schedule="cosine",
+        total_steps=0,
     ),
     "eval.every": Key(
         0, whole(0, also=", 0 for before and after only"), "RL steps between two validations; 0: before and after only"
@@ -276,7 +301,7 @@ KEYS: dict[str, Key] = {
     "telemetry.episodes_every": Key(10, EVERY, "RL steps between two that save whole episodes; 0: never"),
     "telemetry.tensorboard": Key(False, FLAG, "whether metrics also go to TensorBoard"),
     "telemetry.wandb": Key("", TEXT, "project of Weights & Biases that metrics also go to; empty: none"),
-}  # fmt: skip
+}
 
 RANGES: dict[str, Range] = {name: key.range for name, key in KEYS.items()}
 
@@ -330,20 +355,26 @@ def keys_help(width: int = 80) -> str:
 
 
 def check_ranges(config: ConfigDict) -> None:
-    """Raises UserError, naming key, range and value, for a key that there is not and for a value out of its range."""
-    given = dict(leaves(config))
-    for name in given:
+    """Raise UserError for an unknown key or a value out of range.
+
+    The message names key, range and value.
+    """
+    values = dict(leaves(config))
+    for name in values:
         if name not in KEYS:
             raise UserError(unknown_key(name))
     for name, key in KEYS.items():
-        if name not in given:
+        if name not in values:
             raise UserError(f"the config lacks {name}: start from mxjax.config.default_config()")
-        if not key.range.holds(given[name]):
-            raise UserError(f"{name} must be {key.range.says}, got {given[name]!r}")
+        if not key.range.holds(values[name]):
+            raise UserError(f"{name} must be {key.range.says}, got {values[name]!r}")
 
 
 def leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of each key that is no group of others, in their order; what is a key, as a whole."""
+    """(dotted key, value) of each key that is no group, in order.
+
+    What is a key is taken as a whole.
+    """
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping | ConfigDict) and name not in KEYS:
@@ -353,14 +384,17 @@ def leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator
 
 
 def unknown_key(name: str) -> str:
-    """The sentence for a dotted key that there is not, with the nearest one that there is."""
+    """The message for an unknown dotted key, with the nearest known one."""
     groups = dict.fromkeys(key[:end] for key in KEYS for end in range(len(key)) if key[end] == ".")
     near = _nearest(name, [*KEYS, *groups])
     return f"the config has no key {name}" + (f": did you mean {near}?" if near else "")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """The known key that is most like `name`: with the same last word if one has it, else alike as a whole; or ""."""
+    """The known key that is most like `name`.
+
+    With the same last word if one has it, else alike as a whole; or "".
+    """
     last = lambda key: key.rpartition(".")[2]
     likeness = lambda key: difflib.SequenceMatcher(None, name, key).ratio()
     same = [key for key in known if last(key) == last(name)]

@@ -1,8 +1,8 @@
-"""A folder has one writer: a lock that names who holds it, on local disks and object stores.
+"""A folder has one writer.
 
-Two runs in one folder would interleave their rows and delete each other's checkpoints. On a local disk the kernel keeps
-the lock, so that it ends with its process; elsewhere, and between hosts that share a disk, a heartbeat says that the
-writer is alive.
+A lock that names who holds it, on local disks and object stores. Two runs in one folder would interleave their rows and
+delete each other's checkpoints. On a local disk the kernel keeps the lock, so that it ends with its process; elsewhere,
+and between hosts that share a disk, a heartbeat says that the writer is alive.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Lock:
-    """A lock that is held; `lost` once another process has taken it over."""
+    """A lock that is held.
+
+    `lost` once another process has taken it over.
+    """
 
     path: epath.Path
     record: dict[str, Any]
@@ -49,21 +52,21 @@ class Lock:
     lost: bool = False
 
     def check(self) -> None:
-        """Raises RunStopped once another process writes here."""
+        """Raise RunStopped once another process writes here."""
         if self.lost:
             raise RunStopped(f"{self.path.parent} was taken over by another writer while this one stood still")
 
 
 @contextlib.contextmanager
 def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
-    """The lock on a folder, which is made if need be, with its parents, and removed if it stays empty.
+    """Hold the lock on a folder, which is made if need be.
 
-    A lock whose writer is dead is taken over, which a logged sentence says. Raises UserError, naming the other writer,
-    where there is one.
+    So are its parents; what was made is removed if it stays empty. A lock whose writer is dead is taken over, and that
+    is logged. Raises UserError, naming the other writer, where there is one.
     """
     folder = absolute(folder)
     check_can_write(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
     with file_errors("write", folder / LOCK):
         lock = _acquire(folder / LOCK)
@@ -77,7 +80,7 @@ def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
         beating.join()
         _release(lock)
         with contextlib.suppress(OSError):
-            for path in made:
+            for path in created:
                 if not any(path.iterdir()):
                     path.rmdir()
 
@@ -104,7 +107,10 @@ def _acquire(path: epath.Path) -> Lock:
 
 
 def _kernel_lock(path: epath.Path) -> int | None:
-    """A descriptor of the locked file, None where the file system knows no locks. Raises UserError if it is taken."""
+    """A descriptor of the locked file.
+
+    Returns None where the file system knows no locks. Raises UserError if it is taken.
+    """
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -123,7 +129,10 @@ def _kernel_lock(path: epath.Path) -> int | None:
 
 
 def _living(path: epath.Path) -> dict[str, Any] | None:
-    """The record of the writer that has the kernel's lock, which it may be about to write."""
+    """The record of the writer with the kernel's lock.
+
+    It may be about to write it.
+    """
     for _ in range(20):
         if (held := _read(path)) and not _is_dead(held, by_kernel=False):
             return held
@@ -132,7 +141,7 @@ def _living(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _beat(lock: Lock, ended: threading.Event) -> None:
-    """Writes the heartbeat until the lock is released, or found to be another's."""
+    """Write the heartbeat until the lock is released or lost."""
     while not ended.wait(BEAT_S):
         try:
             held = _read(lock.path)
@@ -168,19 +177,25 @@ def _write(lock: Lock) -> None:
 
 
 def _replace(lock: Lock, data: bytes) -> None:
-    """Puts a whole record in the place of the last: what several write at once cannot mix."""
-    own = lock.path.parent / f".{lock.path.name}.{lock.record['token']}"
+    """Put a whole record in the place of the last.
+
+    What several write at once cannot mix.
+    """
+    temporary = lock.path.parent / f".{lock.path.name}.{lock.record['token']}"
     try:
-        own.write_bytes(data)
-        own.replace(lock.path)
+        temporary.write_bytes(data)
+        temporary.replace(lock.path)
     except OSError:
         with contextlib.suppress(OSError):
-            own.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
-    """The record of whoever has or had the lock; None where there is none that can be read."""
+    """The record of whoever has or had the lock.
+
+    Returns None where there is none that can be read.
+    """
     try:
         held = read_json(path)
     except (OSError, ValueError):
@@ -190,10 +205,15 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
 
 def _me() -> dict[str, Any]:
     return {
-        "token": secrets.token_hex(8), "host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(),
-        "pid_started": _started(os.getpid()), "command": command_line(),
-        "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "heartbeat": 0.0,
-    }  # fmt: skip
+        "token": secrets.token_hex(8),
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "pid": os.getpid(),
+        "pid_started": _started(os.getpid()),
+        "command": command_line(),
+        "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "heartbeat": 0.0,
+    }
 
 
 def _boot() -> str:
@@ -203,14 +223,20 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process started, as the kernel counts it, "" where that is not known."""
+    """Start time of a process in the kernel's count.
+
+    Returns "" where that is not known.
+    """
     with contextlib.suppress(OSError):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
 
 
 def _is_dead(held: dict[str, Any], by_kernel: bool) -> bool:
-    """Whether a lock's writer is gone; `by_kernel` if this process now has the kernel's lock on the same file."""
+    """Whether a lock's writer is gone.
+
+    `by_kernel` if this process now has the kernel's lock on the same file.
+    """
     same_kernel = held.get("boot") == _boot()
     if same_kernel and by_kernel:
         return True
@@ -220,7 +246,10 @@ def _is_dead(held: dict[str, Any], by_kernel: bool) -> bool:
 
 
 def _runs(held: dict[str, Any]) -> bool:
-    """Whether the process that a record of this host names still runs, and is no other that has its number now."""
+    """Whether the process of a record of this host still runs.
+
+    Another process may have its number now.
+    """
     try:
         os.kill(held["pid"], 0)
     except ProcessLookupError:

@@ -1,7 +1,8 @@
-"""Metrics lines shown elsewhere: TensorBoard's files in the workdir, and a project of Weights & Biases.
+"""Metrics lines shown elsewhere.
 
-`metrics.jsonl` is the record, and both are made to agree with it at each start, so that what a kill kept from them, or
-a continued run takes again, is there once and only once.
+TensorBoard's files in the workdir, and a project of Weights & Biases. `metrics.jsonl` is the record, and both are made
+to agree with it at each start, so that what a kill kept from them, or a continued run takes again, is there once and
+only once.
 """
 
 from __future__ import annotations
@@ -23,20 +24,29 @@ WANDB = "wandb.json"  # of a workdir: the id of its run there
 
 
 class Mirror(NamedTuple):
-    """Where lines are shown: `send(number, line)`, the number counted from 0 in `metrics.jsonl`, and `close()`."""
+    """Where lines are shown.
+
+    `send(number, line)`, the number counted from 0 in `metrics.jsonl`, and `close()`.
+    """
 
     send: Callable[[int, Row], None]
     close: Callable[[], None]
 
 
 def check_mirrors(tensorboard: bool, wandb: str) -> None:
-    """Raises ImportError, with the command to install it, for a mirror that is asked for and absent."""
+    """Raise ImportError for a mirror that is not installed.
+
+    The message has the command to install it.
+    """
     for name in ("tensorboardX",) * bool(tensorboard) + ("wandb",) * bool(wandb):
         _module(name)
 
 
 def to_tensorboard(workdir: epath.Path, lines: Sequence[Row]) -> Mirror:
-    """TensorBoard's files in `tensorboard/`, written anew from the lines so far; each later one is flushed."""
+    """TensorBoard's files in `tensorboard/`, written anew from the lines so far.
+
+    Each later one is flushed.
+    """
     module, folder = _module("tensorboardX"), workdir / "tensorboard"
     if folder.exists():
         folder.rmtree()
@@ -53,14 +63,15 @@ def to_tensorboard(workdir: epath.Path, lines: Sequence[Row]) -> Mirror:
 
 
 def to_wandb(workdir: epath.Path, project: str, lines: Sequence[Row]) -> Mirror:
-    """The run of this workdir in a project of Weights & Biases, continued if it is there; gets the lines it lacks.
+    """The run of this workdir in a project of Weights & Biases.
 
-    A line's number is the step there, by which it takes each once.
+    Continued if it is there; it gets the lines it lacks. A line's number is the step there, by which it takes each
+    once.
     """
     module = _module("wandb")
     run = module.init(
         project=project, id=_run_id(workdir, project), resume="allow", name=workdir.name, dir=str(workdir)
-    )  # fmt: skip
+    )
     has = run.step if run.resumed else 0  # how many lines are there
 
     def send(number: int, line: Row) -> None:
@@ -73,7 +84,7 @@ def to_wandb(workdir: epath.Path, project: str, lines: Sequence[Row]) -> Mirror:
 
 
 def numbers(line: Row) -> dict[str, float]:
-    """The numbers of a metrics line, by names that begin with its phase."""
+    """The numbers of a metrics line, by names with its phase."""
     return {f"{line['phase']}/{name}": value for name, value in line.items() if isinstance(value, int | float)}
 
 

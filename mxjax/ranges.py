@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mxjax.errors import UserError
+from mxjax.values import is_finite, is_integer
 
 MOST = 2**31 - 1  # of whole numbers, which become int32 in arrays
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The values that a key may have: in words, after "must be", and as a predicate.
+    """The values that a key may have.
 
-    `brief` is what a list of settings adds to a default, which shows the type already; "" where there is no more.
+    In words, after "must be", and as a predicate. `brief` is what a list of settings adds to a default, which shows the
+    type already; "" where there is no more.
     """
 
     says: str
@@ -31,19 +32,24 @@ class Range:
 
 
 def whole(least: int, most: int = MOST, also: str = "") -> Range:
-    """Whole numbers from `least` to `most`; `also` says what a special one means."""
-    is_whole = lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    """Whole numbers from `least` to `most`.
+
+    `also` says what a special one means.
+    """
     end = "" if most == MOST else f" and at most {most}"
-    says = f"a whole number of at least {least}{end}{also}"
+    words = f"a whole number of at least {least}{end}{also}"
     brief = f"at least {least}" if most == MOST else ""
-    return Range(says, lambda value: is_whole(value) and least <= value <= most, brief)
+    return Range(words, lambda value: is_integer(value) and least <= value <= most, brief)
 
 
 def real(least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False) -> Range:
-    """Finite numbers from `least` to `most`; `above` and `below` leave out these two."""
+    """Finite numbers from `least` to `most`.
+
+    `above` and `below` leave out these two.
+    """
 
     def holds(value: Any) -> bool:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        if not is_finite(value):
             return False
         return (least < value if above else least <= value) and (value < most if below else value <= most)
 
@@ -69,8 +75,8 @@ def pair(least: float) -> Range:
 
 def one_of(*choices: str) -> Range:
     """One of some words."""
-    says = f"one of {', '.join(choices)}"
-    return Range(says, lambda value: isinstance(value, str) and value in choices, says)
+    words = f"one of {', '.join(choices)}"
+    return Range(words, lambda value: isinstance(value, str) and value in choices, words)
 
 
 def or_else(value: Any, other: Range) -> Range:
@@ -102,8 +108,8 @@ AXIS = or_else(-1, COUNT)
 EVERY = whole(0, also=", 0 for never")
 
 
-def check_names(name: str, given: Mapping[str, Any], record: type) -> None:
-    """Raises UserError for a name in the mapping `given` that the dataclass `record` lacks."""
+def check_names(name: str, values: Mapping[str, Any], record: type) -> None:
+    """Raise UserError for a name in `given` that `record` lacks."""
     known = [field.name for field in dataclasses.fields(record)]
-    if unknown := sorted(set(given) - set(known)):
+    if unknown := sorted(set(values) - set(known)):
         raise UserError(f"{name} knows {', '.join(known)}, not {unknown[0]!r}")

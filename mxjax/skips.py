@@ -1,7 +1,7 @@
-"""Optimiser steps that were skipped because a number was not finite: their batches are kept, and many in a row end it.
+"""Optimiser steps that were skipped because a number was not finite.
 
-One overflow is an accident of a batch; several in a row are a wrong setting or a broken input, which more steps do not
-mend.
+Their batches are kept, and many in a row end it. One overflow is an accident of a batch; several in a row are a wrong
+setting or a broken input, which more steps do not mend.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 def keeper(workdir: Workdir, step: int) -> Callable[[SkippedBatch], None]:
-    """What keeps the skipped batches of a step, each as `skipped/STEP_OWNER_INDEX.npz` with the arrays of `rl.Rows`."""
+    """A function that keeps the skipped batches of a step.
+
+    Each is `skipped/STEP_OWNER_INDEX.npz` with the arrays of `rl.Rows`.
+    """
 
     def keep(batch: SkippedBatch) -> None:
         path = workdir.path / FOLDER / f"{step}_{batch.owner}_{batch.index}.npz"
@@ -36,16 +39,20 @@ def keeper(workdir: Workdir, step: int) -> Callable[[SkippedBatch], None]:
         write_bytes(path, packed.getvalue())
         _log.warning(
             "step %d: optimiser step %d of %s would not be finite and was skipped; its batch is %s",
-            step, batch.index, batch.owner, path,
-        )  # fmt: skip
+            step,
+            batch.index,
+            batch.owner,
+            path,
+        )
 
     return keep
 
 
 def in_a_row(rows: Iterable[Mapping[str, Any]], phase: str) -> int:
-    """How many of the last steps had an optimiser step skipped, or none to take since the engine's numbers were spoilt.
+    """Number of last steps in a row with a skipped optimiser step.
 
-    Other steps with none to take are passed over. `rows` are metrics lines, `phase` "rl" or "sft".
+    Also those with none to take since the engine's numbers were not finite. Other steps with none to take are passed
+    over. `rows` are metrics lines, `phase` "rl" or "sft".
     """
     count = 0
     for row in reversed([row for row in rows if row["phase"] == phase]):
@@ -61,7 +68,10 @@ def _spoilt(row: Mapping[str, Any]) -> bool:
 
 
 def check_skips(workdir: Workdir, metrics: Mapping[str, Any], phase: str, settings: ConfigDict) -> None:
-    """Raises RunStopped where the step of these metrics, already logged, is the `max_skipped`-th in a row."""
+    """Raise RunStopped at the `max_skipped`-th skipped step in a row.
+
+    The step of these metrics is already logged.
+    """
     if not _spoilt(metrics):
         return
     count = in_a_row(workdir.metrics(), phase)

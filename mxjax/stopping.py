@@ -1,8 +1,9 @@
-"""Stopping on request: SIGTERM, or Ctrl-C once, ends a run at the next safe place, with its state saved.
+"""Stopping on request, at a safe place and with the state saved.
 
-A machine that is taken away says so a minute before. While a run prepares, nothing can be lost and the signal ends it
-at once; while it works (`deferred`), the signal waits until the work asks (`poll`), between two turns of the engines or
-two steps, where state and files agree. Python sees no signal while a program compiles, so a thread watches beside it.
+SIGTERM, or Ctrl-C once, asks for it. A machine that is taken away says so a minute before. While a run prepares,
+nothing can be lost and the signal ends it at once; while it works (`deferred`), the signal waits until the work asks
+(`poll`), between two turns of the engines or two steps, where state and files agree. Python sees no signal while a
+program compiles, so a thread watches beside it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,22 @@ PATIENCE_S = 45.0  # within which a SIGTERM is noticed, or the process ends wher
 
 
 class Stopped(SystemExit):
-    """The end of a run that was asked to stop: status 0 after SIGTERM, 130 after Ctrl-C."""
+    """The end of a run that was asked to stop.
+
+    Status 0 after SIGTERM, 130 after Ctrl-C.
+    """
 
     def __init__(self, number: int):
-        super().__init__(0 if number == signal.SIGTERM else 128 + number)
+        self.status = 0 if number == signal.SIGTERM else 128 + number
+        super().__init__(self.status)
         self.signal = signal.Signals(number)
 
 
 class _Watch:
-    """What was asked of this process, and whether it can comply; one, since signals are the process's own."""
+    """What was asked of this process, and whether it can comply.
+
+    One, since signals are the process's own.
+    """
 
     def __init__(self):
         self.installed = self.waits = self.unsaved = False
@@ -46,9 +54,10 @@ class _Watch:
             poll()
 
     def insist(self, woken: socket.socket) -> None:
-        """Sends a signal again that came during an import, and ends the process when a SIGTERM finds no ear at all.
+        """Send a signal again that came during an import.
 
-        The latter as a kill would, unless work would be lost by that.
+        And end the process when a SIGTERM is not noticed at all. The latter as a kill would, unless work would be lost
+        by that.
         """
         while not set(numbers := woken.recv(64)) & set(SIGNALS):
             if not numbers:
@@ -64,7 +73,10 @@ class _Watch:
 
 
 def _importing(frame: types.FrameType | None) -> bool:
-    """Whether a frame is inside an import; a compiled module turns an exception there into an ImportError."""
+    """Whether a frame is inside an import.
+
+    A compiled module turns an exception there into an ImportError.
+    """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -77,7 +89,7 @@ _watch = _Watch()
 
 @contextlib.contextmanager
 def on_signals() -> Iterator[None]:
-    """Turns SIGTERM and Ctrl-C into `Stopped`; their handlers are as before afterwards.
+    """Turn SIGTERM and Ctrl-C into `Stopped`; their handlers are as before afterwards.
 
     Does nothing outside the main thread, where Python takes no signals, or inside another one of these.
     """
@@ -108,7 +120,7 @@ def on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Lets signals wait for the next `poll`."""
+    """Let signals wait for the next `poll`."""
     watch, before = _watch, _watch.waits
     watch.waits = True
     try:
@@ -119,12 +131,18 @@ def deferred() -> Iterator[None]:
 
 
 def poll() -> None:
-    """Raises `Stopped` where a signal asked for it; call it where state and files agree."""
+    """Raise `Stopped` where a signal asked for it.
+
+    Call it where state and files agree.
+    """
     if _watch.asked is not None:
         _watch.noticed.set()
         raise Stopped(_watch.asked)
 
 
 def owe(unsaved: bool) -> None:
-    """Says whether steps were taken that no checkpoint has; then a stuck process is not ended for them."""
+    """Say whether steps were taken that no checkpoint has.
+
+    Then a stuck process is not ended for them.
+    """
     _watch.unsaved = unsaved

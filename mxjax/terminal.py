@@ -1,7 +1,8 @@
-"""Where text reaches a terminal: everything that the commands print goes through `say`.
+"""Where text reaches a terminal.
 
-Replies, names and the contents of files are written by models and strangers. A terminal obeys the control characters
-among them: they can rewrite lines that stand already, hide text, or turn it around.
+Everything that the commands print goes through `say`. Replies, names and the contents of files are written by models
+and strangers. A terminal obeys the control characters among them: they can rewrite lines that stand already, hide text,
+or turn it around.
 """
 
 from __future__ import annotations
@@ -19,17 +20,26 @@ _OBEYED = re.compile(
 
 
 def shown(text: object) -> str:
-    """The text with every character that a terminal obeys spelled out, such as \\x1b; tabs and newlines stay."""
+    """The text with every terminal control character spelled out.
+
+    Such as \\x1b; tabs and newlines stay.
+    """
     return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], str(text).replace("\r\n", "\n"))
 
 
 def shown_in_line(text: object) -> str:
-    """As `shown`, newlines and tabs spelled out too: for names, which have to stay in their line."""
+    """As `shown`, newlines and tabs spelled out too.
+
+    For names, which have to stay in their line.
+    """
     return shown(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def say(text: object = "", file: TextIO | None = None, end: str = "\n") -> None:
-    """Prints `text`, to standard output unless `file` is another, whatever characters the terminal can write."""
+    """Print `text`, whatever characters the terminal can write.
+
+    To standard output unless `file` is another.
+    """
     file = sys.stdout if file is None else file
     encoding = getattr(file, "encoding", None) or "utf-8"
     print(shown(text).encode(encoding, "backslashreplace").decode(encoding), file=file, end=end, flush=True)
@@ -41,5 +51,6 @@ class _Shown(logging.Formatter):
 
 
 def show_warnings() -> None:
-    """Makes what is logged and nobody handles appear as `say` would print it."""
-    logging.lastResort.setFormatter(_Shown("%(message)s"))
+    """Print unhandled log records as `say` would."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Shown("%(message)s"))

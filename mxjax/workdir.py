@@ -1,6 +1,7 @@
-"""The working directory of a run: its config, metrics, whole episodes, and results. People debug from these.
+"""The working directory of a run.
 
-Only process 0 writes. Files go through `etils.epath`, so a workdir may be a bucket.
+Its config, metrics, whole episodes, and results. People debug from these. Only process 0 writes. Files go through
+`etils.epath`, so a workdir may be a bucket.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ OF_A_START = ("metrics.jsonl", "episodes", "skipped", "results.json", "report.ht
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON: arrays to lists, dataclasses to dicts, numbers that are not finite to None."""
+    """`value` as JSON.
+
+    Arrays become lists, dataclasses dicts, and numbers that are not finite None.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -76,7 +80,9 @@ class Workdir:
         return (self.path / "results.json").exists()
 
     def mirror(self, tensorboard: bool = False, wandb: str = "") -> None:
-        """Also shows metrics lines, those so far and later ones, in TensorBoard or a project of Weights & Biases.
+        """Also show metrics lines in TensorBoard or Weights & Biases.
+
+        Those so far and later ones.
 
         Raises ImportError, with the command to install it, for one that is asked for and absent.
         """
@@ -91,19 +97,22 @@ class Workdir:
             self._mirrors.append(to_wandb(self.path, wandb, lines))
 
     def close(self) -> None:
-        """Lets go of the mirrors."""
+        """Let go of the mirrors."""
         for mirror in self._mirrors:
             mirror.close()
         self._mirrors = []
 
     def write_json(self, name: str, value: Any) -> None:
-        """Writes a whole JSON file."""
+        """Write a whole JSON file."""
         if self._writes:
             make_folder(self.path)
             write_text(self.path / name, json.dumps(plain(value), indent=1) + "\n")
 
     def log(self, step: int, stage: str, phase: str, metrics: Mapping[str, Any]) -> None:
-        """Appends one line {step, stage, phase, time_s, ...} to metrics.jsonl; time_s counts from this start."""
+        """Append one line {step, stage, phase, time_s, ...} to metrics.jsonl.
+
+        Time_s counts from this start.
+        """
         row = {"step": step, "stage": stage, "phase": phase, "time_s": time.monotonic() - self._started, **metrics}
         self.append("metrics.jsonl", [row])
         for mirror in self._mirrors:
@@ -111,11 +120,17 @@ class Workdir:
         self._lines += 1
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All metrics lines so far; a last line cut by a kill is left out."""
+        """All metrics lines so far.
+
+        A last line cut by a kill is left out.
+        """
         return read_rows(self.path / "metrics.jsonl")
 
     def begin_anew(self) -> None:
-        """Removes what an earlier start left that no checkpoint came of: it may have had another `init`."""
+        """Remove what an earlier start left that no checkpoint came of.
+
+        It may have had another `init`.
+        """
         if not self._writes or not (self.path / "config.json").exists():
             return
         for name in OF_A_START:
@@ -126,14 +141,17 @@ class Workdir:
                 path.unlink(missing_ok=True)
 
     def drop_metrics_from(self, step: int) -> None:
-        """Drops the rows of steps that a run resumed at `step` takes again; evaluations of that state stay."""
+        """Drop the rows of steps that a resumed run takes again.
+
+        Those from `step` on; evaluations of that state stay.
+        """
         if self._writes and (self.path / "metrics.jsonl").exists():
             done = lambda row: row["step"] < step or (row["step"] == step and row["phase"] == "eval")
             kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if done(row))
             write_text(self.path / "metrics.jsonl", kept)
 
     def save_episodes(self, name: Any, trees: Sequence[QuestionTree], decode) -> None:
-        """Writes whole trees to episodes/<name>.jsonl, and as text for people to episodes/<name>.txt."""
+        """Write whole trees to episodes/<name>.jsonl, and as text for people to episodes/<name>.txt."""
         if not self._writes:
             return
         folder = self.path / "episodes"
@@ -143,13 +161,19 @@ class Workdir:
         write_text(folder / f"{name}.txt", "\n".join(map(tree_text, records)))
 
     def write_results(
-        self, config: Any, rows: Sequence[Mapping], phases_s: Mapping, seed: int,
-        grading: Mapping[str, Any], chosen: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
-        """Writes results.json: what was run, on what, and one row per system and benchmark.
+        self,
+        config: Any,
+        rows: Sequence[Mapping],
+        phases_s: Mapping,
+        seed: int,
+        grading: Mapping[str, Any],
+        chosen: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write results.json: the run, its device, and the table's rows.
 
-        `grading` is what rewards depend on (`mxjax.grading`), with the sandbox's level of model-written Python: "A",
-        "B", "C", or None where none was run; `chosen` the run's checkpoint that was best in validation.
+        One row per system and benchmark. `grading` is what rewards depend on (`mxjax.grading`), with the sandbox's
+        level of model-written Python: "A", "B", "C", or None where none was run; `chosen` the run's checkpoint that was
+        best in validation.
         """
         device = jax.devices()[0]
         self.write_json(
@@ -170,7 +194,7 @@ class Workdir:
         )
 
     def append(self, name: str, rows: Iterable[Any]) -> None:
-        """Appends rows to a jsonl file, which it makes if need be."""
+        """Append rows to a jsonl file, which it makes if need be."""
         if not self._writes:
             return
         if self._lock is not None:
@@ -215,7 +239,10 @@ def _execution_record(execution: Execution, decode) -> dict[str, Any]:
 
 
 def question_record(question: Question) -> dict[str, Any]:
-    """A question as JSON, of its tests only their count and a digest: they are hidden, and may be many megabytes."""
+    """A question as JSON, with a count and digest of its tests.
+
+    The tests are hidden, and may be many megabytes.
+    """
     record = plain(dataclasses.replace(question, tests=None))
     if question.tests is not None:
         text = json.dumps(plain(question.tests), sort_keys=True)
@@ -225,7 +252,10 @@ def question_record(question: Question) -> dict[str, Any]:
 
 
 def tree_record(tree: QuestionTree, decode, decode_design=None) -> dict[str, Any]:
-    """A tree as JSON, its calls also as text; `decode_design` is for the designer's, where its tokenizer is another."""
+    """A tree as JSON, its calls also as text.
+
+    `decode_design` is for the designer's, where its tokenizer is another.
+    """
     designs = [
         {
             "index": design.index,
@@ -240,7 +270,10 @@ def tree_record(tree: QuestionTree, decode, decode_design=None) -> dict[str, Any
 
 
 def tree_text(record: Mapping[str, Any]) -> str:
-    """A tree's record as a transcript for terminals: each design, then each execution's calls and its reward."""
+    """A tree's record as a transcript for terminals.
+
+    Each design, then each execution's calls and its reward.
+    """
     question = record["question"]
     lines = [f"QUESTION {question['id']}: {question['text']}", f"gold: {question['gold']}", ""]
     for design in record["designs"]:
@@ -260,7 +293,10 @@ def tree_text(record: Mapping[str, Any]) -> str:
 
 
 def progress_bar(quiet: bool = False) -> Progress:
-    """A progress display with count, time spent, time left, and a `note` field for the current figures."""
+    """A progress display with count, times and a `note` field.
+
+    The note has the current figures.
+    """
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -275,5 +311,8 @@ def progress_bar(quiet: bool = False) -> Progress:
 
 
 def progress_of(bar: Progress, task: Any, note: str = "") -> Callable[[int, float], None]:
-    """What shows `(done, accuracy)` of an evaluation as a task of a progress display, after `note`."""
+    """A function that shows `(done, accuracy)` on a progress display.
+
+    It writes them after `note`.
+    """
     return lambda done, accuracy: bar.update(task, completed=done, note=f"{note}{accuracy:.1%} right")

@@ -1,7 +1,8 @@
-"""The command line: `mxjax VERB`. Exit 0: done; 1: the answer is no; 2: the user's mistake, in one sentence.
+"""The command line: `mxjax VERB`.
 
-Also 1 is the exit of a run that ended itself; 0 that of one which SIGTERM stopped, with its state saved.
-Verbs import what they need when they run, so that `mxjax doctor` answers even where JAX cannot start.
+Exit 0: done; 1: the answer is no; 2: the user's mistake, named in one line. Also 1 is the exit of a run that ended
+itself; 0 that of one which SIGTERM stopped, with its state saved. Verbs import what they need when they run, so that
+`mxjax doctor` answers even where JAX cannot start.
 """
 
 from __future__ import annotations
@@ -53,8 +54,11 @@ STOPPABLE = {  # verbs that SIGTERM and Ctrl-C end in good order, and what goes 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns the exit status. Without `argv`, those of the process, which then ends."""
-    own = argv is None
+    """Run one verb; returns the exit status.
+
+    Without `argv`, those of the process, which then ends.
+    """
+    is_process = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         say("usage: mxjax VERB [options]\n")
@@ -80,18 +84,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Stopped as stop:
         say(f"mxjax {verb}: stopped by {stop.signal.name}; {STOPPABLE[verb]}", file=sys.stderr)
-        return 128 + stop.signal if verb == "evaluate" else stop.code
+        return 128 + stop.signal if verb == "evaluate" else stop.status
     except KeyboardInterrupt:
         again = f" at once; {STOPPABLE[verb]}" if verb in STOPPABLE else ""
         say(f"mxjax {verb}: stopped{again}", file=sys.stderr)
         return 130
     finally:
-        if own and verb in STOPPABLE:  # what is left is the interpreter's end, which a late SIGTERM shall not spoil
+        if is_process and verb in STOPPABLE:  # a late SIGTERM must not spoil the interpreter's end
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _do(verb: str, rest: Sequence[str]) -> int:
-    """Runs the verb's module: `run(config, values)` where it takes a config, else `run(args)`."""
+    """Run the verb's module.
+
+    `run(config, values)` where it takes a config, else `run(args)`.
+    """
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}; one of {', '.join(VERBS)}")
     if verb in CONFIGURED and {"-h", "--help"} & set(rest):
@@ -107,16 +114,20 @@ def _do(verb: str, rest: Sequence[str]) -> int:
 
 
 def parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a verb that takes no config. Raises UserError for those that it does not know."""
+    """The arguments of a verb that takes no config.
+
+    Raises UserError for those that it does not know.
+    """
     parser = Parser(prog=f"mxjax {verb}", description=VERBS[verb])
     importlib.import_module(f"mxjax.cli.{verb}").add_arguments(parser)
     return parser.parse_intermixed_args(argv) if verb == "solve" else parser.parse_args(argv)
 
 
 def _settle_jax(verb: str) -> None:
-    """Keeps compiled programs from one command to the next, unless JAX_COMPILATION_CACHE_DIR says otherwise.
+    """Set JAX's compilation cache and platform.
 
-    And keeps JAX from looking for a TPU where there is only its compiler, which prints alarming errors.
+    The cache keeps compiled programs between commands, unless JAX_COMPILATION_CACHE_DIR is set. And keeps JAX from
+    looking for a TPU where there is only its compiler, which prints alarming errors.
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/mxjax/compiled"))
     accelerators = any(glob.glob(f"/dev/{name}*") for name in ("accel", "vfio/[0-9]", "nvidia"))

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how a checkpoint is served with them."""
+"""Options that several verbs share."""
 
 from __future__ import annotations
 
@@ -34,9 +34,13 @@ def serving_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `serving.serve` that `add_checkpoint_arguments` parsed."""
     check_counts(args, "max_tokens", "max_len", "slots")
     return {
-        "tools": args.tools, "prompt": args.prompt, "temperature": 0.0 if args.greedy else args.temperature,
-        "max_tokens": args.max_tokens, "max_len": args.max_len, "slots": args.slots,
-    }  # fmt: skip
+        "tools": args.tools,
+        "prompt": args.prompt,
+        "temperature": 0.0 if args.greedy else args.temperature,
+        "max_tokens": args.max_tokens,
+        "max_len": args.max_len,
+        "slots": args.slots,
+    }
 
 
 def step(text: str) -> int | str:
@@ -46,17 +50,17 @@ def step(text: str) -> int | str:
     return text if text == "chosen" else int(text)
 
 
-def step_of(path: str, asked: int | str | None) -> int | None:
+def step_of(path: str, step_flag: int | str | None) -> int | None:
     """The step of a checkpoint that `--step` means; None for the newest."""
-    if asked != "chosen":
-        return asked
-    from mxjax.run import chosen_step
+    if isinstance(step_flag, str):  # "chosen", the only text that `step` lets through
+        from mxjax.run import chosen_step
 
-    return chosen_step(path)
+        return chosen_step(path)
+    return step_flag
 
 
 def check_counts(args: argparse.Namespace, *names: str) -> None:
-    """Raises UserError for a flag of these that is given and below 1."""
+    """Raise UserError for a given flag below 1."""
     for name in names:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be at least 1, got {getattr(args, name)}")

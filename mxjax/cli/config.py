@@ -1,6 +1,7 @@
-"""The config of a command line: `--config FILE [--config.key=value ...]`, its mistakes told by key, file and line.
+"""The config of a command line.
 
-A config file is a program, so anything can go wrong in it; a misspelled key must never go unnoticed.
+`--config FILE [--config.key=value ...]`, its mistakes told by key, file and line. A config file is a program, so
+anything can go wrong in it; a misspelled key must never go unnoticed.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from mxjax.keys import FREE, RANGES, unknown_key
 
 
 def command_config(verb: str, argv: Sequence[str]) -> tuple[ConfigDict, flags.FlagValues]:
-    """The config that a command names, for `train`, `sft` and `plan`, and the values of all its flags.
+    """The config of `train`, `sft` or `plan`, and all flag values.
 
-    Raises UserError in one sentence.
+    Raises UserError for any mistake.
     """
     file, argv = _with_config_file(verb, argv)
     values = flags.FlagValues()
@@ -75,20 +76,23 @@ def _with_config_file(verb: str, argv: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _settings(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(dotted key, text of its value) of each `--config.key=value`; "" for a value that is an argument of its own."""
+    """(dotted key, text of its value) of each `--config.key=value`.
+
+    Returns "" for a value that is an argument of its own.
+    """
     for argument in argv:
         if match := re.match(r"--?config\.([^=]+)(?:=(.*))?\Z", argument, re.DOTALL):
             yield match[1], match[2] or ""
 
 
 def _fault(error: Exception, settings: dict[str, Any]) -> str:
-    """What went wrong in a config file, with its line, or with a flag."""
+    """What went wrong in a config file or flag, with its line."""
     text = str(error).replace("\\n", "\n").replace("\\'", "'")  # config_flags quotes the text of a KeyError
     if "Traceback" in text:  # of the file, which config_flags has caught
         lines = re.findall(r'File "([^"]+)", line (\d+), in (\S+)\n', text)
-        own = [line for line in lines if "site-packages" not in line[0]]
+        of_file = [line for line in lines if "site-packages" not in line[0]]
         last = text.strip(" '\"\n").splitlines()[-1]
-        return "{} ({}, line {}, in {})".format(last, *own[-1]) if own else last
+        return "{} ({}, line {}, in {})".format(last, *of_file[-1]) if of_file else last
     if isinstance(error, AttributeError) and (name := _not_in_the_file(str(error), settings)):
         group, _, key = name.rpartition(".")
         whole = f"--config.{group}=\"{{'{key}': ...}}\""
@@ -101,6 +105,6 @@ def _fault(error: Exception, settings: dict[str, Any]) -> str:
 
 
 def _not_in_the_file(message: str, settings: dict[str, Any]) -> str:
-    """The `FREE` key among the flags that the message says is missing, or ""."""
+    """The `FREE` key that the message says is missing, or ""."""
     missing = message.strip("\"'")
     return next((name for name in settings if name.rpartition(".")[2] == missing and name not in RANGES), "")

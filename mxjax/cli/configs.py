@@ -1,4 +1,4 @@
-"""`mxjax configs`: the config files that come with the package, and the text of one."""
+"""`mxjax configs`: the config files of the package, listed or shown."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     parser.add_argument("--show", metavar="NAME", default="", help="print this one: a name of the list, or a path")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Lists the shipped config files, or shows one."""
+    """List the shipped config files, or show one."""
     if args.show:
         say(pathlib.Path(config_file(args.show).partition(":")[0]).read_text(), end="")
         return 0

@@ -1,4 +1,4 @@
-"""`mxjax convert`: a checkpoint from any form that can be loaded to one of two, with how it is served."""
+"""`mxjax convert`: a checkpoint in another form, with its serving settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     add = parser.add_argument
     add("source", help="what to read: a Hugging Face directory, a .gguf file, a workdir, or a name `load` knows")
     add("destination", help="a new directory")
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads any source that `load` knows and writes one of the two forms."""
+    """Read any source that `load` knows and write another form."""
     target = epath.Path(args.destination)
     _check_empty(target)
     config = checkpoint_config(args.source)
@@ -49,13 +49,18 @@ def run(args: argparse.Namespace) -> int:
     else:
         form, config.init = "orbax", args.source
         write_workdir(policy, target, config)
-    says = {"hf": "config.json, model.safetensors, tokenizer files and mxjax.json, for transformers and --checkpoint",
-            "orbax": "an mxjax workdir, for --config.init and --checkpoint"}  # fmt: skip
-    say(f"{target}: {says[form]}")
+    contents = {
+        "hf": "config.json, model.safetensors, tokenizer files and mxjax.json, for transformers and --checkpoint",
+        "orbax": "an mxjax workdir, for --config.init and --checkpoint",
+    }
+    say(f"{target}: {contents[form]}")
     return 0
 
 
 def _check_empty(target: epath.Path) -> None:
-    """Raises UserError for a destination that holds anything but the lock of a writer."""
+    """Raise UserError for a destination that is not empty.
+
+    A writer's lock may be in it.
+    """
     if target.exists() and not (target.is_dir() and all(path.name == LOCK for path in target.iterdir())):
         raise UserError(f"{target} exists and is not an empty folder; choose another destination")

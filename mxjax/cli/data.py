@@ -1,4 +1,4 @@
-"""`mxjax data`: public data sets fetched or read from local files, listed, and packed as array_record files."""
+"""`mxjax data`: public data sets prepared, listed and packed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import argparse
 from mxjax.data import load_questions
 from mxjax.data.array_records import write
 from mxjax.data.generators import is_generator
-from mxjax.data.prepare import listing, prepare
+from mxjax.data.prepared import listing, prepare
 from mxjax.errors import UserError
 from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     add = parser.add_argument
     add("action", choices=("prepare", "list", "pack"))
     add("name", nargs="?", help="of prepare: NAME or NAME/SPLIT, see mxjax data list; of pack: a source of questions")
@@ -36,6 +36,6 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("pack needs --output DIR, a new folder for the array_record files")
         say(f"read it with data.train.source={write(load_questions(args.name), args.output)}")
         return 0
-    for made in prepare(args.name, args.source, args.output, args.partial):
-        say(made)
+    for split in prepare(args.name, args.source, args.output, args.partial):
+        say(split)
     return 0

@@ -1,4 +1,4 @@
-"""`mxjax design show FILE`: what a design is made of, as text and as a drawing."""
+"""`mxjax design show FILE`: a design as text and as a drawing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     parser.add_argument("action", choices=("show",))
     parser.add_argument("file", help="a script, or the text of a designer that holds one")
     parser.add_argument("--svg", default="", help="where to write the drawing; default nowhere")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Shows a design; 1 when the file holds none that can run."""
+    """Show a design; 1 when the file holds none that can run."""
     path = epath.Path(args.file)
     try:
         text = path.read_bytes().decode("utf-8-sig")

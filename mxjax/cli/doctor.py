@@ -1,4 +1,4 @@
-"""`mxjax doctor`: what this machine has, or whether a workdir or a model is sound."""
+"""`mxjax doctor`: check of this machine, a workdir or a model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     parser.add_argument("path", nargs="?", help="a workdir or a model to check")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints versions, devices and optional parts; with a path, whether that workdir or model is sound."""
+    """Print versions, devices and optional parts.
+
+    With a path, whether that workdir or model is sound.
+    """
     is_model = bool(args.path) and models.is_model(args.path)
     if is_model:
         return _describe_model(args.path)
@@ -62,9 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe_model(path: str) -> int:
-    """Prints what the headers of a model's files say; 1 when its tensors are not those of its configuration."""
-    found = read_headers(path)
-    cfg, tokenizer = found.config, found.tokenizer
+    """Print what the headers of a model's files say.
+
+    Returns 1 when its tensors are not those of its configuration.
+    """
+    headers = read_headers(path)
+    cfg, tokenizer = headers.config, headers.tokenizer
     stops = ", ".join(str(tokenizer.backend.id_to_token(i)) for i in tokenizer.stop_ids) or "none"
     turns = "each turn anew" if tokenizer.template and tokenizer.rewrites_history else "turns appended"
     slices = [f"{chip}: {chips or 'none'}" for chip, chips in smallest_slices(cfg).items()]
@@ -73,21 +79,24 @@ def _describe_model(path: str) -> int:
     rows = {
         "family": f"{cfg.family}, {cfg.num_hidden_layers} layers of {cfg.hidden_size}, "
         f"{cfg.num_attention_heads}/{cfg.num_key_value_heads} heads of {cfg.head_dim}",
-        "parameters": f"{found.count:,}",
-        "dtype": ", ".join(f"{dtype} ({count / found.count:.0%})" for dtype, count in found.parameters.items()),
+        "parameters": f"{headers.count:,}",
+        "dtype": ", ".join(f"{dtype} ({count / headers.count:.0%})" for dtype, count in headers.parameters.items()),
         "tokenizer": f"{tokenizer.vocab_size:,} ids, stops at {stops}",
         "template": f"yes, {turns}" if tokenizer.template else "none",
         "trains on": f"{', '.join(slices)} chips or more, about, with rows of {ROWS:,} tokens (mxjax plan compiles it)",
         "attention": "; ".join(f"on {kind} {name}, {why}" for kind, (name, why) in kernels.items()),
-        "tensors": found.fault or "all there",
+        "tensors": headers.fault or "all there",
     }
     for name, value in rows.items():
         say(f"{name:<18} {value}")
-    return 1 if found.fault else 0
+    return 1 if headers.fault else 0
 
 
 def _check_workdir(path: epath.Path) -> int:
-    """Verifies every finished checkpoint of a workdir; 1 when one is damaged or holds numbers that are not finite."""
+    """Verify every finished checkpoint of a workdir.
+
+    Returns 1 when one is damaged or holds numbers that are not finite.
+    """
     read_record(path)
     root, sound = path / "checkpoints", True
     for step in checkpoint.steps(root):

@@ -17,22 +17,21 @@ from mxjax import models, stopping
 from mxjax.cli.arguments import add_checkpoint_arguments, check_counts, serving_options, step_of
 from mxjax.config import to_json
 from mxjax.data import Pools, load_benchmark
+from mxjax.data.benchmarks import quoted, shared_with
 from mxjax.data.identity import texts_of
-from mxjax.data.overlap import quoted, shared_with
 from mxjax.data.pools import HELD_OUT, question_pools
 from mxjax.data.provenance import trained_on
 from mxjax.errors import UserError
 from mxjax.evaluation.choice import ON_TEST, is_test, remark
-from mxjax.evaluation.questions import distinct, shown_name
-from mxjax.evaluation.stamps import digest, questions_digest, settings_of
-from mxjax.evaluation.suite import NOT_KEPT, Suite
+from mxjax.evaluation.harness import distinct, shown_name
+from mxjax.evaluation.suite import NOT_KEPT, Suite, digest, questions_digest, settings_of
 from mxjax.evaluation.systems import BEST_FIXED, FROZEN_EXECUTOR, check_systems, expand, left_to_do, parse_system
 from mxjax.evaluation.tables import comparisons, table
 from mxjax.files import read_json
 from mxjax.grading import check_same_grading, open_grading
 from mxjax.lock import only_writer
 from mxjax.mas import Limits
-from mxjax.report.evaluation import write_episodes, write_pages
+from mxjax.report.evaluation_pages import write_episodes, write_pages
 from mxjax.roles import warm_up
 from mxjax.rollout import Question
 from mxjax.serving import Served, checkpoint_config, serve
@@ -43,7 +42,7 @@ Row = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     add_checkpoint_arguments(parser)
     add = parser.add_argument
     add("--benchmark", required=True, help="comma separated: held_out, gsm8k, reasoning_gym:TASK, jsonl:PATH")
@@ -62,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table and writes results.json, results.md, results.html and whole episodes."""
+    """Print the table and write results.json, results.md, results.html and whole episodes."""
     config = checkpoint_config(args.checkpoint)
     systems = expand(args.system.split(","), bool(args.executor))
     names = {parse_system(system)[0] for system in systems}
@@ -94,10 +93,12 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
     made_with = _made_with(args, policies)
     chosen_step = args.step == "chosen"
     settings_digest = digest({**settings, "samples": args.samples, "limit": args.limit, "chosen": chosen_step})
-    asked = {(name, ""): questions_digest(questions) for name, questions in benchmarks.items()}
-    asked |= {(name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
-              for name, (validation, questions) in validations.items()}  # fmt: skip
-    rows = _earlier_rows(workdir, settings_digest, asked) if args.resume else []
+    question_digests = {(name, ""): questions_digest(questions) for name, questions in benchmarks.items()}
+    question_digests |= {
+        (name, BEST_FIXED): questions_digest(benchmarks[name], validation, questions_digest(questions))
+        for name, (validation, questions) in validations.items()
+    }
+    rows = _earlier_rows(workdir, settings_digest, question_digests) if args.resume else []
     for name in benchmarks:
         check_systems(systems, [row["system"] for row in rows if row["benchmark"] == name])
     started = time.monotonic()
@@ -108,7 +109,16 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
         if rows:
             path = workdir.path / "results.json"
             check_same_grading(path, read_json(path).get("grading"), grading.record, NOT_KEPT)
-        suite = Suite(workdir, roles, grading, settings, limits, config.eval.agent_text, args.seed, args.resume)
+        suite = Suite(
+            workdir,
+            roles,
+            grading,
+            settings,
+            limits,
+            agent_text=config.eval.agent_text,
+            seed=args.seed,
+            resume=args.resume,
+        )
         best: dict[str, dict[str, Any]] = {}  # of each set of validation questions
         for name, system in left_to_do(benchmarks, systems, rows):
             chosen = {}
@@ -120,15 +130,20 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
             total = len(benchmarks[name]) * args.samples
             task = bar.add_task(shown_in_line(f"{system} on {name}"), total=total, note="")
             row = suite.run(
-                system, name, benchmarks[name], args.samples, chosen.get("script", ""), progress_of(bar, task)
-            ).row  # fmt: skip
+                system,
+                name,
+                benchmarks[name],
+                samples=args.samples,
+                script=chosen.get("script", ""),
+                progress=progress_of(bar, task),
+            ).row
             episodes = suite.file_name(system, name, chosen.get("script", ""))
             write_episodes(workdir.path / f"{episodes}.jsonl", f"{system} on {name}")
-            stamps = {"settings": settings_digest, "questions": _asked(asked, system, name)}
-            own = [ON_TEST] if chosen and is_test(chosen["validation"]) else []
-            said = ", ".join(dict.fromkeys([*remarks[name], *own]))
+            stamps = {"settings": settings_digest, "questions": _asked(question_digests, system, name)}
+            choice_remarks = [ON_TEST] if chosen and is_test(chosen["validation"]) else []
+            remark_text = ", ".join(dict.fromkeys([*remarks[name], *choice_remarks]))
             stamps["sandbox_level"] = grading.level
-            more = {**({"when": said} if said else {}), **({"chosen": chosen} if chosen else {})}
+            more = {**({"when": remark_text} if remark_text else {}), **({"chosen": chosen} if chosen else {})}
             rows.append({**row, **made_with, **stamps, "episodes": episodes, **more})
             phases_s = {"evaluation": time.monotonic() - started}
             workdir.write_results(to_json(config), rows, phases_s, args.seed, grading.record)
@@ -140,14 +155,19 @@ def _evaluate(args: argparse.Namespace, config: ConfigDict, systems: Sequence[st
 
 
 def _remarks(
-    config: ConfigDict, args: argparse.Namespace, trained: Mapping[str, frozenset[str]], name: str,
+    config: ConfigDict,
+    args: argparse.Namespace,
+    trained: Mapping[str, frozenset[str]],
+    name: str,
     questions: Sequence[Question],
-) -> list[str]:  # fmt: skip
-    """What every row on a benchmark says: that the step was chosen on it, that the policy was trained on some of it.
+) -> list[str]:
+    """What every row on a benchmark says.
+
+    That the step was chosen on it, that the policy was trained on some of it.
 
     Raises ValueError for questions that were trained on, unless `--allow_overlap` says that this is meant.
     """
-    said = [remark(config, name)] if args.step == "chosen" else []
+    lines = [remark(config, name)] if args.step == "chosen" else []
     for source, keys in trained.items():
         if shared := shared_with(questions, keys):
             count = f"{len(shared)} of {len(questions)}"
@@ -156,64 +176,75 @@ def _remarks(
                     f"{count} questions of {name} are among those that {source} was trained on, such as "
                     f"{quoted(shared[0])}: take another benchmark, or say so in its rows with --allow_overlap"
                 )
-            said.append(f"{count} trained on")
-    return [text for text in said if text]
+            lines.append(f"{count} trained on")
+    return [text for text in lines if text]
 
 
 def _made_with(args: argparse.Namespace, policies: Sequence[tuple[str, Served]]) -> dict[str, Any]:
     """The settings of an evaluation that its rows name."""
     (name, served), *others = policies
     executor = served.roles["executor"]
-    found = {
-        "checkpoint": name, "step": served.step, "seed": args.seed, "limit": args.limit,
-        "temperature": executor.sampling.temperature, "max_tokens": executor.sampling.max_tokens,
+    facts = {
+        "checkpoint": name,
+        "step": served.step,
+        "seed": args.seed,
+        "limit": args.limit,
+        "temperature": executor.sampling.temperature,
+        "max_tokens": executor.sampling.max_tokens,
         "prompt": executor.prompt,
-    }  # fmt: skip
+    }
     for name, frozen in others:
-        found |= {"executor": name, "executor_step": frozen.step}
-    return found
+        facts |= {"executor": name, "executor_step": frozen.step}
+    return facts
 
 
-def _earlier_rows(workdir: Workdir, settings: str, asked: Mapping[tuple[str, str], str]) -> list[Row]:
-    """Rows of an earlier evaluation that were made with the same settings and, where they are asked again, questions.
+def _earlier_rows(workdir: Workdir, settings: str, question_digests: Mapping[tuple[str, str], str]) -> list[Row]:
+    """Rows of an earlier evaluation with the same settings.
 
-    Not those of which the machine lost an execution.
+    And with the same questions where they are asked again. Not those of which the machine lost an execution.
     """
     path = workdir.path / "results.json"
     rows = read_json(path).get("rows", []) if path.exists() else []
-    same = lambda row: row.get("questions") == (_asked(asked, row["system"], row["benchmark"]) or row.get("questions"))
-    lost = lambda row: row.get("failures", {}).get("infrastructure")
-    return [row for row in rows if row.get("settings") == settings and same(row) and not lost(row)]
+
+    def is_current(row: Row) -> bool:
+        digest_now = _asked(question_digests, row["system"], row["benchmark"])
+        return row.get("settings") == settings and (not digest_now or row.get("questions") == digest_now)
+
+    return [row for row in rows if is_current(row) and not row.get("failures", {}).get("infrastructure")]
 
 
-def _asked(asked: Mapping[tuple[str, str], str], system: str, benchmark: str) -> str | None:
-    """The digest of what a row is asked: the questions, of the best fixed design also those that it was chosen on.
+def _asked(question_digests: Mapping[tuple[str, str], str], system: str, benchmark: str) -> str | None:
+    """The digest of what a row is asked.
 
-    None where this command asks nothing of the kind.
+    The questions, of the best fixed design also those that it was chosen on. None where this command asks nothing of
+    the kind.
     """
-    return asked.get((benchmark, system if system == BEST_FIXED else ""))
+    return question_digests.get((benchmark, system if system == BEST_FIXED else ""))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sources:
-    """Where the questions of a command come from: benchmarks by name, and what the checkpoint's own run has."""
+    """Where the questions of a command come from.
+
+    Benchmarks by name, and what the checkpoint's own run has.
+    """
 
     config: ConfigDict
     args: argparse.Namespace
 
     def benchmarks(self) -> dict[str, list[Question]]:
         """The questions of `--benchmark`, by the names that rows have."""
-        found = {}
+        by_name = {}
         for name in self.args.benchmark.split(","):
             if name == HELD_OUT:
-                found[name] = self._pools(f"--benchmark {HELD_OUT}").held_out[: self.args.limit]
+                by_name[name] = self._pools(f"--benchmark {HELD_OUT}").held_out[: self.args.limit]
             else:
                 questions = distinct(name, load_benchmark(name, self.args.limit, self.args.seed, self.args.data_dir))
-                found[shown_name(name, questions)] = questions
-        return found
+                by_name[shown_name(name, questions)] = questions
+        return by_name
 
     def validation(self, name: str, questions: Sequence[Question]) -> tuple[str, Sequence[Question]]:
-        """The name and the questions on which the best fixed design for a benchmark is chosen.
+        """Name and questions of the set that chooses the best fixed design.
 
         Those of `--validation`; without it those that the checkpoint's run held out, or, where these are the benchmark,
         some that it was trained on. Raises ValueError where one of them is also in the benchmark.
@@ -226,26 +257,30 @@ class _Sources:
                     f"set, or say with --choose_on_test that its row is {ON_TEST}"
                 )
             loaded = load_benchmark(args.validation, limit, args.seed, args.data_dir)
-            own = args.validation, distinct(args.validation, loaded)
+            chosen_set = args.validation, distinct(args.validation, loaded)
         elif args.validation:
-            own = HELD_OUT, self._pools(f"--validation {HELD_OUT}").held_out[:limit]
+            chosen_set = HELD_OUT, self._pools(f"--validation {HELD_OUT}").held_out[:limit]
         elif not models.is_workdir(args.checkpoint):
             raise UserError(f"{BEST_FIXED} is chosen on other questions than {name}; name them with --validation")
         elif name == HELD_OUT:
-            own = "train", self._pools("").train[:limit]
+            chosen_set = "train", self._pools("").train[:limit]
         else:
-            own = HELD_OUT, self._pools("").held_out[:limit]
-        if shared := texts_of(own[1]) & texts_of(questions):
+            chosen_set = HELD_OUT, self._pools("").held_out[:limit]
+        if shared := texts_of(chosen_set[1]) & texts_of(questions):
             raise UserError(
-                f"{len(shared)} questions of {own[0]} are also in {name}; choose with --validation a set that is not"
+                f"{len(shared)} questions of {chosen_set[0]} are also in {name}; choose with --validation a set that is "
+                "not"
             )
-        return own
+        return chosen_set
 
-    def _pools(self, asked: str) -> Pools:
-        """The pools of the checkpoint's run. Raises ValueError, naming what was asked, where there is no run."""
+    def _pools(self, flag: str) -> Pools:
+        """The pools of the checkpoint's run.
+
+        Raises ValueError, naming what was asked, where there is no run.
+        """
         if not models.is_workdir(self.args.checkpoint):
             raise UserError(
-                f"{asked} is for the workdir of a run, which held questions out, and {self.args.checkpoint} is not "
+                f"{flag} is for the workdir of a run, which held questions out, and {self.args.checkpoint} is not "
                 "one; name a benchmark"
             )
         return self._own_pools

@@ -1,4 +1,4 @@
-"""`mxjax report`: the results of a run so far, and its report.html rebuilt from the files of the run."""
+"""`mxjax report`: results so far, and report.html rebuilt."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mxjax.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     parser.add_argument("workdir")
     parser.add_argument("--pictures", default="", help="a folder for learning_curve.svg and design.svg")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the results so far and rebuilds report.html."""
+    """Print the results so far and rebuild report.html."""
     say(summary(read_run(args.workdir)))
     say(f"report: {write_report(args.workdir)}")
     for path in write_pictures(args.workdir, args.pictures) if args.pictures else ():

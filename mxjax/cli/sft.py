@@ -10,7 +10,7 @@ from mxjax.terminal import say
 
 
 def run(config: ConfigDict, values: flags.FlagValues) -> int:
-    """Trains the cold start, and prints its last loss."""
+    """Train the cold start and print its last loss."""
     metrics = sft(config, values.quiet)
     say(f"cold start: loss {metrics['sft/loss']:.4f}" if metrics else f"{config.workdir} is already trained")
     return 0

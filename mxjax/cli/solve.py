@@ -1,4 +1,4 @@
-"""`mxjax solve`: a checkpoint answers questions, and shows the design and every call.
+"""`mxjax solve`: answers of a checkpoint, with design and calls.
 
 Why every call: an answer of a designed system is only as good as its parts, and people debug from transcripts.
 """
@@ -15,8 +15,7 @@ from etils import epath
 
 from mxjax.cli.arguments import add_checkpoint_arguments, serving_options, step_of
 from mxjax.data.identity import text_id
-from mxjax.data.likeness import unlike
-from mxjax.data.provenance import likeness_of
+from mxjax.data.provenance import likeness_of, unlike
 from mxjax.errors import UserError, file_errors
 from mxjax.grading import open_grading
 from mxjax.mas import Limits
@@ -29,7 +28,7 @@ AT_ONCE = 8  # questions that are answered side by side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments of the verb."""
+    """Declare the arguments of the verb."""
     add = parser.add_argument
     add("question", nargs="*")
     add("--questions", default="", help="a file of more: one a line, or .jsonl with question; - is standard input")
@@ -38,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the design, every call with its reply, and the answer; 1 when a question has none."""
+    """Print the design, every call with its reply, and the answer.
+
+    Returns 1 when a question has none.
+    """
     questions = [Question(text_id("asked", text), text) for text in _texts(args)]
     step = step_of(args.checkpoint, args.step)
     served = serve(
@@ -53,9 +55,15 @@ def run(args: argparse.Namespace) -> int:
     with open_grading(config, questions) as grading:
         for start in range(0, len(questions), AT_ONCE):
             trees = collect(
-                questions[start : start + AT_ONCE], roles, ungraded, grading.tools, limits,
-                designs=1, executions=1, seed=args.seed,
-            )  # fmt: skip
+                questions[start : start + AT_ONCE],
+                roles,
+                ungraded,
+                grading.tools,
+                limits,
+                designs=1,
+                executions=1,
+                seed=args.seed,
+            )
             for tree in trees:
                 found = solution(tree, roles["executor"].engine.tokenizer.decode)
                 strange = unlike(found["question"], trained) if trained else None
@@ -69,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def solution(tree: QuestionTree, decode) -> dict[str, Any]:
-    """What became of a question's one design and its one execution, as JSON.
+    """A question's one design and one execution, as JSON.
 
     `status` is "ok", "invalid_design", or that of a design that did not finish, and `reason` says why; `answer` is None
     unless it is "ok". `tokens` counts those of all calls, the designer's included.
@@ -79,10 +87,15 @@ def solution(tree: QuestionTree, decode) -> dict[str, Any]:
     segments = [*([design.segment] if design.segment else []), *execution.segments]
     content = execution.result.content if execution.result is not None and execution.result.status == "ok" else None
     calls = [
-        {"id": segment.call_id, "parent": segment.parent, "reply": decode(segment.token_ids),
-         "tokens": len(segment.token_ids), "finish_reason": segment.finish_reason}
+        {
+            "id": segment.call_id,
+            "parent": segment.parent,
+            "reply": decode(segment.token_ids),
+            "tokens": len(segment.token_ids),
+            "finish_reason": segment.finish_reason,
+        }
         for segment in execution.segments
-    ]  # fmt: skip
+    ]
     return {
         "question": tree.question.text,
         "status": "invalid_design" if design.error else execution.result.status,
@@ -97,20 +110,20 @@ def solution(tree: QuestionTree, decode) -> dict[str, Any]:
     }
 
 
-def _show(found: dict[str, Any], several: bool) -> None:
+def _show(answer: dict[str, Any], several: bool) -> None:
     if several:
-        say(f"question: {found['question']}\n")
-    if found["unlike"]:
-        say(f"note: unlike the questions that this model was trained on: {found['unlike']}\n")
-    say(f"{found['design'].strip() or '(no design)'}\n")
-    for call in found["calls"]:
+        say(f"question: {answer['question']}\n")
+    if answer["unlike"]:
+        say(f"note: unlike the questions that this model was trained on: {answer['unlike']}\n")
+    say(f"{answer['design'].strip() or '(no design)'}\n")
+    for call in answer["calls"]:
         say(f"[{shown_in_line(call['id'])}]\n{call['reply'].strip()}\n")
-    if found["status"] == "invalid_design":
-        say(f"The design cannot run: {found['reason']}")
-    elif found["status"] != "ok":
-        say(f"The design did not finish: {found['reason']}")
+    if answer["status"] == "invalid_design":
+        say(f"The design cannot run: {answer['reason']}")
+    elif answer["status"] != "ok":
+        say(f"The design did not finish: {answer['reason']}")
     else:
-        say(f"answer: {found['answer']}")
+        say(f"answer: {answer['answer']}")
     if several:
         say()
 
@@ -130,7 +143,10 @@ def _texts(args: argparse.Namespace) -> list[str]:
 
 
 def _read(path: str) -> Iterator[str]:
-    """The questions of a file, or of standard input ("-"): one a line, or in .jsonl each line's `question`."""
+    """The questions of a file, or of standard input ("-").
+
+    One a line, or in .jsonl each line's `question`.
+    """
     with file_errors("read", path):
         text = sys.stdin.read() if path == "-" else epath.Path(path).read_text()
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):

@@ -13,7 +13,7 @@ from mxjax.train import train
 
 
 def run(config: ConfigDict, values: flags.FlagValues) -> int:
-    """Trains, and prints the table of evaluations."""
+    """Train and print the table of evaluations."""
     say(table(train(config, values.quiet)))
     say(describe(config.workdir))
     say(f"report: {write_report(config.workdir)}")

@@ -1,1 +1,1 @@
-"""Cold start: what a policy is shown before it learns by reinforcement, and the fine-tuning on it."""
+"""Cold start: supervised fine-tuning before reinforcement learning, and its examples."""

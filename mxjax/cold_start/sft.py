@@ -1,4 +1,4 @@
-"""Cold start: supervised fine-tuning on filtered trajectories of both roles (method, section 7).
+"""Cold start: supervised fine-tuning on filtered trajectories of both roles.
 
 Every assistant turn of a conversation is trained, everything else is masked. The trajectories are a scripted teacher's,
 a file's, or sampled from the policy itself and kept when right (rejection sampling). The learner, the packing and the
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from mxjax import checkpoint, models, stopping
 from mxjax.cold_start import teacher
+from mxjax.cold_start.teacher import Conversation
 from mxjax.config import to_json
 from mxjax.data.rows import json_lines
 from mxjax.errors import UserError
@@ -38,13 +39,14 @@ READ_BY_SAMPLING = ("rollout", "reward", "engine")
 TEACHER, FILE, SAMPLED = "teacher:arithmetic", "jsonl:", "rollouts"  # forms of sft.examples
 PYTHON = "python_execute"
 SAMPLED_AT_ONCE = 64  # questions
-Conversation = Sequence[Mapping[str, str]]
 
 
 def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
-    """Runs or continues the cold start in `config.workdir`; returns the last step's metrics.
+    """Run or continue the cold start in `config.workdir`.
 
-    Raises UserError, in one sentence, for what the user can mend, RunStopped where the run cannot go on, and
+    Returns the last step's metrics.
+
+    Raises UserError for what the user can mend, RunStopped where the run cannot go on, and
     `stopping.Stopped`, with the last finished step saved, when SIGTERM or Ctrl-C asks for it.
     """
     settings = config.sft
@@ -64,7 +66,8 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
             raise UserError(f"no example fits sft.row_length={settings.row_length} tokens; raise it")
         run.describe(policies, pools, questions, graded or grading_record(config, None))
         learner = make_learner(config, policies.config, run.mesh)
-        data_s, metrics = time.monotonic() - started, {}
+        data_s = time.monotonic() - started
+        metrics: dict[str, float] = {}
         with run.steps(policies, learner, "sft", settings.steps, "cold start") as state:
             for step in range(state.step, settings.steps):
                 stopping.poll()
@@ -72,7 +75,7 @@ def sft(config: ConfigDict, quiet: bool = False) -> dict[str, float]:
                 batch = [usable[i] for i in batch_indices(len(usable), settings.batch_segments, config.seed, step)]
                 state, metrics = learner.update(
                     state, batch, {"sft": 1.0}, config.seed, skipped=keeper(run.workdir, step)
-                )  # fmt: skip
+                )
                 metrics |= {"step_s": time.monotonic() - began}
                 run.log(state, "sft", metrics, f"loss {metrics.get('sft/loss', math.nan):.3f}")
                 run.save(settings.checkpoint_every, settings.steps)
@@ -86,31 +89,38 @@ def make_learner(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding
     settings = config.sft
     optimizer = {**settings.optimizer, "total_steps": settings.optimizer.total_steps or settings.steps + 1}
     return Learner(
-        cfg, make_optimizer(optimizer), mesh, loss=sft_loss, roles=("sft",), row_length=settings.row_length,
-        microbatch_rows=settings.microbatch_rows, minibatch_segments=settings.batch_segments,
-    )  # fmt: skip
+        cfg,
+        make_optimizer(optimizer),
+        mesh,
+        loss=sft_loss,
+        roles=("sft",),
+        row_length=settings.row_length,
+        microbatch_rows=settings.microbatch_rows,
+        minibatch_segments=settings.batch_segments,
+    )
 
 
 def make_examples(
     run: Run, questions: Sequence[Question]
 ) -> tuple[list[TrainingSegment], Policies, Mapping[str, Any] | None]:
-    """The examples that `sft.examples` names, the policy that learns from them, and how they were graded, if at all."""
+    """The examples that `sft.examples` names, the policy, and their grading.
+
+    The grading is None where nothing was graded.
+    """
     if run.config.sft.examples == SAMPLED:
-        segments, graded = sampled_segments(run, questions)
-        return segments, run.policies(), graded
+        segments, record = sampled_segments(run, questions)
+        return segments, run.policies(), record
     conversations, graded = load_examples(run.config, questions, run.begun_grading)
     policies = run.policies() if run.continues else starting_policies(run, conversations)
     return [made for talk in conversations for made in segments_of(policies.tokenizer, talk)], policies, graded
 
 
-def sampled_segments(
-    run: Run, questions: Sequence[Question]
-) -> tuple[list[TrainingSegment], Mapping[str, Any]]:  # fmt: skip
-    """Rejection sampling: `rollout.designs` designs of the policy in `init` for each question, each executed once.
+def sampled_segments(run: Run, questions: Sequence[Question]) -> tuple[list[TrainingSegment], Mapping[str, Any]]:
+    """Rejection sampling of designs and executions by the policy in `init`.
 
-    Of every execution that is right, its design and all its calls are examples, token for token as they were sampled.
-    Returns them, and how they were graded (`mxjax.grading`). Raises UserError when `init` has not
-    learnt anything yet, or nothing is right.
+    `rollout.designs` designs for each question, each executed once. Of every execution that is right, its design and
+    all its calls are examples, token for token as they were sampled. Returns them, and how they were graded
+    (`mxjax.grading`). Raises UserError when `init` has not learnt anything yet, or nothing is right.
     """
     config = run.config
     if config.init.startswith("random:"):
@@ -122,13 +132,19 @@ def sampled_segments(
         task = bar.add_task("sampling", total=len(questions), note="")
         for start in range(0, len(questions), SAMPLED_AT_ONCE):
             trees = collect(
-                questions[start : start + SAMPLED_AT_ONCE], roles, grading.reward, grading.tools, run.limits,
-                designs=config.rollout.designs, executions=1, seed=config.seed,
-            )  # fmt: skip
+                questions[start : start + SAMPLED_AT_ONCE],
+                roles,
+                grading.reward,
+                grading.tools,
+                run.limits,
+                designs=config.rollout.designs,
+                executions=1,
+                seed=config.seed,
+            )
             ran = [(design, execution) for tree in trees for design in tree.designs for execution in design.executions]
             for design, execution in ran:
                 if execution.correct == 1.0:
-                    calls = [design.segment, *execution.segments]
+                    calls = [call for call in (design.segment, *execution.segments) if call is not None]
                     segments += [training_segment("sft", call.prompt_token_ids, call.token_ids) for call in calls]
             bar.update(task, completed=start + len(trees), note=f"{len(segments)} examples kept")
     if not segments:
@@ -139,9 +155,10 @@ def sampled_segments(
 def load_examples(
     config: ConfigDict, questions: Sequence[Question], begun: Mapping[str, Any] | None = None
 ) -> tuple[list[Conversation], Mapping[str, Any] | None]:
-    """The conversations that `sft.examples` names: a scripted teacher's on `questions`, or a file's.
+    """The conversations that `sft.examples` names.
 
-    And the record of the grading with whose tools the teacher computed (`mxjax.grading`), None without them.
+    A scripted teacher's on `questions`, or a file's. And the record of the grading with whose tools the teacher
+    computed (`mxjax.grading`), None without them.
     """
     name = config.sft.examples
     if name == TEACHER:
@@ -152,14 +169,24 @@ def load_examples(
         with contextlib.ExitStack() as stack:
             grading = stack.enter_context(open_grading(config, (), begun)) if share > 0 else None
             host, record = (grading.tools, grading.record) if grading else (None, None)
-            return teacher.teach(questions, prompts, config.seed, config.sft.designer_share, share, host), record
+            return teacher.teach(
+                questions,
+                prompts,
+                config.seed,
+                designer_share=config.sft.designer_share,
+                tool_share=share,
+                tools=host,
+            ), record
     if name.startswith(FILE):
         return read_conversations(name.removeprefix(FILE)), None
     raise UserError(f"sft.examples must be {TEACHER}, {FILE}PATH or {SAMPLED}, got {name!r}")
 
 
 def read_conversations(path: str) -> list[Conversation]:
-    """Rows {"messages": [{"role", "content"}, ...]} of a jsonl file, each ending with the assistant."""
+    """Rows {"messages": [...]} of a jsonl file, ending with the assistant.
+
+    A message is {"role", "content"}.
+    """
     file, conversations = epath.Path(path), []
     if not file.exists() or file.is_dir():
         raise UserError(f"sft.examples names {path}, which is not a file; check the path")
@@ -179,7 +206,10 @@ def read_conversations(path: str) -> list[Conversation]:
 
 
 def starting_policies(run: Run, conversations: Sequence[Conversation]) -> Policies:
-    """The policy of `init`; for a random one, with a tokenizer trained on the examples."""
+    """The policy of `init`.
+
+    For a random one, with a tokenizer trained on the examples.
+    """
     config = run.config
     if not config.init.startswith("random:"):
         return run.policies()
@@ -191,23 +221,29 @@ def starting_policies(run: Run, conversations: Sequence[Conversation]) -> Polici
 
 
 def segment(tokenizer: Tokenizer, conversation: Conversation) -> TrainingSegment:
-    """One conversation as a token stream in which the assistant's turns, their end token included, have weight 1."""
+    """One conversation as a token stream, weighted for training.
+
+    The assistant's turns, their end token included, have weight 1.
+    """
     ids: list[int] = []
     weights: list[float] = []
-    asked: list[Mapping[str, str]] = []
+    prompt: list[Mapping[str, str]] = []
     for message in conversation:
         if message["role"] != "assistant":
-            asked.append(message)
+            prompt.append(message)
             continue
-        ids = tokenizer.extend_ids(ids, asked) if ids else tokenizer.chat_ids(asked)
+        ids = tokenizer.extend_ids(ids, prompt) if ids else tokenizer.chat_ids(prompt)
         weights += [0.0] * (len(ids) - len(weights))
         reply = [*tokenizer.encode_reply(message["content"]), tokenizer.end_id]
-        ids, weights, asked = [*ids, *reply], weights + [1.0] * len(reply), []
+        ids, weights, prompt = [*ids, *reply], weights + [1.0] * len(reply), []
     return training_segment("sft", [], ids, weight=weights)
 
 
 def segments_of(tokenizer: Tokenizer, conversation: Conversation) -> list[TrainingSegment]:
-    """One conversation as one stream; as one for each assistant turn where the template rewrites what came before."""
+    """One conversation as one stream.
+
+    As one for each assistant turn where the template rewrites what came before.
+    """
     if not tokenizer.rewrites_history:
         return [segment(tokenizer, conversation)]
     prompts = [(conversation[:n], message) for n, message in enumerate(conversation) if message["role"] == "assistant"]
@@ -220,11 +256,14 @@ def segments_of(tokenizer: Tokenizer, conversation: Conversation) -> list[Traini
 
 
 def batch_indices(examples: int, size: int, seed: int, step: int) -> np.ndarray:
-    """Which examples step `step` takes, a function of (seed, step): pieces of one seeded shuffle per epoch, in turn."""
-    wanted = np.arange(step * size, (step + 1) * size)
+    """Which examples step `step` takes, a function of (seed, step).
+
+    Pieces of one seeded shuffle per epoch, in turn.
+    """
+    positions = np.arange(step * size, (step + 1) * size)
     picked = np.empty(size, np.int64)
-    for epoch in np.unique(wanted // examples):
+    for epoch in np.unique(positions // examples):
         order = np.random.default_rng([seed % 2**64, int(epoch)]).permutation(examples)
-        inside = wanted // examples == epoch
-        picked[inside] = order[wanted[inside] % examples]
+        inside = positions // examples == epoch
+        picked[inside] = order[positions[inside] % examples]
     return picked

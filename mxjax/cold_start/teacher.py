@@ -1,10 +1,10 @@
-"""A scripted teacher for the cold start on arithmetic: varied designs, and worked solutions of several qualities.
+"""A scripted teacher for the cold start on arithmetic.
 
-It shows ways of behaving, not which of them pays: some agents answer at once, some step by step, some check; some
-designs ask one agent, some vote, reflect, debate or pass work on, some have a critic with Python. Only a second try,
-after a critique, always takes the most care. Finding out what else pays is left to reinforcement learning. Every prompt
-is one that the interpreter really sends, since the teacher answers the calls of its own running designs, and an episode
-is kept only when its final answer is right (method, section 7).
+Varied designs, and worked solutions of several qualities. It shows ways of behaving, not which of them pays: some
+agents answer at once, some step by step, some check; some designs ask one agent, some vote, reflect, debate or pass
+work on, some have a critic with Python. Only a second try, after a critique, always takes the most care. Finding out
+what else pays is left to reinforcement learning. Every prompt is one that the interpreter really sends, since the
+teacher answers the calls of its own running designs, and an episode is kept only when its final answer is right.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from mxjax.data.arithmetic import evaluate
 from mxjax.errors import UserError
 from mxjax.rewards import extract_answer, grade_math
 from mxjax.rollout import Question
+
+Conversation = Sequence[Mapping[str, str]]
 
 AT_ONCE, STEPS, CHECKED, COLUMNS = "at once", "steps", "checked", "columns"
 
@@ -67,16 +69,16 @@ def teach(
     designer_share: float = 1.0,
     tool_share: float = 0.0,
     tools: Mapping[str, mas.Tool] | None = None,
-) -> list[list[dict[str, str]]]:
-    """Conversations of both roles for arithmetic questions; `prompts` are the designer's and the executor's sets.
+) -> list[Conversation]:
+    """Conversations of both roles for arithmetic questions.
 
-    Each ends with the assistant turn to learn. Designs are quick to learn: a `designer_share` of them is enough. For a
-    `tool_share` of the questions the design is a reflection whose critic checks the answer with the tool
-    `python_execute` of `tools`: all that comes back from Python is whether the answer is right.
-    Raises ValueError for a question without an arithmetic expression.
+    `prompts` are the designer's and the executor's sets. Each ends with the assistant turn to learn. Designs are quick
+    to learn: a `designer_share` of them is enough. For a `tool_share` of the questions the design is a reflection whose
+    critic checks the answer with the tool `python_execute` of `tools`: all that comes back from Python is whether the
+    answer is right. Raises ValueError for a question without an arithmetic expression.
     """
     designer, executor = map(mas.load_prompts, prompts)
-    conversations = []
+    conversations: list[Conversation] = []
     for question in questions:
         rng = random.Random(f"{seed}:{question.id}")
         with_tool = tool_share > 0 and random.Random(f"{seed}:{question.id}:tool").random() < tool_share
@@ -94,18 +96,21 @@ def teach(
         result = mas.run(mas.parse_design(reply), question.text, chat, question.task_type, tools, prompts=executor)
         if result.status == "ok" and grade_math(question.gold, result.content):
             if rng.random() < designer_share:
-                asked = mas.designer_messages(question.text, question.task_type, designer)
-                conversations.append([*asked, {"role": "assistant", "content": reply}])
+                prompt = mas.designer_messages(question.text, question.task_type, designer)
+                conversations.append([*prompt, {"role": "assistant", "content": reply}])
             conversations += [[*messages, {"role": "assistant", "content": text}] for messages, text in calls]
     return conversations
 
 
 def expression_of(text: str) -> str:
-    """The arithmetic expression in a question's text. Raises ValueError if there is none."""
-    found = max(re.findall(r"[\d(][\d\s()+*/-]*", text), key=len, default="").strip()
-    if not re.search(r"\d", found) or re.search(r"[()/]", found):
+    """The arithmetic expression in a question's text.
+
+    Raises ValueError if there is none.
+    """
+    expression = max(re.findall(r"[\d(][\d\s()+*/-]*", text), key=len, default="").strip()
+    if not re.search(r"\d", expression) or re.search(r"[()/]", expression):
         raise UserError(f"the teacher finds no sum of whole numbers in {text[:80]!r}; use another sft.examples")
-    return found
+    return expression
 
 
 def design(question: Question, rng: random.Random, with_tool: bool = False) -> str:
@@ -133,11 +138,11 @@ def design(question: Question, rng: random.Random, with_tool: bool = False) -> s
 
 
 def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Random) -> tuple[str, bool]:
-    """The teacher's reply to one call of a running design, and whether it is right."""
-    asked = messages[-1]["content"]
+    """The teacher's reply to one call, and whether it is right."""
+    request = messages[-1]["content"]
     truth = str(evaluate(expression))
-    criticised = filled_field(prompts.reflection, "response", asked)
-    checked = filled_field(prompts.python_result, "output", asked)
+    criticised = filled_field(prompts.reflection, "response", request)
+    checked = filled_field(prompts.python_result, "output", request)
     if checked is not None:
         return f"VERDICT: {'CORRECT' if checked == 'True' else 'INCORRECT'}", True
     if criticised is not None and messages[0]["content"].startswith(CHECKER):
@@ -148,7 +153,7 @@ def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Ran
     told = next((text for text in AGENT_TEXTS if messages[0]["content"].startswith(text)), "Work step by step.")
     ways = AGENT_TEXTS[told]
     way = rng.choices(list(ways), list(ways.values()))[0]
-    if filled_field(prompts.refinement, "reflection", asked) is not None:
+    if filled_field(prompts.refinement, "reflection", request) is not None:
         way = COLUMNS  # a second try takes the most care
     answer = truth
     if way == AT_ONCE and rng.random() < SLIP:
@@ -163,7 +168,10 @@ def answer_call(messages, expression: str, prompts: mas.Prompts, rng: random.Ran
 
 
 def filled_field(template: str, field: str, text: str) -> str | None:
-    """What stands at {field} in a text made from the template; None when the text was not made from it."""
+    """What stands at {field} in a text made from the template.
+
+    Returns None when the text was not made from it.
+    """
     pieces = re.split(r"\{(\w+)\}", template)
     pattern = "".join(
         re.escape(piece) if n % 2 == 0 else f"(?P<{piece}>.*)" if piece == field else ".*"
@@ -174,7 +182,10 @@ def filled_field(template: str, field: str, text: str) -> str | None:
 
 
 def _steps(expression: str) -> list[tuple[int, str, int, int]]:
-    """(a, op, b, a op b) for each step: products first, then left to right."""
+    """(a, op, b, a op b) for each step.
+
+    Products first, then left to right.
+    """
     tokens: list = [int(t) if t.isdigit() else t for t in re.findall(r"\d+|[+*-]", expression)]
     steps = []
     while len(tokens) > 1:
@@ -199,18 +210,22 @@ def undone(expression: str) -> str:
 
 
 def in_columns(expression: str) -> str:
-    """The expression step by step, each sum or difference digit by digit: "53-8: 13-8=5, 5-0-1=4: 45".
+    """The expression step by step, each sum or difference digit by digit.
 
-    A result below zero is worked out without its sign: "19-68" is "-(68-19): 18-9=9, 6-1-1=4: -49".
+    "53-8: 13-8=5, 5-0-1=4: 45". A result below zero is worked out without its sign: "19-68" is "-(68-19): 18-9=9,
+    6-1-1=4: -49".
     """
-    return "; ".join(
-        f"{a}{op}{b}={value}" if op == "*" else _columns(a, op, b, value)
-        for a, op, b, value in _steps(expression)
-    ) or expression  # fmt: skip
+    steps = (
+        f"{a}{op}{b}={value}" if op == "*" else _columns(a, op, b, value) for a, op, b, value in _steps(expression)
+    )
+    return "; ".join(steps) or expression
 
 
 def _columns(a: int, sign: str, b: int, value: int) -> str:
-    """a sign b = value for b >= 0: the larger number before the smaller, the units, then everything above them."""
+    """a sign b = value for b >= 0.
+
+    The larger number before the smaller, the units, then everything above them.
+    """
     large, small = sorted((abs(a), b), reverse=True)
     op = "+" if (a < 0) == (sign == "-") else "-"
     (high, unit), (more, other) = divmod(large, 10), divmod(small, 10)

@@ -1,4 +1,7 @@
-"""Questions for training and testing, each a pure function of its spec and seed, test texts kept out of training."""
+"""Questions for training and testing.
+
+Each set is a pure function of its spec and seed, and test texts are kept out of training.
+"""
 
 from mxjax.data.benchmarks import load_benchmark
 from mxjax.data.identity import normalise_text, texts_of

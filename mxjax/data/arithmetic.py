@@ -1,7 +1,8 @@
-"""Exact value of an arithmetic expression, so that a generated gold answer is believed only when it is right.
+"""Exact value of an arithmetic expression.
 
-Generators do err: reasoning-gym's `basic_arithmetic` without parentheses applies operators left to right, and rounds
-inexact divisions down. Whole numbers, `+ - * /`, signs and parentheses; nothing is ever evaluated as Python.
+A generated gold answer is believed only when it equals that value. Generators do err: reasoning-gym's
+`basic_arithmetic` without parentheses applies operators left to right, and rounds inexact divisions down. Whole
+numbers, `+ - * /`, signs and parentheses; nothing is ever evaluated as Python.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ _TOKEN = re.compile(r"[0-9]+|[()+*/-]")
 
 
 def is_expression(text: str) -> bool:
-    """Whether `text` holds nothing but whole numbers, operators and parentheses, with at least one number."""
+    """Whether `text` is made of whole numbers, operators and parentheses.
+
+    It needs at least one number.
+    """
     return _EXPRESSION.fullmatch(text) is not None and any(c.isdigit() for c in text)
 
 
 def evaluate(expression: str) -> int | Fraction:
-    """The exact value of `expression` under the usual precedence, an int while divisions come out even.
+    """The exact value of `expression` under the usual precedence.
+
+    An int while divisions come out even.
 
     Raises:
         ValueError: it is not an expression of this language, divides by zero, or is too long or too deep.

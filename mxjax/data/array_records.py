@@ -1,7 +1,7 @@
-"""Questions as a TFDS data set of array_record files: random access to single questions, without TensorFlow.
+"""Questions as a TFDS data set of array_record files.
 
-Worth it for sets that are too large to be in memory as a whole, such as problems with all their tests: a sample reads
-only the records that it takes.
+Random access to single questions, without TensorFlow. Worth it for sets that are too large to be in memory as a whole,
+such as problems with all their tests: a sample reads only the records that it takes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ FIELDS = ("id", "question", "task_type", "answer", "tests", "source")
 
 
 def write(questions: Sequence[Question], directory: str, split: str = "train") -> str:
-    """Writes `questions`, in order, as the split of a TFDS data set in `directory`; returns the spec that reads it.
+    """Write `questions`, in order, as a split of a TFDS data set.
+
+    Returns the spec that reads it from `directory`.
 
     Raises ValueError where the directory already holds one, ImportError where array_record is not installed.
     """
@@ -33,22 +35,24 @@ def write(questions: Sequence[Question], directory: str, split: str = "train") -
     if target.exists() and any(target.iterdir()):
         raise UserError(f"{target} exists and is not an empty folder: choose another one.")
 
-    class MxjaxQuestions(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """Questions as text; `tests` are JSON, "" where there are none."""
+    with tfds.core.registered.skip_registration():
 
-        name = "questions"
-        VERSION = tfds.core.Version("1.0.0")
-        code_path = None  # nothing is downloaded, so there are no checksums to look for beside the code
+        class MxjaxQuestions(tfds.core.GeneratorBasedBuilder):
+            """Questions as text; `tests` are JSON, "" where there are none."""
 
-        def _info(self):
-            features = tfds.features.FeaturesDict({field: tfds.features.Text() for field in FIELDS})
-            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+            name = "questions"
+            VERSION = tfds.core.Version("1.0.0")
+            code_path = None  # nothing is downloaded, so there are no checksums to look for beside the code
 
-        def _split_generators(self, dl_manager):
-            return {split: self._generate_examples()}
+            def _info(self):
+                features = tfds.features.FeaturesDict({field: tfds.features.Text() for field in FIELDS})
+                return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
-        def _generate_examples(self):
-            yield from enumerate(map(_record, questions))
+            def _split_generators(self, dl_manager):
+                return {split: self._generate_examples()}
+
+            def _generate_examples(self):
+                yield from enumerate(map(_record, questions))
 
     builder = MxjaxQuestions(data_dir=str(target), file_format="array_record")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # its progress bars

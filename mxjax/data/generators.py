@@ -1,7 +1,8 @@
-"""Questions from generators, as many as a run needs, of known answers: the 100 tasks of reasoning-gym, and sums.
+"""Questions from generators, as many as a run needs, of known answers.
 
-Item i of a generator seeded s is drawn from s + i, so two near seeds share almost all their items. Streams therefore
-start at hashed seeds, and overlap between splits is excluded by text, never by trust in seeds.
+The 100 tasks of reasoning-gym, and sums. Item i of a generator seeded s is drawn from s + i, so two near seeds share
+almost all their items. Streams therefore start at hashed seeds, and overlap between splits is excluded by text, never
+by trust in seeds.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def draw(
 
 
 class Sums:
-    """Sums and differences of whole numbers, each with a number of digits of its own: "12 + 7 - 3".
+    """Sums and differences of whole numbers: "12 + 7 - 3".
 
     (reasoning-gym's chain_sum gives all terms of an item the same number of digits.) Terms and digits are uniform in
     their ranges, a number is uniform among those of its digits. Raises ValueError for impossible ranges.
@@ -92,7 +93,10 @@ class Sums:
 
 
 def stream_seed(key: str) -> int:
-    """A generator seed in [0, 2^31) that is far from those of other keys, as numpy-based tasks need it."""
+    """A generator seed in [0, 2^31) derived from `key`.
+
+    Seeds of different keys are far apart; numpy-based tasks need 32 bits.
+    """
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1
 
 

@@ -1,19 +1,20 @@
-"""Whether a question can be graded at all, asked when it is loaded: later, each answer to it would be one more fault.
+"""Whether a question can be graded, checked when it is loaded.
 
-A gold answer must be accepted as the answer to its own question, and a test must have one of the shapes that
-`rewards.grade_code` runs and nothing else, since a misspelt key of a test would change what it tests.
+Later, each answer to it would be one more fault. A gold answer must be accepted as the answer to its own question, and
+a test must have one of the shapes that `rewards.grade_code` runs and nothing else, since a misspelt key of a test would
+change what it tests.
 """
 
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mxjax.errors import UserError
 from mxjax.rewards import grade_math, grade_text
 from mxjax.rollout.records import Question
+from mxjax.values import is_number
 
 SHAPES = (  # keys that make a shape, and others that it may have
     ({"input", "output"}, {"tolerance"}),
@@ -22,15 +23,24 @@ SHAPES = (  # keys that make a shape, and others that it may have
 )
 ANY_SHAPE = {"setup", "public"}
 TYPES = {
-    "input": (str, "text"), "output": (str, "text"), "args": (list, "a list"), "check": (str, "text"),
-    "prelude": (str, "text"), "functions": (list, "a list"), "setup": (str, "text"), "public": (bool, "True or False"),
-}  # fmt: skip
+    "input": (str, "text"),
+    "output": (str, "text"),
+    "args": (list, "a list"),
+    "check": (str, "text"),
+    "prelude": (str, "text"),
+    "functions": (list, "a list"),
+    "setup": (str, "text"),
+    "public": (bool, "True or False"),
+}
 NO_VALUE = ("nan", "<na>", "null", "inf", "-inf", "+inf", "infinity", "-infinity")
 GRADED = ("math", "text", "code")
 
 
 def check_gradable(question: Question, place: str) -> None:
-    """Raises UserError, naming `place` and what is wrong, for a question that no answer could be graded for."""
+    """Raise UserError for a question that no answer could be graded for.
+
+    The message names `place` and what is wrong.
+    """
     fault = _fault_of_text(question.text)
     fault = fault or (_fault_of_tests(question) if question.task_type == "code" else _fault_of_gold(question))
     if fault:
@@ -38,7 +48,10 @@ def check_gradable(question: Question, place: str) -> None:
 
 
 def agreeing(questions: Iterable[Question]) -> Iterator[Question]:
-    """`questions`, as they come. Raises UserError at one with the text of an earlier one and another gold answer."""
+    """`questions`, as they come.
+
+    Raises UserError at one with the text of an earlier one and another gold answer.
+    """
     golds: dict[str, Question] = {}
     for question in questions:
         if question.task_type != "code" and question.gold is not None:
@@ -55,7 +68,7 @@ def _same_answer(a: Question, b: Question) -> bool:
     return a.task_type == b.task_type and (_accepts(a, b.gold) or _accepts(b, a.gold))
 
 
-def _accepts(question: Question, answer: str) -> bool:
+def _accepts(question: Question, answer: str | None) -> bool:
     grade = grade_math if question.task_type == "math" else grade_text
     return bool(grade(question.gold, f"FINAL ANSWER: \\boxed{{{answer}}}"))
 
@@ -110,13 +123,13 @@ def _fault_of_test(test: Any) -> str:
         known = ", ".join(sorted(shape[0] | shape[1] | ANY_SHAPE))
         return f"has the unknown key {unknown[0]!r}: one like it has {known}"
     for key, value in test.items():
-        kind, says = TYPES.get(key, (object, ""))
+        kind, expected = TYPES.get(key, (object, ""))
         if not isinstance(value, kind):
-            return f"has {key} of the wrong kind: it must be {says}, got {value!r:.80}"
+            return f"has {key} of the wrong kind: it must be {expected}, got {value!r:.80}"
     if not all(isinstance(name, str) for name in test.get("functions", ())):
         return "has functions that are not names"
     tolerance = test.get("tolerance") or 0
-    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) or not 0 <= tolerance < math.inf:
+    if not is_number(tolerance) or not 0 <= tolerance < math.inf:
         return f"has the tolerance {tolerance!r}: it must be a finite number of at least 0"
     if _has_nan(test.get("expected")):
         return "expects NaN, which equals nothing"
@@ -124,7 +137,10 @@ def _fault_of_test(test: Any) -> str:
 
 
 def _has_nan(value: Any) -> bool:
-    """Whether NaN is anywhere in a plain value; without recursion, since values may be nested deeply."""
+    """Whether NaN is anywhere in a plain value.
+
+    Without recursion, since values may be nested deeply.
+    """
     left = [value]
     while left:
         item = left.pop()

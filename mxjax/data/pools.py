@@ -1,4 +1,4 @@
-"""Which questions a run trains on, which it is tested on, and which it takes at a step.
+"""Training and held-out questions of a run, and its batches.
 
 The held-out questions are drawn first and their texts are kept out of every other stream, because streams of one
 generator meet: with near seeds, all of 512 held-out questions were found among 20,000 training ones.
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from mxjax.data.benchmarks import benchmark_keys, check_apart, left_out
 from mxjax.data.identity import texts_of
-from mxjax.data.overlap import benchmark_keys, check_apart, left_out
 from mxjax.data.sources import load_questions
 from mxjax.errors import UserError
 from mxjax.rollout.records import Question
@@ -35,7 +35,7 @@ class Pools:
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits that tell these pools from any others, by the ids and texts in their order."""
+        """16 hexadecimal digits for these pools, from ids and texts in order."""
         listed = [[(question.id, question.text) for question in pool] for pool in (self.train, self.held_out)]
         return hashlib.blake2b(json.dumps(listed).encode(), digest_size=8).hexdigest()
 
@@ -43,7 +43,10 @@ class Pools:
 def held_out(
     spec: Any, size: int, seed: int = 0, split: str = "test", exclude_keys: frozenset[str] = frozenset()
 ) -> list[Question]:
-    """`size` test questions, always distinct; draw these before anything else, then exclude `texts_of(...)` them."""
+    """`size` test questions, always distinct.
+
+    Draw these before anything else, then exclude `texts_of(...)` them.
+    """
     return load_questions(spec, split, seed, size, distinct=True, exclude_keys=exclude_keys)
 
 
@@ -57,7 +60,7 @@ def disjoint_pools(
     train_without: frozenset[str] = frozenset(),
     held_out_without: frozenset[str] = frozenset(),
 ) -> Pools:
-    """Held-out questions, and `size` training questions none of which has the text of a held-out one.
+    """Held-out questions, and `size` training questions with other texts.
 
     Args:
         spec: source of the training questions (`mxjax.data.sources`).
@@ -86,9 +89,10 @@ def disjoint_pools(
 
 
 def question_pools(config: ConfigDict) -> Pools:
-    """Training and held-out questions of a run, without a text in common; the held-out ones are drawn first.
+    """Training and held-out questions of a run, without a text in common.
 
-    Neither shares a text with a benchmark that the run names or that is on this machine (`data.overlap`).
+    The held-out ones are drawn first. Neither shares a text with a benchmark that the run names or that is on this
+    machine (`data.overlap`).
     """
     data = config.data
     spec = config.task or (list(map(dict, data.mixture)) if data.mixture else _spec(data.train))
@@ -98,9 +102,14 @@ def question_pools(config: ConfigDict) -> Pools:
     not_drawn = left_out(keys, data.overlap)
     on_test = config.eval.choose_on_test
     pools = disjoint_pools(
-        spec, size, data.validation_size, config.seed, held_out_spec=validation, train_without=not_drawn,
+        spec,
+        size,
+        data.validation_size,
+        config.seed,
+        held_out_spec=validation,
+        train_without=not_drawn,
         held_out_without=frozenset() if on_test else not_drawn,
-    )  # fmt: skip
+    )
     check_apart(pools.train, keys, "training")
     if not on_test:
         check_apart(pools.held_out, keys, "validation")
@@ -113,10 +122,11 @@ def _spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class QuestionStream:
-    """The questions of each step, a pure function of (seed, step): the step is the data position.
+    """The questions of each step, a pure function of (seed, step).
 
-    Each epoch is a shuffle of its own, cut into steps; the remainder of an epoch, other questions each time, is left
-    out, so that no step asks one question twice. Nothing is sharded here: every process sees the whole batch.
+    The step is the data position. Each epoch is a shuffle of its own, cut into steps; the remainder of an epoch, other
+    questions each time, is left out, so that no step asks one question twice. Nothing is sharded here: every process
+    sees the whole batch.
     """
 
     pool: Sequence[Question]
@@ -150,6 +160,9 @@ class QuestionStream:
 
 @functools.lru_cache(maxsize=4)
 def _shuffle(seed: int, epoch: int, size: int) -> tuple[int, ...]:
-    """A permutation of range(size) made from raw Philox bits, which numpy keeps the same across versions."""
+    """A permutation of range(size) from raw Philox bits.
+
+    numpy keeps these the same across versions.
+    """
     keys = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(size)
     return tuple(np.argsort(keys, kind="stable").tolist())

@@ -1,7 +1,8 @@
-"""From a row of a public data set to one question, its gold answer or its tests; one reader for each form of row.
+"""Readers of public data sets, one for each form of row.
 
-A reader raises for a row that is not of its form (KeyError, TypeError, ValueError, AttributeError), and
-`NoTests` for a code question that the set itself gives no usable test.
+A reader makes one question of a row, with its gold answer or its tests. A reader raises for a row that is not of its
+form (KeyError, TypeError, ValueError, AttributeError), and `NoTests` for a code question that the set itself gives no
+usable test.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from mxjax.data.identity import COMPLETE, DEFINE, MUST_PASS, START_FROM, STDIN
 from mxjax.data.rows import Row
-from mxjax.data.wording import COMPLETE, DEFINE, MUST_PASS, START_FROM, STDIN
 from mxjax.rewards.extract import closing_brace
 
 Test = dict[str, Any]
@@ -38,9 +39,10 @@ _OTHER_CODES = frozenset(("PROTO", "FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEM
 
 
 class Item(NamedTuple):
-    """A row as a question: `gold` is the answer, or the function that tests call; `tests` are None for mathematics.
+    """A row as a question.
 
-    A test with `"public": True` is one that the question's author shows, so agents may see it.
+    `gold` is the answer, or the function that tests call; `tests` are None for mathematics. A test with `"public":
+    True` is one that the question's author shows, so agents may see it.
     """
 
     text: str
@@ -49,14 +51,17 @@ class Item(NamedTuple):
 
 
 class NoTests(ValueError):
-    """The set has no usable test for this question, so it cannot be graded."""
+    """The set has no usable test for this question."""
 
 
 Reader = Callable[[Row], Item]
 
 
 def plain_number(value: Any) -> str:
-    """A gold number without thousands separators and without `.0`; whatever is not a number stays as it is."""
+    """A gold number without thousands separators and without `.0`.
+
+    Whatever is not a number stays as it is.
+    """
     text = str(value).strip()
     if _GROUPED.fullmatch(text):
         text = text.replace(",", "")
@@ -64,7 +69,7 @@ def plain_number(value: Any) -> str:
 
 
 def fields(text: str, gold: str) -> Reader:
-    """A reader of rows that hold the question and its answer in two plain fields."""
+    """A reader of rows with question and answer in plain fields."""
 
     def reader(row: Row) -> Item:
         return _math(row[text], plain_number(row[gold]))
@@ -73,7 +78,10 @@ def fields(text: str, gold: str) -> Reader:
 
 
 def first_of(*readers: Reader) -> Reader:
-    """The first reader that knows the row's form, for sets of which several forms are about."""
+    """The first of several readers that knows the row's form.
+
+    For sets that are published in several forms.
+    """
 
     def reader(row: Row) -> Item:
         for one in readers[:-1]:
@@ -102,12 +110,18 @@ def svamp(row: Row) -> Item:
 
 
 def worked_solution(row: Row) -> Item:
-    r"""A worked solution whose last box is the answer, as in MATH: `\boxed{2}`, `\fbox{2}`, or `\boxed 2` up to `$`."""
+    r"""A worked solution whose last box is the answer, as in MATH.
+
+    `\boxed{2}`, `\fbox{2}`, or `\boxed 2` up to `$`.
+    """
     return _math(row["problem"], last_box(row["solution"]))
 
 
 def last_box(solution: str) -> str:
-    """What stands in the last box of a worked solution. Raises ValueError where there is none, or it never closes."""
+    """What stands in the last box of a worked solution.
+
+    Raises ValueError where there is none, or it never closes.
+    """
     box = next(iter(collections.deque(_BOX.finditer(solution), maxlen=1)), None)
     if box is None:
         raise ValueError(r"the solution has no \boxed{answer}")
@@ -121,7 +135,10 @@ def last_box(solution: str) -> str:
 
 
 def olympiadbench(row: Row) -> Item:
-    """Answers as a list of one LaTeX text, sometimes with the unit that the question asks for."""
+    """Answers as a list of one LaTeX text, some with a unit.
+
+    The unit is the one that the question asks for.
+    """
     (gold,) = row["final_answer"]
     unit = (row.get("unit") or "").strip("$ ")
     if unit and not row.get("is_multiple_answer"):
@@ -131,27 +148,38 @@ def olympiadbench(row: Row) -> Item:
 
 
 def dapo(row: Row) -> Item:
-    """A chat prompt that wraps the problem in instructions, which are taken off: a run has its own."""
+    """A chat prompt that wraps the problem in instructions.
+
+    They are taken off, since a run has its own.
+    """
     (message,) = row["prompt"]
     wrapped = _DAPO.match(message["content"].strip())
     return _math(wrapped[1] if wrapped else message["content"], plain_number(row["reward_model"]["ground_truth"]))
 
 
 def humaneval(row: Row) -> Item:
-    """A function to complete; what else the prompt defines is there for it, and the check has its own."""
+    """A function to complete.
+
+    What else the prompt defines is there for it, and the check has its own.
+    """
     prompt, entry_point = row["prompt"], row["entry_point"]
     helpers = _module(prompt)
     helpers.body = [node for node in helpers.body if getattr(node, "name", None) != entry_point]
     check = f"{row['test']}\ncheck({entry_point})"
     text = f"{COMPLETE}\n\n{prompt.strip()}"
-    given = ast.unparse(helpers)
-    return Item(text, None, [{"check": check, "setup": given, "prelude": given, "functions": [entry_point]}])
+    setup = ast.unparse(helpers)
+    return Item(text, None, [{"check": check, "setup": setup, "prelude": setup, "functions": [entry_point]}])
 
 
 def mbpp(row: Row) -> Item:
-    """One test for each assertion; the first is public, as usual for this set, since it names the function."""
+    """One test for each assertion.
+
+    The first is public, as usual for this set, since it names the function.
+    """
     defined = [node.name for node in _module(row["code"]).body if isinstance(node, ast.FunctionDef)]
-    tests = [{"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]]
+    tests: list[Test] = [
+        {"check": f"{row['test_setup_code']}\n{test}", "functions": defined} for test in row["test_list"]
+    ]
     tests[0]["public"] = True
     text = f"{row['text'].strip()}\n{MUST_PASS}\n{row['test_list'][0].strip()}"
     return Item(text, None, tests)
@@ -164,7 +192,10 @@ def _module(source: str) -> ast.Module:
 
 
 def livecodebench(row: Row) -> Item:
-    """Public tests as JSON, hidden ones as JSON or packed (`unpack_tests`); standard input, or calls of a method."""
+    """Public tests as JSON, hidden ones as JSON or packed (`unpack_tests`).
+
+    Standard input, or calls of a method.
+    """
     function = json.loads(row["metadata"]).get("func_name") if row.get("metadata") else None
     tests = []
     for cases, public in ((_parsed(row["public_test_cases"]), True), (unpack_tests(row["private_test_cases"]), False)):
@@ -175,10 +206,11 @@ def livecodebench(row: Row) -> Item:
 
 
 def unpack_tests(packed: str) -> list[Any]:
-    """The hidden tests of a LiveCodeBench row: JSON, or base64 of zlib of a pickled JSON text.
+    """The hidden tests of a LiveCodeBench row.
 
-    The pickle is never loaded: its text is read from its instructions, and one with any other contents is refused.
-    Raises ValueError for that, for damaged bytes, and for more than `MAX_TESTS_BYTES`.
+    JSON, or base64 of zlib of a pickled JSON text. The pickle is never loaded: its text is read from its instructions,
+    and one with any other contents is refused. Raises ValueError for that, for damaged bytes, and for more than
+    `MAX_TESTS_BYTES`.
     """
     if packed.lstrip().startswith("["):
         return _parsed(packed)
@@ -193,10 +225,13 @@ def unpack_tests(packed: str) -> list[Any]:
 
 
 def _pickled_text(content: bytes) -> str:
-    """The one text that a pickle holds. Raises ValueError for a pickle with anything else in it."""
+    """The one text that a pickle holds.
+
+    Raises ValueError for a pickle with anything else in it.
+    """
     texts = []
     for code, argument, _ in pickletools.genops(content):
-        if code.name in _TEXT_CODES:
+        if code.name in _TEXT_CODES and isinstance(argument, str):
             texts.append(argument)
         elif code.name not in _OTHER_CODES:
             raise ValueError(f"they have the instruction {code.name}, and may only hold one text")
@@ -214,7 +249,10 @@ def _livecodebench_test(case: Row, public: bool) -> Test:
 
 
 def apps(row: Row) -> Item:
-    """Inputs and outputs as JSON; with `fn_name` they are arguments and results, else standard input and output."""
+    """Inputs and outputs as JSON.
+
+    With `fn_name` they are arguments and results, else standard input and output.
+    """
     if not row["input_output"]:
         raise NoTests("the row has no tests")
     try:
@@ -236,7 +274,10 @@ def apps(row: Row) -> Item:
 
 
 def code_contests(row: Row) -> Item:
-    """Public, private and generated tests of standard input and output, as the set's home publishes them."""
+    """Tests of standard input and output, as the set's home publishes them.
+
+    Public, private and generated ones.
+    """
     tests = []
     for kind in _TEST_KINDS:
         cases = row[kind] or {"input": [], "output": []}
@@ -248,7 +289,10 @@ def code_contests(row: Row) -> Item:
 
 
 def fewer_tests(row: Row) -> Row:
-    """A row of `code_contests` with its first 50 tests, public and private ones first; some have hundreds."""
+    """A row of `code_contests` with its first 50 tests.
+
+    Public and private ones come first; some rows have hundreds.
+    """
     left, kept = TRAINING_TESTS, dict(row)
     for kind in _TEST_KINDS:
         cases = row[kind] or {"input": [], "output": []}
@@ -258,7 +302,10 @@ def fewer_tests(row: Row) -> Row:
 
 
 def stream_lists(row: Row) -> Item:
-    """A problem with lists of inputs and outputs; those that the statement prints as examples are public."""
+    """A problem with lists of inputs and outputs.
+
+    Those that the statement prints as examples are public.
+    """
     tests = list(_streams(row["tests"]["inputs"], row["tests"]["outputs"]))
     if not tests:
         raise NoTests("the row has no tests")
@@ -280,14 +327,17 @@ def _code(text: str, tests: list[Test], function: str | None = None, starter: st
 
 
 def _streams(inputs: Iterable[Any], outputs: Iterable[Any]) -> Iterable[Test]:
-    """Tests of standard input and output, each given as a text or as a list of lines."""
+    """Tests of standard input and output, as texts or lists of lines."""
     whole = lambda value: value if isinstance(value, str) else "\n".join(map(str, value))
-    for given, wanted in zip(inputs, outputs, strict=True):
-        yield {"input": whole(given), "output": whole(wanted)}
+    for stdin, stdout in zip(inputs, outputs, strict=True):
+        yield {"input": whole(stdin), "output": whole(stdout)}
 
 
 def _with_public(text: str, tests: list[Test]) -> list[Test]:
-    """Marks as public each test that `text` itself prints as "Input ... Output ...", white space aside."""
+    """Mark as public the tests that `text` itself prints.
+
+    It prints them as "Input ... Output ...", white space aside.
+    """
     squeezed = f"{_squeeze(text)} "
     shown = lambda t: "input" in t and f"Input {_squeeze(t['input'])} Output {_squeeze(t['output'])} " in squeezed
     return [{**test, "public": True} if shown(test) else test for test in tests]
@@ -299,7 +349,7 @@ def _squeeze(text: str) -> str:
 
 def _parsed(cases: Any) -> list[Any]:
     """A list of tests, or the JSON of one."""
-    found = json.loads(cases) if isinstance(cases, (str, bytes)) else cases
-    if not isinstance(found, list):
-        raise ValueError(f"tests are a list, got {type(found).__name__}")
-    return found
+    tests = json.loads(cases) if isinstance(cases, (str, bytes)) else cases
+    if not isinstance(tests, list):
+        raise ValueError(f"tests are a list, got {type(tests).__name__}")
+    return tests

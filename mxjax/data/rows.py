@@ -1,6 +1,7 @@
-"""Rows of data files as they lie about: JSON lines and JSON arrays, each also as .gz, Parquet, and folders of them.
+"""Rows of data files in their usual forms.
 
-JSON lines and Parquet are streamed: a large test set is never in memory as a whole. A JSON array is read at once.
+JSON lines and JSON arrays, each also as .gz, Parquet, and folders of them. JSON lines and Parquet are streamed: a large
+test set is never in memory as a whole. A JSON array is read at once.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ T = TypeVar("T")
 def json_lines(
     path: epath.PathLike, chosen: Collection[int] | None = None, skip: Skip | None = None
 ) -> Iterator[tuple[int, Row]]:
-    """(line number, object) of each line of a JSON-lines file that is not blank, or only of the `chosen` of them.
+    """(line number, object) of each non-blank line of a JSON-lines file.
 
-    `chosen` counts lines that are not blank, from 0. Raises ValueError, naming file and line, for a file that cannot
-    be read and for a line that is no JSON object; `skip` is given the latter instead, and the line is left out.
+    Or only of the `chosen` ones. `chosen` counts lines that are not blank, from 0. Raises ValueError, naming file and
+    line, for a file that cannot be read and for a line that is no JSON object; `skip` is given the latter instead, and
+    the line is left out.
     """
     index = -1
     for number, line in _lines(path):
@@ -43,7 +45,7 @@ def json_lines(
 
 @contextlib.contextmanager
 def skipping(skip: Skip | None) -> Iterator[None]:
-    """Gives a UserError on one row to `skip`, if there is one."""
+    """Give a UserError on one row to `skip`, if there is one."""
     try:
         yield
     except UserError as error:
@@ -53,21 +55,28 @@ def skipping(skip: Skip | None) -> Iterator[None]:
 
 
 def row_id(row: Row) -> str:
-    """What a row calls itself, for messages and questions; "" where it has no name."""
-    found = (row.get(name) for name in ID_FIELDS)
-    return next((str(id) for id in found if isinstance(id, str | int) and str(id).strip()), "")
+    """What a row calls itself, for messages and questions.
+
+    Returns "" where it has no name.
+    """
+    ids = (row.get(name) for name in ID_FIELDS)
+    return next((str(id) for id in ids if isinstance(id, str | int) and str(id).strip()), "")
 
 
 def count_lines(path: epath.PathLike) -> int:
-    """How many lines of a file are not blank. Raises ValueError for a file that cannot be read."""
+    """How many lines of a file are not blank.
+
+    Raises ValueError for a file that cannot be read.
+    """
     return sum(1 for _ in _lines(path))
 
 
 def read_rows(path: epath.PathLike, columns: Sequence[str] = (), skip: Skip | None = None) -> Iterator[tuple[str, Row]]:
-    """(place, row) of every row of a file or, file after file by name, of a folder; `place` is for messages.
+    """(place, row) of every row of a file or folder.
 
-    `columns` bounds what is read of a Parquet file. Raises ValueError for a missing file, one of another form, and
-    a folder without any file of these forms, and for a row that is no object, which `skip` is given instead.
+    A folder's files are read in order of name; `place` is for messages. `columns` bounds what is read of a Parquet
+    file. Raises ValueError for a missing file, one of another form, and a folder without any file of these forms, and
+    for a row that is no object, which `skip` is given instead.
     """
     path = epath.Path(path).expanduser()
     if path.is_dir():
@@ -89,7 +98,10 @@ def read_rows(path: epath.PathLike, columns: Sequence[str] = (), skip: Skip | No
 
 
 def sample(questions: Sequence[T], size: int | None, seed: int) -> list[T]:
-    """`size` of `questions` drawn by `seed` without replacement, in their own order; all of them if size is None."""
+    """`size` of `questions` drawn by `seed` without replacement, in their own order.
+
+    All of them if size is None.
+    """
     if size is None or size >= len(questions):
         return list(questions)
     keys = np.random.Philox(np.random.SeedSequence(seed % 2**64)).random_raw(len(questions))
@@ -103,17 +115,24 @@ def files_below(path: epath.Path) -> list[epath.Path]:
 
 
 @contextlib.contextmanager
-def _opened(path: epath.PathLike) -> Iterator[IO[bytes]]:
-    """A file as bytes, unpacked if it is .gz; mistakes of the system and of the packing are one sentence."""
+def _opened(path: epath.PathLike) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """A file as bytes, unpacked if it is .gz.
+
+    Raises UserError for errors of the system and of the packing.
+    """
     try:
-        with epath.Path(path).open("rb") as file, contextlib.ExitStack() as stack:
-            yield stack.enter_context(gzip.open(file)) if str(path).endswith(".gz") else file
+        with epath.Path(path).open("rb") as file:
+            if str(path).endswith(".gz"):
+                with gzip.open(file) as unpacked:
+                    yield unpacked
+            else:
+                yield file
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"Cannot read the question file {path}: {error}.") from error
 
 
 def _lines(path: epath.PathLike) -> Iterator[tuple[int, bytes]]:
-    """(number, content) of each line that is not blank, without the mark that some editors put before the first."""
+    """(number, content) of each non-blank line, without a byte order mark."""
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
@@ -134,13 +153,13 @@ def _object(line: bytes, place: str) -> Row:
 
 
 def _json(path: epath.Path, skip: Skip | None) -> Iterator[tuple[str, Row]]:
-    """The rows of a JSON array, or the one row that a JSON object is."""
+    """The rows of a JSON array; a JSON object is one row."""
     with _opened(path) as file:
         try:
-            found = json.loads(file.read())
+            content = json.loads(file.read())
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: not valid JSON ({error}).") from error
-    for number, row in enumerate(found if isinstance(found, list) else [found], 1):
+    for number, row in enumerate(content if isinstance(content, list) else [content], 1):
         with skipping(skip):
             if not isinstance(row, dict):
                 raise UserError(f"{path}, item {number}: expected a JSON object, got {type(row).__name__}.")

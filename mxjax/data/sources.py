@@ -1,6 +1,7 @@
-"""Where questions come from: generators, files, mixtures of them, and users' own tasks, all named by a spec.
+"""Where questions come from.
 
-A spec is what a config file holds. Either a string:
+Generators, files, mixtures of them, and users' own tasks, all named by a spec. A spec is what a config file holds.
+Either a string:
 
     reasoning_gym:<task>    a procedural task of reasoning-gym
     arithmetic:sums         sums of numbers of mixed length
@@ -24,7 +25,6 @@ import dataclasses
 import importlib
 import itertools
 import math
-import numbers
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +37,7 @@ from mxjax.data.identity import normalise_text, statement_key, text_id
 from mxjax.data.rows import row_id
 from mxjax.errors import UserError, place_of
 from mxjax.rollout.records import Question, Task
+from mxjax.values import is_number
 
 JSONL = "jsonl:"
 DRAWS_PER_QUESTION = 20
@@ -79,7 +80,7 @@ def load_questions(
         Questions of distinct text, unless the spec says `distinct=False`; ids are distinct in any case.
 
     Raises:
-        ValueError: a wrong spec or file, or fewer questions than asked for; one sentence that says what to change.
+        ValueError: a wrong spec or file, or fewer questions than asked for. The message says what to change.
     """
     if size is not None and size < 1:
         raise UserError(f"The number of questions must be at least 1, got {size}.")
@@ -88,13 +89,13 @@ def load_questions(
     if distinct is not None:
         parts = [dataclasses.replace(part, distinct=distinct) for part in parts]
     if len(parts) == 1:
-        return _load(parts[0], split, seed, size, excluded, exclude_keys)
+        return _load(parts[0], split, seed, size, excluded=excluded, keys=exclude_keys)
     if size is None:
         raise UserError("A mixture needs the number of questions: set size.")
     questions: list[Question] = []
     seen = set(excluded)
     for part, share in zip(parts, _shares(size, [part.weight for part in parts]), strict=True):
-        drawn = _load(part, split, seed, share, frozenset(seen), exclude_keys) if share else []
+        drawn = _load(part, split, seed, share, excluded=frozenset(seen), keys=exclude_keys) if share else []
         seen.update(normalise_text(question.text) for question in drawn)
         questions += drawn
     return questions
@@ -125,7 +126,10 @@ def load_task(name: str) -> Task:
 
 @contextlib.contextmanager
 def _code_of(task: str, what: str) -> Iterator[None]:
-    """The user's code can fail in any way: one sentence that says which task's did, where, and how."""
+    """The user's code can fail in any way.
+
+    Raises UserError that says which task's did, where, and how.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -137,13 +141,13 @@ def _code_of(task: str, what: str) -> Iterator[None]:
 
 
 def read_jsonl(path: str, source: str = "", split: str = "train") -> list[Question]:
-    """The questions of a JSON-lines file, on any file system that etils knows.
+    """The questions of a JSON-lines file, on any file system of etils.
 
     Raises:
         ValueError: the file is missing or empty, or a line is wrong; the message names file and line.
     """
-    found = rows.json_lines(path)
-    rows_of = (_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in found)
+    lines = rows.json_lines(path)
+    rows_of = (_row_question(row, f"{path}, line {line}", source or JSONL + path, split) for line, row in lines)
     questions = list(agreeing(rows_of))
     if not questions:
         raise UserError(f"The question file {path} is empty: write one JSON object a line.")
@@ -162,14 +166,14 @@ def _row_question(row: Mapping[str, Any], place: str, source: str, split: str) -
     place = f"{place} (id {id})" if id else place
     id = id or text_id(source, text)
     if task_type == "code":
-        function = gold if isinstance(gold, str) and gold else None
-        question = Question(id, text, task_type, function, row.get("tests"), source, split)
+        gold, tests = gold if isinstance(gold, str) and gold else None, row.get("tests")
     else:
         finite = not isinstance(gold, float) or math.isfinite(gold)
         if isinstance(gold, bool) or not isinstance(gold, str | int | float) or not str(gold).strip() or not finite:
             fields, got = ", ".join(_GOLD_FIELDS), "" if finite else f", got {gold}"
             raise UserError(f"{place}: needs the answer, text or number, in one of the fields {fields}{got}.")
-        question = Question(id, text, task_type, str(gold), None, source, split)
+        gold, tests = str(gold), None
+    question = Question(id, text, task_type, gold=gold, tests=tests, source=source, split=split)
     check_gradable(question, place)
     return question
 
@@ -178,63 +182,77 @@ def _load(
     spec: _Spec, split: str, seed: int, size: int | None, excluded: frozenset[str], keys: frozenset[str]
 ) -> list[Question]:
     """The questions of one source; see `load_questions`."""
-    select = lambda stream, size: _select(stream, excluded, keys, spec.distinct, size)
+
+    def select(stream: Iterable[Question], size: int | None) -> list[Question]:
+        return _select(stream, excluded, keys, spec.distinct, size)
+
     if generators.is_generator(spec.source):
         if size is None:
             raise UserError(f"{spec.source} is a generator: set the number of questions.")
         limit = DRAWS_PER_QUESTION * size + 1_000
-        stream = generators.draw(spec.source, spec.options, split, seed, spec.form, spec.bare_share, limit)
-        found = select(stream, size)
-    elif spec.source.startswith(array_records.PREFIX) and size is not None:
-        found = select(_records(spec.source, split, seed), size)
-    else:
-        found = rows.sample(select(load_stored(spec.source, split, seed), None), size, seed)
-    if found and not spec.distinct and size is not None and len(found) < size:
-        found = _select(itertools.cycle(found), frozenset(), frozenset(), False, size)
-    if not found:
-        raise UserError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
-    if size is not None and len(found) < size:
-        raise UserError(
-            f"{spec.source} has only {len(found)} questions to give, {size} were asked for: ask for fewer, or widen "
-            "the source (more rows, terms or digits)."
+        stream = generators.draw(
+            spec.source, spec.options, split, seed, form=spec.form, bare_share=spec.bare_share, limit=limit
         )
-    return found
+        questions = select(stream, size)
+    elif spec.source.startswith(array_records.PREFIX) and size is not None:
+        questions = select(_records(spec.source, split, seed), size)
+    else:
+        questions = rows.sample(select(load_stored(spec.source, split, seed), None), size, seed)
+    if questions and not spec.distinct and size is not None and len(questions) < size:
+        questions = _select(itertools.cycle(questions), frozenset(), frozenset(), False, size)
+    if not questions:
+        raise UserError(f"{spec.source} has no questions left that are not excluded: use a larger source.")
+    if size is not None and len(questions) < size:
+        raise UserError(
+            f"{spec.source} has only {len(questions)} questions to give, {size} were asked for: ask for fewer, or "
+            "widen the source (more rows, terms or digits)."
+        )
+    return questions
 
 
 def load_stored(source: str, split: str, seed: int) -> list[Question]:
-    """All questions of a public set, a file or a user's task, marked as `split`; errors as `load_questions`."""
+    """All questions of a public set, file or task, marked as `split`.
+
+    Raises what `load_questions` raises.
+    """
     if source.startswith(JSONL):
         return read_jsonl(source.removeprefix(JSONL), source, split)
     if source.startswith(array_records.PREFIX):
         return list(agreeing(_records(source, split)))
     if source.partition("/")[0] in SETS:
-        found = prepared.load_split(source, "train")
+        questions = prepared.load_split(source, "train")
     else:
-        found = _task_questions(source, split, seed)
-    if not found:
+        questions = _task_questions(source, split, seed)
+    if not questions:
         raise UserError(f"The task {source} has no questions: its Task.questions is empty.")
     return [
         dataclasses.replace(question, split=split, source=source if is_task(source) else question.source)
-        for question in found
+        for question in questions
     ]
 
 
 def _task_questions(source: str, split: str, seed: int) -> list[Question]:
-    """The questions of a user's task, which must be gradable where the task has no verifier of its own."""
+    """The questions of a user's task.
+
+    They must be gradable where the task has no verifier of its own.
+    """
     task = load_task(source)
     with _code_of(source, "its Task.questions"):
-        found = list(task.questions(split, seed) if callable(task.questions) else task.questions)
-    for number, question in enumerate(found):
+        questions = list(task.questions(split, seed) if callable(task.questions) else task.questions)
+    for number, question in enumerate(questions):
         if not isinstance(question, Question):
             kind = type(question).__name__
             raise UserError(f"Task.questions of {source} must hold Question records, number {number} is of {kind}.")
         if task.verify is None:
             check_gradable(question, f"{source}, question {question.id}")
-    return found if task.verify else list(agreeing(found))
+    return questions if task.verify else list(agreeing(questions))
 
 
 def sampled_records(source: str, split: str, limit: int | None, seed: int) -> list[Question]:
-    """At most `limit` questions of a TFDS data set, a sample by `seed` in the set's order; no others are read."""
+    """At most `limit` questions of a TFDS data set, sampled by `seed`.
+
+    They are in the set's order; no others are read.
+    """
     chosen = None if limit is None else rows.sample(range(array_records.count(source)), limit, seed)
     return list(_records(source, split, chosen=chosen))
 
@@ -247,7 +265,10 @@ def _records(
 
 
 def is_task(source: str) -> bool:
-    """Whether a source names a user's own task, `module:function`; its questions carry that name as their source."""
+    """Whether a source names a user's own task, `module:function`.
+
+    Its questions carry that name as their source.
+    """
     others = (
         source.startswith((JSONL, array_records.PREFIX))
         or generators.is_generator(source)
@@ -259,8 +280,11 @@ def is_task(source: str) -> bool:
 def _select(
     questions: Iterable[Question], excluded: frozenset[str], keys: frozenset[str], distinct: bool, size: int | None
 ) -> list[Question]:
-    """The first `size` of `questions` that are not excluded; repeats dropped, or kept under ids of their own."""
-    found: list[Question] = []
+    """The first `size` of `questions` that are not excluded.
+
+    Repeats dropped, or kept under ids of their own.
+    """
+    selected: list[Question] = []
     times: dict[str, int] = {}
     for question in questions:
         text = normalise_text(question.text)
@@ -268,14 +292,17 @@ def _select(
             continue
         times[text] = times.get(text, 0) + 1
         repeat = times[text]
-        found.append(question if repeat == 1 else dataclasses.replace(question, id=f"{question.id}-{repeat}"))
-        if len(found) == size:
+        selected.append(question if repeat == 1 else dataclasses.replace(question, id=f"{question.id}-{repeat}"))
+        if len(selected) == size:
             break
-    return found
+    return selected
 
 
 def _parse(spec: Any) -> list[_Spec]:
-    """The parts of a spec: one, or several for a mixture. Mappings may be ConfigDicts."""
+    """The parts of a spec: one, or several for a mixture.
+
+    Mappings may be ConfigDicts.
+    """
     if isinstance(spec, str):
         spec = {"source": spec}
     if isinstance(spec, (list, tuple)):
@@ -295,9 +322,8 @@ def _parse(spec: Any) -> list[_Spec]:
     _check(isinstance(parsed.distinct, bool), "distinct", "True or False", parsed.distinct)
     for name, most in (("bare_share", 1), ("weight", sys.float_info.max)):
         value = getattr(parsed, name)
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        says = "in [0, 1]" if most == 1 else "a finite number of at least 0"
-        _check(number and 0 <= value <= most, f"{name} of {parsed.source}", says, value)
+        expected = "in [0, 1]" if most == 1 else "a finite number of at least 0"
+        _check(is_number(value) and 0 <= value <= most, f"{name} of {parsed.source}", expected, value)
     if ":" not in parsed.source and parsed.source.partition("/")[0] not in SETS:
         raise UserError(
             f"Unknown question source {parsed.source!r}: write reasoning_gym:<task>, arithmetic:sums, jsonl:<path>, "
@@ -306,18 +332,21 @@ def _parse(spec: Any) -> list[_Spec]:
     return [parsed]
 
 
-def _options(given: Any) -> dict[str, Any]:
-    _check(given is None or hasattr(given, "items"), "options", "a mapping", given)
-    return dict((given or {}).items())
+def _options(options: Any) -> dict[str, Any]:
+    _check(options is None or hasattr(options, "items"), "options", "a mapping", options)
+    return dict((options or {}).items())
 
 
-def _check(holds: bool, name: str, says: str, value: Any) -> None:
+def _check(holds: bool, name: str, expected: str, value: Any) -> None:
     if not holds:
-        raise UserError(f"In the spec of a question source, {name} must be {says}, got {value!r}.")
+        raise UserError(f"In the spec of a question source, {name} must be {expected}, got {value!r}.")
 
 
 def _shares(size: int, weights: Sequence[float]) -> list[int]:
-    """`size` split in proportion to `weights`, by largest remainder, first part first among equals."""
+    """`size` split in proportion to `weights`, by largest remainder.
+
+    Among equals the first part comes first.
+    """
     whole = sum(weights)
     if whole <= 0:
         raise UserError("The weights of a mixture must not all be zero.")

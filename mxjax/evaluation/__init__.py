@@ -1,11 +1,12 @@
-"""Evaluation: one harness and one grader for every system, with budgets and intervals in each row.
+"""Evaluation by one harness and one grader for every system.
 
-A system is a way to answer a question with a policy (`systems`). `run` answers a set of questions with one, `suite`
-runs several and continues after a kill, `records` and `statistics` make the row, `tables` its text.
+Each row has budgets and intervals. A system is a way to answer a question with a policy (`systems`). `harness` answers
+a set of questions with one, `suite` runs several and continues after a kill, `answered` and `statistics` make the row,
+`tables` its text.
 """
 
-from mxjax.evaluation.records import Answered, pattern_shares
-from mxjax.evaluation.run import Outcome, evaluate
+from mxjax.evaluation.answered import Answered, pattern_shares
+from mxjax.evaluation.harness import Outcome, evaluate
 from mxjax.evaluation.statistics import bootstrap_mean, paired_change, pass_at_k, wilson
 from mxjax.evaluation.systems import (
     FIXED,

@@ -1,7 +1,7 @@
-"""Which checkpoint of a run is the chosen one: the best on validation questions, never on a benchmark unless said so.
+"""Which checkpoint of a run is the chosen one.
 
-A choice made on a test set is an optimistic result, so it needs `eval.choose_on_test`, and every row of such a run
-says so in the table and in results.json.
+The best on validation questions, never on a benchmark unless said so. A choice made on a test set is an optimistic
+result, so it needs `eval.choose_on_test`, and every row of such a run says so in the table and in results.json.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VALIDATION = ("validation", "valid")
 
 
 def check_choice(config: ConfigDict) -> None:
-    """Raises ValueError where a run would choose its checkpoint by test questions without saying so."""
+    """Raise ValueError for an undeclared choice of the checkpoint by test questions."""
     settings, source = config.eval, config.data.validation.get("source", "") if config.data.validation else ""
     if settings.choose_on_test:
         return
@@ -45,15 +45,20 @@ def when(config: ConfigDict, step: int) -> str:
 
 
 def remark(config: ConfigDict, benchmark: str) -> str:
-    """What a row of the run's chosen checkpoint on a benchmark says of the choice; "" where it was made on others."""
+    """Remark on the choice in a row of the chosen checkpoint.
+
+    Returns "" where the choice was made on another benchmark.
+    """
     if config.eval.choose_on_test:
         return ON_TEST
     return ON_THESE if _bare(benchmark) == _bare(config.eval.choose_on) else ""
 
 
 def is_test(name: str, default: str = TEST) -> bool:
-    """Whether "NAME" (its split `default`), "NAME/SPLIT" or "tfds:FOLDER@SPLIT" is a test split, the first two of a
-    public set."""
+    """Whether `name` is a test split.
+
+    "NAME" (its split `default`) and "NAME/SPLIT" are of a public set; "tfds:FOLDER@SPLIT" is a data set's.
+    """
     if name.startswith(PREFIX):
         return name.endswith(f"@{TEST}")
     name, _, split = name.partition("/")
@@ -61,12 +66,17 @@ def is_test(name: str, default: str = TEST) -> bool:
 
 
 def _bare(benchmark: str) -> str:
-    """A benchmark's name, one for all that its rows may have: the test split, its shipped sample."""
+    """A benchmark's name, one for all that its rows may have.
+
+    The test split, its shipped sample.
+    """
     return benchmark.removesuffix(SAMPLE).removesuffix(f"/{TEST}")
 
 
 def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collection[int]) -> dict[str, Any] | None:
-    """The chosen checkpoint: the saved step with the best validation so far, the earliest of equals; None without any.
+    """The chosen checkpoint: the saved step with the best validation so far.
+
+    The earliest of equals; None without any.
 
     Args:
         config: the run's; `eval.choose_on` is the benchmark and `eval.choose_by` the system that are looked at.
@@ -78,10 +88,12 @@ def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collect
     """
     settings = config.eval
     mine = [
-        row for row in rows
-        if row["phase"] == "eval" and row["step"] in saved
+        row
+        for row in rows
+        if row["phase"] == "eval"
+        and row["step"] in saved
         and (_bare(row["benchmark"]), row["system"]) == (_bare(settings.choose_on), settings.choose_by)
-    ]  # fmt: skip
+    ]
     if not mine:
         return None
     best = max(mine, key=lambda row: (row["accuracy"], -row["step"]))
@@ -90,7 +102,7 @@ def chosen(config: ConfigDict, rows: Sequence[Mapping[str, Any]], saved: Collect
 
 
 def describe(workdir: str) -> str:
-    """One line on the chosen checkpoint of a finished run, for its results."""
+    """One line on the chosen checkpoint of a finished run."""
     best = read_json(epath.Path(workdir) / "results.json").get("chosen")
     if best is None:
         return "chosen: no checkpoint, since eval.choose_on and eval.choose_by name nothing that was evaluated"

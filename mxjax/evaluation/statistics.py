@@ -15,9 +15,10 @@ SUBSETS = 64  # of a question's samples, to estimate the majority of some of the
 
 
 def interval(means_Q: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean over questions: Wilson's where each is 0 or 1, else the bootstrap's.
+    """95 % interval of the mean over questions.
 
-    Wilson's also where there is no spread, where resampling would claim certainty.
+    Wilson's where each is 0 or 1, else the bootstrap's. Wilson's also where there is no spread, where resampling would
+    claim certainty.
     """
     if np.isin(means_Q, (0, 1)).all() or np.ptp(means_Q) == 0:
         return wilson(float(means_Q.sum()), len(means_Q))
@@ -33,22 +34,28 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 
 def bootstrap_mean(values_Q: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over questions; of differences, for a paired comparison."""
+    """95 % percentile bootstrap interval of the mean over questions.
+
+    Of differences, for a paired comparison.
+    """
     picks = np.random.default_rng(seed % 2**64).integers(0, len(values_Q), (BOOTSTRAPS, len(values_Q)))
     low, high = np.percentile(np.asarray(values_Q)[picks].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
 
 
 def counts_k(samples: int) -> list[int]:
-    """The k of pass@k and majority@k that a table shows for n samples: powers of two above 1, and n itself."""
+    """The k of pass@k and majority@k in a table for n samples.
+
+    Powers of two above 1, and n itself.
+    """
     return sorted({*(2**i for i in range(1, samples.bit_length()) if 2**i < samples), samples} - {1})
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
-    """Unbiased chance that one of k samples is right, given `right` of `samples`: 1 - C(n-c, k) / C(n, k).
+    """Unbiased chance that one of k samples is right.
 
-    That of Chen et al., "Evaluating Large Language Models Trained on Code" (2021), equation 1. Raises ValueError
-    unless 1 <= k <= samples.
+    With c = `right` of n = `samples`: 1 - C(n-c, k) / C(n, k). That of Chen et al., "Evaluating Large Language Models
+    Trained on Code" (2021), equation 1. Raises ValueError unless 1 <= k <= samples.
     """
     if not 1 <= k <= samples:
         raise ValueError(f"pass@k needs 1 <= k <= {samples} samples, got k={k}")
@@ -56,16 +63,19 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
 
 
 def majority(votes: Sequence[str | None]) -> int | None:
-    """Index of the first sample whose answer most others share; the answer first seen wins ties.
+    """Index of the first sample whose answer most others share.
 
-    None has no vote; None if there is no vote at all.
+    The answer first seen wins ties. None has no vote; None if there is no vote at all.
     """
     counted = collections.Counter(vote for vote in votes if vote is not None)
     return votes.index(counted.most_common(1)[0][0]) if counted else None
 
 
 def majority_at_k(votes: Sequence[str | None], correct: Sequence[float], k: int, seed: int = 0) -> float:
-    """Mean correctness of the majority among k of the samples: of all of them, or of 64 seeded subsets."""
+    """Mean correctness of the majority among k of the samples.
+
+    Of all of them, or of 64 seeded subsets.
+    """
     rng = np.random.default_rng(seed % 2**64)
     n = len(votes)
     subsets = [range(n)] if k == n else [sorted(rng.choice(n, k, replace=False)) for _ in range(SUBSETS)]
@@ -74,10 +84,10 @@ def majority_at_k(votes: Sequence[str | None], correct: Sequence[float], k: int,
 
 
 def paired_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The difference in accuracy of two rows on the same questions, in points, with its 95 % bootstrap interval.
+    """Difference in accuracy of two rows on the same questions.
 
-    Without an interval where it is the same on every question, since resampling would claim certainty. Empty when the
-    two rows are not of the same questions.
+    In points, with its 95 % bootstrap interval. Without an interval where it is the same on every question, since
+    resampling would claim certainty. Empty when the two rows are not of the same questions.
     """
     first, last = before.get("correct") or [], after.get("correct") or []
     same = all(before.get(key) == after.get(key) for key in ("benchmark", "n", "samples"))

@@ -1,4 +1,4 @@
-"""The systems that answer questions, all through the same rollout and the same grader.
+"""The systems that answer questions, with one rollout and one grader.
 
 | system | what answers a question |
 |---|---|
@@ -52,7 +52,10 @@ ROLE_TEXTS = (
 
 
 def expand(systems: Sequence[str], has_executor: bool) -> list[str]:
-    """`systems` with "all" written out; `frozen_executor` is part of it where there is another executor."""
+    """`systems` with "all" written out.
+
+    `frozen_executor` is part of it where there is another executor.
+    """
     every = [name for name in SYSTEMS if name != CONSISTENT and (has_executor or name != FROZEN_EXECUTOR)]
     return list(dict.fromkeys(itertools.chain(*([*every, MATCHED] if name == ALL else [name] for name in systems))))
 
@@ -74,9 +77,9 @@ def parse_system(system: str) -> tuple[str, int]:
 
 
 def check_systems(systems: Sequence[str], have: Iterable[str] = ()) -> None:
-    """Raises ValueError for an unknown system, and for "...@matched" without single and designed before it.
+    """Raise ValueError for an unknown or unmatched system.
 
-    `have` are systems that have been evaluated already.
+    "...@matched" needs single and designed before it. `have` are systems that have been evaluated already.
     """
     before = set(have)
     for system in systems:
@@ -86,7 +89,10 @@ def check_systems(systems: Sequence[str], have: Iterable[str] = ()) -> None:
 
 
 def check_run_systems(systems: Sequence[str]) -> None:
-    """`check_systems`, and ValueError for those of `mxjax evaluate` that a training run cannot evaluate."""
+    """`check_systems` for a training run.
+
+    Raises ValueError also for systems that only `mxjax evaluate` can run.
+    """
     for system in systems:
         if system in (BEST_FIXED, FROZEN_EXECUTOR, ALL):
             raise UserError(f"eval.systems cannot have {system}: take it out, and ask mxjax evaluate --system for it")
@@ -94,32 +100,45 @@ def check_run_systems(systems: Sequence[str]) -> None:
 
 
 def fixed_script(system: str, text: str = SOLVER_TEXT, size: int = 3) -> str:
-    """The script of "single", "vote" (of `size` agents), "reflection" or "debate", its agents told `text`."""
+    """The script of "single", "vote", "reflection" or "debate".
+
+    The agents are told `text`; a vote has `size` of them.
+    """
     agents = [_agent(f"solver{n}", text) for n in range(max(size, 2))]
-    return _script({
+    nodes = {
         "single": agents[0],
         "vote": f'EnsembleNode("vote", [{", ".join(agents[:size])}], "majority_vote")',
         "reflection": f'ReflectionNode("reflection", {agents[0]}, num_iterations=1)',
         "debate": f'DebateNode("debate", [{", ".join(agents[:2])}], num_rounds=2)',
-    }[system])  # fmt: skip
+    }
+    return _script(nodes[system])
 
 
 def random_script(seed: int) -> str:
-    """A valid design drawn at random: one to three nodes in a row, each an agent or a small group of agents."""
+    """A valid design drawn at random.
+
+    One to three nodes in a row, each an agent or a small group of agents.
+    """
     rng = random.Random(seed)
     names = (f"agent{n}" for n in itertools.count())
-    agent = lambda: _agent(next(names), rng.choice(ROLE_TEXTS))
-    group = lambda low, high: ", ".join(agent() for _ in range(rng.randint(low, high)))
-    nodes = []
-    for n in range(rng.choice((1, 1, 2, 3))):
-        kind = rng.choice(("agent", "vote", "reflection", "debate"))
-        nodes.append({
-            "agent": agent,
-            "vote": lambda n=n: f'EnsembleNode("vote{n}", [{group(2, 4)}], "majority_vote")',
-            "reflection": lambda n=n: f'ReflectionNode("review{n}", {agent()}, num_iterations={rng.randint(1, 2)})',
-            "debate": lambda n=n: f'DebateNode("debate{n}", [{group(2, 3)}], num_rounds={rng.randint(1, 2)})',
-        }[kind]())  # fmt: skip
-    return _script(*nodes)
+
+    def agent() -> str:
+        return _agent(next(names), rng.choice(ROLE_TEXTS))
+
+    def group(low: int, high: int) -> str:
+        return ", ".join(agent() for _ in range(rng.randint(low, high)))
+
+    def node(n: int, kind: str) -> str:
+        if kind == "vote":
+            return f'EnsembleNode("vote{n}", [{group(2, 4)}], "majority_vote")'
+        if kind == "reflection":
+            return f'ReflectionNode("review{n}", {agent()}, num_iterations={rng.randint(1, 2)})'
+        if kind == "debate":
+            return f'DebateNode("debate{n}", [{group(2, 3)}], num_rounds={rng.randint(1, 2)})'
+        return agent()
+
+    kinds = ("agent", "vote", "reflection", "debate")
+    return _script(*(node(n, rng.choice(kinds)) for n in range(rng.choice((1, 1, 2, 3)))))
 
 
 def _agent(name: str, text: str) -> str:
@@ -136,9 +155,10 @@ def tokens_of(row: Mapping[str, Any]) -> float:
 
 
 def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str) -> str:
-    """`system`, or for "...@matched" the size whose tokens are nearest to those of "designed".
+    """`system`, with the size of "...@matched" filled in.
 
-    `rows` are those of the same policy so far. Raises ValueError when single or designed is not among them.
+    The size whose tokens are nearest to those of "designed". `rows` are those of the same policy so far. Raises
+    ValueError when single or designed is not among them.
     """
     name, size = parse_system(system)
     if size:
@@ -152,7 +172,9 @@ def match_budget(system: str, rows: Sequence[Mapping[str, Any]], benchmark: str)
 def left_to_do(
     benchmarks: Iterable[str], systems: Iterable[str], rows: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
-    """(benchmark, system) of each that has no row yet, sizes matched; `rows` grow while this is read.
+    """(benchmark, system) of each that has no row yet, sizes matched.
+
+    `rows` grow while this is read.
 
     Raises UserError where there is nothing to match a size to.
     """

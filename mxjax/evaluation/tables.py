@@ -1,4 +1,4 @@
-"""Rows as text: aligned for a terminal, or as markdown, with the paired differences that belong to them."""
+"""Rows as text or markdown, with their paired differences."""
 
 from __future__ import annotations
 
@@ -15,21 +15,35 @@ HEAD = ("when", "system", "benchmark", "n", "accuracy", "95 %", "valid", "calls"
 def cells(row: Row) -> tuple[str, ...]:
     """A row's texts, under `HEAD`."""
     return (
-        str(row.get("when", "")), row["system"], row["benchmark"], str(row["n"]), f"{row['accuracy']:.1%}",
-        f"{row['ci95'][0]:.1%} - {row['ci95'][1]:.1%}", f"{row['valid_design_rate']:.0%}", f"{row['calls']:.1f}",
-        f"{row['prompt_tokens']:.0f}", f"{row['response_tokens']:.0f}", f"{row['seconds']:.0f}",
-    )  # fmt: skip
+        str(row.get("when", "")),
+        row["system"],
+        row["benchmark"],
+        str(row["n"]),
+        f"{row['accuracy']:.1%}",
+        f"{row['ci95'][0]:.1%} - {row['ci95'][1]:.1%}",
+        f"{row['valid_design_rate']:.0%}",
+        f"{row['calls']:.1f}",
+        f"{row['prompt_tokens']:.0f}",
+        f"{row['response_tokens']:.0f}",
+        f"{row['seconds']:.0f}",
+    )
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as aligned text: system, accuracy with its interval, validity and cost per question."""
+    """Rows as aligned text.
+
+    System, accuracy with its interval, validity and cost per question.
+    """
     lines = [HEAD, *map(cells, rows)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(HEAD))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same as a markdown table, then pass@k and majority@k where there are samples, and what went wrong."""
+    """Rows as markdown.
+
+    Then pass@k and majority@k where there are samples, and what went wrong.
+    """
     first = 0 if any(row.get("when") for row in rows) else 1
     parts = [_markdown_table(HEAD[first:], [cells(row)[first:] for row in rows])]
     sampled = [row for row in rows if "pass_at" in row]
@@ -37,10 +51,14 @@ def markdown(rows: Sequence[Row]) -> str:
         ks = sorted({int(k) for row in sampled for k in row["pass_at"]})
         head = ["system", "benchmark", "samples", *[f"{name}@{k}" for k in ks for name in ("pass", "majority")]]
         lines = [
-            [row["system"], row["benchmark"], str(row["samples"]),
-             *[with_interval(row[name].get(str(k))) for k in ks for name in ("pass_at", "majority_at")]]
+            [
+                row["system"],
+                row["benchmark"],
+                str(row["samples"]),
+                *[with_interval(row[name].get(str(k))) for k in ks for name in ("pass_at", "majority_at")],
+            ]
             for row in sampled
-        ]  # fmt: skip
+        ]
         parts.append(_markdown_table(head, lines))
     details = [f"- {row['system']} on {row['benchmark']}: {text}" for row in rows if (text := details_of(row))]
     compared = [f"- {name}: {change}" for name, change in comparisons(rows)]
@@ -49,7 +67,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def details_of(row: Row) -> str:
-    """Patterns of the designs where there are several, and what went wrong how often."""
+    """Patterns of the designs, and how often what went wrong.
+
+    Patterns are listed where there are several.
+    """
     listed = []
     patterns = row.get("patterns") or {}
     if len(patterns) > 1 or row["system"].startswith(DESIGNED):
@@ -67,19 +88,20 @@ def details_of(row: Row) -> str:
 
 
 def comparisons(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Paired differences: designed systems against each other one on the same questions, or the last against the first.
+    """Paired differences of the rows on each benchmark.
 
-    The second where a benchmark has no row of designed systems.
+    Designed systems against each other one on the same questions, or the last against the first. The second where a
+    benchmark has no row of designed systems.
     """
-    found = []
+    changes = []
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
-        own = [row for row in rows if row["benchmark"] == benchmark]
-        main = next((row for row in own if row["system"] == DESIGNED), own[-1])
-        for other in own if main["system"] == DESIGNED else own[:1]:
+        same_benchmark = [row for row in rows if row["benchmark"] == benchmark]
+        main = next((row for row in same_benchmark if row["system"] == DESIGNED), same_benchmark[-1])
+        for other in same_benchmark if main["system"] == DESIGNED else same_benchmark[:1]:
             change = "" if other is main else paired_change(other, main)
             if change:
-                found.append((f"{main['system']} against {other['system']} ({benchmark})", change))
-    return found
+                changes.append((f"{main['system']} against {other['system']} ({benchmark})", change))
+    return changes
 
 
 def with_interval(at: Mapping[str, Any] | None) -> str:

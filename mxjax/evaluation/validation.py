@@ -1,4 +1,4 @@
-"""Validation during training: the run's systems on its benchmarks at the steps where that is due."""
+"""Validation during training, at the steps where it is due."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from mxjax.data import Pools, load_benchmark
 from mxjax.data.pools import HELD_OUT
 from mxjax.evaluation.choice import when
-from mxjax.evaluation.questions import distinct, shown_name
-from mxjax.evaluation.run import evaluate
+from mxjax.evaluation.harness import distinct, evaluate, shown_name
 from mxjax.evaluation.systems import left_to_do
 from mxjax.files import file_name
 from mxjax.grading import Grading
@@ -27,19 +26,20 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
 
     "held_out" are those kept out of the run's own training source.
     """
-    found = {}
+    benchmarks: dict[str, Sequence[Question]] = {}
     for name in config.eval.benchmarks:
         questions = pools.held_out if name == HELD_OUT else distinct(name, load_benchmark(name))
-        found[shown_name(name, questions)] = questions
-    return found
+        benchmarks[shown_name(name, questions)] = questions
+    return benchmarks
 
 
 def validate(
     config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Evaluates `eval.systems` on `eval.benchmarks` if that is due before RL step `step`, and not done yet.
+) -> list[dict[str, Any]]:
+    """Evaluate `eval.systems` on `eval.benchmarks` if due and not yet done.
 
-    Due are the first and the last state, and every `eval.every` steps. Returns the rows of a step that is due.
+    Due before RL step `step`. Due are the first and the last state, and every `eval.every` steps. Returns the rows of a
+    step that is due.
     """
     settings = config.eval
     if step not in (0, config.rl.steps) and not (settings.every and step % settings.every == 0):
@@ -54,9 +54,18 @@ def validate(
         total = len(benchmarks[name]) * settings.samples
         task = bar.add_task(f"evaluate {system}", total=total, note=f"after step {step}")
         outcome = evaluate(
-            benchmarks[name], system, roles, grading.reward, name, settings.samples, config.seed, limits,
-            settings.agent_text, progress_of(bar, task, f"after step {step}, "), grading.tools,
-        )  # fmt: skip
+            benchmarks[name],
+            system,
+            roles,
+            grading.reward,
+            benchmark=name,
+            samples=settings.samples,
+            seed=config.seed,
+            limits=limits,
+            agent_text=settings.agent_text,
+            progress=progress_of(bar, task, f"after step {step}, "),
+            tools=grading.tools,
+        )
         rows.append({**outcome.row, "when": when(config, step), "sandbox_level": grading.level})
         workdir.log(step, "", "eval", rows[-1])
         suffix = "" if name == HELD_OUT else f"_{file_name(name)}"

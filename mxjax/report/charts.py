@@ -1,7 +1,8 @@
-"""Draws charts as inline SVG: lines with gaps, and shares over time, both above shaded stages.
+"""Draw charts as inline SVG.
 
-A series is told apart by colour, dash and marker together, so that neither colour vision nor a screen is needed. The
-drawing is 400 units wide, about what a phone shows, and a wide page sets several side by side.
+Lines with gaps, and shares over time, both above shaded stages. A series is told apart by colour, dash and marker
+together, so that neither colour vision nor a screen is needed. The drawing is 400 units wide, about what a phone shows,
+and a wide page sets several side by side.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mxjax.report.html import tag
-from mxjax.report.numbers import finite, number, percent, ticks
+from mxjax.report.number_format import finite, number, percent, ticks
 
 WIDTH, HEIGHT = 400, 216
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 26, 30
@@ -30,9 +31,10 @@ Points = Sequence[tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A named line: (x, y) in order of x; `style` picks colour, dash and marker; `intervals` are (x, low, high).
+    """A named line: (x, y) in order of x.
 
-    Without `gaps` all points are joined, however far apart they are.
+    `style` picks colour, dash and marker; `intervals` are (x, low, high). Without `gaps` all points are joined, however
+    far apart they are.
     """
 
     name: str
@@ -53,7 +55,10 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Maps data to the drawing: x in [x0, x1] and y in [y0, y1] fall inside the plot."""
+    """Map data to the drawing.
+
+    X in [x0, x1] and y in [y0, y1] fall inside the plot.
+    """
 
     x0: float
     x1: float
@@ -80,10 +85,11 @@ def line_chart(
     x_name: str = "RL step",
     name_x: Callable[[float], str] | None = None,
 ) -> Markup:
-    """A figure with one line per series; the y axis starts at 0 and ends at `top` or above the largest value.
+    """A figure with one line per series.
 
-    `span` is the x range, by default that of the points; `name_x` says what to call a place on it, by default `x_name`
-    and its number. Shares are written as percentages.
+    The y axis starts at 0 and ends at `top` or above the largest value. `span` is the x range, by default that of the
+    points; `name_x` says what to call a place on it, by default `x_name` and its number. Shares are written as
+    percentages.
     """
     drawn = [dataclasses.replace(s, points=[p for p in s.points if finite(p[1])]) for s in series]
     drawn = [s for s in drawn if s.points]
@@ -104,11 +110,14 @@ def line_chart(
         "share": share,
         "series": [[s.name, _column(s.points, values)] for s in drawn],
     }
-    return _figure(title, unit, body, keys, label, table)
+    return _figure(title, unit, body, keys, label=label, table=table)
 
 
 def share_chart(title: str, rows: Sequence[tuple[int, Mapping[str, float]]], stages: Sequence[Stage] = ()) -> Markup:
-    """A figure of stacked columns, one per step: how the whole divides among names, most frequent at the bottom."""
+    """A figure of stacked columns, one per step.
+
+    How the whole divides among names, most frequent at the bottom.
+    """
     rows = [(x, shares) for x, shares in rows if shares]
     if not rows:
         return empty(title, "Nothing to draw yet.")
@@ -142,7 +151,7 @@ def share_chart(title: str, rows: Sequence[tuple[int, Mapping[str, float]]], sta
         "share": True,
         "series": [[name, [_brief(row[n + 1]) for row in columns]] for n, name in enumerate(names)],
     }
-    return _figure(title, "share of designs", body, keys, label, table)
+    return _figure(title, "share of designs", body, keys, label=label, table=table)
 
 
 def empty(title: str, why: str) -> Markup:
@@ -151,15 +160,21 @@ def empty(title: str, why: str) -> Markup:
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
-    """At most about `most` points: means over runs of neighbours, never across a gap in x."""
+    """At most about `most` points.
+
+    Means over runs of neighbours, never across a gap in x.
+    """
     size = -(-len(points) // most)
     if size < 2:
         return points
-    return [mean for piece in pieces(points) for mean in _means(piece, size)]
+    return [(x, y) for piece in pieces(points) for x, y in _means(piece, size)]
 
 
 def pieces(points: Points) -> list[Points]:
-    """The points in runs without a gap: a gap is more than 1.5 times the smallest distance in x."""
+    """The points in runs without a gap.
+
+    A gap is more than 1.5 times the smallest distance in x.
+    """
     if len(points) < 3:
         return [points]
     distances = [b[0] - a[0] for a, b in itertools.pairwise(points)]
@@ -169,11 +184,17 @@ def pieces(points: Points) -> list[Points]:
 
 
 def texture_defs() -> Markup:
-    """A hidden drawing that holds the textures t0 to t7, which the share charts refer to."""
+    """A hidden drawing with the textures t0 to t7 of share charts."""
     marks = (
-        "", "M0 8L8 0M-2 2L2 -2M6 10L10 6", "M4 0V8", "M2 2h2v2h-2z", "M0 4H8", "M0 0L8 8M-2 6L2 10M6 -2L10 2",
-        "M0 4H8M4 0V8", "M0 0L8 8M0 8L8 0",
-    )  # fmt: skip
+        "",
+        "M0 8L8 0M-2 2L2 -2M6 10L10 6",
+        "M4 0V8",
+        "M2 2h2v2h-2z",
+        "M0 4H8",
+        "M0 0L8 8M-2 6L2 10M6 -2L10 2",
+        "M0 4H8M4 0V8",
+        "M0 0L8 8M0 8L8 0",
+    )
     patterns = []
     for n, mark in enumerate(marks):
         paths = tag("path", d="M0 0H8V8H0Z", class_=f"f{n}"), tag("path", d=mark or "M0 0", class_="weave")
@@ -207,7 +228,10 @@ def _ground(frame: Frame, stages: Sequence[Stage], write: Callable, x_name: str)
 
 
 def _line(frame: Frame, series: Series) -> Markup:
-    """A series: lines through the points without a gap between them, interval bars, and markers if they fit."""
+    """A series: lines, interval bars, and markers if they fit.
+
+    Lines have gaps where points are missing.
+    """
     points = thin(series.points)
     at = [[(frame.x(x), frame.y(y)) for x, y in piece] for piece in (pieces(points) if series.gaps else [points])]
     d = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in piece) for piece in at if len(piece) > 1)
@@ -220,15 +244,24 @@ def _line(frame: Frame, series: Series) -> Markup:
 
 
 def _marker(style: int, x: float, y: float) -> Markup:
-    """The marker of a style around (x, y): circle, square, triangle or diamond."""
+    """The marker of a style around (x, y).
+
+    Circle, square, triangle or diamond.
+    """
     shapes = ("m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z", "m-3 -3h6v6h-6z", "m0 -4l4 7h-8z", "m0 -4l4 4l-4 4l-4 -4z")
     return tag("path", d=f"M{x:.1f} {y:.1f}{shapes[style % 4]}", class_="mark")
 
 
 def _swatch(style: int) -> Markup:
     line = tag("path", d="M1 7H29", class_="line")
-    return tag("svg", tag("g", line, _marker(style, 15, 7), class_=f"s{style % STYLES}"), viewBox="0 0 30 14", width=30,
-               height=14, aria_hidden="true")  # fmt: skip
+    return tag(
+        "svg",
+        tag("g", line, _marker(style, 15, 7), class_=f"s{style % STYLES}"),
+        viewBox="0 0 30 14",
+        width=30,
+        height=14,
+        aria_hidden="true",
+    )
 
 
 def _patch(style: int) -> Markup:
@@ -241,16 +274,29 @@ def _key(swatch: Markup, name: str, last: str) -> Markup:
 
 
 def _figure(title: str, unit: str, body: list, keys: list, label: str, table: Mapping[str, Any]) -> Markup:
-    svg = tag("svg", *body, tag("path", class_="cursor", d="M0 0"), viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
-              aria_label=label)  # fmt: skip
+    svg = tag(
+        "svg",
+        *body,
+        tag("path", class_="cursor", d="M0 0"),
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=label,
+    )
     return tag(
-        "figure", tag("h3", title, " ", tag("small", unit)), svg, tag("figcaption", tag("ul", *keys, class_="keys")),
-        class_="chart", data_chart=json.dumps(table, separators=(",", ":")),
-    )  # fmt: skip
+        "figure",
+        tag("h3", title, " ", tag("small", unit)),
+        svg,
+        tag("figcaption", tag("ul", *keys, class_="keys")),
+        class_="chart",
+        data_chart=json.dumps(table, separators=(",", ":")),
+    )
 
 
 def _headroom(ys: Sequence[float]) -> float:
-    """The top of a y axis that starts at 0 or below: the next tick above the largest value."""
+    """The top of a y axis that starts at 0 or below.
+
+    The next tick above the largest value.
+    """
     low, high = min(0.0, *ys), max(ys)
     if high <= low:
         return low + 1.0
@@ -264,7 +310,10 @@ def _rest(shares: Mapping[str, float], names: Sequence[str]) -> float:
 
 
 def _means(points: Sequence[Sequence[float]], size: int) -> list[tuple[float, ...]]:
-    """Column means over runs of `size` points; x is the middle of the run."""
+    """Column means over runs of `size` points.
+
+    X is the middle of the run.
+    """
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     return [
         ((group[0][0] + group[-1][0]) / 2, *(sum(values) / len(group) for values in list(zip(*group))[1:]))
@@ -272,9 +321,9 @@ def _means(points: Sequence[Sequence[float]], size: int) -> list[tuple[float, ..
     ]
 
 
-def _bucket(rows: Sequence[Sequence[float]], most: int) -> list[Sequence[float]]:
+def _bucket(rows: Sequence[Sequence[float]], most: int) -> Sequence[Sequence[float]]:
     size = -(-len(rows) // most)
-    return _means(rows, size) if size > 1 else list(rows)
+    return _means(rows, size) if size > 1 else rows
 
 
 def _column(points: Points, order: Mapping[float, int]) -> list[float | None]:

@@ -1,4 +1,7 @@
-"""Draws a design as a graph: boxes for its nodes, arrows for where work goes, the kinds told apart by their dashes."""
+"""Draw a design as a graph.
+
+Boxes for its nodes, arrows for where work goes, the kinds told apart by their dashes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ KINDS = {"certain": "always", "conditional": "on a condition", "loop": "repeated
 
 
 def draw_design(source: str) -> Markup:
-    """The graph of a script, or a sentence that says why it has none."""
+    """The graph of a script, or the reason that it has none."""
     try:
         graph = mas.graph(mas.check(source))
     except mas.DesignError as error:
@@ -30,7 +33,7 @@ def draw_design(source: str) -> Markup:
 
 
 def svg_file(graph: mas.Graph) -> str:
-    """The graph of a design as an SVG file of its own, with the style of the page."""
+    """The graph of a design as an SVG file with its style."""
     layout = place(graph)
     drawing = str(_svg(layout, tag("style", Markup(STYLE)), tag("defs", *_heads())))
     size = f'width="{round(layout.width)}" height="{round(layout.height)}"'
@@ -38,16 +41,26 @@ def svg_file(graph: mas.Graph) -> str:
 
 
 def arrow_defs() -> Markup:
-    """A hidden drawing that holds the arrow heads of the three kinds of edge."""
+    """A hidden drawing with the arrow heads of the edges."""
     return tag("svg", tag("defs", *_heads()), width=0, height=0, class_="defs", aria_hidden="true")
 
 
 def _heads() -> list[Markup]:
     return [
-        tag("marker", tag("path", d="M0 0L8 4L0 8z", class_=f"head {kind}"), id=f"arrow-{kind}", viewBox="0 0 8 8",
-            refX=7, refY=4, markerWidth=8, markerHeight=8, orient="auto", markerUnits="userSpaceOnUse")
+        tag(
+            "marker",
+            tag("path", d="M0 0L8 4L0 8z", class_=f"head {kind}"),
+            id=f"arrow-{kind}",
+            viewBox="0 0 8 8",
+            refX=7,
+            refY=4,
+            markerWidth=8,
+            markerHeight=8,
+            orient="auto",
+            markerUnits="userSpaceOnUse",
+        )
         for kind in KINDS
-    ]  # fmt: skip
+    ]
 
 
 def _svg(layout: Layout, *before: Markup) -> Markup:
@@ -57,10 +70,15 @@ def _svg(layout: Layout, *before: Markup) -> Markup:
     ]
     width, height = round(layout.width), round(layout.height)
     return tag(
-        "svg", *before, *edges, *map(_box, layout.boxes.values()), viewBox=f"0 0 {width} {height}", role="img",
+        "svg",
+        *before,
+        *edges,
+        *map(_box, layout.boxes.values()),
+        viewBox=f"0 0 {width} {height}",
+        role="img",
         aria_label="; ".join(_sentence(layout, edge) for edge in layout.edges),
         style=f"width:100%;max-width:{width}px;min-width:{round(0.7 * width)}px",
-    )  # fmt: skip
+    )
 
 
 def _sentence(layout: Layout, edge: mas.Edge) -> str:
@@ -87,7 +105,10 @@ def _key(kind: str) -> Markup:
 
 
 def _route(a: Box, b: Box, kind: str) -> str:
-    """The path of an edge: straight on to the next column, over what lies between, or back around."""
+    """The path of an edge.
+
+    Straight on to the next column, over what lies between, or back around.
+    """
     start, end = a.x + a.width, b.x - 1
     if a.id == b.id:
         x, y, up = a.x + a.width / 2, a.y, 26

@@ -1,6 +1,7 @@
-"""Shows whole episodes as trees: question, design, calls in order, graded answer; the first policy beside the last.
+"""Show whole episodes as trees: question, design, calls in order, graded answer.
 
-Texts are shortened to a common budget, so that the page stays small whatever a model wrote.
+The first policy beside the last. Texts are shortened to a common budget, so that the page stays small whatever a model
+wrote.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mxjax.report.data import Run, mapping
 from mxjax.report.drawing import draw_design
 from mxjax.report.html import shorten, tag
-from mxjax.report.numbers import number
+from mxjax.report.number_format import number
+from mxjax.report.run_files import Run, mapping
 from mxjax.rewards import extract_answer
 
 PAIRS = 2
@@ -28,7 +29,7 @@ Tree = dict[str, Any]
 
 
 def episode_section(run: Run) -> Markup:
-    """Episodes before and after training, or a sentence where there are none yet."""
+    """Episodes before and after training, or a sentence without any."""
     if run.before is None and run.after is None:
         return tag("p", "No evaluation of designs has saved its episodes yet.", class_="absent")
     pairs = choose_pairs(run.before[1] if run.before else (), run.after[1] if run.after else ())
@@ -41,28 +42,33 @@ def episode_section(run: Run) -> Markup:
         columns = [_episode("Before", run.before, before, limit), _episode("After", run.after, after, limit)]
         heading = tag("h3", "Question ", tag("small", question.get("source") or question.get("id")))
         parts.append(
-            tag("article", heading, tag("pre", shorten(str(question.get("text", "")), limit), class_="question"),
-                tag("p", "gold answer ", tag("b", _gold(question))), tag("div", *columns, class_="pair"))
-        )  # fmt: skip
+            tag(
+                "article",
+                heading,
+                tag("pre", shorten(str(question.get("text", "")), limit), class_="question"),
+                tag("p", "gold answer ", tag("b", _gold(question))),
+                tag("div", *columns, class_="pair"),
+            )
+        )
     return tag("div", *parts)
 
 
 def choose_pairs(before: Sequence[Tree], after: Sequence[Tree]) -> list[tuple[Tree | None, Tree | None]]:
-    """The first two questions answered differently before and after, filled up with the first that were not.
+    """Two questions to show, preferably answered differently before and after.
 
     With one of the two evaluations missing, the first two of the other.
     """
     if not before or not after:
-        return [(tree, None) if before else (None, tree) for tree in [*before, *after][:PAIRS]]
+        return [*((tree, None) for tree in before[:PAIRS]), *((None, tree) for tree in after[:PAIRS])]
     later = {mapping(tree.get("question")).get("id"): tree for tree in after}
     pairs = [(tree, later.get(mapping(tree.get("question")).get("id"))) for tree in before]
-    pairs = [pair for pair in pairs if pair[1] is not None]
+    both = [(first, last) for first, last in pairs if last is not None]
     same = lambda pair: _outcome(pair[0]).get("correct") == _outcome(pair[1]).get("correct")
-    return sorted(pairs, key=same)[:PAIRS]
+    return [*sorted(both, key=same)[:PAIRS]]
 
 
 def text_limit(trees: Sequence[Tree]) -> int:
-    """How many characters each text may have, so that all of these trees together stay within the budget."""
+    """Characters that each text may have within the budget of all trees."""
     texts = sum(2 * min(MOST_CALLS, len(_outcome(tree).get("calls") or ())) + 4 for tree in trees)
     return max(SHORTEST_TEXT, min(LONGEST_TEXT, TEXT_BUDGET // max(1, texts)))
 
@@ -91,10 +97,13 @@ def _episode(when: str, evaluation: tuple | None, tree: Tree | None, limit: int)
         listed.append(tag("li", f"{len(calls) - MOST_CALLS} more calls are not shown.", class_="absent"))
     tree_parts = [
         tag("li", tag("h5", "Design"), _drawing(design, source), _script(source, limit), _asked(design, limit)),
-        tag("li", tag("h5", f"Calls ({len(calls)})"),
-            tag("ol", *listed, class_="calls") if calls else tag("p", "No agent was called.", class_="absent")),
+        tag(
+            "li",
+            tag("h5", f"Calls ({len(calls)})"),
+            tag("ol", *listed, class_="calls") if calls else tag("p", "No agent was called.", class_="absent"),
+        ),
         tag("li", tag("h5", "Answer"), _answer(outcome, limit)),
-    ]  # fmt: skip
+    ]
     step = f"at step {evaluation[0]}" if evaluation else ""
     heading = tag("h4", f"{when} ", tag("small", step), " ", _badge(outcome))
     others = len(tree.get("designs") or ()) - 1
@@ -134,9 +143,12 @@ def _call(call: dict[str, Any], limit: int) -> Markup:
     reply, path = str(call.get("reply") or ""), str(call.get("call_id") or "?")
     cut = ", cut by its limit" if call.get("finish_reason") == "length" else ""
     summary = tag(
-        "summary", tag("b", node_name(path)), " ", tag("small", f"{path}, {call.get('tokens')} tokens{cut}"),
+        "summary",
+        tag("b", node_name(path)),
+        " ",
+        tag("small", f"{path}, {call.get('tokens')} tokens{cut}"),
         tag("span", shorten(" ".join(reply.split()), 90).split("\n")[0] or "(nothing)", class_="peek"),
-    )  # fmt: skip
+    )
     return tag("details", summary, *_texts(call, limit))
 
 
@@ -146,7 +158,10 @@ def _texts(call: dict[str, Any], limit: int) -> list[Markup]:
 
 
 def node_name(call_id: str) -> str:
-    """The node in a call's id: "workflow/reflection/a.2#1" is node a's second time, turn 1."""
+    """The node in a call's id.
+
+    "workflow/reflection/a.2#1" is node a's second time, turn 1.
+    """
     return re.sub(r"(\.\d+)?#\d+$", "", call_id).rsplit("/", 1)[-1] or call_id
 
 
@@ -156,25 +171,36 @@ def _answer(outcome: dict[str, Any], limit: int) -> Markup:
         return tag("p", f"None: {status.replace('_', ' ')}. {outcome.get('reason') or ''}")
     answer = extract_answer(message)
     graded = tag(
-        "p", tag("b", "none found" if answer is None else shorten(answer, 200)), ": correct ",
-        tag("b", number(outcome.get("correct"))), ", format ", tag("b", number(outcome.get("format"))), ", reward ",
-        tag("b", number(outcome.get("reward"))), f", graded by {outcome['reason']}" if outcome.get("reason") else "",
-    )  # fmt: skip
+        "p",
+        tag("b", "none found" if answer is None else shorten(answer, 200)),
+        ": correct ",
+        tag("b", number(outcome.get("correct"))),
+        ", format ",
+        tag("b", number(outcome.get("format"))),
+        ", reward ",
+        tag("b", number(outcome.get("reward"))),
+        f", graded by {outcome['reason']}" if outcome.get("reason") else "",
+    )
     return tag("div", graded, _details("the returned message", message, limit))
 
 
 def whole_episode(tree: Tree) -> Markup:
-    """Every design and every execution of a question, nothing left out, to open one by one."""
+    """Every design and execution of a question, to open one by one."""
     question = mapping(tree.get("question"))
     designs = [mapping(design) for design in tree.get("designs") or ()]
     outcomes = [mapping(outcome) for design in designs for outcome in design.get("executions") or ()]
     right = sum((outcome.get("correct") or 0) >= 1 for outcome in outcomes)
     head = tag(
-        "summary", tag("b", question.get("id")), f" {right} of {len(outcomes)} right ",
+        "summary",
+        tag("b", question.get("id")),
+        f" {right} of {len(outcomes)} right ",
         tag("span", shorten(" ".join(str(question.get("text", "")).split()), 90).split("\n")[0], class_="peek"),
-    )  # fmt: skip
+    )
     limit = sys.maxsize
-    parts = [tag("pre", str(question.get("text", "")), class_="question"), tag("p", "gold ", tag("b", _gold(question)))]
+    parts: list[Markup | None] = [
+        tag("pre", str(question.get("text", "")), class_="question"),
+        tag("p", "gold ", tag("b", _gold(question))),
+    ]
     for design in designs:
         source = str(design.get("source") or "")
         listed = [_outcome_item(mapping(outcome), limit) for outcome in design.get("executions") or ()]

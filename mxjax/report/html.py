@@ -1,6 +1,7 @@
-"""Builds HTML so that text stays text: every child and attribute that is not Markup is cleaned and escaped.
+"""Build HTML so that text stays text.
 
-Most of what a report shows was written by a model, and a model may write anything.
+Every child and attribute that is not Markup is cleaned and escaped. Most of what a report shows was written by a model,
+and a model may write anything.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _INVISIBLE = re.compile("[\u0080-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u
 
 
 def clean(text: str) -> str:
-    """`text` with characters that a page cannot hold, or that would change how it reads, made visible.
+    """`text` with unprintable and misleading characters made visible.
 
     Control characters become their pictures (U+2400 on); lone surrogates, direction overrides and zero-width characters
     become escapes such as \\u202e.
@@ -27,7 +28,10 @@ def clean(text: str) -> str:
 
 
 def join(*children: Any) -> Markup:
-    """The children one after the other; None is left out, sequences are flattened."""
+    """The children one after the other.
+
+    None is left out, sequences are flattened.
+    """
     parts = []
     for child in children:
         if isinstance(child, Markup):
@@ -40,16 +44,17 @@ def join(*children: Any) -> Markup:
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
-    """One element. `class_` is written class and `stroke_width` stroke-width; None leaves an attribute out.
+    """One element.
 
-    Numbers are written short; text in attributes is cleaned and escaped as children are.
+    `class_` is written class and `stroke_width` stroke-width; None leaves an attribute out. Numbers are written short;
+    text in attributes is cleaned and escaped as children are.
     """
-    given = [
+    texts = [
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), join(_short(value)))
         for key, value in attributes.items()
         if value is not None
     ]
-    start = Markup("<") + name + Markup("").join(given)
+    start = Markup("<") + name + Markup("").join(texts)
     if name in _LEAVES:
         return start + Markup("/>")
     return start + Markup(">") + join(*children) + Markup("</{}>").format(name)
@@ -60,7 +65,10 @@ def _short(value: Any) -> Any:
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text`, or its beginning and end around a note of what is left out."""
+    """`text`, or its beginning and end around a note.
+
+    The note says how much is left out.
+    """
     if len(text) <= limit:
         return text
     tail = limit // 3

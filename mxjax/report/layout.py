@@ -1,4 +1,4 @@
-"""Places the nodes of a design from left to right, so that work flows the way one reads.
+"""Layout of a design's nodes from left to right.
 
 Every node stands one column to the right of the last node that it waits for; edges that would go back are drawn as
 loops.
@@ -22,7 +22,7 @@ MOST_NODES, MOST_EDGES, MOST_LETTERS = 40, 160, 18
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A placed node: its left upper corner, width, column, and what is written in it."""
+    """A placed node: left upper corner, width, column, and texts."""
 
     id: str
     x: float
@@ -41,7 +41,7 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Placed nodes by id, the edges between them, the size of the drawing, and how many nodes had no place."""
+    """Placed nodes by id, edges, size, and nodes left out."""
 
     boxes: dict[str, Box]
     edges: tuple[Edge, ...]
@@ -75,7 +75,7 @@ def _named(edge: Edge) -> Edge:
 
 
 def _without_cycles(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
-    """The edges that lead forward, and all edges with those that would close a cycle made loops."""
+    """The forward edges, and all edges with cycles made loops."""
     after: dict[str, set[str]] = {}
     forward, drawn = [], []
     for edge in edges:
@@ -90,21 +90,22 @@ def _without_cycles(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
 
 def _reached(start: str, after: dict[str, set[str]]) -> set[str]:
     """Everything that follows from `start`, itself included."""
-    found, waiting = {start}, [start]
+    reached, waiting = {start}, [start]
     while waiting:
-        new = after.get(waiting.pop(), set()) - found
-        found |= new
+        new = after.get(waiting.pop(), set()) - reached
+        reached |= new
         waiting += new
-    return found
+    return reached
 
 
 def _with_ends(
     nodes: Sequence[Node], forward: Sequence[Edge], edges: Sequence[Edge], outer: Sequence[Edge]
 ) -> list[Edge]:
-    """The edges, with those from the question to where work starts and from where it ends to the answer.
+    """The edges, with those of the question and of the answer.
 
-    `outer` are those that are known. They are guessed for nodes that none of the known ones leads to or comes from,
-    but for single nodes beside others that run: there, nothing says that a node without edges is ever asked.
+    From the question to where work starts, and from where it ends to the answer. `outer` are those that are known. They
+    are guessed for nodes that none of the known ones leads to or comes from, but for single nodes beside others that
+    run: there, nothing says that a node without edges is ever asked.
     """
     entered, left = {edge.target for edge in outer}, {edge.source for edge in outer}
     first = [edge for edge in outer if edge.source == QUESTION]
@@ -119,7 +120,7 @@ def _with_ends(
 
 
 def _guessed_ends(names: Sequence[str], forward: Sequence[Edge], edges: Sequence[Edge]) -> tuple[list[str], list[str]]:
-    """Where work starts and ends among nodes of which no run is known.
+    """First and last nodes among those of unknown order.
 
     Nodes that repeat each other's work in turn (debaters) all start from the question. Nodes that only lead back do not
     lead to the answer unless nothing else does.
@@ -147,7 +148,10 @@ def _connected(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[set[str]]:
 
 
 def _columns(ids: Sequence[str], forward: Sequence[Edge]) -> list[list[str]]:
-    """Ids by column: one more than the rightmost column of those before, the answer last."""
+    """Ids by column.
+
+    One more than the rightmost column of those before, the answer last.
+    """
     column = dict.fromkeys(ids, 1) | {QUESTION: 0}
     for _ in ids:  # the longest path has fewer edges than there are nodes
         for edge in forward:
@@ -160,7 +164,10 @@ def _columns(ids: Sequence[str], forward: Sequence[Edge]) -> list[list[str]]:
 
 
 def _ordered(columns: list[list[str]], forward: Sequence[Edge]) -> list[list[str]]:
-    """Each column sorted by the mean row of what leads into it, to keep edges from crossing."""
+    """Each column sorted to keep edges from crossing.
+
+    By the mean row of what leads into a node.
+    """
     row: dict[str, float] = {}
     ordered = []
     for names in columns:
@@ -182,14 +189,18 @@ def _boxes(columns: list[list[str]], nodes: dict[str, Node], margin: float) -> t
         y = margin + (inner - len(names) * BOX_HEIGHT - (len(names) - 1) * ROW_GAP) / 2
         for name in names:
             prompt = nodes[name].prompt if name in nodes else ""
-            boxes[name] = Box(name, x, y, width, n, *texts[name], prompt)
+            title, kind = texts[name]
+            boxes[name] = Box(name, x, y, width=width, column=n, name=title, kind=kind, prompt=prompt)
             y += BOX_HEIGHT + ROW_GAP
         x += width + COLUMN_GAP if names else 0
     return boxes, x - COLUMN_GAP + MARGIN, inner + 2 * margin
 
 
 def _texts(node: Node | None, name: str) -> tuple[str, str]:
-    """What is written in a box: a name, and under it the kind of node."""
+    """What is written in a box.
+
+    A name, and under it the kind of node.
+    """
     if node is None:
         return name, ""
     title = node.name if len(node.name) <= MOST_LETTERS else node.name[: MOST_LETTERS - 1] + "…"

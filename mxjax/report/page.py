@@ -1,7 +1,7 @@
-"""Puts the report together: head, learning curves, table, episodes, in one file that loads nothing.
+"""Put the report together.
 
-The page carries a content security policy that forbids every load and every script but its own, so that even text that
-got past the escaping could do nothing.
+Head, learning curves, table, episodes, in one file that loads nothing. The page carries a content security policy that
+forbids every load and every script but its own, so that even text that got past the escaping could do nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from markupsafe import Markup
 from mxjax.files import write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import cold_start_curve, learning_curves, stage_table
-from mxjax.report.data import Run, read_run
 from mxjax.report.drawing import arrow_defs
 from mxjax.report.episodes import episode_section
 from mxjax.report.html import tag
+from mxjax.report.run_files import Run, read_run
 from mxjax.report.style import SCRIPT, STYLE
 from mxjax.report.tables import comparison_list, facts, headline, results_table
 
 
 def write_report(workdir: epath.PathLike) -> epath.Path:
-    """Writes `report.html` into a workdir, finished or not, and returns its path.
+    """Write `report.html` into a workdir, finished or not, and return its path.
 
     A reader never sees half a page. Raises UserError when `workdir` is no workdir.
     """
@@ -57,13 +57,23 @@ def document(title: str, *sections: Markup) -> str:
 def _sections(run: Run) -> list[Markup]:
     stages = stage_table(run.rl)
     return [
-        tag("header", tag("h1", run.name), tag("p", "A run of MetaAgent-X in JAX", class_="lead"), headline(run),
-            facts(run)),
+        tag(
+            "header",
+            tag("h1", run.name),
+            tag("p", "A run of MetaAgent-X in JAX", class_="lead"),
+            headline(run),
+            facts(run),
+        ),
         tag("section", tag("h2", "Results"), results_table(run.rows), comparison_list(run)),
         tag("div", learning_curves(run)),
-        tag("section", tag("h2", "Stages"), tag("div", stages, class_="wide", tabindex="0", role="group",
-            aria_label="stages")) if stages else tag("div"),
+        tag(
+            "section",
+            tag("h2", "Stages"),
+            tag("div", stages, class_="wide", tabindex="0", role="group", aria_label="stages"),
+        )
+        if stages
+        else tag("div"),
         tag("section", tag("h2", "Cold start"), cold_start_curve(run)),
         tag("section", tag("h2", "Episodes before and after"), episode_section(run)),
         tag("footer", "Made by mxjax report from the files of the workdir; it can be made again at any time."),
-    ]  # fmt: skip
+    ]

@@ -1,4 +1,7 @@
-"""Figures of the page as SVG files of their own, for a README or a slide: they load nothing and know light and dark."""
+"""Figures of the page as SVG files.
+
+For a README or a slide. They load nothing and follow the light or dark theme.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from mxjax.errors import UserError
 from mxjax.files import make_folder, write_text
 from mxjax.report.charts import texture_defs
 from mxjax.report.curves import held_out_chart, stages_of
-from mxjax.report.data import Run, mapping, read_run
 from mxjax.report.drawing import svg_file
 from mxjax.report.html import tag
+from mxjax.report.run_files import Run, mapping, read_run
 from mxjax.report.style import STYLE
 
 WIDTH = 640
@@ -24,10 +27,10 @@ _SVG = 'xmlns="http://www.w3.org/2000/svg"'
 
 
 def write_pictures(workdir: epath.PathLike, folder: epath.PathLike) -> list[epath.Path]:
-    """Writes learning_curve.svg and design.svg of a run into `folder` and returns their paths.
+    """Write learning_curve.svg and design.svg of a run into `folder`.
 
-    The design is the one that the last evaluation shows of its most frequent pattern. Raises UserError when the run has
-    no evaluation of designs yet.
+    Returns their paths. The design is the one that the last evaluation shows of its most frequent pattern. Raises
+    UserError when the run has no evaluation of designs yet.
     """
     run, folder = read_run(workdir), epath.Path(folder)
     design = typical_design(run)
@@ -45,7 +48,10 @@ def write_pictures(workdir: epath.PathLike, folder: epath.PathLike) -> list[epat
 
 
 def typical_design(run: Run) -> str:
-    """The first design of the most frequent pattern in the last evaluation; "" if there is none."""
+    """The first design of the most frequent pattern in the last evaluation.
+
+    Returns "" if there is none.
+    """
     by_pattern = collections.defaultdict(list)
     for tree in run.after[1] if run.after else ():
         for design in map(mapping, tree.get("designs") or ()):
@@ -55,13 +61,22 @@ def typical_design(run: Run) -> str:
 
 
 def picture(chart: Markup) -> str:
-    """A chart of the page as a whole SVG document, 640 units wide."""
-    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', chart).groups())
+    """A chart of the page as an SVG document, 640 units wide.
+
+    Raises UserError for an empty chart.
+    """
+    size_of_chart = re.search(r'viewBox="0 0 (\S+) (\S+)"', chart)
+    if size_of_chart is None:
+        raise UserError("the chart has nothing to draw yet; let mxjax train end first")
+    width, height = map(float, size_of_chart.groups())
     whole = round(WIDTH * height / width) + 2 * LEGEND
     body = tag(
-        "div", texture_defs(), chart, xmlns="http://www.w3.org/1999/xhtml",
+        "div",
+        texture_defs(),
+        chart,
+        xmlns="http://www.w3.org/1999/xhtml",
         style="font:16px/1.5 system-ui,sans-serif;color:var(--ink)",
-    )  # fmt: skip
+    )
     drawn = Markup(str(body).replace("<svg ", f"<svg {_SVG} "))  # inside HTML, which this is, a page needs no namespace
     inside = tag("foreignObject", drawn, x=0, y=0, width=WIDTH, height=whole)
     size = f'viewBox="0 0 {WIDTH} {whole}" width="{WIDTH}" height="{whole}"'

@@ -1,6 +1,7 @@
-"""The look of the page: one style sheet for wide and narrow screens, light and dark, and a short script for readings.
+"""The look of the page.
 
-Nothing depends on the script; it only shows the values under the pointer.
+One style sheet for wide and narrow screens, light and dark, and a short script for readings. Nothing depends on the
+script; it only shows the values under the pointer.
 """
 
 STYLE = """

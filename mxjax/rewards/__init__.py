@@ -4,16 +4,16 @@ Answers are written by the policy that is being trained, so every grader here tr
 is evaluated, work is bounded, and whatever is not plainly the gold answer is wrong.
 """
 
-from mxjax.programs import extract_program
+from mxjax.program_extraction import extract_program
 from mxjax.rewards.code import grade_code
 from mxjax.rewards.examples import program_tool
 from mxjax.rewards.extract import extract_answer
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
 from mxjax.rewards.reward import RewardFunction, make_reward
-from mxjax.rewards.text import grade_text
 from mxjax.rewards.verdict import InfrastructureError, Verdict
 from mxjax.rewards.versions import grader_versions
+from mxjax.rewards.words import grade_text
 
 __all__ = [
     "InfrastructureError",

@@ -1,8 +1,9 @@
-"""Whether two LaTeX formulas are equal, decided exactly: the program of the process that `symbolic` asks.
+"""Whether two LaTeX formulas are equal, decided exactly.
 
-It runs on its own, so that computer algebra on text that a policy wrote can be ended at any moment. Equality is proved
-(the difference simplifies to zero) or refuted (the difference is not zero to a precision that grows until it is
-relative to the values); no tolerance takes part. What is neither proved nor refuted is undecided.
+The program of the process that `symbolic` asks. It runs on its own, so that computer algebra on text that a policy
+wrote can be ended at any moment. Equality is proved (the difference simplifies to zero) or refuted (the difference is
+not zero to a precision that grows until it is relative to the values); no tolerance takes part. What is neither proved
+nor refuted is undecided.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ _DECIMAL = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)")
 
 
 def read(text: str) -> sympy.Expr:
-    r"""The expression that `text` writes; decimals are exact, `i` is the imaginary unit. Raises for anything else."""
+    r"""The expression that `text` writes.
+
+    Decimals are exact, `i` is the imaginary unit. Raises for anything else.
+    """
     exact = _DECIMAL.sub(lambda m: rf"(\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}})", text)
     tree = latex2sympy(exact, normalization_config=None, conversion_config=_READING)
     if not isinstance(tree, sympy.Expr) or tree.has(sympy.Float):
@@ -51,14 +55,17 @@ def _is_odd_root(tree: sympy.Expr) -> bool:
 
 
 def _real_root(tree: sympy.Expr) -> sympy.Expr:
-    """The root that school mathematics means: the cube root of -8 is -2."""
+    """The root that school mathematics means.
+
+    The cube root of -8 is -2.
+    """
     return (-1) ** tree.exp.p * (-tree.base) ** tree.exp
 
 
 def equal(gold: str, answer: str) -> bool | None:
-    """Whether both texts write the same value or function; None if that is neither proved nor refuted.
+    """Whether both texts write the same value or function.
 
-    Text that cannot be read as an expression equals nothing.
+    Returns None if that is neither proved nor refuted. Text that cannot be read as an expression equals nothing.
     """
     try:
         left, right = read(gold), read(answer)
@@ -74,7 +81,10 @@ def equal(gold: str, answer: str) -> bool | None:
 
 
 def equivalent(gold: str, answer: str) -> bool | None:
-    """Whether two equations `a = b` hold for the same values: their differences agree up to a constant factor."""
+    """Whether two equations `a = b` hold for the same values.
+
+    Their differences agree up to a constant factor.
+    """
     try:
         (a, b), (c, d) = (map(read, text.split("=")) for text in (gold, answer))
         ratio = sympy.cancel((a - b) / (c - d))
@@ -86,7 +96,10 @@ def equivalent(gold: str, answer: str) -> bool | None:
 
 
 def is_zero(left: sympy.Expr, right: sympy.Expr) -> bool | None:
-    """Whether `left - right` is zero everywhere; None if that is neither proved nor refuted."""
+    """Whether `left - right` is zero everywhere.
+
+    Returns None if that is neither proved nor refuted.
+    """
     difference = left - right
     if difference == 0 or sympy.expand(difference) == 0:
         return True
@@ -108,21 +121,27 @@ def is_zero(left: sympy.Expr, right: sympy.Expr) -> bool | None:
 
 
 def _differs(value: sympy.Expr, precisions: tuple[int, ...]) -> bool:
-    """Whether a constant is certainly not zero: known to some digits at one of the precisions."""
+    """Whether a constant is certainly not zero.
+
+    Known to some digits at one of the precisions.
+    """
     for digits in precisions:
         try:
-            found = value.evalf(digits, maxn=4 * digits, strict=True)
+            number = value.evalf(digits, maxn=4 * digits, strict=True)
         except PrecisionExhausted:
             continue
-        if found.is_number and found.is_zero is False and found.is_finite:
+        if number.is_number and number.is_zero is False and number.is_finite:
             return True
-        if found == 0:
+        if number == 0:
             return False
     return False
 
 
 def _differs_at_points(left: sympy.Expr, right: sympy.Expr, letters: list[sympy.Symbol]) -> bool:
-    """Whether both sides differ where both are real, or nowhere real and differ at complex values."""
+    """Whether both sides differ where both are real.
+
+    Or are nowhere real and differ at complex values.
+    """
     seen, elsewhere = 0, False
     orders = [POINTS[k:] + POINTS[:k] for k in range(len(letters))]
     for point in itertools.islice(zip(*orders), len(POINTS)):
@@ -174,9 +193,10 @@ def _proved(difference: sympy.Expr) -> bool:
 
 
 def main(cpu_s: float, memory_bytes: int) -> None:
-    """Answers lines `[kind, gold, answer]` on standard input with true, false or null, until it ends.
+    """Answer lines `[kind, gold, answer]` of standard input until it ends.
 
-    Each answer may take `cpu_s` seconds of processor time, after which the process is ended by its timer.
+    Each answer is true, false or null. Each answer may take `cpu_s` seconds of processor time, after which the process
+    is ended by its timer.
     """
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     out = os.fdopen(os.dup(1), "w")
@@ -189,10 +209,10 @@ def main(cpu_s: float, memory_bytes: int) -> None:
         kind, gold, answer = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
-            found = kinds[kind](gold, answer)
+            verdict = kinds[kind](gold, answer)
         except MemoryError:
             os._exit(1)  # a new process, with all of the memory that there may be, is asked again
         except Exception:  # a fault of computer algebra proves nothing and refutes nothing
-            found = None
+            verdict = None
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps(found), file=out, flush=True)
+        print(json.dumps(verdict), file=out, flush=True)

@@ -1,4 +1,4 @@
-"""Grades programs by running them in the sandbox against tests that stay outside.
+"""Grading of programs by tests that stay outside their sandbox.
 
 Three shapes of test, told apart by their keys:
 
@@ -47,7 +47,7 @@ Test = Mapping[str, Any]
 
 def grade_code(
     program: str,
-    tests: Sequence[Test],
+    tests: Sequence[Test] | None,
     sandbox: Sandbox,
     entry_point: str | None = None,
     all_pass: bool = True,
@@ -56,7 +56,7 @@ def grade_code(
     seed: int = 0,
     in_process: bool = False,
 ) -> Verdict:
-    """Runs `program` on tests; correct iff it passes all that are run.
+    """Run `program` on tests; correct iff it passes all that are run.
 
     Args:
         program: the candidate's source.
@@ -86,7 +86,7 @@ def grade_code(
     statuses: list[str] = []
     together = False
     for test in chosen:
-        status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits(), in_process)
+        status, how = _run_test(program, test, sandbox, entry_point, limits or SandboxLimits(), in_process=in_process)
         statuses.append(status)
         together = together or how == IN_PROCESS
         if status != PASSED and all_pass:
@@ -112,7 +112,7 @@ def _run_test(
     if "args" in test and "expected" in test:
         if entry_point is None:
             raise ValueError("Tests with args need the name of the function: pass entry_point.")
-        status, value = call_candidate(program, entry_point, list(test["args"]), sandbox, limits, setup)
+        status, value = call_candidate(program, entry_point, list(test["args"]), sandbox, limits, setup=setup)
         if status == CALLED:
             status = PASSED if _is_expected(test, value) else WRONG
         return status, "tests"
@@ -128,69 +128,80 @@ def _run_test(
 
 
 def _is_expected(test: Test, value: Any) -> bool:
-    """Whether a call's value is the expected one or, where that may be wrapped in a list of one, its item."""
+    """Whether a call's value is the expected one.
+
+    Where that may be wrapped in a list of one, also its item.
+    """
     expected, tolerance = test["expected"], test.get("tolerance")
     is_wrapped = bool(test.get("wrapped")) and isinstance(expected, (list, tuple)) and len(expected) == 1
     return same_value(expected, value, tolerance) or (is_wrapped and same_value(expected[0], value, tolerance))
 
 
-def same_output(expected: str, given: str, tolerance: float | None = None) -> bool:
-    """Whether two outputs agree: lines right-stripped, blank lines at the end aside, or token by token as decimals."""
-    wanted, found = _lines(expected), _lines(given)
-    if wanted == found:
+def same_output(expected: str, actual: str, tolerance: float | None = None) -> bool:
+    """Whether two outputs agree.
+
+    Lines right-stripped, blank lines at the end aside, or token by token as decimals.
+    """
+    expected_lines, actual_lines = _lines(expected), _lines(actual)
+    if expected_lines == actual_lines:
         return True
-    if len(wanted) != len(found):
+    if len(expected_lines) != len(actual_lines):
         return False
-    return all(a == b or _same_tokens(a.split(), b.split(), tolerance) for a, b in zip(wanted, found, strict=True))
+    return all(
+        a == b or _same_tokens(a.split(), b.split(), tolerance)
+        for a, b in zip(expected_lines, actual_lines, strict=True)
+    )
 
 
 def _lines(text: str) -> list[str]:
     return "\n".join(line.rstrip() for line in text.replace("\r\n", "\n").split("\n")).rstrip("\n").split("\n")
 
 
-def _same_tokens(wanted: list[str], found: list[str], tolerance: float | None) -> bool:
-    return len(wanted) == len(found) and all(
-        a == b or _same_number(a, b, tolerance) for a, b in zip(wanted, found, strict=True)
+def _same_tokens(expected: list[str], actual: list[str], tolerance: float | None) -> bool:
+    return len(expected) == len(actual) and all(
+        a == b or _same_number(a, b, tolerance) for a, b in zip(expected, actual, strict=True)
     )
 
 
-def _same_number(wanted: str, found: str, tolerance: float | None) -> bool:
-    if len(wanted) > 400 or len(found) > 400 or not (_NUMBER.fullmatch(wanted) and _NUMBER.fullmatch(found)):
+def _same_number(expected: str, actual: str, tolerance: float | None) -> bool:
+    if len(expected) > 400 or len(actual) > 400 or not (_NUMBER.fullmatch(expected) and _NUMBER.fullmatch(actual)):
         return False
     if tolerance is not None:
-        return math.isclose(float(wanted), float(found), rel_tol=tolerance, abs_tol=tolerance)
-    return decimal.Decimal(wanted) == decimal.Decimal(found)
+        return math.isclose(float(expected), float(actual), rel_tol=tolerance, abs_tol=tolerance)
+    return decimal.Decimal(expected) == decimal.Decimal(actual)
 
 
-def same_value(wanted: Any, found: Any, tolerance: float | None = None) -> bool:
-    """Whether two plain values agree; numbers by value, true and false only with themselves.
+def same_value(expected: Any, actual: Any, tolerance: float | None = None) -> bool:
+    """Whether two plain values agree.
 
-    `found` comes from a hostile program: it may hold `wire.Unbuilt`, and whatever it is, this ends.
+    Numbers by value, true and false only with themselves. `found` comes from a hostile program: it may hold
+    `wire.Unbuilt`, and whatever it is, this ends.
     """
     try:
-        return _same(wanted, found, tolerance)
+        return _same(expected, actual, tolerance)
     except (ValueError, OverflowError, RecursionError):  # of numbers too long, too large, or nesting too deep
         return False
 
 
-def _same(wanted: Any, found: Any, tolerance: float | None) -> bool:
-    if isinstance(wanted, bool) or isinstance(found, bool):
-        return wanted is found
-    if isinstance(wanted, (int, float)) and isinstance(found, (int, float)):
-        within = tolerance is not None and wanted != found
-        return math.isclose(wanted, found, rel_tol=tolerance, abs_tol=tolerance) if within else wanted == found
-    if isinstance(wanted, (list, tuple)):
-        alike = isinstance(found, (list, tuple) if isinstance(wanted, list) else tuple)  # JSON has lists only
-        return alike and len(wanted) == len(found) and all(_same(a, b, tolerance) for a, b in zip(wanted, found))
-    if isinstance(wanted, dict):
-        pairs = _pairs(found)
-        keyed = {_key(key): value for key, value in pairs or ()}
-        given = {_key(key): value for key, value in wanted.items()}
-        alike = pairs is not None and given.keys() == keyed.keys()
-        return alike and all(_same(given[key], keyed[key], tolerance) for key in given)
-    if isinstance(wanted, (set, frozenset)):
-        return canonical(wanted) == canonical(found)
-    return type(wanted) is type(found) and wanted == found
+def _same(expected: Any, actual: Any, tolerance: float | None) -> bool:
+    if isinstance(expected, bool) or isinstance(actual, bool):
+        return expected is actual
+    if isinstance(expected, (int, float)) and isinstance(actual, (int, float)):
+        if tolerance is None or expected == actual:
+            return expected == actual
+        return math.isclose(expected, actual, rel_tol=tolerance, abs_tol=tolerance)
+    if isinstance(expected, (list, tuple)):
+        alike = isinstance(actual, (list, tuple) if isinstance(expected, list) else tuple)  # JSON has lists only
+        return alike and len(expected) == len(actual) and all(_same(a, b, tolerance) for a, b in zip(expected, actual))
+    if isinstance(expected, dict):
+        pairs = _pairs(actual)
+        actual_by_key = {_key(key): value for key, value in pairs or ()}
+        by_key = {_key(key): value for key, value in expected.items()}
+        alike = pairs is not None and by_key.keys() == actual_by_key.keys()
+        return alike and all(_same(by_key[key], actual_by_key[key], tolerance) for key in by_key)
+    if isinstance(expected, (set, frozenset)):
+        return canonical(expected) == canonical(actual)
+    return type(expected) is type(actual) and expected == actual
 
 
 def _pairs(value: Any) -> list | None:
@@ -201,7 +212,7 @@ def _pairs(value: Any) -> list | None:
 
 
 def _key(key: Any) -> str:
-    """The key of a dict as text, since JSON has text keys only."""
+    """The key of a dict as text, as JSON has it."""
     try:
         return str(key) if key is None or isinstance(key, (str, int, float)) else canonical(key)
     except ValueError:  # an integer of more digits than Python writes
@@ -209,9 +220,10 @@ def _key(key: Any) -> str:
 
 
 def canonical(value: Any) -> str:
-    """A plain value as text, the same for values that `same_value` takes for equal. Raises RecursionError.
+    """A plain value as text, equal for values that `same_value` equates.
 
-    The time is bounded by the size of the value, which may come from a hostile program and hold `wire.Unbuilt`.
+    Raises RecursionError. The time is bounded by the size of the value, which may come from a hostile program and hold
+    `wire.Unbuilt`.
     """
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(canonical, value))}]"
@@ -229,7 +241,10 @@ def canonical(value: Any) -> str:
 
 
 def known(outcome: Outcome) -> Outcome:
-    """The outcome, if it says anything about the program. Raises InfrastructureError if not."""
+    """The outcome, if it says anything about the program.
+
+    Raises InfrastructureError if not.
+    """
     if outcome.status == "infrastructure":
         raise InfrastructureError(outcome.stderr.decode(errors="replace"))
     return outcome
@@ -238,9 +253,10 @@ def known(outcome: Outcome) -> Outcome:
 def call_candidate(
     program: str, entry_point: str, args: list, sandbox: Sandbox, limits: SandboxLimits, setup: str = ""
 ) -> tuple[str, Any]:
-    """One call of the candidate's function: ("called", its value), or why there is none and None.
+    """One call of the candidate's function.
 
-    Sets and dicts of the value are `wire.Unbuilt`, as in all that is decoded here.
+    ("called", its value), or why there is none and None. Sets and dicts of the value are `wire.Unbuilt`, as in all that
+    is decoded here.
     """
     request = wire.dumps({"ask": ["call", entry_point, args, {}]})
     if sandbox.level == "C":
@@ -266,7 +282,10 @@ def _of_candidate(program: str, setup: str, usual: bool) -> dict[str, Any]:
 
 
 def _value_of(reply: bytes) -> tuple[str, Any]:
-    """("called", the value) of a candidate's reply, or ("runtime_error", None) for anything else that it sent."""
+    """("called", value) of a candidate's reply.
+
+    ("runtime_error", None) for anything else that it sent.
+    """
     try:
         kind, value = wire.message(reply, hashed=False)
     except wire.NotPlain:
@@ -277,9 +296,10 @@ def _value_of(reply: bytes) -> tuple[str, Any]:
 def run_check(
     program: str, test: Test, sandbox: Sandbox, limits: SandboxLimits, in_process: bool = False
 ) -> tuple[str, str]:
-    """(status, how) of a check: its program in one job, the candidate's functions in another.
+    """(status, how) of a check.
 
-    A check that cannot be parted from the candidate has the status "in_process" unless `in_process` lets it run so.
+    Its program in one job, the candidate's functions in another. A check that cannot be parted from the candidate has
+    the status "in_process" unless `in_process` lets it run so.
     """
     candidate = _of_candidate(program, test.get("setup") or "", False)
     tests = {"kind": "tests", "source": test["check"], "prelude": test.get("prelude") or ""}
@@ -297,7 +317,10 @@ def run_check(
 
 
 def _beside(zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
-    """The status of a check in the candidate's own process: it passes if it says its end and then ends well."""
+    """The status of a check in the candidate's own process.
+
+    It passes if it says its end and then ends well.
+    """
     job = Job(zygote, payload, b"", limits, channel=True)
     ended = job.receive(time.monotonic() + limits.wall)
     outcome = job.wait()
@@ -308,7 +331,10 @@ def _beside(zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
 
 
 def _relay(zygote, candidate: dict[str, Any], tests: dict[str, Any], limits: SandboxLimits) -> str:
-    """The status of a check, or "in_process" if an argument cannot be sent. Raises ZygoteLost."""
+    """The status of a check between two jobs.
+
+    Returns "in_process" if an argument cannot be sent. Raises ZygoteLost.
+    """
     theirs, ours = Job(zygote, candidate, b"", limits, channel=True), None
     try:
         ours = Job(zygote, tests, b"", limits, channel=True)
@@ -339,7 +365,7 @@ def _turns(theirs: Job, ours: Job, limits: SandboxLimits) -> Iterator[tuple[str,
 
 
 def _verdict(turns: Iterator[tuple[str, str, bytes]]) -> str:
-    """The status of a check from what the two sides send in turns.
+    """The status of a check, from the lines of both sides.
 
     What the candidate sends is looked at before it is handed on, so that its faults are its own.
     """

@@ -1,4 +1,4 @@
-"""What a program does on the public examples of a question, so that a vote can compare programs by it.
+"""Behaviour of a program on a question's public examples, for votes.
 
 Only what the question shows anyway is run here; the hidden tests are the grader's (`rewards.code`). The program runs
 in the sandbox, as everything that a model wrote.
@@ -43,7 +43,9 @@ def _behaviour(program: str, example: dict[str, Any], sandbox: Sandbox, limits: 
         status, _ = run_check(program, example, sandbox, limits)
         return status, PASSED
     if "args" in example:
-        status, value = call_candidate(program, example["entry_point"], list(example["args"]), sandbox, limits, setup)
+        status, value = call_candidate(
+            program, example["entry_point"], list(example["args"]), sandbox, limits, setup=setup
+        )
         try:
             return status, canonical(value)
         except RecursionError:

@@ -1,6 +1,6 @@
-r"""Takes exactly one final answer out of a message, because a grader that looks at two can be offered both.
+r"""Extraction of exactly one final answer from a message.
 
-The rule, first that applies:
+A grader that looked at two could be offered both. The rule, first that applies:
 
 1. after the last `FINAL ANSWER:` the last `\boxed{...}`; a box there that never closes is no answer;
 2. what stands on the line of the last `FINAL ANSWER:`, if anything does;
@@ -34,7 +34,10 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def extract_answer(message: str) -> str | None:
-    """The one final answer of `message`, None if it has none; its length is for the grader to judge."""
+    """The one final answer of `message`, None if it has none.
+
+    Its length is for the grader to judge.
+    """
     text = message[-MAX_MESSAGE:]
     marker = _last(FINAL_ANSWER, text)
     if marker is not None:
@@ -48,22 +51,28 @@ def extract_answer(message: str) -> str | None:
     box = _last(BOX, text)
     if box is not None:
         return _inside(text, box)
-    if marker is None and (statement := _last(_STATEMENT, text)) is not None:
-        return _stated(statement[1])
+    if marker is None and (stated := _last(_STATEMENT, text)) is not None:
+        return _stated(stated[1])
     whole = text.strip()
     is_short = len(whole) <= MAX_ANSWER and len(whole.splitlines()) == 1
     return whole if is_short and marker is None else None
 
 
 def _stated(line: str) -> str:
-    """What a line states as its answer: what follows "answer is", up to the end of the sentence."""
+    """What a line states as its answer.
+
+    What follows "answer is", up to the end of the sentence.
+    """
     verb = _last(_IS, line)
     sentence = line[verb.end() :] if verb is not None else line
     return _SENTENCE_END.split(sentence, maxsplit=1)[0].strip(" \t\r*_")
 
 
 def closing_brace(text: str, start: int) -> int | None:
-    r"""Index of the `}` that closes a group whose content begins at `start`; `\{` and `\}` are not braces."""
+    r"""Index of the `}` that closes a group begun before `start`.
+
+    `\{` and `\}` are not braces.
+    """
     depth = 1
     for brace in _BRACE.finditer(text, start):
         if brace.group() == "{":

@@ -1,21 +1,25 @@
-r"""Whether an executor's own reply has the shape that the next agent and the grader rely on.
+r"""Format reward of an executor's own reply.
 
-Judged on the raw text of the reply that became the answer, each marker exactly once: the harness's echo of a marker,
-or a second copy of it in a tool's output, earns nothing (method, sections 4 and 10).
+The next agent and the grader rely on that format. Judged on the raw text of the reply that became the answer, each
+marker exactly once: the harness's echo of a marker, or a second copy of it in a tool's output, earns nothing (method,
+sections 4 and 10).
 """
 
 from __future__ import annotations
 
 import re
 
-from mxjax.programs import extract_program
+from mxjax.program_extraction import extract_program
 from mxjax.rewards.extract import BOX, closing_brace
 
 _STATEMENT = re.compile(r"FINAL ANSWER:\s{0,8}")
 
 
 def format_math(text: str) -> float:
-    r"""1.0 if `text` has one non-empty `<delivery>` block and then ends in one `FINAL ANSWER: \boxed{...}`, else 0."""
+    r"""1.0 for a mathematical reply in the required format, else 0.0.
+
+    One non-empty `<delivery>` block, then one `FINAL ANSWER: \boxed{...}` at the end.
+    """
     delivery = _block(text, "delivery")
     statements = list(_STATEMENT.finditer(text))
     if delivery is None or len(statements) != 1 or statements[0].start() < delivery.end():
@@ -29,7 +33,10 @@ def format_math(text: str) -> float:
 
 
 def format_code(text: str) -> float:
-    """1.0 if `text` has one non-empty `<delivery>` block and then ends in one `<solution>` with a program, else 0."""
+    """1.0 for a program reply in the required format, else 0.0.
+
+    One non-empty `<delivery>` block, then one `<solution>` with a program at the end.
+    """
     delivery, solution = _block(text, "delivery"), _block(text, "solution")
     if delivery is None or solution is None or solution.start() < delivery.end() or text[solution.end() :].strip():
         return 0.0
@@ -37,7 +44,10 @@ def format_code(text: str) -> float:
 
 
 def _block(text: str, tag: str) -> re.Match[str] | None:
-    """The only `<tag>...</tag>` of `text`, None if it is missing, repeated or empty."""
+    """The only `<tag>...</tag>` of `text`.
+
+    Returns None if it is missing, repeated or empty.
+    """
     if text.count(f"<{tag}>") != 1 or text.count(f"</{tag}>") != 1:
         return None
     block = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)

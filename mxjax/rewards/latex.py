@@ -1,12 +1,13 @@
-r"""Reads the LaTeX that answers are written in: spacing and wrappers removed, lists split, tokens compared.
+r"""Read the LaTeX that answers are written in.
 
-Everything is a bounded pass over at most 512 characters. Nothing here knows arithmetic. What LaTeX and Unicode spell in
-several ways is said once, in two tables.
+Spacing and wrappers removed, lists split, tokens compared. Everything is a bounded pass over at most 512 characters.
+Nothing here knows arithmetic. What LaTeX and Unicode spell in several ways is said once, in two tables.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from mxjax.rewards.extract import closing_brace
 
@@ -105,9 +106,10 @@ _CLOSING = frozenset((")", "]", "}", r"\}"))
 
 
 def clean(text: str) -> str:
-    r"""One spelling for what LaTeX can spell in many: no math delimiters, wrappers, spacing or final full stop.
+    r"""One spelling for what LaTeX can spell in many.
 
-    A lone unescaped `$` is money and becomes `\$`; single spaces stay, since `1 4/5` is not `14/5`.
+    No math delimiters, wrappers, spacing or final full stop. A lone unescaped `$` is money and becomes `\$`; single
+    spaces stay, since `1 4/5` is not `14/5`.
     """
     text = text.translate(_CHARACTER_TABLE)
     for pattern, replacement in _REWRITES:
@@ -129,7 +131,10 @@ def clean(text: str) -> str:
 
 
 def _unwrap(text: str) -> str:
-    r"""`text` without one outer `\text{...}` or `{...}` or one final full stop, if it has any of them."""
+    r"""`text` without one outer wrapper or final full stop.
+
+    Wrappers are `\text{...}` and `{...}`.
+    """
     wrapper = _WRAPPER.match(text)
     start = wrapper.end() if wrapper else 1 if text.startswith("{") else 0
     if start and closing_brace(text, start) == len(text) - 1:
@@ -138,9 +143,10 @@ def _unwrap(text: str) -> str:
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    r"""The LaTeX tokens of cleaned text: no white space, no braces around a single token, no leading plus.
+    r"""The LaTeX tokens of cleaned text.
 
-    `\frac{1}{2}` and `\frac12` agree; `2^{10}` and `2^10` do not, since the second is `2^{1} 0` to LaTeX.
+    No white space, no braces around a single token, no leading plus. `\frac{1}{2}` and `\frac12` agree; `2^{10}` and
+    `2^10` do not, since the second is `2^{1} 0` to LaTeX.
     """
     kept: list[str] = []
     for token in _TOKEN.findall(text):
@@ -156,15 +162,15 @@ _TAKES = re.compile(r"\\(?P<of>frac|binom|sqrt(?: ?\[[^\[\]{}]*\])?)(?![A-Za-z])
 
 
 def explicit(text: str) -> str:
-    r"""Cleaned text with braces around every argument of one token: `\frac12` becomes `\frac{1}{2}`.
+    r"""Cleaned text with braces around every argument of one token.
 
-    An argument that LaTeX reads otherwise than it looks, as in `x^10`, stays as it is.
+    `\frac12` becomes `\frac{1}{2}`. An argument that LaTeX reads otherwise than it looks, as in `x^10`, stays as it is.
     """
     kept, place = [], 0
-    while (found := _TAKES.search(text, place)) is not None:
-        kept.append(text[place : found.end()])
-        place = found.end()
-        takes_two = found["of"] in ("frac", "binom")
+    while (command := _TAKES.search(text, place)) is not None:
+        kept.append(text[place : command.end()])
+        place = command.end()
+        takes_two = command["of"] in ("frac", "binom")
         for _ in range(1 + takes_two):
             while place < len(text) and text[place] == " ":
                 place += 1
@@ -186,7 +192,10 @@ def explicit(text: str) -> str:
 
 
 def split_relations(text: str) -> tuple[list[str], list[str]]:
-    r"""(terms, relations) of `a \leq b < c`, read from the smaller to the greater side; no relations if it has none."""
+    r"""(terms, relations) of `a \leq b < c`, smaller side first.
+
+    No relations if it has none.
+    """
     terms, relations = [], []
     place = 0
     for found in _RELATION.finditer(text):
@@ -204,11 +213,14 @@ _FLIPPED = {">": "<", r"\geq": r"\leq"}
 
 
 def split_matrix(text: str) -> list[list[str]] | None:
-    r"""The cells of `\begin{pmatrix} a & b \\\\ c & d \end{pmatrix}`, row by row; None for any other text."""
-    found = _MATRIX.fullmatch(text)
-    if found is None:
+    r"""The cells of a LaTeX matrix, row by row.
+
+    `\begin{pmatrix} a & b \\\\ c & d \end{pmatrix}`; None for any other text.
+    """
+    matrix = _MATRIX.fullmatch(text)
+    if matrix is None:
         return None
-    rows = [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\", found["cells"])]
+    rows = [[cell.strip() for cell in row.split("&")] for row in re.split(r"\\\\", matrix["cells"])]
     return rows[:-1] if len(rows) > 1 and rows[-1] == [""] else rows
 
 
@@ -219,7 +231,7 @@ _MATRIX = re.compile(
 
 
 def split_top(text: str, separator: str) -> list[str]:
-    r"""Splits at `separator` ("," or `\cup`) where no bracket of any kind is open."""
+    r"""Split at `separator` ("," or `\cup`) outside of all brackets."""
     parts, depth, start = [], 0, 0
     for mark in _DELIMITER.finditer(text):
         if mark.group() in _OPENING:
@@ -234,7 +246,10 @@ def split_top(text: str, separator: str) -> list[str]:
 
 
 def split_list(text: str) -> list[str]:
-    r"""Splits a bare list at commas and at the words "and" and "or"; `1 \pm 2` is a list of two."""
+    r"""Split a bare list at commas and at "and" and "or".
+
+    `1 \pm 2` is a list of two.
+    """
     parts = split_top(_CONJUNCTION.sub(",", text), ",")
     return [half for part in parts for half in _halves(part)]
 
@@ -243,14 +258,21 @@ def _halves(text: str) -> list[str]:
     if not _EITHER.search(text):
         return [text]
     upper, lower = {"p": "+", "m": "-"}, {"p": "-", "m": "+"}
-    return [_EITHER.sub(lambda sign, signs=signs: signs[sign[1]], text) for signs in (upper, lower)]
+    return [_signed(text, upper), _signed(text, lower)]
+
+
+def _signed(text: str, signs: Mapping[str, str]) -> str:
+    return _EITHER.sub(lambda sign: signs[sign[1]], text)
 
 
 _EITHER = re.compile(r"\\(p|m)[pm](?![A-Za-z])")
 
 
 def split_brackets(text: str) -> tuple[str, list[str], str] | None:
-    r"""(opening, elements, closing) of a `(...)`, `[...]`, `(...]` or `\{...\}`; None for any other text."""
+    r"""(opening, elements, closing) of a bracketed list.
+
+    `(...)`, `[...]`, `(...]` or `\{...\}`; None for any other text.
+    """
     marks = list(_DELIMITER.finditer(text))
     if len(marks) < 2 or marks[0].start() != 0 or marks[-1].end() != len(text):
         return None

@@ -1,4 +1,4 @@
-r"""Grades a mathematical answer against its gold answer, exactly, by the gold answer's own type.
+r"""Exact grading of a mathematical answer, by the gold answer's type.
 
 The gold decides what is compared: an integer gold accepts integers and nothing near them, a tuple gold tuples, and so
 on, first shape that fits. That is what keeps out the classic false rewards: 502 for 500, `4=5` for 5, "A cat" for
@@ -32,10 +32,10 @@ from collections.abc import Callable
 
 from mxjax.rewards import latex
 from mxjax.rewards.extract import MAX_ANSWER, extract_answer
-from mxjax.rewards.numbers import read_integer, read_number, read_scientific
 from mxjax.rewards.symbolic import Algebra, comparable
 from mxjax.rewards.units import split_unit
 from mxjax.rewards.verdict import Verdict
+from mxjax.rewards.written_numbers import read_integer, read_number, read_scientific
 
 Matcher = Callable[[str, Algebra], bool]
 
@@ -47,11 +47,12 @@ _NAMED = re.compile(r"([A-Za-z](?: ?\([a-z]\)| ?_ ?(?:[0-9a-z]|\{[0-9a-z]+\}))?)
 _LETTER = re.compile(r"(?<![\\A-Za-z])(?![ei](?![A-Za-z]))[A-Za-z]")  # that stands for a value
 
 
-def grade_math(gold: str, answer: str) -> Verdict:
-    """Whether the message `answer` ends in the answer `gold`; in bounded time, whatever `answer` is.
+def grade_math(gold: str | None, answer: str) -> Verdict:
+    """Whether the message `answer` ends in the answer `gold`.
 
-    `answer` is the text of a returned message, from which exactly one final answer is taken (`extract_answer`); over
-    512 characters it is wrong. Formulas are compared in another process (`symbolic`).
+    In bounded time, whatever `answer` is. `answer` is the text of a returned message, from which exactly one final
+    answer is taken (`extract_answer`); over 512 characters it is wrong. Formulas are compared in another process
+    (`symbolic`).
 
     Raises:
         ValueError: `gold` is empty or not a str.
@@ -59,14 +60,14 @@ def grade_math(gold: str, answer: str) -> Verdict:
     """
     if not isinstance(gold, str) or not gold.strip():
         raise ValueError(f"The gold answer must be a non-empty str, got {gold!r}: fix the data set's row.")
-    found = extract_answer(answer)
-    if found is None or not found.strip():
+    final = extract_answer(answer)
+    if final is None or not final.strip():
         return Verdict(False, "no_answer")
-    if len(found) > MAX_ANSWER:
+    if len(final) > MAX_ANSWER:
         return Verdict(False, "too_long")
     how, matches = _compiled(gold)
     algebra = Algebra()
-    if matches(latex.clean(found), algebra):
+    if matches(latex.clean(final), algebra):
         return Verdict(True, "symbolic" if how == "text" and algebra.asked else how)
     if algebra.undecided:
         return Verdict(False, "undecided")
@@ -79,7 +80,10 @@ def _compiled(gold: str) -> tuple[str, Matcher]:
 
 
 def _matcher(gold: str, depth: int) -> tuple[str, Matcher]:
-    """(name of the gold's shape, predicate on cleaned answers); a gold nested or long beyond reason is text."""
+    """(name of the gold's shape, predicate on cleaned answers).
+
+    A gold nested or long beyond reason is text.
+    """
     if depth <= _MAX_DEPTH and len(gold) <= MAX_ANSWER:
         for how, shape in _SHAPES:
             matches = shape(gold, depth)
@@ -89,7 +93,10 @@ def _matcher(gold: str, depth: int) -> tuple[str, Matcher]:
 
 
 def _with_unit(same: Matcher) -> Matcher:
-    """Matches what `same` does, alone or with a unit that the gold does not name; percent is another value."""
+    """Match what `same` does, with or without a unit.
+
+    The gold names none; percent is another value.
+    """
 
     def matches(answer: str, algebra: Algebra) -> bool:
         if same(answer, algebra):
@@ -138,11 +145,11 @@ def _choice(gold: str, depth: int) -> Matcher | None:
     letter = _CHOICE.fullmatch(gold)
     if letter is None:
         return None
-    wanted = letter[1] or letter[2]
+    gold_letter = letter[1] or letter[2]
 
     def matches(answer: str, algebra: Algebra) -> bool:
         chosen = _CHOSEN.fullmatch(answer)
-        return chosen is not None and wanted == (chosen[1] or chosen[2])
+        return chosen is not None and gold_letter == (chosen[1] or chosen[2])
 
     return matches
 
@@ -182,14 +189,16 @@ def _relation(gold: str, depth: int) -> Matcher | None:
     terms, relations = latex.split_relations(gold)
     if not relations or len(terms) > _MAX_ELEMENTS or not all(terms):
         return None
-    wanted = [_matcher(term, depth + 1)[1] for term in terms]
+    term_matchers = [_matcher(term, depth + 1)[1] for term in terms]
 
     def matches(answer: str, algebra: Algebra) -> bool:
-        given, given_relations = latex.split_relations(answer)
+        answer_parts, given_relations = latex.split_relations(answer)
         if given_relations != relations:
             return False
-        orders = [given, given[::-1]] if set(relations) == {r"\neq"} else [given]
-        return any(all(same(term, algebra) for same, term in zip(wanted, order, strict=True)) for order in orders)
+        orders = [answer_parts, answer_parts[::-1]] if set(relations) == {r"\neq"} else [answer_parts]
+        return any(
+            all(same(term, algebra) for same, term in zip(term_matchers, order, strict=True)) for order in orders
+        )
 
     return matches
 
@@ -206,13 +215,13 @@ def _matrix(gold: str, depth: int) -> Matcher | None:
     rows = latex.split_matrix(gold)
     if rows is None or sum(map(len, rows)) > _MAX_ELEMENTS:
         return None
-    wanted = [[_matcher(cell, depth + 1)[1] for cell in row] for row in rows]
+    cell_matchers = [[_matcher(cell, depth + 1)[1] for cell in row] for row in rows]
 
     def matches(answer: str, algebra: Algebra) -> bool:
-        given = latex.split_matrix(answer)
-        if given is None or list(map(len, given)) != list(map(len, wanted)):
+        answer_rows = latex.split_matrix(answer)
+        if answer_rows is None or list(map(len, answer_rows)) != list(map(len, cell_matchers)):
             return False
-        pairs = ((same, cell) for row, cells in zip(wanted, given) for same, cell in zip(row, cells))
+        pairs = ((same, cell) for row, cells in zip(cell_matchers, answer_rows) for same, cell in zip(row, cells))
         return all(same(cell, algebra) for same, cell in pairs)
 
     return matches
@@ -227,17 +236,20 @@ def _set(gold: str, depth: int) -> Matcher | None:
 
 
 def _unordered(gold: str, split: Callable[[str], list[str]], depth: int, least: int) -> Matcher | None:
-    """Matches answers that `split` into the gold's elements, each as often as in the gold."""
+    """Match answers that `split` into the gold's elements, in any order.
+
+    Each as often as in the gold.
+    """
     parts = split(gold)
     if not least <= len(parts) <= _MAX_ELEMENTS or not all(parts):
         return None
-    wanted = [_matcher(part, depth + 1)[1] for part in parts]
+    part_matchers = [_matcher(part, depth + 1)[1] for part in parts]
 
     def matches(answer: str, algebra: Algebra) -> bool:
         left = split(answer)
-        if len(left) != len(wanted):
+        if len(left) != len(part_matchers):
             return False
-        for same in wanted:
+        for same in part_matchers:
             index = next((i for i, part in enumerate(left) if same(part, algebra)), None)
             if index is None:
                 return False
@@ -248,29 +260,32 @@ def _unordered(gold: str, split: Callable[[str], list[str]], depth: int, least: 
 
 
 def _ordered(kind: str, gold: str, depth: int) -> Matcher | None:
-    """Tuples, points and open intervals ("tuple") or intervals with a closed end ("interval")."""
+    """Match lists with the same brackets, elements in order.
+
+    Tuples, points and open intervals ("tuple") or intervals with a closed end ("interval").
+    """
     brackets = latex.split_brackets(gold)
     if brackets is None or not 2 <= len(brackets[1]) <= _MAX_ELEMENTS or not all(brackets[1]):
         return None
     opening, parts, closing = brackets
     if (kind == "tuple") != (opening + closing == "()") or opening == r"\{":
         return None
-    wanted = [_matcher(part, depth + 1)[1] for part in parts]
+    part_matchers = [_matcher(part, depth + 1)[1] for part in parts]
 
     def matches(answer: str, algebra: Algebra) -> bool:
-        given = latex.split_brackets(answer)
-        if given is None or (given[0], given[2]) != (opening, closing) or len(given[1]) != len(wanted):
+        split = latex.split_brackets(answer)
+        if split is None or (split[0], split[2]) != (opening, closing) or len(split[1]) != len(part_matchers):
             return False
-        return all(same(part, algebra) for same, part in zip(wanted, given[1], strict=True))
+        return all(same(part, algebra) for same, part in zip(part_matchers, split[1], strict=True))
 
     return matches
 
 
 def _formula(gold: str) -> Matcher:
-    wanted = latex.tokens(gold)
+    gold_tokens = latex.tokens(gold)
 
     def same(answer: str, algebra: Algebra) -> bool:
-        return latex.tokens(answer) == wanted or algebra.same("formula", gold, answer)
+        return latex.tokens(answer) == gold_tokens or algebra.same("formula", gold, answer)
 
     return _with_unit(same)
 

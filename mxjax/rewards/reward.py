@@ -1,7 +1,7 @@
-"""From the result of one execution to the parts of its reward, correctness and format.
+"""Correctness and format of one execution, from its result.
 
 What is graded is the message that the workflow returned. By default that message must also be an agent's reply: a
-design that prints the answer itself would otherwise be paid as a calculator with a dummy agent (method, section 4).
+design that prints the answer itself would otherwise be paid as a calculator with a dummy agent.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from mxjax.errors import UserError
-from mxjax.programs import extract_program
+from mxjax.program_extraction import extract_program
 from mxjax.rewards.code import grade_code
 from mxjax.rewards.format import format_code, format_math
 from mxjax.rewards.math import grade_math
-from mxjax.rewards.text import grade_text
 from mxjax.rewards.verdict import Verdict
+from mxjax.rewards.words import grade_text
 from mxjax.rollout.faults import GradingFaults
 from mxjax.rollout.records import Question, Reward
 from mxjax.rollout.tree import derive_seed
@@ -38,11 +38,14 @@ class RewardFunction:
     faults: GradingFaults | None = None
 
     def submitter(self, question: Question) -> Callable[..., Future[Reward]] | None:
-        """What grades this question in a worker, as `submit(function, ...)`; None where it is done in place."""
+        """What grades this question in a worker, as `submit(function, ...)`.
+
+        Returns None where it is done in place.
+        """
         return self.sandbox.call if self.sandbox is not None and question.task_type == "code" else None
 
     def __call__(self, question: Question, result: Any, segments: Sequence[Any] = ()) -> Reward:
-        """Grades `result.content` against `question`; the format is judged on `result.origin_text`.
+        """Grade `result.content` against `question`; the format is judged on `result.origin_text`.
 
         0 for an execution that did not finish, and, with `answer_from="agent"`, for an answer that no agent gave.
         Exceptions propagate, InfrastructureError where the machine was lost: `faults` catches them in a rollout.
@@ -85,19 +88,22 @@ def make_reward(
         raise UserError(f"reward.answer_from must be 'agent' or 'any', got {answer_from!r}.")
     if verify is not None:
         return RewardFunction(answer_from, verify)
-    by_kind = functools.partial(_by_kind, sandbox, limits, all_pass, tests, seed, in_process)
+    by_kind = functools.partial(
+        _by_kind, sandbox=sandbox, limits=limits, all_pass=all_pass, tests=tests, seed=seed, in_process=in_process
+    )
     return RewardFunction(answer_from, by_kind, sandbox, all_pass)
 
 
 def _by_kind(
+    question: Question,
+    answer: str,
+    *,
     sandbox: Sandbox | None,
     limits: SandboxLimits | None,
     all_pass: bool,
     tests: int,
     seed: int,
     in_process: bool,
-    question: Question,
-    answer: str,
 ) -> Verdict:
     if question.task_type == "math":
         return grade_math(question.gold, answer)
@@ -113,14 +119,21 @@ def _by_kind(
     program = extract_program(answer)
     if program is None:
         return Verdict(False, "no_program")
-    drawn = derive_seed(seed, question.id, "tests")
     return grade_code(
-        program, question.tests, sandbox, question.gold, all_pass, limits, tests or None, drawn, in_process
+        program,
+        question.tests,
+        sandbox,
+        entry_point=question.gold,
+        all_pass=all_pass,
+        limits=limits,
+        subset=tests or None,
+        seed=derive_seed(seed, question.id, "tests"),
+        in_process=in_process,
     )
 
 
 def _graded(verdict: Verdict | bool | float, all_pass: bool) -> tuple[float, str]:
-    """(correctness in [0, 1], the rule that decided) of whatever a verifier returned."""
+    """(correctness in [0, 1], deciding rule) of what a verifier returned."""
     if isinstance(verdict, Verdict):
         whole = all_pass or not verdict.total
         return float(verdict.correct) if whole else verdict.passed / verdict.total, verdict.how

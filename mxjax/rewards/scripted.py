@@ -1,7 +1,8 @@
-"""A candidate and its tests at level C, where no line can be sent to a program that runs: each is run again per line.
+"""Check at level C, where each line is a new run.
 
-A side is given all lines that the other has sent so far, answers them as before, and ends with the first line that is
-new. So the two take turns as at levels A and B, in a number of runs that grows with the number of calls.
+No line can be sent to a program that runs there. A side is given all lines that the other has sent so far, answers them
+as before, and ends with the first line that is new. So the two take turns as at levels A and B, in a number of runs
+that grows with the number of calls.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from mxjax.sandbox import Sandbox, SandboxLimits
 from mxjax.sandbox.inside import wire
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 MAX_CALLS = 200
 """Lines of each side; a check that needs more, or four times the wall limit of a job, has the status "time"."""
@@ -59,9 +60,12 @@ def _parts() -> dict[str, str]:
 def next_line(
     payload: dict[str, Any], heard: list[bytes], known: int, sandbox: Sandbox, limits: SandboxLimits
 ) -> tuple[str, bytes]:
-    """("ok", the line that a side sends after its first `known`), having heard these; or why there is none, and b""."""
-    asked = json.dumps([_parts(), payload, [line.decode() for line in heard], known])
-    outcome = sandbox.run(_DRIVER.replace("{asked}", repr(asked)), b"", limits)
+    """("ok", next line of a side), or (reason there is none, b"").
+
+    The line after its first `known` ones, given those that it has heard.
+    """
+    arguments = json.dumps([_parts(), payload, [line.decode() for line in heard], known])
+    outcome = sandbox.run(_DRIVER.replace("{asked}", repr(arguments)), b"", limits)
     if outcome.status == "infrastructure":
         raise InfrastructureError(outcome.stderr.decode(errors="replace"))
     return outcome.status, outcome.stdout.rstrip().rsplit(b"\n", 1)[-1] + b"\n" if outcome.ok else b""
@@ -70,18 +74,19 @@ def next_line(
 def converse(
     candidate: dict[str, Any], tests: dict[str, Any], sandbox: Sandbox, limits: SandboxLimits
 ) -> Iterator[tuple[str, str, bytes]]:
-    """The lines of a check, (whose, status, line) one after the other: "tests" first, in turns, until the caller stops.
+    """The lines of a check, (whose, status, line) one after the other.
 
-    The tests' lines end with one that is no question, or a status other than "ok".
+    "tests" first, in turns, until the caller stops. The tests' lines end with one that is no question, or a status
+    other than "ok".
     """
-    asked: list[bytes] = []
+    requests: list[bytes] = []
     replies: list[bytes] = []
     deadline = time.monotonic() + 4 * limits.wall
-    while len(asked) < MAX_CALLS and time.monotonic() < deadline:
+    while len(requests) < MAX_CALLS and time.monotonic() < deadline:
         status, line = next_line(tests, replies, len(replies), sandbox, limits)
         yield "tests", status, line
-        asked.append(line)
-        status, line = next_line(candidate, asked, len(replies), sandbox, limits)
+        requests.append(line)
+        status, line = next_line(candidate, requests, len(replies), sandbox, limits)
         yield "candidate", status, line
         replies.append(line)
     yield "tests", "time", b""

@@ -1,4 +1,4 @@
-"""Whether two LaTeX formulas are the same, decided by math-verify in a process that can be killed.
+"""Symbolic comparison of LaTeX formulas, in a process that can be killed.
 
 Computer algebra on text that a policy wrote may take forever or all memory, and its own timeouts work in a main thread
 only. So it runs in a child that lives as long as it answers in time; threads take turns. What reaches the child is
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mxjax.child import LATE, Child
 from mxjax.rewards import latex
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 CPU_S, WALL_S, MEMORY_BYTES = 2.0, 60.0, 1 << 30
 MAX_CHARS = 200
@@ -42,11 +42,11 @@ class Comparer(Child):
         self._lock = threading.Lock()
 
     def ask(self, kind: str, gold: str, answer: str) -> bool | None:
-        """Whether both are the same "formula" or "equation"; None where that is neither proved nor refuted.
+        """Whether both are the same "formula" or "equation".
 
-        Undecided, too, is what took the child too much processor time, or killed it twice. A child that is killed from
-        outside or does not answer in time is the machine's fault, and a new one is asked. Raises InfrastructureError
-        when that one fails likewise, or none can be started.
+        Returns None where that is neither proved nor refuted. Undecided, too, is what took the child too much processor
+        time, or killed it twice. A child that is killed from outside or does not answer in time is the machine's fault,
+        and a new one is asked. Raises InfrastructureError when that one fails likewise, or none can be started.
         """
         question = (json.dumps([kind, gold, answer]) + "\n").encode()
         with self._lock:
@@ -68,7 +68,10 @@ COMPARER = Comparer()
 
 
 class Algebra:
-    """Computer algebra for one answer: bounded in questions, and remembering whether one stayed undecided."""
+    """Computer algebra for one answer.
+
+    Bounded in questions, and remembering whether one stayed undecided.
+    """
 
     def __init__(self):
         self.asked = self.undecided = 0
@@ -91,11 +94,11 @@ class Algebra:
 
 @functools.lru_cache(maxsize=65_536)
 def _compared(kind: str, gold: str, answer: str) -> bool:
-    """Raises TimeoutError where it is undecided, which is not remembered."""
-    found = COMPARER.ask(kind, gold, answer)
-    if found is None:
+    """Raise TimeoutError where it is undecided, which is not remembered."""
+    verdict = COMPARER.ask(kind, gold, answer)
+    if verdict is None:
         raise TimeoutError
-    return found
+    return verdict
 
 
 _COMMANDS = re.compile(
@@ -114,7 +117,7 @@ _AMBIGUOUS = re.compile(
 
 
 def comparable(text: str, kind: str = "formula") -> bool:
-    """Whether `text` is a formula, or an equation of two, small enough to be worked out."""
+    """Whether `text` is a formula or equation of bounded size."""
     sides = text.split("=") if kind == "equation" else [text]
     if len(text) > MAX_CHARS or len(sides) != (2 if kind == "equation" else 1) or _AMBIGUOUS.search(text):
         return False
@@ -122,12 +125,12 @@ def comparable(text: str, kind: str = "formula") -> bool:
 
 
 def _bits(text: str) -> int | None:
-    """At least the bits of all numbers in a formula once its powers and factorials are worked out; None if it is none.
+    """Upper bound on the bits of all numbers in a formula.
 
-    Factors and terms add up, a power multiplies by its exponent, and the value of an exponent is bounded from above by
-    the product of all that is in it.
+    With its powers and factorials worked out; None if it is none. Factors and terms add up, a power multiplies by its
+    exponent, and the value of an exponent is bounded from above by the product of all that is in it.
     """
-    tokens = [(found.lastgroup, found.group()) for found in _TOKEN.finditer(text)]
+    tokens = [(found.lastgroup or "", found.group()) for found in _TOKEN.finditer(text)]
     for kind, token in tokens:
         if (kind == "command" and not _COMMANDS.fullmatch(token)) or (kind == "mark" and token not in _MARKS):
             return None
@@ -143,7 +146,7 @@ def _bits(text: str) -> int | None:
 
 
 class _Sizes:
-    """Bounds of bits and values over the tokens of a formula, group by group."""
+    """Bounds on bits and values of a formula, group by group."""
 
     def __init__(self, tokens: list[tuple[str, str]]):
         self._tokens, self._place = tokens, 0
@@ -166,7 +169,10 @@ class _Sizes:
         return bits, value
 
     def _atom(self) -> tuple[int, int]:
-        """(bits, bound of the value) of one token or group with the powers and factorials behind it."""
+        """(bits, bound of the value) of one token or group.
+
+        With the powers and factorials behind it.
+        """
         kind, token = self._tokens[self._place]
         self._place += 1
         if kind == "number":

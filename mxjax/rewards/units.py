@@ -1,7 +1,8 @@
-r"""Takes the unit off an amount: `5.4 \text{ cents}`, `90^\circ`, `\$36`, `50%`, `18 apples`.
+r"""Take the unit off an amount.
 
-A unit is a sign or a few plain words behind the amount. Words that change the amount (percent, thousand, half), join it
-to another (and, or, to) or doubt it (about, not) are no unit: with them the whole text is the answer.
+`5.4 \text{ cents}`, `90^\circ`, `\$36`, `50%`, `18 apples`. A unit is a sign or a few plain words behind the amount.
+Words that change the amount (percent, thousand, half), join it to another (and, or, to) or doubt it (about, not) are no
+unit: with them the whole text is the answer.
 """
 
 from __future__ import annotations
@@ -33,47 +34,65 @@ _NOT_UNITS = re.compile(
 _NAMES = {  # of one unit, written in the singular
     spelling: name
     for name, spellings in {
-        "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
-        "mi": "mile", "ft": "foot feet", "in": "inch inche", "yd": "yard", "g": "gram gramme", "kg": "kilogram kilo",
-        "lb": "pound", "oz": "ounce", "l": "liter litre", "ml": "milliliter millilitre", "s": "second sec",
-        "min": "minute", "h": "hour hr", "day": "day", "dollar": "usd dollar buck", "cent": "cent", "mph": "mph",
+        "mm": "millimeter millimetre",
+        "cm": "centimeter centimetre",
+        "m": "meter metre",
+        "km": "kilometer kilometre",
+        "mi": "mile",
+        "ft": "foot feet",
+        "in": "inch inche",
+        "yd": "yard",
+        "g": "gram gramme",
+        "kg": "kilogram kilo",
+        "lb": "pound",
+        "oz": "ounce",
+        "l": "liter litre",
+        "ml": "milliliter millilitre",
+        "s": "second sec",
+        "min": "minute",
+        "h": "hour hr",
+        "day": "day",
+        "dollar": "usd dollar buck",
+        "cent": "cent",
+        "mph": "mph",
         "sq": "square",
     }.items()
     for spelling in spellings.split()
-}  # fmt: skip
+}
 
 
 def split_unit(text: str) -> tuple[str, str | None]:
-    r"""(amount, name of the unit) of cleaned text; the name is None if there is no unit, "%" for percent.
+    r"""(amount, name of the unit) of cleaned text.
 
-    `\$5` and `5 dollars` have one name, and so have `5 cm`, `5 \text{ centimeters}`.
+    The name is None if there is no unit, "%" for percent. `\$5` and `5 dollars` have one name, and so have `5 cm`, `5
+    \text{ centimeters}`.
     """
-    found = _PREFIX.match(text)
-    if found is not None:
-        return (found[1] + text[found.end() :]).strip(), _CURRENCIES[found[2]]
-    found = _SUFFIX_SIGN.search(text)
-    if found is not None and text[: found.start()].strip():
-        return text[: found.start()].strip(), _CURRENCIES[found[1]]
+    match = _PREFIX.match(text)
+    if match is not None:
+        return (match[1] + text[match.end() :]).strip(), _CURRENCIES[match[2]]
+    match = _SUFFIX_SIGN.search(text)
+    if match is not None and text[: match.start()].strip():
+        return text[: match.start()].strip(), _CURRENCIES[match[1]]
     for pattern, name in ((_PERCENT, "%"), (_DEGREES, "degree")):
-        found = pattern.search(text)
-        if found is not None:
-            return text[: found.start()].strip(), name
-    found = _UNIT.search(text)
-    if found is None:
+        match = pattern.search(text)
+        if match is not None:
+            return text[: match.start()].strip(), name
+    match = _UNIT.search(text)
+    if match is None:
         return text, None
-    words = (found["wrapped"] or found["bare"] or "").strip()
+    words = (match["wrapped"] or match["bare"] or "").strip()
     if (
         not _WORDS.fullmatch(words)
         or any(map(_NOT_UNITS.fullmatch, words.casefold().split()))
-        or _is_letter(found, words)
+        or _is_letter(match, words)
     ):
         return text, None
-    return text[: found.start()].strip(), _name(words) + (found["power"] or found["inner"] or "")
+    return text[: match.start()].strip(), _name(words) + (match["power"] or match["inner"] or "")
 
 
-def _is_letter(found: re.Match[str], words: str) -> bool:
-    """Whether the unit may be letters that stand for values, as in `5 xy`."""
-    if found["bare"] is None:
+def _is_letter(match: re.Match[str], words: str) -> bool:
+    """Whether the unit may be letters for values, as in `5 xy`."""
+    if match["bare"] is None:
         return False
     first = words.split()[0].casefold()
     return len(first) < 4 and _name(first) not in _NAMES.values()

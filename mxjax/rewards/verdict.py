@@ -1,10 +1,10 @@
-"""What a grader says, and how it says that the machine rather than the answer failed."""
+"""The verdict of a grader, and the error for a failed machine."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 __all__ = ["InfrastructureError", "Verdict"]
 

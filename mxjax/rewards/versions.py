@@ -1,4 +1,7 @@
-"""The versions of what grades: with other ones the same answer may get another reward."""
+"""The versions of what grades.
+
+With other ones the same answer may get another reward.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ PACKAGES = ("math-verify", "latex2sympy2-extended", "sympy")
 
 @functools.cache
 def grader_versions() -> dict[str, str]:
-    """The version of the rules of grading, and of each package that a verdict may depend on ("absent": not there)."""
+    """Versions of the grading rules and of the packages that grade.
+
+    A package that is not installed is "absent".
+    """
     return {"grading rules": str(RULES), **{name: _version(name) for name in PACKAGES}}
 
 

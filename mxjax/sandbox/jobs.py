@@ -1,4 +1,7 @@
-"""One job from the trainer's side: its descriptors, its output as it comes, and what its end means."""
+"""One job from the trainer's side.
+
+Its descriptors, its output as it comes, and what its end means.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import time
 from typing import Any
 
 from mxjax.sandbox.inside.wire import MAX_LINE
-from mxjax.sandbox.records import Outcome, SandboxLimits
+from mxjax.sandbox.outcome import Outcome, SandboxLimits
 from mxjax.sandbox.zygotes import Zygote, ZygoteLost
 
 _LONGEST_WAIT_S = 60.0
@@ -22,20 +25,27 @@ _GRACE_S = 10.0
 
 
 class Job:
-    """A job under way: a program, or with `channel` one that answers requests line by line."""
+    """A job under way.
+
+    A program, or with `channel` one that answers requests line by line.
+    """
 
     def __init__(self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, limits: SandboxLimits, channel=False):
-        """Starts it. Raises ZygoteLost if there is nothing to fork it from."""
+        """Start it. Raises ZygoteLost if there is nothing to fork it from."""
         self.limits, self._zygote = limits, zygote
         self.report: dict[str, Any] | None = None
         self.output = {"stdout": bytearray(), "stderr": bytearray()}
         self._received = bytearray()
         self._over = self._late = False
         self._deadline = time.monotonic() + limits.wall + 2 * _GRACE_S
-        self._status = self._channel = None
+        self._channel: socket.socket | None = None
         self._pipes: dict[int, str] = {}
         try:
-            self._begin(zygote, payload, stdin, channel)
+            self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise ZygoteLost(f"this process has no room for a job ({error})") from error
+        try:
+            self._begin(zygote, payload, stdin, status, channel)
         except OSError as error:
             self.close()
             raise ZygoteLost(f"this process has no room for a job ({error})") from error
@@ -43,9 +53,10 @@ class Job:
             self.close()
             raise
 
-    def _begin(self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, channel: bool) -> None:
+    def _begin(
+        self, zygote: Zygote, payload: dict[str, Any], stdin: bytes, status: socket.socket, channel: bool
+    ) -> None:
         with contextlib.ExitStack() as theirs:
-            self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             theirs.callback(status.close)
             fds = [status.fileno(), _memory_file(json.dumps(payload).encode(), theirs), _memory_file(stdin, theirs)]
             for name in self.output:
@@ -63,17 +74,22 @@ class Job:
             zygote.fork({**caps, "wall_s": self.limits.wall}, fds)
 
     def wait(self) -> Outcome:
-        """Waits for the end of the job. Raises ZygoteLost if the warm process is lost."""
+        """Wait for the end of the job.
+
+        Raises ZygoteLost if the warm process is lost.
+        """
         try:
             while self.report is None:
                 self._pump(self._deadline)
             self._drain()
-            return self._outcome()
+            return self._outcome(self.report)
         finally:
             self.close()
 
     def ask(self, line: bytes, seconds: float) -> bytes | None:
-        """Sends one line and waits for one; None when the job ended, or was ended because this took too long.
+        """Send one line and wait for one.
+
+        Returns None when the job ended, or was ended because this took too long.
 
         Raises ZygoteLost if the warm process is lost.
         """
@@ -82,9 +98,14 @@ class Job:
         return self.receive(time.monotonic() + seconds)
 
     def send(self, line: bytes) -> bool:
-        """Sends one line; False if the job has ended."""
+        """Send one line.
+
+        Returns False if the job has ended, or has closed its end of the channel.
+        """
         view = memoryview(line)
         while view and self.report is None:
+            if self._channel is None:
+                return False
             try:
                 view = view[self._channel.send(view) :]
             except BlockingIOError:
@@ -94,7 +115,10 @@ class Job:
         return self.report is None
 
     def receive(self, deadline: float) -> bytes | None:
-        """The next line from the job; None when it has ended. At `deadline` (monotonic) it is ended."""
+        """The next line from the job; None when it has ended.
+
+        At `deadline` (monotonic) it is ended.
+        """
         searched = 0
         while True:
             end = self._received.find(b"\n", searched)
@@ -112,11 +136,11 @@ class Job:
             self._pump(self._deadline if self._late else min(deadline, self._deadline))
 
     def extend(self, seconds: float) -> None:
-        """Allows the job `seconds` more from now."""
+        """Allow the job `seconds` more from now."""
         self._deadline = time.monotonic() + seconds + 2 * _GRACE_S
 
     def pause(self) -> None:
-        """Stops the job's clockwork; `resume` lets it go on."""
+        """Stop the job's clockwork; `resume` lets it go on."""
         self._order(b"T")
 
     def resume(self) -> None:
@@ -127,12 +151,12 @@ class Job:
             self._status.send(order)
 
     def kill(self) -> None:
-        """Asks the warm process to end the job."""
+        """Ask the warm process to end the job."""
         with contextlib.suppress(OSError):
             self._status.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Gives up all descriptors, which also ends the job if it still runs."""
+        """Close all descriptors, which ends a job that still runs."""
         for end in (self._status, self._channel):
             if end is not None:
                 end.close()
@@ -141,7 +165,10 @@ class Job:
         self._pipes = {}
 
     def take_output(self) -> bytes | None:
-        """What the job wrote since it was last asked, standard output first; None if that is over the limit."""
+        """What the job wrote since it was last asked, standard output first.
+
+        Returns None if that is over the limit.
+        """
         self._drain()
         if self._over:
             return None
@@ -151,10 +178,10 @@ class Job:
         return taken
 
     def _pump(self, deadline: float, sending: bool = False) -> None:
-        """Waits until something happens or `deadline`, and takes in what there is."""
+        """Wait until something happens or `deadline`, and takes in what there is."""
         poll = select.poll()
-        for end in (self._status, *self._pipes):
-            poll.register(end, select.POLLIN)
+        for fd in (self._status.fileno(), *self._pipes):
+            poll.register(fd, select.POLLIN)
         if self._channel is not None:
             poll.register(self._channel, select.POLLIN | (select.POLLOUT if sending else 0))
         left_s = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
@@ -167,8 +194,8 @@ class Job:
                 self._end()
             elif fd in self._pipes:
                 self._take(fd)
-            else:
-                self._take_line()
+            elif self._channel is not None:
+                self._take_line(self._channel)
 
     def _end(self) -> None:
         message = self._status.recv(1 << 12)
@@ -176,9 +203,9 @@ class Job:
             raise self._zygote.lost("the warm process is lost")
         self.report = json.loads(message)
 
-    def _take_line(self) -> None:
+    def _take_line(self, channel: socket.socket) -> None:
         try:
-            part = self._channel.recv(1 << 16)
+            part = channel.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
@@ -186,11 +213,11 @@ class Job:
         if part:
             self._received += part
         else:
-            self._channel.close()
+            channel.close()
             self._channel = None
 
     def _take(self, reader: int) -> bool:
-        """Reads some output; False when there is none now."""
+        """Read some output; False when there is none now."""
         try:
             part = os.read(reader, 1 << 16)
         except BlockingIOError:
@@ -208,20 +235,25 @@ class Job:
         return True
 
     def _drain(self) -> None:
-        """Reads what is left in the pipes, whoever may still hold their other ends."""
+        """Read what is left in the pipes.
+
+        Whoever may still hold their other ends.
+        """
         for reader in list(self._pipes):
             while self._take(reader) and not self._over:
                 pass
 
-    def _outcome(self) -> Outcome:
-        report, limits = self.report, self.limits
+    def _outcome(self, report: dict[str, Any]) -> Outcome:
         stdout, stderr = (bytes(part) for part in self.output.values())
-        status = "time" if self._late else _status(report, limits, self._over, stderr)
-        return Outcome(status, stdout, stderr, report["code"], report["cpu_s"], report["wall_s"])
+        status = "time" if self._late else _status(report, self.limits, self._over, stderr)
+        return Outcome(status, stdout, stderr, report["code"], cpu_s=report["cpu_s"], wall_s=report["wall_s"])
 
 
 def _status(report: dict[str, Any], limits: SandboxLimits, over: bool, stderr: bytes) -> str:
-    """What the end of a job means, the first that applies. Raises ZygoteLost if it means nothing about the program."""
+    """What the end of a job means, the first that applies.
+
+    Raises ZygoteLost if it means nothing about the program.
+    """
     why, code = report["why"], report["code"]
     if over:
         return "output"
@@ -240,7 +272,7 @@ def _status(report: dict[str, Any], limits: SandboxLimits, over: bool, stderr: b
 
 
 def _memory_file(content: bytes, stack: contextlib.ExitStack) -> int:
-    """A sealed file in memory, which the job may read and nobody can change."""
+    """A sealed file in memory, read-only for the job."""
     fd = os.memfd_create("job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     stack.callback(os.close, fd)
     view = memoryview(content)

@@ -1,4 +1,4 @@
-"""The shared libraries that an interpreter, its standard library and given packages load, found by loading them once.
+"""Shared libraries of an interpreter and its packages, found by loading them.
 
 So a sandbox shows these files alone instead of folders in which other software keeps its own.
 """
@@ -25,18 +25,20 @@ print("".join(line[line.index("/"):] for line in open("/proc/self/maps") if "/" 
 
 @functools.cache
 def shared_libraries(python: str, folders: tuple[pathlib.Path, ...]) -> dict[str, tuple[str, ...]]:
-    """Files that `python`, its standard library and packages in `folders` load, each with the links that lead to it.
+    """Files loaded by `python`, its standard library and packages in `folders`.
+
+    Each with the links that lead to it.
 
     Raises OSError if the interpreter cannot be run.
     """
     modules = [*pathlib.Path(sysconfig.get_path("stdlib"), "lib-dynload").glob("*.so"), *_extensions(folders)]
-    wanted = [str(path) for path in modules if path.name.partition(".")[0] not in _UNNEEDED]
+    paths = [str(path) for path in modules if path.name.partition(".")[0] not in _UNNEEDED]
     done = subprocess.run(
-        [python, "-I", "-S", "-c", _LOAD, *wanted], capture_output=True, text=True, timeout=120, check=False
+        [python, "-I", "-S", "-c", _LOAD, *paths], capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode != 0:
         raise OSError(f"{python} does not run: {done.stderr.strip().splitlines()[-1:]}")
-    inside = {os.path.realpath(folder) for folder in (*folders, sysconfig.get_path("stdlib"))}
+    inside = {os.path.realpath(folder) for folder in (*map(str, folders), sysconfig.get_path("stdlib"))}
     files = {os.path.realpath(line) for line in done.stdout.splitlines()}
     files = {file for file in files if not any(file.startswith(f"{folder}/") for folder in inside)}
     links: dict[str, list[str]] = {file: [] for file in sorted(files)}
@@ -44,7 +46,7 @@ def shared_libraries(python: str, folders: tuple[pathlib.Path, ...]) -> dict[str
         file = os.path.realpath(link)
         if file in links:
             links[file].append(link)
-    return {file: tuple(sorted(found)) for file, found in links.items()}
+    return {file: tuple(sorted(sources)) for file, sources in links.items()}
 
 
 def _extensions(folders: tuple[pathlib.Path, ...]) -> Iterator[pathlib.Path]:

@@ -1,4 +1,4 @@
-"""What the levels of isolation need to be installed, and which of it is missing on this machine.
+"""Software that the levels of isolation need, and what is missing here.
 
 Level A needs bubblewrap and pyseccomp, level B pyseccomp alone; the kernel may still refuse either, which only the
 self-test of a level finds out.
@@ -31,11 +31,17 @@ def missing_parts() -> tuple[str, ...]:
 
 
 def to_install(parts: tuple[str, ...]) -> str:
-    """What a sentence says to install, and from where; "" for no parts."""
+    """What a sentence says to install, and from where.
+
+    Returns "" for no parts.
+    """
     named = " and ".join(f"{part} ({_FROM[part]})" for part in parts)
     return f"install {named}" if named else ""
 
 
 def what_sessions_need() -> str:
-    """What to do where Python has no sessions, as the end of a sentence."""
+    """What to do where Python has no sessions.
+
+    The end of a sentence.
+    """
     return to_install(missing_parts()) or "mxjax doctor says what keeps level B from working"

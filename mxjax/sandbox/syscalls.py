@@ -1,8 +1,9 @@
-"""The system calls that a job may make: an allow-list, compiled to a seccomp program by libseccomp.
+"""The system calls that a job may make.
 
-There is no way to start a process, to signal one, to open a socket, or to change mounts, namespaces, users or limits;
-`fcntl` is allowed by command, since some of its commands make the kernel send signals to any process of the same user.
-Calls that are not listed fail with EPERM; the few that libraries fall back from when a kernel lacks them, with ENOSYS.
+An allow-list, compiled to a seccomp program by libseccomp. There is no way to start a process, to signal one, to open a
+socket, or to change mounts, namespaces, users or limits; `fcntl` is allowed by command, since some of its commands make
+the kernel send signals to any process of the same user. Calls that are not listed fail with EPERM; the few that
+libraries fall back from when a kernel lacks them, with ENOSYS.
 """
 
 from __future__ import annotations
@@ -50,29 +51,29 @@ def compiled_filter() -> bytes:
     """
     import pyseccomp
 
-    made = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
+    rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
     for name in f"{_FILES} {_WAITING} {_MEMORY} {_SELF}".split():
-        _add(made, pyseccomp.ALLOW, name)
+        _add(rules, pyseccomp.ALLOW, name)
     for name in _ABSENT.split():
-        _add(made, pyseccomp.ERRNO(errno.ENOSYS), name)
+        _add(rules, pyseccomp.ERRNO(errno.ENOSYS), name)
     thread = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD)
-    _add(made, pyseccomp.ALLOW, "clone", thread)
+    _add(rules, pyseccomp.ALLOW, "clone", thread)
     for request in _IOCTLS:
-        _add(made, pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
+        _add(rules, pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
     for command in _FCNTL.split():
-        _add(made, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, getattr(fcntl, command)))
+        _add(rules, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, getattr(fcntl, command)))
     without_signals = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, fcntl.FASYNC, 0)
-    _add(made, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, fcntl.F_SETFL), without_signals)
+    _add(rules, pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, fcntl.F_SETFL), without_signals)
     own_limits = (pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(2, pyseccomp.EQ, 0))
-    _add(made, pyseccomp.ALLOW, "prlimit64", *own_limits)  # reading them
+    _add(rules, pyseccomp.ALLOW, "prlimit64", *own_limits)  # reading them
     with tempfile.TemporaryFile() as file:
-        made.export_bpf(file)
+        rules.export_bpf(file)
         file.seek(0)
         return file.read()
 
 
-def _add(made, action: int, name: str, *conditions) -> None:
+def _add(rules, action: int, name: str, *conditions) -> None:
     try:
-        made.add_rule(action, name, *conditions)
+        rules.add_rule(action, name, *conditions)
     except (OSError, ValueError):  # a call that this architecture or libseccomp does not know stays refused
         return

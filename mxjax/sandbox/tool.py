@@ -1,4 +1,7 @@
-"""The Python tool of agents: what a ```python block of a reply runs in."""
+"""The Python tool of agents.
+
+What a ```python block of a reply runs in.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import logging
 from typing import Any
 
 from mxjax.mas.records import Tool
+from mxjax.sandbox.outcome import InfrastructureError, SandboxLimits, SandboxUnavailable
 from mxjax.sandbox.parts import what_sessions_need
 from mxjax.sandbox.pool import Sandbox, Session
-from mxjax.sandbox.records import InfrastructureError, SandboxLimits, SandboxUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +24,10 @@ MAX_CHARS = 4_000
 
 @functools.cache
 def has_python() -> bool:
-    """Whether a sandbox of this machine gives agents Python; a logged line says what is missing."""
+    """Whether a sandbox of this machine gives agents Python.
+
+    A logged line says what is missing.
+    """
     try:
         with Sandbox() as sandbox:
             python_tool(sandbox)
@@ -60,7 +66,7 @@ def python_tool(sandbox: Sandbox, limits: SandboxLimits | None = None, stateful:
 
 
 class _Conversation:
-    """The session of one agent, with its output made fit for a prompt."""
+    """The session of one agent, with output cut for a prompt."""
 
     def __init__(self, session: Session):
         self._session = session
@@ -73,7 +79,10 @@ class _Conversation:
 
 
 def shown(session: Session, code: Any) -> str:
-    """What an agent is told of one piece of code. Raises InfrastructureError when the machine failed."""
+    """What an agent is told of one piece of code.
+
+    Raises InfrastructureError when the machine failed.
+    """
     if not isinstance(code, str):
         return "The code must be text."
     try:

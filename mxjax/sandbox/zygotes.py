@@ -1,8 +1,9 @@
-"""Starts the warm process behind level A (inside bubblewrap) or level B (plain), and hands jobs to it.
+"""Warm processes of levels A and B, which fork the jobs.
 
-What level A can see of the file system is built up from nothing: the interpreter, its standard library, the shared
-libraries that these load, numpy, sympy, mpmath and sortedcontainers, all read-only, and four devices. Installed
-packages are left out, since data sets, tests among them, are shipped in packages.
+Level A is inside bubblewrap, level B a plain process. What level A can see of the file system is built up from nothing:
+the interpreter, its standard library, the shared libraries that these load, numpy, sympy, mpmath and sortedcontainers,
+all read-only, and four devices. Installed packages are left out, since data sets, tests among them, are shipped in
+packages.
 """
 
 from __future__ import annotations
@@ -22,24 +23,31 @@ import threading
 from collections.abc import Sequence
 
 from mxjax.sandbox.libraries import shared_libraries
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 from mxjax.sandbox.syscalls import compiled_filter
 
 _INSIDE = pathlib.Path(__file__).parent / "inside"
 _PACKAGES = ("numpy", "sympy", "mpmath", "sortedcontainers")
 _PRELOAD = (
-    "numpy", "numpy.linalg", "numpy.random", "sympy", "sortedcontainers",
-    "array", "bisect", "cmath", "collections.abc",
-    "copy", "dataclasses", "datetime", "decimal",
-    "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io", "itertools", "json", "math", "operator",
-    "queue", "random", "re", "statistics", "string", "struct", "textwrap", "threading", "timeit", "types", "typing",
-    "unicodedata",
-)  # fmt: skip
+    "numpy numpy.linalg numpy.random sympy sortedcontainers array bisect cmath collections.abc copy dataclasses"
+    " datetime decimal enum fractions functools hashlib heapq inspect io itertools json math operator queue random re"
+    " statistics string struct textwrap threading timeit types typing unicodedata"
+)
+_BUBBLEWRAP = (
+    "bwrap --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try --hostname job --cap-drop ALL"
+    " --tmpfs / --proc /proc --dir /tmp --perms 0755 --dir /dev"
+)
 _ENVIRONMENT = {
-    "HOME": "/tmp", "PATH": "/usr/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
-    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "HOME": "/tmp",
+    "PATH": "/usr/bin",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",  # another arena for each thread would take 64 MiB of a job's address space
-}  # fmt: skip
+}
 _START_S = 120
 _DESCRIPTORS = 1 << 16
 _FLAGS = ("-s", "-S", "-B", "-P")
@@ -52,10 +60,16 @@ class ZygoteLost(InfrastructureError):
 
 
 class Zygote:
-    """A warm process of one level ("A", "B" or "none"), which forks jobs. Thread-safe."""
+    """A warm process that forks jobs.
+
+    Of level "A", "B" or "none". Thread-safe.
+    """
 
     def __init__(self, level: str):
-        """Starts it and waits until it is warm. Raises ZygoteLost with the reason."""
+        """Start it and wait until it is warm.
+
+        Raises ZygoteLost with the reason.
+        """
         if sys.platform != "linux":
             raise ZygoteLost("it needs Linux")
         _raise_descriptor_limit()
@@ -69,9 +83,15 @@ class Zygote:
             command = [*_bubblewrap(), *command]
         try:
             self.process = subprocess.Popen(
-                command, env=_ENVIRONMENT, pass_fds=[theirs.fileno()], cwd="/", stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=self._errors, start_new_session=True,
-            )  # fmt: skip
+                command,
+                env=_ENVIRONMENT,
+                pass_fds=[theirs.fileno()],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=True,
+            )
         except OSError as error:
             raise ZygoteLost(f"cannot start {command[0]}: {error}") from error
         finally:
@@ -83,12 +103,12 @@ class Zygote:
         except OSError:
             warm = False
         if not warm:
-            error = self.lost("it did not start")
+            lost = self.lost("it did not start")
             self.close()
-            raise error
+            raise lost
 
     def lost(self, what: str) -> ZygoteLost:
-        """The error `what`, with the last line that the process wrote to its standard error."""
+        """The error `what`, with the last line of standard error."""
         try:
             size = os.fstat(self._errors.fileno()).st_size
             text = os.pread(self._errors.fileno(), 4096, max(0, size - 4096)).decode(errors="replace").strip()
@@ -97,7 +117,10 @@ class Zygote:
         return ZygoteLost(f"{what}: {text.splitlines()[-1]}" if text else what)
 
     def fork(self, limits: dict, fds: Sequence[int]) -> None:
-        """Starts a job over these descriptors. Raises ZygoteLost if the process is gone."""
+        """Start a job over these descriptors.
+
+        Raises ZygoteLost if the process is gone.
+        """
         try:
             with self._lock:
                 socket.send_fds(self._control, [json.dumps(limits).encode()], list(fds))
@@ -105,7 +128,10 @@ class Zygote:
             raise self.lost(f"the warm process is gone ({error})") from error
 
     def alive(self, patience_s: float = 0.0) -> bool:
-        """Whether the process is still there; one that is just ending is given `patience_s` to do so."""
+        """Whether the process is still there.
+
+        One that is just ending is given `patience_s` to do so.
+        """
         try:
             self.process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
@@ -113,13 +139,16 @@ class Zygote:
         return False
 
     def kill(self) -> None:
-        """Ends the process and every job: none of them can leave its process group."""
+        """End the process and every job.
+
+        None of them can leave its process group.
+        """
         with self._lock:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Ends the process and every job, and gives up the descriptors."""
+        """End the process and every job, and close the descriptors."""
         self.kill()
         self._control.close()
         self.process.wait()
@@ -127,7 +156,10 @@ class Zygote:
 
 
 def _raise_descriptor_limit() -> None:
-    """A job takes five descriptors here and as many in the warm process, which inherits this limit."""
+    """Raise the limit of descriptors.
+
+    A job takes five here and as many in the warm process, which inherits this limit.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < enough:
@@ -140,14 +172,14 @@ def _python() -> str:
 
 
 def _package_folders() -> list[pathlib.Path]:
-    """Where numpy and the others are installed, with the folders of libraries that wheels put beside them."""
-    found = []
+    """Folders of numpy and the others, with their wheels' libraries."""
+    folders = []
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations:
             folder = pathlib.Path(spec.submodule_search_locations[0])
-            found += [path for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]
-    return found
+            folders += [path for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]
+    return folders
 
 
 def _policy(level: str) -> dict:
@@ -159,7 +191,7 @@ def _policy(level: str) -> dict:
     others_may_read = all(path.stat().st_mode & 1 for path in (stdlib, *stdlib.parents))
     return {
         "level": level,
-        "preload": _PRELOAD,
+        "preload": _PRELOAD.split(),
         "paths": [_SITE] if level == "A" else sorted({str(folder.parent) for folder in folders}),
         "seccomp": "" if level == "none" else compiled_filter().hex(),
         "readable": [str(path) for path in readable],
@@ -170,7 +202,10 @@ def _policy(level: str) -> dict:
 
 
 def _hidden(entry: pathlib.Path) -> bool:
-    """Whether a part of the standard library is none that programs need: installed packages, tests, build files."""
+    """Whether a part of the standard library is none that programs need.
+
+    Installed packages, tests, build files.
+    """
     return entry.name.endswith("-packages") or entry.name.startswith("config-") or entry.name in _UNNEEDED
 
 
@@ -179,12 +214,11 @@ def _libraries() -> dict[str, tuple[str, ...]]:
 
 
 def _bubblewrap() -> list[str]:
-    """The command in front of the interpreter: namespaces, and a file system that holds what a job may read."""
-    command = [
-        "bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
-        "--hostname", "job", "--cap-drop", "ALL", "--tmpfs", "/", "--proc", "/proc", "--dir", "/tmp",
-        "--perms", "0755", "--dir", "/dev",
-    ]  # fmt: skip
+    """The command in front of the interpreter.
+
+    Namespaces, and a file system that holds what a job may read.
+    """
+    command = _BUBBLEWRAP.split()
     for capability in ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "KILL"):
         command += ["--cap-add", f"CAP_{capability}"]
     if os.geteuid() != 0:
@@ -212,6 +246,9 @@ def _bubblewrap() -> list[str]:
 
 
 def _parents(path: str) -> list[str]:
-    """Options that make the folders above `path`, which bubblewrap would close to other users than its own."""
+    """Options that make the folders above `path`.
+
+    bubblewrap would close them to other users than its own.
+    """
     folders = [str(folder) for folder in reversed(pathlib.Path(path).parents)][1:]
     return [option for folder in folders for option in ("--perms", "0755", "--dir", folder)]

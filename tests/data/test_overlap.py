@@ -8,11 +8,10 @@ from data_support import write_rows
 
 from mxjax.config import default_config
 from mxjax.data import prepared, readers
-from mxjax.data.benchmarks import load_benchmark, text_keys
+from mxjax.data.benchmarks import benchmark_keys, check_apart, load_benchmark, text_keys
 from mxjax.data.identity import statement_key, text_key
-from mxjax.data.overlap import benchmark_keys, check_apart
 from mxjax.data.pools import question_pools
-from mxjax.data.prepare import prepare
+from mxjax.data.prepared import prepare
 from mxjax.errors import UserError
 from mxjax.files import read_json
 from mxjax.rollout.records import Question

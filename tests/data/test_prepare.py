@@ -20,7 +20,7 @@ from mxjax import cli
 from mxjax.data import load_benchmark, load_questions, prepared
 from mxjax.data.catalogue import SETS
 from mxjax.data.identity import text_key
-from mxjax.data.prepare import prepare
+from mxjax.data.prepared import prepare
 
 AIME = [{"problem": f"What is ${i} + 1$?", "answer": str(i + 1), "id": i} for i in range(30)]
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from mxjax.data import load_benchmark
-from mxjax.evaluation.questions import distinct, shown_name
+from mxjax.evaluation.harness import distinct, shown_name
 from mxjax.rollout import Question
 
 SUM = Question("sum", "1 + 1", gold="2")

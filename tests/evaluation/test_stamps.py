@@ -4,7 +4,7 @@ import dataclasses
 import types
 
 from mxjax.config import default_config
-from mxjax.evaluation.stamps import digest, questions_digest, settings_of, weights_stamp
+from mxjax.evaluation.suite import digest, questions_digest, settings_of, weights_stamp
 from mxjax.rollout import Question, Role
 from mxjax.sampling import SamplingParams
 

@@ -8,7 +8,7 @@ import pytest
 from mxjax.report import charts
 from mxjax.report.charts import Frame, Series, Stage, line_chart, pieces, share_chart, thin
 from mxjax.report.curves import stage_table, stages_of
-from mxjax.report.numbers import duration, number, percent, ticks
+from mxjax.report.number_format import duration, number, percent, ticks
 
 PLOT_LEFT, PLOT_RIGHT = charts.LEFT, charts.WIDTH - charts.RIGHT
 PLOT_TOP, PLOT_BOTTOM = charts.TOP, charts.HEIGHT - charts.BOTTOM

@@ -19,9 +19,11 @@ from mxjax.command_line import running
 from mxjax.errors import UserError
 from mxjax.lock import only_writer
 from mxjax.report import read_run, summary, write_pictures, write_report
+from mxjax.report.charts import empty
 from mxjax.report.episodes import choose_pairs, node_name
-from mxjax.report.evaluation import write_pages
+from mxjax.report.evaluation_pages import write_pages
 from mxjax.report.html import clean, shorten, tag
+from mxjax.report.pictures import picture
 from mxjax.report.style import STYLE
 from mxjax.report.tables import headline, run_comparisons
 
@@ -340,6 +342,11 @@ def test_a_run_without_evaluated_designs_has_no_pictures(tmp_path):
     unfinished = made_up.write_run(tmp_path / "unfinished", finished=False)
     with pytest.raises(UserError, match="no evaluation of designs"):
         write_pictures(str(unfinished), tmp_path / "pictures")
+
+
+def test_a_chart_with_nothing_in_it_has_no_picture():
+    with pytest.raises(UserError, match="nothing to draw"):
+        picture(empty("Held-out accuracy", "No evaluation yet."))
 
 
 def test_it_needs_no_device(run):

@@ -253,6 +253,12 @@ def test_a_candidate_cannot_end_a_check(box, program):
     assert grade_code(program, [test], box, limits=LIMITS).how in ("runtime_error", "wrong_answer")
 
 
+def test_a_candidate_that_hangs_up_before_it_is_asked_has_failed(box):
+    test = {"args": ["a" * 3_000_000], "expected": 0}
+    program = "import os, time\nos.close(3)\ntime.sleep(60)\ndef f(x): return 0"
+    assert grade_code(program, [test], box, "f", limits=SandboxLimits(cpu_s=1, wall_s=1)).how == "time"
+
+
 @pytest.mark.parametrize("asks", ['"get", f, "__name__"', '"set", f, "x", 1', '"global", f', '"call", print, [], {}'])
 def test_a_candidate_can_only_call_what_it_was_given(box, asks):
     test = {"check": "assert apply(lambda: 'called') in ('<lambda>', None)"}

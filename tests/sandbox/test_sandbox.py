@@ -13,7 +13,7 @@ import pytest
 from support import sandbox
 
 from mxjax.sandbox import Outcome, Sandbox, SandboxLimits, SandboxUnavailable, jobs, parts, pool, probe, syscalls
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 LIMITS = SandboxLimits(cpu_s=0.5, wall_s=5, memory_mb=256)
 

@@ -11,7 +11,7 @@ from mxjax import mas
 from mxjax.rewards import make_reward
 from mxjax.rollout import Question, Role, collect
 from mxjax.sandbox import Sandbox, SandboxLimits, SandboxUnavailable, tool
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 from mxjax.sandbox.tool import MAX_CHARS, python_tool
 
 DESIGN = """

@@ -1,6 +1,7 @@
-"""The walls around one job: what the kernel is told, in order, before a line of the job's program is read.
+"""The walls around one job.
 
-Every step raises OSError when the kernel refuses it, so a job never starts with a wall missing.
+What the kernel is told, in order, before a line of the job's program is read. Every step raises OSError when the kernel
+refuses it, so a job never starts with a wall missing.
 """
 
 import ctypes
@@ -37,9 +38,10 @@ def _prctl(option: int, *values: int) -> None:
 
 
 def fork(pids: int | None) -> int:
-    """`os.fork`; with `pids`, a descriptor of this process's pid namespace, the child is the first of a new one.
+    """`os.fork`, with `pids` into a new pid namespace.
 
-    The namespace of this process's own children is put back, since the kernel lets each be left once only.
+    `pids` is a descriptor of this process's own; the child is the first process of a new one. The namespace of this
+    process's own children is put back, since the kernel lets each be left once only.
     """
     if pids is None:
         return os.fork()
@@ -54,9 +56,10 @@ def fork(pids: int | None) -> int:
 
 
 def mount_private(disk_mb: int, uid: int) -> None:
-    """Mounts and IPC of its own: a scratch directory of limited bytes and inodes, a /proc that shows this job alone.
+    """Mount and IPC of its own.
 
-    /proc is read-only: a job that lowered its `oom_score_adj` would have the kernel end the trainer in its place.
+    A scratch directory of limited bytes and inodes, a /proc that shows this job alone. /proc is read-only: a job that
+    lowered its `oom_score_adj` would have the kernel end the trainer in its place.
     """
     _check(_libc.unshare(CLONE_NEWNS | CLONE_NEWIPC), "unshare")
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE, "")
@@ -65,15 +68,19 @@ def mount_private(disk_mb: int, uid: int) -> None:
 
 
 def mount_alone(disk_mb: int, uid: int) -> None:
-    """Mounts of its own with the scratch directory of level B; needs `prepare_scratch`."""
+    """Mount of its own with the scratch directory of level B.
+
+    Needs `prepare_scratch`.
+    """
     _check(_libc.unshare(CLONE_NEWNS), "unshare")
     _mount_scratch(SCRATCH_B, disk_mb, uid)
 
 
 def prepare_scratch() -> bool:
-    """A place for the scratch directories of level B, over the shared memory of the machine; False where none can be.
+    """Mount a place for the scratch directories of level B.
 
-    It takes the right to mount, which root has on a machine and mostly not in a container.
+    It lies over the shared memory of the machine. Returns False where there can be none. It takes the right to mount,
+    which root has on a machine and mostly not in a container.
     """
     try:
         _check(_libc.unshare(CLONE_NEWNS), "unshare")
@@ -96,20 +103,24 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str) ->
 
 
 def limit(limits: dict, writes: bool, own_uid: bool) -> None:
-    """Resource limits that the job cannot raise again; memory counts from what the warm process already maps.
+    """Resource limits that the job cannot raise again.
 
-    The warm process watches the time; the kernel's own limit is for one that is kept from it. The kernel counts
-    threads per user, so they are limited for a user of the job's own only; elsewhere memory for their stacks limits
-    them.
+    Memory counts from what the warm process already maps. The warm process watches the time; the kernel's own limit is
+    for one that is kept from it. The kernel counts threads per user, so they are limited for a user of the job's own
+    only; elsewhere memory for their stacks limits them.
     """
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     disk = limits["disk_mb"] << 20 if writes else 0
     values = {
-        resource.RLIMIT_AS: mapped + (limits["memory_mb"] << 20), resource.RLIMIT_CPU: int(limits["cpu_s"]) + 2,
-        resource.RLIMIT_FSIZE: disk, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0, resource.RLIMIT_MSGQUEUE: 0,
-    }  # fmt: skip
+        resource.RLIMIT_AS: mapped + (limits["memory_mb"] << 20),
+        resource.RLIMIT_CPU: int(limits["cpu_s"]) + 2,
+        resource.RLIMIT_FSIZE: disk,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
     if own_uid:
         values[resource.RLIMIT_NPROC] = limits["processes"]
     for name, value in values.items():
@@ -119,16 +130,17 @@ def limit(limits: dict, writes: bool, own_uid: bool) -> None:
 
 
 def bound_capabilities() -> None:
-    """No program that this process or its children should ever execute gains a capability by it."""
+    """Keep programs executed from here on from gaining capabilities."""
     if os.geteuid() == 0:
         for capability in range(int(_read("/proc/sys/kernel/cap_last_cap") or 40) + 1):
             _prctl(_PR_CAPBSET_DROP, capability)
 
 
 def drop_privileges(uid: int | None, keep_reading: bool) -> None:
-    """Another user (`uid` None: the same), no capability but, with `keep_reading`, to read what Landlock leaves.
+    """Become another user without capabilities.
 
-    `keep_reading` is for an interpreter inside a home directory where nothing can be mounted.
+    `uid` None keeps the user; `keep_reading` keeps what it takes to read what Landlock leaves. `keep_reading` is for an
+    interpreter inside a home directory where nothing can be mounted.
     """
     kept = 1 << _CAP_DAC_READ_SEARCH if keep_reading else 0
     if uid is not None:
@@ -144,7 +156,9 @@ def drop_privileges(uid: int | None, keep_reading: bool) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Ends this process when `parent` ends; to be called after a change of user, which would undo it.
+    """End this process when `parent` ends.
+
+    To be called after a change of user, which would undo it.
 
     Raises OSError if it has ended already. A parent outside a pid namespace has the number 0 in it, and takes the
     namespace along.
@@ -163,9 +177,10 @@ def _read(path: str) -> str:
 
 
 def landlock_ruleset(readable: list[str], listable: list[str], scratch: bool) -> int:
-    """A Landlock rule set, as a descriptor: `readable` trees may be read, `listable` ones only listed, nothing more.
+    """A Landlock rule set, as a descriptor.
 
-    With `scratch`, what is mounted below the place that `prepare_scratch` made may be written.
+    `readable` trees may be read, `listable` ones only listed, nothing more. With `scratch`, what is mounted below the
+    place that `prepare_scratch` made may be written.
 
     Raises OSError where the kernel has no Landlock.
     """
@@ -200,7 +215,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 
 def restrict_files(ruleset: int) -> None:
-    """Confines this process to a Landlock rule set for good."""
+    """Confine this process to a Landlock rule set for good."""
     _check(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
 
@@ -210,11 +225,17 @@ class _Program(ctypes.Structure):
 
 
 def filter_syscalls(program: bytes) -> None:
-    """Installs a compiled seccomp program; the last wall, since the others need calls that it refuses."""
+    """Install a compiled seccomp program.
+
+    The last wall, since the others need calls that it refuses.
+    """
     loaded = _Program(len(program) // 8, program)
     _prctl(_PR_SET_SECCOMP, 2, ctypes.addressof(loaded))
 
 
 def collapse(address: int, size: int) -> None:
-    """Asks the kernel to put a stretch of memory into one huge page; nothing is lost where it cannot."""
+    """Ask the kernel to put memory into one huge page.
+
+    Nothing is lost where it cannot.
+    """
     _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), _MADV_COLLAPSE)

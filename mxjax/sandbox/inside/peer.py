@@ -1,8 +1,8 @@
-"""Calls between two jobs, of which one holds a program and one its tests, line by line over the trainer.
+"""Calls between two jobs, line by line over the trainer.
 
-Plain values travel as they are. Anything else stays where it is, and the other side has a `Remote` for it; of the
-tests' values only functions do, since a program could tell a `Remote` from anything else. Nothing is believed here: a
-program may send what it likes, and what is no message is an error.
+One holds a program and one its tests. Plain values travel as they are. Anything else stays where it is, and the other
+side has a `Remote` for it; of the tests' values only functions do, since a program could tell a `Remote` from anything
+else. Nothing is believed here: a program may send what it likes, and what is no message is an error.
 """
 
 import builtins
@@ -20,7 +20,10 @@ _ENDS_A_LOOP = (StopIteration, StopAsyncIteration)
 
 
 class Peer:
-    """One end of the channel. Those values of the tests that stay there have negative numbers, the program's others."""
+    """One end of the channel.
+
+    Those values of the tests that stay there have negative numbers, the program's others.
+    """
 
     def __init__(self, holds_tests=False, names=None):
         """`names(text)` is the value of a global name of the program."""
@@ -30,14 +33,20 @@ class Peer:
         self._lock = threading.RLock()
 
     def serve(self, done) -> None:
-        """Answers requests until the trainer hangs up; `done()` is called before each reply."""
+        """Answer requests until the trainer hangs up.
+
+        `done()` is called before each reply.
+        """
         for line in self._lines:
             reply = self._reply(line)
             done()
             send(reply)
 
     def ask(self, *request):
-        """The value that the other side has for a request; raises what it raises."""
+        """The value that the other side has for a request.
+
+        Raises what it raises.
+        """
         with self._lock:
             try:
                 line = wire.dumps({"ask": list(request)}, self._number)
@@ -109,7 +118,10 @@ class Peer:
 
 
 class Remote:
-    """A value of the other side that is not plain, or without a number a name that means nothing there."""
+    """A value of the other side that is not plain.
+
+    Without a number, a name that means nothing there.
+    """
 
     def __init__(self, peer, number, name=""):
         self.__dict__.update(_peer=peer, _number=number, _target=name or self)
@@ -130,7 +142,10 @@ class Remote:
 
 
 def named(peer, name):
-    """The value of a global name of the program: plain, a `Remote`, or one that says when used that it is missing."""
+    """The value of a global name of the program.
+
+    Plain, a `Remote`, or one that says when used that it is missing.
+    """
     try:
         return peer.ask("global", name)
     except Exception:
@@ -138,7 +153,10 @@ def named(peer, name):
 
 
 def _error(name, text) -> Exception:
-    """The exception of the other side as one of Python's own; one that would end a loop unseen is a RuntimeError."""
+    """The exception of the other side as one of Python's own.
+
+    One that would end a loop unseen is a RuntimeError.
+    """
     kind = vars(builtins).get(name)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, _ENDS_A_LOOP):
         try:
@@ -149,7 +167,7 @@ def _error(name, text) -> Exception:
 
 
 def refuse(what) -> None:
-    """Says that these tests cannot be run apart from the program, and ends."""
+    """Say that these tests need the program's own process, and end."""
     send(wire.dumps({"apart": what}))
     os._exit(1)
 

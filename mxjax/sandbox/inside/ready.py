@@ -1,6 +1,7 @@
-"""What a program finds ready in its interpreter, as it would in one that a person starts: `exit`, `asyncio`, and more.
+"""Preparation of a job's interpreter: `exit`, `asyncio`, and more.
 
-Everything is done once in the warm process, since a job may not make all the calls that this takes.
+A program finds what it would find in an interpreter that a person starts. Everything is done once in the warm process,
+since a job may not make all the calls that this takes.
 """
 
 import builtins
@@ -13,7 +14,7 @@ RECURSION = 50_000
 
 
 def make_ready() -> None:
-    """Gives this interpreter the builtins of `site`, and to `asyncio` a way to wake itself without a socket."""
+    """Install the builtins of `site`, and an `asyncio` without sockets."""
     site.setquit()
     site.setcopyright()
     site.sethelper()
@@ -21,7 +22,10 @@ def make_ready() -> None:
 
 
 def usual_builtins() -> dict:
-    """Builtins with the usual imports behind them; a name that both have is the builtin."""
+    """Builtins with the usual imports behind them.
+
+    A name that both have is the builtin.
+    """
     import usual
 
     names = {name: value for name, value in vars(usual).items() if not name.startswith("_")}
@@ -30,14 +34,14 @@ def usual_builtins() -> dict:
 
 def _wake_by_pipe() -> None:
     ssl = sys.modules.get("ssl")
-    sys.modules["ssl"] = None  # there is no network that it could serve
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # what makes an import fail; typeshed knows modules only
     try:
         from asyncio import selector_events
     finally:
         del sys.modules["ssl"]
         if ssl is not None:
             sys.modules["ssl"] = ssl
-    selector_events.BaseSelectorEventLoop._make_self_pipe = _make_self_pipe
+    selector_events.BaseSelectorEventLoop._make_self_pipe = _make_self_pipe  # type: ignore[attr-defined]  # private
 
 
 def _make_self_pipe(loop) -> None:
@@ -48,7 +52,7 @@ def _make_self_pipe(loop) -> None:
 
 
 class _End:
-    """One end of a pipe, with the methods that an event loop calls on its own socket."""
+    """One end of a pipe, with the socket methods of event loops."""
 
     def __init__(self, fd):
         self._fd = fd

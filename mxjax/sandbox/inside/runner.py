@@ -1,7 +1,8 @@
-"""What a job runs once the walls stand: a program, a program's functions on call, tests of another job, or a session.
+"""What a job runs once the walls stand.
 
-Nothing here protects anything: a hostile program shares this process and may change all of it. What it can reach
-through descriptor 3 is read by the trainer as data, never believed.
+A program, a program's functions on call, tests of another job, or a session. Nothing here protects anything: a hostile
+program shares this process and may change all of it. What it can reach through descriptor 3 is read by the trainer as
+data, never believed.
 """
 
 import ast
@@ -24,13 +25,16 @@ _usual: dict = {}
 
 
 def prepare() -> None:
-    """Makes ready, in the warm process, what jobs find in their interpreter."""
+    """Make ready, in the warm process, what jobs find in their interpreter."""
     ready.make_ready()
     _usual.update(ready.usual_builtins())
 
 
 def main(payload: dict, report: int) -> None:
-    """Runs a payload, `{"kind": ..., "source": ...}`, and exits; says on `report` when its source has compiled."""
+    """Run a payload, `{"kind": ..., "source": ...}`, and exits.
+
+    Says on `report` when its source has compiled.
+    """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         errors = "backslashreplace" if name == "stderr" else "surrogateescape"
         stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
@@ -43,7 +47,7 @@ def main(payload: dict, report: int) -> None:
         os.write(report, b"R")
         os.close(report)
         _KINDS[payload["kind"]](program, payload)
-        threading._shutdown()
+        threading._shutdown()  # type: ignore[attr-defined]  # private, so absent from typeshed
         code = 0
     except SystemExit as stop:
         code = _exit_code(stop)
@@ -71,18 +75,18 @@ def _exit_code(stop: SystemExit) -> int:
 
 
 def _show_error() -> None:
-    """The traceback as Python would print it, without the frames of this file."""
+    """The traceback as Python prints it, without frames of this file."""
     kind, error, frames = sys.exc_info()
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
     try:
         traceback.print_exception(kind, error, frames)
     except BaseException:
-        os.write(2, kind.__name__.encode() + b"\n")
+        os.write(2, type(error).__name__.encode() + b"\n")
 
 
 def _leave(code: int) -> None:
-    """Ends the process as the interpreter would, less the clean-up of modules."""
+    """End the process as the interpreter would, less the clean-up of modules."""
     try:
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -99,7 +103,7 @@ def _script(program, payload: dict) -> None:
 
 
 def _functions(program, payload: dict) -> None:
-    """Answers requests for the program's values until the trainer hangs up.
+    """Answer requests for the program's values until the trainer hangs up.
 
     A name that the program does not define is looked for in a class `Solution`, as LeetCode's format has it, whose
     methods belong to a new instance at each call.
@@ -113,21 +117,22 @@ def _functions(program, payload: dict) -> None:
     exec(program, namespace)
 
     def names(name):
-        found = namespace.get(name, before)
+        value = namespace.get(name, before)
         solution = namespace.get("Solution")
-        if hasattr(solution, name) and (found is before or found is before.get(name, before)):
+        if solution is not None and hasattr(solution, name) and (value is before or value is before.get(name, before)):
             return lambda *arguments, **keywords: getattr(solution(), name)(*arguments, **keywords)
-        if found is before:
+        if value is before:
             raise NameError(f"name {name!r} is not defined")
-        return found
+        return value
 
     peer.Peer(names=names).serve(sys.stdout.flush)
 
 
 def _tests(program, payload: dict) -> None:
-    """Runs test code; a global name that it uses and does not define is of the program under test.
+    """Run test code.
 
-    So are `functions`, whatever else they may be: a program may call its function `sum`.
+    A global name that it uses and does not define is of the program under test. So are `functions`, whatever else they
+    may be: a program may call its function `sum`.
     """
     namespace = _module("__main__")
     exec(_compile(payload["prelude"], "<prelude>"), namespace)
@@ -149,7 +154,10 @@ def _names(code) -> set[str]:
 
 
 def _together(program, payload: dict) -> None:
-    """Runs tests in the namespace of the program itself, which can do to them what it likes."""
+    """Run tests in the namespace of the program itself.
+
+    The program can do to them what it likes.
+    """
     namespace = _module("__main__")
     exec(_compile(payload["setup"], "<setup>"), namespace)
     exec(program, namespace)
@@ -159,7 +167,10 @@ def _together(program, payload: dict) -> None:
 
 
 def _session(program, payload: dict) -> None:
-    """Runs cell after cell in one namespace; the value of a last expression is printed, errors are printed."""
+    """Run cell after cell in one namespace.
+
+    The value of a last expression is printed, errors are printed.
+    """
     namespace = _module("__main__")
     channel = open(peer.CHANNEL, "r+b", buffering=0)  # noqa: SIM115
     for line in io.BufferedReader(channel, 1 << 16):
@@ -176,10 +187,12 @@ def _session(program, payload: dict) -> None:
 
 def _cell(source: str, namespace: dict) -> None:
     linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
-    tree = compile(source, NAME, "exec", ast.PyCF_ONLY_AST)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    tree = ast.parse(source, NAME)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
     exec(compile(tree, NAME, "exec"), namespace)
-    if last is not None:
+    if isinstance(last, ast.Expr):
         value = eval(compile(ast.Expression(last.value), NAME, "eval"), namespace)
         if value is not None:
             print(repr(value))

@@ -1,7 +1,8 @@
-"""Plain Python values as JSON lines, without losing what JSON has no word for: tuples, sets, bytes, big integers.
+"""Plain Python values as JSON lines, without loss.
 
-Decoding builds values of built-in types only, whatever the bytes say, so the receiver runs none of the sender's code.
-A value that is not plain travels as a handle: a number, or the name of a builtin, for `handle` to make sense of.
+JSON alone has no tuples, sets, bytes or big integers. Decoding builds values of built-in types only, whatever the bytes
+say, so the receiver runs none of the sender's code. A value that is not plain travels as a handle: a number, or the
+name of a builtin, for `handle` to make sense of.
 """
 
 import base64
@@ -12,11 +13,14 @@ _MAX_DIGITS = 4000  # json writes integers in decimal, which Python refuses beyo
 
 
 class NotPlain(TypeError):
-    """A value that has no encoding, or bytes that are the encoding of none."""
+    """A value without an encoding, or bytes that encode none."""
 
 
 def dumps(value, handle=None) -> bytes:
-    """`value` as one line of JSON. `handle(object)` names what is not plain; without it NotPlain is raised."""
+    """`value` as one line of JSON.
+
+    `handle(object)` names what is not plain; without it NotPlain is raised.
+    """
     try:
         return json.dumps(_pack(value, handle)).encode() + b"\n"
     except RecursionError:
@@ -24,9 +28,10 @@ def dumps(value, handle=None) -> bytes:
 
 
 class Unbuilt:
-    """A set or dict that was not built: hashing what a hostile sender has chosen may take quadratic time.
+    """A set or dict that was not built.
 
-    `kind` is "set", "frozenset" or "dict"; `items` are its items, or its pairs of key and value.
+    Hashing what a hostile sender has chosen may take quadratic time. `kind` is "set", "frozenset" or "dict"; `items`
+    are its items, or its pairs of key and value.
     """
 
     def __init__(self, kind, items):
@@ -34,7 +39,9 @@ class Unbuilt:
 
 
 def loads(line, handle=None, hashed=True):
-    """The value of a line made by `dumps`; with `hashed` False, sets and dicts in it are `Unbuilt`.
+    """The value of a line made by `dumps`.
+
+    With `hashed` False, sets and dicts in it are `Unbuilt`.
 
     Raises NotPlain for anything else, and for handles without `handle`.
     """
@@ -47,9 +54,10 @@ def loads(line, handle=None, hashed=True):
 
 
 def message(line, handle=None, hashed=True):
-    """(kind, content) of a line between two jobs: "value", "error" [type, text], or "ask" [what, of what, ...].
+    """(kind, content) of a line between two jobs.
 
-    Tests also say "end", and "apart" with what keeps them from running apart from the program.
+    "value", "error" [type, text], or "ask" [what, of what, ...]. Tests also say "end", and "apart" with what keeps them
+    from running apart from the program.
 
     Raises NotPlain for anything else.
     """
@@ -73,7 +81,10 @@ def message(line, handle=None, hashed=True):
 
 
 def kind_of(line) -> str:
-    """The kind of a message of one's own side, without reading the rest of it; "" if it is none."""
+    """The kind of a message of one's own side, from its beginning.
+
+    Returns "" if it is none.
+    """
     head = bytes(line[:40]).split(b'"')
     return head[3].decode(errors="replace") if len(head) > 4 and head[1] == b"dict" else ""
 
@@ -96,7 +107,7 @@ def _pack(value, handle):
         return {"range": [value.start, value.stop, value.step]}
     if isinstance(value, dict):  # a Counter or defaultdict equals the dict that it is
         return {"dict": [[_pack(key, handle), _pack(item, handle)] for key, item in value.items()]}
-    for base in (bool, int, float, str, tuple, list, set, frozenset):
+    for base in _BASES:
         if isinstance(value, base):  # named tuples, enumerations and other subclasses: as what they are
             return _pack(base(value), handle)
     if str(kind.__module__).partition(".")[0] == "numpy" and hasattr(value, "tolist"):
@@ -107,7 +118,10 @@ def _pack(value, handle):
 
 
 def _unpack(data, handle, hashed, key=False):
-    """The value of `data`; with `key`, one that Python could hash: nothing comes out that no program could hold."""
+    """The value of `data`.
+
+    With `key`, one that Python could hash: nothing comes out that no program could hold.
+    """
     if data is None or type(data) in (bool, int, float, str):
         return data
     if type(data) is not dict or len(data) != 1:
@@ -140,5 +154,6 @@ def _unpack(data, handle, hashed, key=False):
     raise NotPlain(f"an unknown kind of value {kind!r:.40}")
 
 
-_SEQUENCES = (list, tuple, set, frozenset)
+_SEQUENCES: tuple[type, ...] = (list, tuple, set, frozenset)
+_BASES: tuple[type, ...] = (bool, int, float, str, tuple, list, set, frozenset)
 _ASKS = {"global": 2, "items": 2, "get": 3, "set": 4, "call": 4}  # what may be asked, and the length of the request

@@ -1,8 +1,8 @@
-"""The warm process that jobs are forked from: interpreter started, numpy and sympy imported, nothing of any job seen.
+"""The warm process that jobs are forked from.
 
-It forks each job, one ahead of need, which then raises the walls of `jail` around itself; keeps the clocks of all that
-run; and reports how each ended. Programs and inputs go straight from the trainer to the job, so that no job can find
-another's in memory that it inherited.
+Interpreter started, numpy and sympy imported, nothing of any job seen. It forks each job, one ahead of need, which then
+raises the walls of `jail` around itself; keeps the clocks of all that run; and reports how each ended. Programs and
+inputs go straight from the trainer to the job, so that no job can find another's in memory that it inherited.
 
 Descriptors of a job, in the order in which they arrive: status socket, payload, stdin, stdout, stderr[, channel].
 """
@@ -35,7 +35,7 @@ _SPARE = 16  # descriptors are moved to this one and beyond before they are put 
 
 
 def main() -> None:
-    """Serves jobs until the trainer closes the control socket."""
+    """Serve jobs until the trainer closes the control socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
     policy = json.loads(control.recv(1 << 18))
     sys.path += policy["paths"]
@@ -68,10 +68,14 @@ def main() -> None:
 
 
 def _serve(control: socket.socket, policy: dict) -> None:
-    """Takes jobs in, watches them, and reports their ends, until the trainer closes `control`."""
+    """Take in jobs, watch them and report their ends.
+
+    Until the trainer closes `control`.
+    """
     poll = select.poll()
     poll.register(control, select.POLLIN)
-    running, listening = {}, {}  # jobs by the descriptor that tells their end, and by the one that brings orders
+    running: dict[int, Job] = {}  # by the descriptor that tells their end
+    listening: dict[int, Job] = {}  # by the one that brings orders
     uids = _uids()
     spare = _ahead(policy, uids, running)
     while True:
@@ -102,9 +106,10 @@ def _serve(control: socket.socket, policy: dict) -> None:
 
 
 def _uids() -> Iterator[int]:
-    """User ids for jobs, over and over: far from everybody else's, or the last ones of a container that has few.
+    """User ids for jobs, over and over.
 
-    The kernel counts a user's threads over all sandboxes, so each begins somewhere else.
+    Far from everybody else's, or the last ones of a container that has few. The kernel counts a user's threads over all
+    sandboxes, so each begins somewhere else.
     """
     with open("/proc/self/uid_map") as file:
         end = max(int(first) + int(count) for first, _, count in map(str.split, file))
@@ -114,7 +119,10 @@ def _uids() -> Iterator[int]:
 
 
 def _ahead(policy: dict, uids: Iterator[int], running: dict) -> Job | None:
-    """A process for the next job; None when the machine has no room for one now."""
+    """A process for the next job.
+
+    Returns None when the machine has no room for one now.
+    """
     busy = {job.uid for job in running.values()}
     uid = next(uid for uid in uids if uid not in busy) if policy["own_uid"] else None
     try:
@@ -124,7 +132,7 @@ def _ahead(policy: dict, uids: Iterator[int], running: dict) -> Job | None:
 
 
 def _refuse(fds: list[int]) -> None:
-    """Reports a job that cannot be started: a fault of the machine."""
+    """Report a job that cannot be started: a fault of the machine."""
     ended = {"why": "setup: the machine has no room for a job", "code": -1, "cpu_s": 0.0, "wall_s": 0.0}
     with contextlib.suppress(OSError, IndexError):
         os.write(fds[0], json.dumps(ended).encode())
@@ -133,10 +141,16 @@ def _refuse(fds: list[int]) -> None:
 
 
 class Job:
-    """A process behind the walls, seen from outside: `ended` becomes readable at its end, `status` at an order."""
+    """A process behind the walls, seen from outside.
+
+    `ended` becomes readable at its end, `status` at an order.
+    """
 
     def __init__(self, policy: dict, uid: int | None):
-        """Forks a process that waits for its job. Raises OSError when the machine does not let it."""
+        """Fork a process that waits for its job.
+
+        Raises OSError when the machine does not let it.
+        """
         self._why, self.uid, parent = "", uid, os.getpid()
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             self._told, tells = os.pipe()
@@ -158,7 +172,10 @@ class Job:
             ours.pop_all()
 
     def begin(self, message: bytes, fds: list[int]) -> None:
-        """Hands it its limits and descriptors; one that is dead by now is reported as one that did not start."""
+        """Hand it its limits and descriptors.
+
+        One that is dead by now is reported as one that did not start.
+        """
         self.status = socket.socket(fileno=fds[0])
         self.status.setblocking(False)
         self._limits, self._started = json.loads(message), time.monotonic()
@@ -169,7 +186,10 @@ class Job:
             os.close(fd)
 
     def patience_s(self) -> float:
-        """Seconds until its clocks must be read again; ends it if one has run out."""
+        """Seconds until its clocks must be read again.
+
+        Ends it if one has run out.
+        """
         if not self._why:
             wall_left = self._started + self._limits["wall_s"] - time.monotonic()
             cpu_left = self._limits["cpu_s"] - _cpu_s(self._pid)
@@ -179,7 +199,10 @@ class Job:
         return _WAIT_S
 
     def obey(self) -> bool:
-        """Stops it at b"T", lets it go on at b"C" (stopped time counts as wall time); False if the trainer hung up."""
+        """Stop the job at b"T", let it go on at b"C".
+
+        Stopped time counts as wall time. Returns False if the trainer hung up.
+        """
         try:
             order = self.status.recv(1)
         except OSError:
@@ -195,7 +218,10 @@ class Job:
         os.kill(self._pid, signal.SIGKILL)
 
     def report(self) -> None:
-        """Tells how it ended, once `ended` says so, and gives up every descriptor."""
+        """Report the end of the job, and give up every descriptor.
+
+        Called once `ended` says that it ended.
+        """
         _, status, usage = os.wait4(self._pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code != -signal.SIGKILL:
@@ -213,15 +239,18 @@ class Job:
         os.close(self.ended)
 
     def _fault(self) -> str:
-        """What the job said before any line of its program ran: nothing is wrong if both walls and source stood."""
-        said = os.read(self._told, 512).decode(errors="replace")
-        if said.startswith("S"):
-            return "" if self._why or said == "SR" else "compile"
-        return said or "setup: the job did not start"
+        """What the job said before any line of its program ran.
+
+        Nothing is wrong if both walls and source stood.
+        """
+        message = os.read(self._told, 512).decode(errors="replace")
+        if message.startswith("S"):
+            return "" if self._why or message == "SR" else "compile"
+        return message or "setup: the job did not start"
 
 
 def _cpu_s(job: int) -> float:
-    """Processor time that all threads of the process `job` have used so far."""
+    """Seconds of processor time of all threads of a process."""
     try:
         return time.clock_gettime((~job << 3) | _CPUCLOCK_SCHED)
     except OSError:
@@ -229,7 +258,10 @@ def _cpu_s(job: int) -> float:
 
 
 def _become_job(policy: dict, takes: socket.socket, report: int, uid: int | None, parent: int) -> None:
-    """Waits for the job, raises the walls and runs the payload; never returns."""
+    """Wait for the job, raises the walls and runs the payload.
+
+    Never returns.
+    """
     ruleset = policy["ruleset"]
     try:
         message, fds, flags, _ = socket.recv_fds(takes, 1 << 16, 8)
@@ -261,7 +293,10 @@ def _become_job(policy: dict, takes: socket.socket, report: int, uid: int | None
 
 
 def _place(fds: list[int], first: int) -> list[int]:
-    """Makes `fds` descriptors 0, 1, 2, ... and closes all others; the numbers from place `first` on."""
+    """Make `fds` descriptors 0, 1, 2, ...
+
+    And closes all others; the numbers from place `first` on.
+    """
     spare = [fcntl.fcntl(fd, fcntl.F_DUPFD, _SPARE) for fd in fds]
     for place, fd in enumerate(spare):
         os.dup2(fd, place, inheritable=True)
@@ -280,7 +315,10 @@ def _seed() -> None:
 
 
 def _use_huge_pages() -> None:
-    """Gathers this process's memory in huge pages where the kernel can: a fork copies an entry for each page."""
+    """Gather this process's memory in huge pages where the kernel can.
+
+    A fork copies an entry for each page.
+    """
     with open("/proc/self/maps") as file:
         areas = [line.split() for line in file]
     for extent, access, *_, name in (area if len(area) == 6 else [*area, ""] for area in areas):

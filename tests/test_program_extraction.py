@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxjax.programs import MAX_MESSAGE, extract_program, is_program
+from mxjax.program_extraction import MAX_MESSAGE, extract_program, is_program
 from mxjax.rewards import extract_program as public
 
 ADD = "a, b = map(int, input().split())\nprint(a + b)\n"

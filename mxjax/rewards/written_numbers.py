@@ -1,7 +1,8 @@
-r"""Reads written numbers exactly, by grammar: integers, decimals, fractions, mixed numbers, powers of ten.
+r"""Read written numbers exactly, by grammar.
 
-Only a finished number is a number. `10/2`, `2^{10}`, `5!` and `3 + 4` are unfinished work and are not read as
-integers: otherwise a policy earns the reward by handing the question back.
+Integers, decimals, fractions, mixed numbers, powers of ten. Only a finished number is a number. `10/2`, `2^{10}`, `5!`
+and `3 + 4` are unfinished work and are not read as integers: otherwise a policy earns the reward by handing the
+question back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _SCIENTIFIC = re.compile(
 
 
 def read_integer(text: str) -> int | None:
-    """`42`, `+42`, `-42`, `007`, `1,234`, `42.` and `42.00`; anything else is not an integer."""
+    """`42`, `+42`, `-42`, `007`, `1,234`, `42.` and `42.00`.
+
+    Anything else is not an integer.
+    """
     match = _INTEGER.fullmatch(text)
     if match is None:
         return None
@@ -33,7 +37,10 @@ def read_integer(text: str) -> int | None:
 
 
 def read_number(text: str) -> Fraction | None:
-    r"""An integer, a decimal, `a/b`, `\frac{a}{b}`, `\frac12`, or a mixed number `1 4/5`, `1\frac{4}{5}`."""
+    r"""An integer, decimal, fraction or mixed number.
+
+    `a/b`, `\frac{a}{b}`, `\frac12`; `1 4/5`, `1\frac{4}{5}`.
+    """
     match = _DECIMAL.fullmatch(text)
     if match is not None:
         value = Fraction(match[2].replace(",", "").rstrip(".") or "0")
@@ -49,7 +56,10 @@ def read_number(text: str) -> Fraction | None:
 
 
 def read_scientific(text: str) -> Fraction | None:
-    r"""`3 \times 10^{8}`, `3 \cdot 10^8`, `3e8`; an exponent beyond ±999 is refused."""
+    r"""`3 \times 10^{8}`, `3 \cdot 10^8`, `3e8`.
+
+    An exponent beyond ±999 is refused.
+    """
     match = _SCIENTIFIC.fullmatch(text)
     if match is None:
         return None
@@ -62,7 +72,10 @@ def read_scientific(text: str) -> Fraction | None:
 
 
 def _ratio(signs: str, whole: str | None, top: str, bottom: str) -> Fraction | None:
-    """±(whole + top/bottom); None for a zero denominator or a mixed number whose fraction is not proper."""
+    """±(whole + top/bottom).
+
+    Returns None for a zero denominator or a mixed number whose fraction is not proper.
+    """
     numerator, denominator = int(top), int(bottom)
     if denominator == 0 or (whole and numerator >= denominator):
         return None

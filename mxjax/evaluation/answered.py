@@ -1,6 +1,7 @@
-"""What a finished question leaves behind: small enough to keep by the thousand, enough to make a table's row of.
+"""What a finished question leaves behind.
 
-A row is made of these records alone, so an evaluation that was killed and continued has the row of one that was not.
+Small enough to keep by the thousand, enough to make a table's row of. A row is made of these records alone, so an
+evaluation that was killed and continued has the row of one that was not.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from mxjax.rollout import Execution, QuestionTree
 _WITHOUT_VOTE = ("no_answer", "not_from_agent")  # verdicts on messages that need no answer to be found in them
 LONG_VOTE = 64  # characters; a longer vote is kept as its digest
 REASONS = 12  # most that a row lists
-_OUTCOMES = frozenset((
-    "no_answer", "too_long", "undecided", "not_from_agent", "no_program", "runtime_error", "time", "memory",
-    "output", "compile", IN_PROCESS,
-))  # fmt: skip
+_UNANSWERED = ("no_answer", "too_long", "undecided", "not_from_agent")
+_NOT_PASSED = ("no_program", "runtime_error", "time", "memory", "output", "compile", IN_PROCESS)
+_OUTCOMES = frozenset((*_UNANSWERED, *_NOT_PASSED))
 
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """One question, answered. `correct` and `votes` have an entry for each sample; the rest are sums over all of them.
+    """One question, answered.
 
-    A vote is what a majority counts: the normalised answer, or the program without comments, as in a vote of agents;
-    the whole message where a verifier takes what has no answer in it; None if there is none. `designs` are
-    the patterns of the designs, "invalid" for one that cannot run; `failures` counts executions by status, `reasons`
-    what went wrong in those that are not right; `in_process` those whose program passed a test beside which it ran,
-    `grading_faults` those whose grading raised an exception; `seconds` passed since the question before was finished.
+    `correct` and `votes` have an entry for each sample; the rest are sums over all of them. A vote is what a majority
+    counts: the normalised answer, or the program without comments, as in a vote of agents; the whole message where a
+    verifier takes what has no answer in it; None if there is none. `designs` are the patterns of the designs, "invalid"
+    for one that cannot run; `failures` counts executions by status, `reasons` what went wrong in those that are not
+    right; `in_process` those whose program passed a test beside which it ran, `grading_faults` those whose grading
+    raised an exception; `seconds` passed since the question before was finished.
     """
 
     correct: tuple[float, ...]
@@ -56,11 +57,15 @@ class Answered:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Answered:
         """What `dataclasses.asdict` made of one, by way of JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+        fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in record.items()}
+        return cls(**fields)
 
 
 def answered(tree: QuestionTree, size: int = 1, seconds: float = 0.0) -> Answered:
-    """The record of a tree of which every `size` executions, in order, are one sample: their majority."""
+    """The record of a tree.
+
+    Every `size` executions, in order, are one sample, decided by their majority.
+    """
     task_type = tree.question.task_type
     executions = [execution for design in tree.designs for execution in design.executions]
     votes = [_vote(execution, task_type) for execution in executions]
@@ -126,48 +131,64 @@ def shares(patterns: Sequence[str]) -> dict[str, float]:
 
 
 def pattern_shares(designs: Sequence[Any]) -> dict[str, float]:
-    """Share of each pattern (`mas.pattern`) among the designs; those that cannot run count as "invalid"."""
+    """Share of each pattern (`mas.pattern`) among the designs.
+
+    Those that cannot run count as "invalid".
+    """
     return shares(list(map(pattern_of, designs)))
 
 
 def make_row(records: Sequence[Answered], system: str, benchmark: str, seed: int) -> dict[str, Any]:
-    """A table's row: accuracy and its interval, pass@k and majority@k, validity, and what an answer cost.
+    """A row of the table of results.
 
-    `accuracy` is pass@1, the mean over questions and samples; costs are means per question and sample; `correct` has
-    the share of right samples of each question, for paired comparisons.
+    Accuracy and its interval, pass@k and majority@k, validity, and what an answer cost. `accuracy` is pass@1, the mean
+    over questions and samples; costs are means per question and sample; `correct` has the share of right samples of
+    each question, for paired comparisons.
     """
     correct_QS = np.array([record.correct for record in records], np.float64)
     n, samples = correct_QS.shape
     means_Q = correct_QS.mean(axis=1)
     mean = lambda name: round(sum(getattr(record, name) for record in records) / (n * samples), 2)
     patterns = [pattern for record in records for pattern in record.designs]
-    failures, reasons = collections.Counter(), collections.Counter()
+    failures: collections.Counter[str] = collections.Counter()
+    reasons: collections.Counter[str] = collections.Counter()
     for record in records:
         failures.update(record.failures)
         reasons.update(record.reasons)
     seconds = sum(record.seconds for record in records)
     return {
-        "system": system, "benchmark": benchmark, "n": n, "samples": samples,
-        "accuracy": float(correct_QS.mean()), "ci95": list(statistics.interval(means_Q, seed)),
+        "system": system,
+        "benchmark": benchmark,
+        "n": n,
+        "samples": samples,
+        "accuracy": float(correct_QS.mean()),
+        "ci95": list(statistics.interval(means_Q, seed)),
         **_at_k(records, samples, seed),
         "valid_design_rate": 1.0 - shares(patterns).get("invalid", 0.0),
         "patterns": shares(patterns),
-        "calls": mean("calls"), "prompt_tokens": mean("prompt_tokens"), "response_tokens": mean("response_tokens"),
-        "failures": dict(failures), "reasons": dict(reasons.most_common(REASONS)),
+        "calls": mean("calls"),
+        "prompt_tokens": mean("prompt_tokens"),
+        "response_tokens": mean("response_tokens"),
+        "failures": dict(failures),
+        "reasons": dict(reasons.most_common(REASONS)),
         "in_process": sum(record.in_process for record in records),
         "grading_faults": sum(record.grading_faults for record in records),
-        "seconds": round(seconds, 2), "seconds_per_question": round(seconds / n, 3),
+        "seconds": round(seconds, 2),
+        "seconds_per_question": round(seconds / n, 3),
         "correct": means_Q.tolist(),
-    }  # fmt: skip
+    }
 
 
 def _at_k(records: Sequence[Answered], samples: int, seed: int) -> dict[str, Any]:
-    """pass@k and majority@k with their intervals, by k as text; nothing for one sample."""
-    found: dict[str, Any] = {}
+    """pass@k and majority@k with their intervals, by k as text.
+
+    Nothing for one sample.
+    """
+    estimates: dict[str, Any] = {}
     for k in statistics.counts_k(samples):
         passed = [statistics.pass_at_k(samples, sum(c == 1 for c in r.correct), k) for r in records]
         voted = [statistics.majority_at_k(r.votes, r.correct, k, seed) for r in records]
         for name, values in (("pass_at", passed), ("majority_at", voted)):
             at = {"value": float(np.mean(values)), "ci95": list(statistics.interval(np.array(values), seed))}
-            found.setdefault(name, {})[str(k)] = at
-    return found
+            estimates.setdefault(name, {})[str(k)] = at
+    return estimates

@@ -1,8 +1,11 @@
-"""How the report writes numbers, so that a column or an axis reads the same everywhere."""
+"""Number format of the report, the same in every column and axis."""
 
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
+
+from mxjax.values import is_finite
 
 ABSENT = "–"
 
@@ -22,12 +25,15 @@ def number(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage, with a space that does not break: 48.8 %, 100 %."""
+    """A share as a percentage, with a space that does not break.
+
+    48.8 %, 100 %.
+    """
     return f"{number(100 * value)}\u00a0%" if finite(value) else ABSENT
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
+    """Seconds as text, such as 0.4 s, 12 s or 3 min 05 s."""
     if not finite(seconds):
         return ABSENT
     if seconds < 60:
@@ -38,13 +44,16 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def finite(value: object) -> bool:
+def finite(value: object) -> TypeGuard[float]:
     """Whether `value` is a number that can be drawn."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_finite(value)
 
 
 def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[float]:
-    """At most `most` + 1 round numbers (steps of 1, 2 or 5) within [low, high]; integers if `whole`."""
+    """At most `most` + 1 round numbers within [low, high].
+
+    Steps of 1, 2 or 5; integers if `whole`.
+    """
     rough = (high - low) / most
     if not rough > 0:
         return [low]

@@ -1,4 +1,7 @@
-"""Grades answers that are words: equal up to spacing and Unicode form, nothing more lenient."""
+"""Grade answers that are words.
+
+Equal up to spacing and Unicode form, nothing more lenient.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,22 @@ from mxjax.rewards.latex import clean
 from mxjax.rewards.verdict import Verdict
 
 
-def grade_text(gold: str, answer: str) -> Verdict:
-    r"""Exact comparison of the message's one final answer with `gold`, letter case included.
+def grade_text(gold: str | None, answer: str) -> Verdict:
+    r"""Exact comparison of a message's final answer with `gold`.
+
+    Letter case counts.
 
     Raises:
         ValueError: `gold` is empty or not a str.
     """
     if not isinstance(gold, str) or not gold.strip():
         raise ValueError(f"The gold answer must be a non-empty str, got {gold!r}: fix the data set's row.")
-    found = extract_answer(answer)
-    if found is None or not found.strip():
+    final = extract_answer(answer)
+    if final is None or not final.strip():
         return Verdict(False, "no_answer")
-    if len(found) > MAX_ANSWER:
+    if len(final) > MAX_ANSWER:
         return Verdict(False, "too_long")
-    return Verdict(_same(found) == _same(gold) or _same(clean(found)) == _same(gold), "text")
+    return Verdict(_same(final) == _same(gold) or _same(clean(final)) == _same(gold), "text")
 
 
 def _same(text: str) -> str:

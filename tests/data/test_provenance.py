@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxjax.data.likeness import check, merged, summary, unlike
+from mxjax.data.provenance import check_summary, merged, summary, unlike
 
 
 def sums(seed, count):
@@ -62,7 +62,7 @@ def test_what_was_trained_on_never_stands_out(first, second):
     both = merged(summary(first), summary(second))
     assert both == summary([*first, *second]) == merged(summary(second), summary(first))
     assert not any(unlike(text, both) for text in [*first, *second])
-    check(json.loads(json.dumps(both)))
+    check_summary(json.loads(json.dumps(both)))
 
 
 def test_nothing_stands_out_where_nothing_is_known():
@@ -72,4 +72,4 @@ def test_nothing_stands_out_where_nothing_is_known():
 @pytest.mark.parametrize("value", [[], "x", {"words": []}, {"words": [1], "signs": "", "digits": 1, "chars": 1}, None])
 def test_a_summary_from_a_file_is_checked(value):
     with pytest.raises(ValueError, match="no summary"):
-        check(value)
+        check_summary(value)

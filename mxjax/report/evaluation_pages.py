@@ -1,4 +1,7 @@
-"""The pages of `mxjax evaluate`: results.md, results.html, and one page of whole episodes for each row."""
+"""The pages of `mxjax evaluate`.
+
+Results.md, results.html, and one page of whole episodes for each row.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ Row = Mapping[str, Any]
 
 
 def write_pages(folder: epath.Path, results: Mapping[str, Any]) -> None:
-    """Writes results.md and results.html beside results.json, whose contents are `results`."""
+    """Write results.md and results.html beside results.json, whose contents are `results`."""
     facts = {
         "command": results["command"],
         "checkpoint": results["rows"][0].get("checkpoint", "") if results["rows"] else "",
@@ -45,13 +48,14 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     name = lambda row: f"{row['system']} on {row['benchmark']}"
     href = lambda row: urllib.parse.quote(f"{row['episodes']}.html", safe="/@")
     links = [
-        tag("li", tag("a", name(row), href=href(row)), " ", details_of(row))
-        for row in rows if row.get("episodes")
-    ]  # fmt: skip
+        tag("li", tag("a", name(row), href=href(row)), " ", details_of(row)) for row in rows if row.get("episodes")
+    ]
     sampled = [
         (f"{kind}@{k}, {name(row)}", with_interval(at))
-        for row in rows for kind in ("pass", "majority") for k, at in (row.get(f"{kind}_at") or {}).items()
-    ]  # fmt: skip
+        for row in rows
+        for kind in ("pass", "majority")
+        for k, at in (row.get(f"{kind}_at") or {}).items()
+    ]
     return document(
         "mxjax evaluate",
         tag("header", tag("h1", "Results"), fact_list(facts.items())),
@@ -61,7 +65,7 @@ def _page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
 
 
 def write_episodes(lines: epath.Path, title: str) -> None:
-    """Writes the page of the episodes in a jsonl file beside it."""
+    """Write the page of the episodes in a jsonl file beside it."""
     episodes = map(whole_episode, read_rows(lines))
     page = document(title, tag("header", tag("h1", title)), tag("section", *episodes))
     write_text(lines.parent / f"{lines.stem}.html", page)

@@ -1,6 +1,6 @@
-"""Reads what a workdir holds so far; whatever is missing or cut short is simply not there yet.
+"""Read what a workdir holds so far.
 
-It touches no device: a run may be holding it at this moment.
+Whatever is missing or cut short is simply not there yet. It touches no device: a run may be holding it at this moment.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ Rows = list[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The files of one run. `rows` are the lines of the table, `cold_start` the metrics of the run's cold start.
+    """The files of one run.
 
-    `command` is the whole command line that started it last, "" where that is not known. `controls` are the results of
-    runs in folders of this one, by name: what the run is compared with.
+    `rows` are the lines of the table, `cold_start` the metrics of the run's cold start. `command` is the whole command
+    line that started it last, "" where that is not known. `controls` are the results of runs in folders of this one, by
+    name: what the run is compared with.
     """
 
     name: str
@@ -47,7 +48,10 @@ class Run:
 
     @property
     def steps(self) -> int | None:
-        """How many steps the run is to take: of RL, or of the cold start in a workdir that has only that."""
+        """How many steps the run is to take.
+
+        Of RL, or of the cold start in a workdir that has only that.
+        """
         only_cold = self.cold_start and not self.rl and not self.evals
         return mapping(self.config.get("sft" if only_cold else "rl")).get("steps")
 
@@ -85,7 +89,10 @@ def read_run(workdir: epath.PathLike) -> Run:
 
 
 def read_object(path: epath.Path) -> dict[str, Any]:
-    """The JSON object in a file; {} if it is missing, or no whole object."""
+    """The JSON object in a file.
+
+    {} if it is missing, or no whole object.
+    """
     try:
         return mapping(json.loads(path.read_text())) if path.exists() else {}
     except ValueError:
@@ -98,7 +105,10 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def cold_start_rows(path: epath.Path, record: dict[str, Any]) -> Rows:
-    """Metrics of the cold start: of the workdir that `init` names if there is one, else of `cold_start/` within."""
+    """Metrics of the cold start.
+
+    Of the workdir that `init` names if there is one, else of `cold_start/` within.
+    """
     init = mapping(record.get("config")).get("init")
     places = [epath.Path(init)] if isinstance(init, str) and init and not init.startswith(("random:", "hf:")) else []
     for place in [*places, path / "cold_start"]:
@@ -109,7 +119,7 @@ def cold_start_rows(path: epath.Path, record: dict[str, Any]) -> Rows:
 
 
 def read_controls(path: epath.Path) -> dict[str, dict[str, Any]]:
-    """{name: {"rows", "phases_s"}} of the runs in folders of this one that `mxjax evaluate` has evaluated."""
+    """{name: {"rows", "phases_s"}} of evaluated runs in folders of this one."""
     controls = {}
     for file in (folder / "evaluation" / "results.json" for folder in matching(path, "*")):
         folder = file.parent.parent
@@ -121,9 +131,12 @@ def read_controls(path: epath.Path) -> dict[str, dict[str, Any]]:
 
 
 def command_of(path: epath.Path, results: dict[str, Any]) -> str:
-    """The command line of a run, from its lock while it is going; "" if it is not known."""
-    found = read_object(path / LOCK).get("command") or results.get("command") or ""
-    return f"mxjax {found}" if found in ("train", "sft", "evaluate") else str(found)  # as older results name it
+    """The command line of a run.
+
+    From its lock while it is going; "" if it is not known.
+    """
+    command = read_object(path / LOCK).get("command") or results.get("command") or ""
+    return f"mxjax {command}" if command in ("train", "sft", "evaluate") else str(command)  # as older results name it
 
 
 def is_row(value: Any) -> bool:
@@ -132,19 +145,28 @@ def is_row(value: Any) -> bool:
 
 
 def system_of(row: dict[str, Any]) -> str:
-    """The system of a row without its number of votes, which may differ from one evaluation to the next."""
+    """The system of a row without its number of votes.
+
+    That may differ from one evaluation to the next.
+    """
     return str(row.get("system")).partition("@")[0]
 
 
 def own_evals(run: Run) -> Rows:
-    """Evaluations on the run's held-out questions, or, where there are none, on the benchmark that comes first."""
+    """Evaluations on the run's held-out questions.
+
+    Where there are none, on the benchmark that comes first.
+    """
     named = [row.get("benchmark") for row in run.evals]
     benchmark = HELD_OUT if HELD_OUT in named or not named else named[0]
     return [row for row in run.evals if row.get("benchmark") == benchmark]
 
 
 def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any]) -> Rows:
-    """Rows of results.json, those evaluated since, and those of `mxjax evaluate` on this run."""
+    """Rows of results.json and of the evaluations since.
+
+    Those of the run, and those of `mxjax evaluate` on it.
+    """
     rows = [row for row in results.get("rows") or () if is_row(row)]
     seen = {(row.get("when"), row.get("system"), row.get("benchmark")) for row in rows}
     for row in evals:
@@ -155,14 +177,16 @@ def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any])
 
 
 def eval_episodes(folder: epath.Path) -> tuple[tuple[int, Rows] | None, tuple[int, Rows] | None]:
-    """(step, trees) of the first and of the last evaluation of designs; None for what is not there yet."""
-    found = {}
+    """(step, trees) of the first and of the last evaluation of designs.
+
+    Returns None for what is not there yet.
+    """
+    by_step = {}
     for file in matching(folder, "eval_*_designed.jsonl"):
         match = re.fullmatch(r"eval_(\d+)_designed\.jsonl", file.name)
-        trees = read_rows(file) if match else []
-        if trees:
-            found[int(match[1])] = trees
-    steps = sorted(found)
-    before = (steps[0], found[steps[0]]) if steps and steps[0] == 0 else None
-    after = (steps[-1], found[steps[-1]]) if steps and steps[-1] > 0 else None
+        if match and (trees := read_rows(file)):
+            by_step[int(match[1])] = trees
+    steps = sorted(by_step)
+    before = (steps[0], by_step[steps[0]]) if steps and steps[0] == 0 else None
+    after = (steps[-1], by_step[steps[-1]]) if steps and steps[-1] > 0 else None
     return before, after

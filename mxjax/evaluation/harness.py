@@ -1,14 +1,18 @@
-"""Answers a set of questions with one system and grades what comes back: one harness, one grader, for all of them."""
+"""The harness that answers questions with one system and grades the answers.
+
+All systems go through it and one grader.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mxjax.data.catalogue import SAMPLE
 from mxjax.errors import UserError
-from mxjax.evaluation.records import Answered, answered, make_row
+from mxjax.evaluation.answered import Answered, answered, make_row
 from mxjax.evaluation.systems import (
     BEST_FIXED,
     CONSISTENT,
@@ -26,7 +30,10 @@ from mxjax.rollout.tree import derive_seed
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A system on a set of questions: its table row, and the trees of the questions that were answered now."""
+    """A system on a set of questions.
+
+    Its table row, and the trees of the questions that were answered now.
+    """
 
     row: dict[str, Any]
     trees: list[QuestionTree]
@@ -48,7 +55,7 @@ def evaluate(
     earlier: Mapping[str, Answered] | None = None,
     finished: Callable[[QuestionTree, Answered], None] = lambda tree, record: None,
 ) -> Outcome:
-    """Answers every question `samples` times with `system` and grades the returned messages.
+    """Answer every question `samples` times with `system` and grade the returned messages.
 
     Args:
       roles: "executor", and "designer" where designs are written; "frozen_executor" for the system of that name.
@@ -91,8 +98,8 @@ def evaluate(
     if not left:
         trees = []
     elif name in (DESIGNED, FROZEN_EXECUTOR):
-        own = {**roles, "executor": roles[FROZEN_EXECUTOR]} if name == FROZEN_EXECUTOR else roles
-        trees = collect(left, own, reward, designs=samples, executions=1, **common)
+        cast = {**roles, "executor": roles[FROZEN_EXECUTOR]} if name == FROZEN_EXECUTOR else roles
+        trees = collect(left, cast, reward, designs=samples, executions=1, **common)
     elif name == RANDOM:
         drawn = {q.id: [random_script(derive_seed(seed, q.id, RANDOM, i)) for i in range(samples)] for q in left}
         trees = collect(left, roles, reward, scripts=drawn, designs=samples, executions=1, **common)
@@ -101,3 +108,24 @@ def evaluate(
         trees = collect(left, roles, reward, scripts=[script], executions=samples * each, **common)
     records = [done[question.id] for question in questions]
     return Outcome(make_row(records, system, benchmark, seed), trees)
+
+
+def distinct(name: str, questions: Iterable[Question]) -> list[Question]:
+    """The questions of benchmark `name`, repeated ones once.
+
+    Raises ValueError for two different ones with the same id, since seeds and records go by it.
+    """
+    by_id: dict[str, Question] = {}
+    for question in questions:
+        if by_id.setdefault(question.id, question) != question:
+            raise UserError(f"{name} has two different questions with the id {question.id!r}; give each its own")
+    return list(by_id.values())
+
+
+def shown_name(name: str, questions: Sequence[Question]) -> str:
+    """What rows call the benchmark `name`.
+
+    "NAME:sample" where its questions are those of the shipped sample.
+    """
+    source = questions[0].source if questions else ""
+    return source if source.endswith(SAMPLE) else name
