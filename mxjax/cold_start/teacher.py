@@ -80,6 +80,8 @@ def teach(
     designer, executor = map(mas.load_prompts, prompts)
     conversations: list[Conversation] = []
     for question in questions:
+        if question.gold is None:
+            raise UserError(f"question {question.id} has no gold answer, without which the teacher knows no right one")
         rng = random.Random(f"{seed}:{question.id}")
         with_tool = tool_share > 0 and random.Random(f"{seed}:{question.id}:tool").random() < tool_share
         reply = design(question, rng, with_tool)

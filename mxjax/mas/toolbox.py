@@ -9,7 +9,7 @@ from typing import Any
 
 from mxjax.errors import place_of
 from mxjax.mas.records import Reply, Tool, ToolCall
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 _log = logging.getLogger(__name__)
 _noted: set[tuple[str, type, str]] = set()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mxjax.errors import UserError, message_of, place_of
 from mxjax.mas.records import Result
 from mxjax.rollout.records import GRADING_FAULT, Question, Reward, Segment
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 if TYPE_CHECKING:
     from mxjax.rollout.protocols import RewardFunction

@@ -26,7 +26,7 @@ from mxjax.rollout.overrides import DesignSampling, overridden
 from mxjax.rollout.protocols import Call, ChatEngine, Handle, RewardFunction, Script, WorkerReward
 from mxjax.rollout.records import Design, Execution, Question, QuestionTree, Reward, Segment
 from mxjax.sampling import Completion, Request, SamplingParams
-from mxjax.sandbox.records import InfrastructureError
+from mxjax.sandbox.outcome import InfrastructureError
 
 DESIGNER, EXECUTOR = "designer", "executor"
 E = TypeVar("E", bound=ChatEngine, covariant=True)

@@ -15,8 +15,10 @@ from mxjax.cold_start import teacher
 from mxjax.cold_start.sft import segment
 from mxjax.data import load_questions
 from mxjax.data.arithmetic import evaluate
+from mxjax.errors import UserError
 from mxjax.models import Tokenizer
 from mxjax.rewards import extract_answer, format_math, grade_math
+from mxjax.rollout import Question
 from mxjax.sandbox.tool import python_tool
 
 PROMPTS = "configs/prompts/arithmetic.toml"
@@ -178,3 +180,8 @@ def test_a_tiny_run_learns_and_rolls_out_with_the_tool(tmp_path):
     assert json.loads((tmp_path / "bare" / "results.json").read_text())["sandbox_level"] is None
     refused = mxjax(*tiny("sft", tmp_path / "none", "--config.sft.tool_share=0.6"), check=False)
     assert refused.returncode == 2 and "rollout.tools" in refused.stderr
+
+
+def test_questions_without_a_gold_answer_are_refused():
+    with pytest.raises(UserError, match="question q has no gold answer"):
+        teacher.teach([Question("q", "1 + 2")], (PROMPTS, PROMPTS))

@@ -340,13 +340,21 @@ def test_pictures_are_whole_documents_that_load_nothing(run, tmp_path):
 
 def test_a_run_without_evaluated_designs_has_no_pictures(tmp_path):
     unfinished = made_up.write_run(tmp_path / "unfinished", finished=False)
-    with pytest.raises(UserError, match="no evaluation of designs"):
+    with pytest.raises(UserError, match="nothing to draw"):
         write_pictures(str(unfinished), tmp_path / "pictures")
 
 
 def test_a_chart_with_nothing_in_it_has_no_picture():
     with pytest.raises(UserError, match="nothing to draw"):
         picture(empty("Held-out accuracy", "No evaluation yet."))
+
+
+def test_a_run_whose_evaluations_are_lost_has_no_pictures(tmp_path):
+    run = made_up.write_run(tmp_path / "cut")
+    lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if json.loads(line)["phase"] != "eval"]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="nothing to draw"):
+        write_pictures(str(run), tmp_path / "pictures")
 
 
 def test_it_needs_no_device(run):

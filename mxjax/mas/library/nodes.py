@@ -25,7 +25,7 @@ from mxjax.mas.library.core import (
 )
 from mxjax.mas.library.groups import gathered
 from mxjax.mas.prompts import fill
-from mxjax.programs import extract_program
+from mxjax.program_extraction import extract_program
 from mxjax.script import exceptions
 from mxjax.script.frames import MEMBER_BYTES, Gather, Invoke
 from mxjax.script.keys import hash_again

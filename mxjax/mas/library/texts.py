@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 
 from mxjax.fences import fences
-from mxjax.programs import extract_program, program_fence
+from mxjax.program_extraction import extract_program, program_fence
 
 _ANSWER = re.compile(r"FINAL ANSWER:[ \t]*(.*)")
 _VERDICT = re.compile(r"\bVERDICT\b[^A-Za-z\n]{0,20}((?:NOT|IN)?[ _-]{0,3}CORRECT)\b", re.IGNORECASE)
