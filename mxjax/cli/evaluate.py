@@ -268,8 +268,8 @@ class _Sources:
             chosen_set = HELD_OUT, self._pools("").held_out[:limit]
         if shared := texts_of(chosen_set[1]) & texts_of(questions):
             raise UserError(
-                f"{len(shared)} questions of {chosen_set[0]} are also in {name}; choose with --validation a set that is "
-                "not"
+                f"{len(shared)} questions of {chosen_set[0]} are also in {name}; choose with --validation a set "
+                "that is not"
             )
         return chosen_set
 
