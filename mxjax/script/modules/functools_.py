@@ -23,11 +23,12 @@ from mxjax.script.values import (
     Wrapper,
 )
 
-CACHE_INFO = record_class("CacheInfo", ("hits", "misses", "maxsize", "currsize"), ())
+_COUNTS = ("hits", "misses", "maxsize", "currsize")
+CACHE_INFO = record_class("CacheInfo", _COUNTS, ())
 
 
 def cache_info(m, *values):
-    return Instance(CACHE_INFO, dict(zip(CACHE_INFO.plain, values)))
+    return Instance(CACHE_INFO, dict(zip(_COUNTS, values)))
 
 
 def update_wrapper(m, wrapper, wrapped, *args, **kwargs):
