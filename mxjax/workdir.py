@@ -18,7 +18,15 @@ import jax
 import numpy as np
 from etils import epath
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from mxjax import __version__
 from mxjax.command_line import command_line
@@ -28,6 +36,8 @@ from mxjax.lock import Lock
 from mxjax.mirrors import Mirror, to_tensorboard, to_wandb
 from mxjax.rollout.records import Execution, Question, QuestionTree, Segment
 from mxjax.terminal import shown
+
+Decode = Callable[[Sequence[int] | np.ndarray], str]
 
 OF_A_START = ("metrics.jsonl", "episodes", "skipped", "results.json", "report.html", "tokenizer")
 
@@ -150,7 +160,7 @@ class Workdir:
             kept = "".join(json.dumps(row) + "\n" for row in self.metrics() if done(row))
             write_text(self.path / "metrics.jsonl", kept)
 
-    def save_episodes(self, name: Any, trees: Sequence[QuestionTree], decode) -> None:
+    def save_episodes(self, name: str | int, trees: Sequence[QuestionTree], decode: Decode) -> None:
         """Write whole trees to episodes/<name>.jsonl, and as text for people to episodes/<name>.txt."""
         if not self._writes:
             return
@@ -210,7 +220,7 @@ class Workdir:
                     file.write(lines)
 
 
-def _call_record(segment: Segment, decode) -> dict[str, Any]:
+def _call_record(segment: Segment, decode: Decode) -> dict[str, Any]:
     return {
         "role": segment.role,
         "call_id": segment.call_id,
@@ -225,7 +235,7 @@ def _call_record(segment: Segment, decode) -> dict[str, Any]:
     }
 
 
-def _execution_record(execution: Execution, decode) -> dict[str, Any]:
+def _execution_record(execution: Execution, decode: Decode) -> dict[str, Any]:
     return {
         "index": execution.index,
         "status": execution.status,
@@ -251,7 +261,7 @@ def question_record(question: Question) -> dict[str, Any]:
     return record
 
 
-def tree_record(tree: QuestionTree, decode, decode_design=None) -> dict[str, Any]:
+def tree_record(tree: QuestionTree, decode: Decode, decode_design: Decode | None = None) -> dict[str, Any]:
     """A tree as JSON, its calls also as text.
 
     `decode_design` is for the designer's, where its tokenizer is another.
@@ -310,7 +320,7 @@ def progress_bar(quiet: bool = False) -> Progress:
     )
 
 
-def progress_of(bar: Progress, task: Any, note: str = "") -> Callable[[int, float], None]:
+def progress_of(bar: Progress, task: TaskID, note: str = "") -> Callable[[int, float], None]:
     """A function that shows `(done, accuracy)` on a progress display.
 
     It writes them after `note`.

@@ -23,8 +23,8 @@ class Split:
     """One split of a set.
 
     `files` are patterns in the home repository, none where it must come from a local file. `rows` are the row counts of
-    the complete split, one for each edition that is about. `keep` tells the split's own rows from those of other splits
-    in the same file; `shrink` makes a row smaller before it is written.
+    the complete split, one for each edition. `keep` tells the split's own rows from those of other splits in the same
+    file; `shrink` makes a row smaller before it is written.
     """
 
     rows: tuple[int, ...]

@@ -20,7 +20,7 @@ from mxjax.evaluation import statistics
 from mxjax.mas.library.texts import normalise, vote_key
 from mxjax.rewards import extract_answer
 from mxjax.rewards.code import IN_PROCESS
-from mxjax.rollout import Execution, QuestionTree
+from mxjax.rollout import Design, Execution, QuestionTree
 
 _WITHOUT_VOTE = ("no_answer", "not_from_agent")  # verdicts on messages that need no answer to be found in them
 LONG_VOTE = 64  # characters; a longer vote is kept as its digest
@@ -106,7 +106,7 @@ def _vote(execution: Execution, task_type: str) -> str | None:
     return hashlib.blake2b(vote.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _reason(design: Any, execution: Execution) -> str:
+def _reason(design: Design, execution: Execution) -> str:
     """In a word or two, why an execution is not right."""
     if design.error:
         return f"design: {design.error_kind or 'other'}"
@@ -120,7 +120,7 @@ def _reason(design: Any, execution: Execution) -> str:
     return execution.reason.replace("_", " ") if execution.reason in _OUTCOMES else "wrong answer"
 
 
-def pattern_of(design: Any) -> str:
+def pattern_of(design: Design) -> str:
     """The pattern of a design (`mas.pattern`), "invalid" if it cannot run."""
     return "invalid" if design.error else mas.pattern(mas.check(design.source))
 
@@ -130,7 +130,7 @@ def shares(patterns: Sequence[str]) -> dict[str, float]:
     return {name: count / len(patterns) for name, count in collections.Counter(patterns).most_common()}
 
 
-def pattern_shares(designs: Sequence[Any]) -> dict[str, float]:
+def pattern_shares(designs: Sequence[Design]) -> dict[str, float]:
     """Share of each pattern (`mas.pattern`) among the designs.
 
     Those that cannot run count as "invalid".

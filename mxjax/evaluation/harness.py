@@ -6,10 +6,12 @@ All systems go through it and one grader.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mxjax import mas
 from mxjax.data.catalogue import SAMPLE
 from mxjax.errors import UserError
 from mxjax.evaluation.answered import Answered, answered, make_row
@@ -24,7 +26,7 @@ from mxjax.evaluation.systems import (
     parse_system,
     random_script,
 )
-from mxjax.rollout import Question, QuestionTree, Role, collect
+from mxjax.rollout import Question, QuestionTree, Reward, Role, collect
 from mxjax.rollout.tree import derive_seed
 
 
@@ -43,14 +45,14 @@ def evaluate(
     questions: Sequence[Question],
     system: str,
     roles: Mapping[str, Role],
-    reward: Callable,
+    reward: Callable[..., Reward],
     benchmark: str = "",
     samples: int = 1,
     seed: int = 0,
-    limits: Any = None,
+    limits: mas.Limits | None = None,
     agent_text: str = SOLVER_TEXT,
     progress: Callable[[int, float], None] = lambda done, accuracy: None,
-    tools: Mapping[str, Any] | None = None,
+    tools: Mapping[str, mas.Tool] | None = None,
     script: str = "",
     earlier: Mapping[str, Answered] | None = None,
     finished: Callable[[QuestionTree, Answered], None] = lambda tree, record: None,
@@ -92,20 +94,20 @@ def evaluate(
         right = [value for record in done.values() for value in record.correct]
         progress(len(right), sum(right) / max(1, len(right)))
 
-    common = dict(seed=seed, limits=limits, tools=tools, finished=keep)
+    roll_out = functools.partial(collect, seed=seed, limits=limits, tools=tools, finished=keep)
     if done:
         report()
     if not left:
         trees = []
     elif name in (DESIGNED, FROZEN_EXECUTOR):
         cast = {**roles, "executor": roles[FROZEN_EXECUTOR]} if name == FROZEN_EXECUTOR else roles
-        trees = collect(left, cast, reward, designs=samples, executions=1, **common)
+        trees = roll_out(left, cast, reward, designs=samples, executions=1)
     elif name == RANDOM:
         drawn = {q.id: [random_script(derive_seed(seed, q.id, RANDOM, i)) for i in range(samples)] for q in left}
-        trees = collect(left, roles, reward, scripts=drawn, designs=samples, executions=1, **common)
+        trees = roll_out(left, roles, reward, scripts=drawn, designs=samples, executions=1)
     else:
         script = script or fixed_script("single" if name == CONSISTENT else name, agent_text, size)
-        trees = collect(left, roles, reward, scripts=[script], executions=samples * each, **common)
+        trees = roll_out(left, roles, reward, scripts=[script], executions=samples * each)
     records = [done[question.id] for question in questions]
     return Outcome(make_row(records, system, benchmark, seed), trees)
 

@@ -24,8 +24,8 @@ from mxjax.evaluation.answered import Answered
 from mxjax.evaluation.harness import Outcome, evaluate
 from mxjax.evaluation.systems import BEST_FIXED, DESIGNED, FIXED, fixed_script, tokens_of
 from mxjax.files import absolute, file_name, make_folder, read_rows, write_text
-from mxjax.grading import check_same_grading
-from mxjax.rollout import Question, Role
+from mxjax.grading import Grading, check_same_grading
+from mxjax.rollout import Question, QuestionTree, Role
 from mxjax.workdir import Workdir, plain, question_record, tree_record, tree_text
 
 NOT_KEPT = "bring that back, or evaluate without --resume or with another --output"
@@ -46,9 +46,9 @@ class Suite:
 
     workdir: Workdir
     roles: Mapping[str, Role]
-    grading: Any
+    grading: Grading
     settings: Mapping[str, Any]
-    limits: Any
+    limits: mas.Limits
     agent_text: str
     seed: int = 0
     resume: bool = False
@@ -76,7 +76,7 @@ class Suite:
         answers, designs = self.roles.get(system, executor), self.roles.get("designer", executor)
         decode = answers.engine.tokenizer.decode, designs.engine.tokenizer.decode
 
-        def finished(tree, record: Answered) -> None:
+        def finished(tree: QuestionTree, record: Answered) -> None:
             stamps = {"record": dataclasses.asdict(record), "settings": key, "grading": self.grading.record}
             line = {**tree_record(tree, *decode), **stamps}
             self.workdir.append(f"{name}.jsonl", [line])
@@ -113,7 +113,7 @@ class Suite:
         """
         if not self.resume:
             return []
-        records: dict[Any, Any] = {question.id: question_record(question) for question in questions}
+        records: dict[str | None, dict[str, Any]] = {question.id: question_record(question) for question in questions}
         lines = {}
         for line in read_rows(path):
             question = line.get("question") or {}

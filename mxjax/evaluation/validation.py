@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
+from rich.progress import Progress
 
+from mxjax import mas
 from mxjax.data import Pools, load_benchmark
 from mxjax.data.pools import HELD_OUT
 from mxjax.evaluation.choice import when
@@ -15,7 +17,7 @@ from mxjax.evaluation.harness import distinct, evaluate, shown_name
 from mxjax.evaluation.systems import left_to_do
 from mxjax.files import file_name
 from mxjax.grading import Grading
-from mxjax.rollout import Question
+from mxjax.rollout import Question, Role
 from mxjax.workdir import Workdir, progress_of
 
 EPISODES_KEPT = 8  # of each evaluation
@@ -34,7 +36,14 @@ def load_benchmarks(config: ConfigDict, pools: Pools) -> dict[str, Sequence[Ques
 
 
 def validate(
-    config, step: int, benchmarks, roles, grading: Grading, limits, workdir: Workdir, bar
+    config: ConfigDict,
+    step: int,
+    benchmarks: Mapping[str, Sequence[Question]],
+    roles: Mapping[str, Role],
+    grading: Grading,
+    limits: mas.Limits,
+    workdir: Workdir,
+    bar: Progress,
 ) -> list[dict[str, Any]]:
     """Evaluate `eval.systems` on `eval.benchmarks` if due and not yet done.
 

@@ -35,6 +35,7 @@ from mxjax.rewards.verdict import InfrastructureError, Verdict
 from mxjax.sandbox import Outcome, Sandbox, SandboxLimits
 from mxjax.sandbox.inside import wire
 from mxjax.sandbox.jobs import Job
+from mxjax.sandbox.zygotes import Zygote
 
 PASSED, WRONG = "passed", "wrong_answer"
 CALLED = "called"
@@ -263,7 +264,7 @@ def call_candidate(
         status, reply = scripted.next_line(_of_candidate(program, setup, True), [request], 0, sandbox, limits)
         return _value_of(reply) if status == "ok" else (status, None)
 
-    def attempt(zygote) -> tuple[str, Any]:
+    def attempt(zygote: Zygote) -> tuple[str, Any]:
         job = Job(zygote, _of_candidate(program, setup, True), b"", limits, channel=True)
         try:
             reply = job.ask(request, limits.wall)
@@ -316,7 +317,7 @@ def run_check(
     return sandbox.attempt(lambda zygote: _beside(zygote, together, limits)), IN_PROCESS
 
 
-def _beside(zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
+def _beside(zygote: Zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
     """The status of a check in the candidate's own process.
 
     It passes if it says its end and then ends well.
@@ -330,7 +331,7 @@ def _beside(zygote, payload: dict[str, Any], limits: SandboxLimits) -> str:
     return WRONG if last.startswith(b"AssertionError") else outcome.status
 
 
-def _relay(zygote, candidate: dict[str, Any], tests: dict[str, Any], limits: SandboxLimits) -> str:
+def _relay(zygote: Zygote, candidate: dict[str, Any], tests: dict[str, Any], limits: SandboxLimits) -> str:
     """The status of a check between two jobs.
 
     Returns "in_process" if an argument cannot be sent. Raises ZygoteLost.

@@ -10,9 +10,9 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 from mxjax.errors import UserError
+from mxjax.mas.records import Result
 from mxjax.program_extraction import extract_program
 from mxjax.rewards.code import grade_code
 from mxjax.rewards.format import format_code, format_math
@@ -20,7 +20,7 @@ from mxjax.rewards.math import grade_math
 from mxjax.rewards.verdict import Verdict
 from mxjax.rewards.words import grade_text
 from mxjax.rollout.faults import GradingFaults
-from mxjax.rollout.records import Question, Reward
+from mxjax.rollout.records import Question, Reward, Segment
 from mxjax.rollout.tree import derive_seed
 from mxjax.sandbox import Sandbox, SandboxLimits
 
@@ -44,7 +44,7 @@ class RewardFunction:
         """
         return self.sandbox.call if self.sandbox is not None and question.task_type == "code" else None
 
-    def __call__(self, question: Question, result: Any, segments: Sequence[Any] = ()) -> Reward:
+    def __call__(self, question: Question, result: Result, segments: Sequence[Segment] = ()) -> Reward:
         """Grade `result.content` against `question`; the format is judged on `result.origin_text`.
 
         0 for an execution that did not finish, and, with `answer_from="agent"`, for an answer that no agent gave.
@@ -56,7 +56,7 @@ class RewardFunction:
             return Reward(0.0, 0.0, True, how="not_from_agent")
         correct, how = _graded(self.verify(question, result.content), self.all_pass)
         judge = format_code if question.task_type == "code" else format_math
-        shape = 0.0 if result.origin_call is None else judge(result.origin_text)
+        shape = 0.0 if result.origin_text is None else judge(result.origin_text)
         return Reward(correct, shape, True, how=how)
 
 
