@@ -98,8 +98,8 @@ def solution(tree: QuestionTree, decode) -> dict[str, Any]:
     ]
     return {
         "question": tree.question.text,
-        "status": "invalid_design" if design.error else execution.result.status,
-        "reason": design.error or execution.result.reason,
+        "status": "invalid_design" if design.error or execution.result is None else execution.result.status,
+        "reason": design.error or (execution.result.reason if execution.result else execution.reason),
         "answer": None if content is None else extract_answer(content) or content,
         "design": design.source,
         "calls": calls,

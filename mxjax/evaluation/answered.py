@@ -92,7 +92,7 @@ def answered(tree: QuestionTree, size: int = 1, seconds: float = 0.0) -> Answere
 
 def _vote(execution: Execution, task_type: str) -> str | None:
     """What a majority over executions counts. Failed ones have no vote."""
-    if execution.status != "ok":
+    if execution.status != "ok" or execution.result is None:
         return None
     if task_type == "code":
         vote = vote_key(execution.result.content, task_type)

@@ -16,7 +16,7 @@ from mxjax.errors import place_of
 from mxjax.mas.check import CheckedDesign, check
 from mxjax.mas.library import texts
 from mxjax.mas.library.core import Host
-from mxjax.mas.limits import Limits
+from mxjax.mas.limits import Limits, Meter
 from mxjax.mas.machines import answer, global_names, new_machine, settle
 from mxjax.mas.prompts import NAMED, Prompts
 from mxjax.mas.records import AgentCall, Reply, Result, Tool, ToolCall, well_formed
@@ -49,7 +49,9 @@ class ScriptRun:
     @property
     def limits(self) -> Limits:
         """The limits of this execution."""
-        return self._machine.limits
+        limits = self._machine.limits
+        assert isinstance(limits, Limits)
+        return limits
 
     @property
     def host(self) -> Host:
@@ -114,9 +116,9 @@ class ScriptRun:
                 self._end("error", reason=DEADLOCK)
             return
         host = machine.host
-        error = outcome.error
-        if error is not None and error.cls.name != "SystemExit":
-            self._end("error", reason=f"line {machine.root.line}: {exceptions.describe(error)}")
+        raised = outcome.error
+        if raised is not None and raised.cls.name != "SystemExit":
+            self._end("error", reason=f"line {machine.root.line}: {exceptions.describe(raised)}")
         elif not host.runs:
             self._end("error", reason="the script ended without running a workflow")
         elif host.failed:
@@ -128,6 +130,7 @@ class ScriptRun:
         machine = self._machine
         origin = self._origin(content) if status == "ok" else None
         meter = machine.root.meter
+        assert isinstance(meter, Meter)
         self.result = Result(
             status=status,
             content=well_formed(content),
@@ -154,7 +157,7 @@ class ScriptRun:
         return asked.call.id, reply.text
 
 
-def _fault(error: Exception, source: str) -> str:
+def _fault(error: BaseException, source: str) -> str:
     """What went wrong inside the interpreter; its traceback and the script are logged, once per kind."""
     if isinstance(error, exceptions.InternalError):
         error = error.__cause__ or error

@@ -18,7 +18,8 @@ _noted: set[tuple[str, type, str]] = set()
 def _note(tool: str, error: Exception) -> None:
     """Logs a fault of a tool's own code, once per kind; not arguments that do not fit, which are the script's."""
     kind = tool, type(error), place_of(error)
-    if error.__traceback__.tb_next is not None and kind not in _noted:
+    trace = error.__traceback__
+    if trace is not None and trace.tb_next is not None and kind not in _noted:
         _noted.add(kind)
         _log.warning("the tool %s failed, as its script is told; more of the kind are not logged", tool, exc_info=error)
 
@@ -41,11 +42,13 @@ class Toolbox:
         The log has the first of each kind, since designs with a broken tool look like designs that do not work. Calls
         of different sessions may be answered in several threads at once.
 
-        Raises InfrastructureError when the tool lost its machine, which is nobody's doing.
+        Raises InfrastructureError when the tool lost its machine, which no script can help.
         """
         try:
             tool = self._tools[call.name]
-            function = tool.func if tool.open is None else self._session(call, tool).run
+            function = tool.func if tool.open is None else self._session(call, tool.open).run
+            if function is None:
+                raise TypeError(f"the tool {call.name} has no function")
             answer = function(**call.arguments)
         except InfrastructureError:
             raise
@@ -54,10 +57,10 @@ class Toolbox:
             return Reply("", error=f"{type(error).__name__}: {error}")
         return answer if isinstance(answer, Reply) else Reply(str(answer))
 
-    def _session(self, call: ToolCall, tool: Tool) -> Any:
+    def _session(self, call: ToolCall, open_session: Callable[[], Any]) -> Any:
         key = call.name, call.session
         if key not in self._sessions:
-            self._sessions[key] = tool.open()
+            self._sessions[key] = open_session()
         return self._sessions[key]
 
     def close(self) -> None:

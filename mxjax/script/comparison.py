@@ -174,19 +174,19 @@ def both_sets(a, b) -> bool:
     return all(type(x) is Set or (type(x) is View and x.kind != "values") for x in (a, b))
 
 
-def keys_of(m, value) -> tuple[dict, bool]:
+def keys_of(m, value: Set | View) -> tuple[dict, bool]:
     """The items of a set or view as the keys of a dict, looking all of them up accounted for; see `hashable`."""
-    items = value.items if type(value) is Set else list(value.host())
+    items = value.items if isinstance(value, Set) else list(value.host())
     m.charge(len(items) >> 1)
-    if type(value) is View:
+    if isinstance(value, View):
         m.need_entries(len(items))
     own = False
     for item in items:
         if type(item) is not int:
             own = keys.hashable(m, item) or own
-    if own and type(value) is View:
+    if own and isinstance(value, View):
         keys.need_comparisons(m, items)
-    return (items if type(value) is Set else dict.fromkeys(items)), own
+    return (items if isinstance(items, dict) else dict.fromkeys(items)), own
 
 
 def as_keys_of(m, table: dict, other: dict):

@@ -340,7 +340,7 @@ def test_pictures_are_whole_documents_that_load_nothing(run, tmp_path):
 
 def test_a_run_without_evaluated_designs_has_no_pictures(tmp_path):
     unfinished = made_up.write_run(tmp_path / "unfinished", finished=False)
-    with pytest.raises(UserError, match="nothing to draw"):
+    with pytest.raises(UserError, match="no evaluation of designs"):
         write_pictures(str(unfinished), tmp_path / "pictures")
 
 

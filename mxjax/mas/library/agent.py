@@ -97,9 +97,10 @@ def tool_answer(m, usable: dict, has_python: bool, reply: str, turn: int):
     called = texts.tool_call(reply)
     if called is None:
         return None
-    if type(called) is str:
+    if isinstance(called, str):
         return fill(prompts.bad_tool_call, error=called)
-    return (yield from tools.run_tool(m, usable, *called, turn))
+    name, arguments = called
+    return (yield from tools.run_tool(m, usable, name, arguments, turn))
 
 
 def first_messages(m, node: Instance, context, usable: dict, has_python: bool):

@@ -58,6 +58,7 @@ class MessageKind:
     __slots__ = ("name", "value")
     holds = ()
     type_name = "MessageType"
+    cls: ClassVar[Class]  # the class of the script language that they are members of
 
     def __init__(self, name: str):
         self.name = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mxjax.mas.library.core import is_error, is_message, messages_of, node_name, run_node
+from mxjax.mas.limits import Meter
 from mxjax.script.errors import LimitExceeded
 from mxjax.script.frames import Gather, Group, Later, Task
 from mxjax.script.values import Instance, Raised
@@ -76,10 +77,11 @@ def share_out(m) -> bool:
         left = max(0, outermost.reserved - sum(map(_used, inner)))
         for group in inner:
             if group is not outermost:
-                group.parent.meter.most_calls = 0  # what it had left is given out with the rest
+                _meter(group.parent).most_calls = 0  # what it had left is given out with the rest
         going = tasks[: left or len(tasks)]
         for task in going:
-            task.meter.most_calls = task.meter.agent_calls + left // len(going)
+            meter = _meter(task)
+            meter.most_calls = meter.agent_calls + left // len(going)
         m.free.extend(going)
         m.arrived.extend(tasks[len(going) :])
     return bool(around)
@@ -87,13 +89,19 @@ def share_out(m) -> bool:
 
 def _groups_around(task: Task) -> list[Group]:
     """The groups of private members that a task is in, innermost first."""
-    found = []
-    while task.private:
-        found.append(task.group)
+    groups = []
+    while task.private and task.group is not None:
+        groups.append(task.group)
         task = task.group.parent
-    return found
+    return groups
 
 
 def _used(group: Group) -> int:
     """The calls that the members of a group made, without those of groups in it that have not ended."""
-    return sum(task.meter.agent_calls - group.start.agent_calls for task in group.tasks)
+    assert isinstance(group.start, Meter)
+    return sum(_meter(task).agent_calls for task in group.tasks) - len(group.tasks) * group.start.agent_calls
+
+
+def _meter(task: Task) -> Meter:
+    assert isinstance(task.meter, Meter), "designs run with a meter that counts calls"
+    return task.meter

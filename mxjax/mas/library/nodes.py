@@ -87,7 +87,8 @@ def _maybe(value) -> list:
 
 def _sum(m, nodes: list, depth: int) -> int | None:
     bounds = [calls_bound(m, node, depth + 1) for node in nodes[:64]]
-    return None if None in bounds or len(nodes) > 64 else sum(bounds)
+    known = [bound for bound in bounds if bound is not None]
+    return None if len(known) < len(nodes) else sum(known)
 
 
 def _short(m, reply: str) -> str:
@@ -173,7 +174,11 @@ def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
     calls; inside a group whose calls are reserved, the agents that wrote the programs are what bounds them.
     """
     examples = m.host.examples[:VOTE_EXAMPLES]
-    programs = {key: extract_program(answers[index]) for index, key in keys.items() if key is not None}
+    programs = {
+        key: program
+        for index, key in keys.items()
+        if key is not None and (program := extract_program(answers[index])) is not None
+    }
     needed = len(programs) * len(examples)
     possible = m.host.task_type == "code" and tools.RUN_PROGRAM in m.host.tools
     counted = not m.task.private
@@ -187,7 +192,7 @@ def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
     members = [(_outputs(m, source, examples), place.child("vote")) for source in programs.values()]
     outcomes = yield Gather(members, True)
     behaviour = {key: outcome.value for key, outcome in zip(programs, outcomes)}
-    return {index: behaviour.get(key) or key for index, key in keys.items()}
+    return {index: key if key is None else behaviour.get(key) or key for index, key in keys.items()}
 
 
 def _outputs(m, source: str, examples: tuple):

@@ -131,14 +131,14 @@ def compact_critique(text: str, omitted: str) -> str:
 def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
     """What a reply finally delivers (boxed answer, or program), in its markers, and where it starts."""
     if task_type == "code":
-        found = blocks(text, "solution")
-        if found:
-            return f"<solution>{found[-1][0]}</solution>", found[-1][1]
+        solutions = blocks(text, "solution")
+        if solutions:
+            return f"<solution>{solutions[-1][0]}</solution>", solutions[-1][1]
         fence = program_fence(text)
         return (text[fence.start : fence.end], fence.start) if fence else None
-    found = boxed(text)
-    if found:
-        return f"\\boxed{{{found[0]}}}", found[1]
+    answer = boxed(text)
+    if answer:
+        return f"\\boxed{{{answer[0]}}}", answer[1]
     matches = list(_ANSWER.finditer(text))
     return (matches[-1][0], matches[-1].start()) if matches else None
 

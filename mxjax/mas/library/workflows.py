@@ -120,7 +120,7 @@ CONDITIONAL = native_class(
 def init_loop(m, self, *limit, name="loop_workflow", max_iterations=10, **config):
     """By position come `max_iterations`, or a name and `max_iterations`."""
     if limit and type(limit[0]) is str:
-        name, *limit = limit
+        name, limit = limit[0], limit[1:]
     if len(limit) > 1:
         raise TypeError("LoopWorkflow() takes max_iterations, or a name and max_iterations")
     max_iterations = limit[0] if limit else max_iterations

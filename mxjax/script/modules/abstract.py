@@ -123,12 +123,12 @@ class Annotation:
         return self.hosts
 
     def _covers_class(self, cls: Class) -> bool:
-        self._known()
+        hosts = self._known()
         if self.name == "Hashable":
             return keys.has_identity(cls)
         if self.mixin is not None and self.mixin in cls.mro:
             return True
-        if cls.base is not None and cls.base.hosts and issubclass(cls.base.hosts[0], self.hosts):
+        if cls.base is not None and cls.base.hosts and issubclass(cls.base.hosts[0], hosts):
             return True
         return bool(self.methods) and all(cls.lookup(name) not in (UNBOUND, None) for name in self.methods)
 

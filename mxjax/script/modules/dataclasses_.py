@@ -201,10 +201,10 @@ def _ordered(cls: Class, names: list[str], symbol: str):
 
 def _fields_of(value) -> dict[str, Field]:
     cls = value.cls if type(value) is Instance else value
-    found = cls.lookup(_FIELDS) if type(cls) is Class else UNBOUND
-    if found is UNBOUND:
+    fields = cls.lookup(_FIELDS) if type(cls) is Class else UNBOUND
+    if not isinstance(fields, dict):
         raise TypeError(f"a dataclass instance is needed, not '{type_name(value)}'")
-    return found
+    return fields
 
 
 def _stored(value) -> list[str]:

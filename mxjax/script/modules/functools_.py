@@ -163,7 +163,7 @@ def _deep(m, value, memo: Memo, depth: int):
         m.need_entries(len(value))
         keys.hash_again(m, value)
         made = _remember(m, memo, value, kind())
-        if kind is DefaultDict:
+        if isinstance(made, DefaultDict) and isinstance(value, DefaultDict):
             made.factory = value.factory
         for key, item in list(value.items()):
             made[key] = yield from _deep(m, item, memo, depth + 1)

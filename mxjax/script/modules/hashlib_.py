@@ -7,7 +7,7 @@ import hashlib
 from mxjax.script.exceptions import may_raise
 from mxjax.script.iteration import take_all
 from mxjax.script.types import TYPES
-from mxjax.script.values import Native, brief, plain, type_name
+from mxjax.script.values import BuiltinType, Native, brief, plain, type_name
 
 ALGORITHMS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s")
 _CODECS = {"utf8": "utf-8", "ascii": "ascii", "latin1": "latin-1", "iso88591": "latin-1", "usascii": "ascii"}
@@ -139,8 +139,10 @@ def _from_items(m, source):
     return bytes((yield from take_all(m, source)))
 
 
-TYPES["bytes"].make = make_bytes
-TYPES["bytes"].members["fromhex"] = Native("fromhex", _fromhex)
+_BYTES_TYPE = TYPES["bytes"]
+assert isinstance(_BYTES_TYPE, BuiltinType)
+_BYTES_TYPE.make = make_bytes
+_BYTES_TYPE.members["fromhex"] = Native("fromhex", _fromhex)
 BYTES = {"decode": _decode, "hex": _hex}
 HASH = {"update": _update, "digest": _digest, "hexdigest": _hexdigest, "copy": _copy}
 HASH_PROPERTIES = {

@@ -79,9 +79,9 @@ def exit_(m, code=None):
 
 
 def join(m, *parts):
-    parts = [_path(part) for part in parts]
-    m.need_string(sum(len(part) + 1 for part in parts), all(map(str.isascii, parts)))
-    return "/".join(parts)
+    paths = [_path(part) for part in parts]
+    m.need_string(sum(len(path) + 1 for path in paths), all(map(str.isascii, paths)))
+    return "/".join(paths)
 
 
 def _path(part) -> str:

@@ -53,7 +53,7 @@ def choices(m, owner, population, weights=None, *, cum_weights=None, k=1):
     return owner.host.choices(population, weights, cum_weights=cum_weights, k=k)
 
 
-def _weights(m, values) -> list:
+def _weights(m, values):
     weights = yield from take_all(m, values)
     if not all(type(weight) in NUMBERS for weight in weights):
         raise TypeError("weights must be numbers")
@@ -101,6 +101,5 @@ def _of_shared(method, shared: Source):
 def make(m) -> Module:
     """The module for one machine, whose functions share the machine's stream."""
     shared = Source(random.Random(m.seed))
-    members = {name: Native(name, _of_shared(fn, shared)) for name, fn in SOURCE.items()}
-    members["Random"] = BuiltinType("Random", (Source,), make_source)
-    return Module("random", members)
+    functions = {name: Native(name, _of_shared(fn, shared)) for name, fn in SOURCE.items()}
+    return Module("random", {**functions, "Random": BuiltinType("Random", (Source,), make_source)})

@@ -127,7 +127,7 @@ def _compiled(pattern: str, flags: int, wide: bool) -> Program | str:
 
 def _kept_bytes(item: tuple[tuple, Program | str]) -> int:
     (pattern, *_), found = item
-    return 400 + 4 * len(pattern) + (4 * len(found) if type(found) is str else found.memory)
+    return 400 + 4 * len(pattern) + (4 * len(found) if isinstance(found, str) else found.memory)
 
 
 def _compile(pattern: str, flags: int, wide: bool) -> Program | str:
@@ -149,7 +149,7 @@ def _compile(pattern: str, flags: int, wide: bool) -> Program | str:
 
 def _program(m, pattern: str, flags: int, wide: bool) -> Program:
     program = _compiled(pattern, flags, wide)
-    if type(program) is str:
+    if isinstance(program, str):
         raise _failed(program)
     m.charge(2 * program.translation.size)
     known = m.imported.setdefault(_KNOWN, {})
@@ -297,7 +297,8 @@ def finditer(m, compiled, string, pos=0, endpos=_ENDLESS):
 def split(m, compiled, string, maxsplit=0):
     if type(maxsplit) is not int:
         raise TypeError(f"'{type_name(maxsplit)}' object cannot be interpreted as an integer")
-    parts, at = [], 0
+    parts: list = []
+    at = 0
     scan = _Scan(m, compiled, string)
     for (start, end), *groups in scan.all() if maxsplit >= 0 else ():
         parts += (string[at:start], *(None if first < 0 else string[first:last] for first, last in groups))
@@ -316,7 +317,8 @@ def subn(m, compiled, repl, string, count=0):
         raise TypeError(f"'{type_name(count)}' object cannot be interpreted as an integer")
     pieces = _template(m, compiled, repl) if type(repl) is str else None
     scan = _Scan(m, compiled, string)
-    out, at, done = [], 0, 0
+    out: list[str] = []
+    at = done = 0
     total = len(string)
     for spans in scan.all() if count >= 0 else ():
         if pieces is not None:
@@ -420,7 +422,7 @@ def _of_module(name: str):
     @binds_arguments
     def call(m, pattern, *args, flags=0, **kwargs):
         if len(args) > most:
-            *args, flags = args
+            args, flags = args[:-1], args[-1]
         if len(args) > most or "pos" in kwargs or "endpos" in kwargs:
             raise TypeError(f"{name}() got too many arguments")
         return method(m, compile_(m, pattern, flags), *args, **kwargs)
@@ -503,14 +505,26 @@ def _last_group(m, owner):
     return next((name for name, index in owner.pattern.names.items() if index == number), None)
 
 
+def _span(m, owner: Match, key=0) -> tuple[int, int]:
+    return owner.spans[_number(owner, key)]
+
+
+def _start(m, owner: Match, key=0) -> int:
+    return _span(m, owner, key)[0]
+
+
+def _end(m, owner: Match, key=0) -> int:
+    return _span(m, owner, key)[1]
+
+
 MATCH = {
     "group": _group,
     "groups": _groups,
     "groupdict": _group_dict,
     "expand": _expand,
-    "start": lambda m, owner, key=0: owner.spans[_number(owner, key)][0],
-    "end": lambda m, owner, key=0: owner.spans[_number(owner, key)][1],
-    "span": lambda m, owner, key=0: owner.spans[_number(owner, key)],
+    "start": _start,
+    "end": _end,
+    "span": _span,
 }
 MATCH_PROPERTIES = {
     "string": lambda m, owner: owner.string,

@@ -13,7 +13,7 @@ import functools
 import itertools
 import re
 import warnings
-from re import _parser  # private; used here are `parse` and the tree, which 3.11 and later releases share
+from re import _parser  # type: ignore[attr-defined]  # private; used here are `parse` and the tree, which 3.11 and later releases share
 from typing import ClassVar
 
 IGNORECASE, MULTILINE, DOTALL, UNICODE, VERBOSE, ASCII = 2, 8, 16, 32, 64, 256
