@@ -26,14 +26,32 @@ _OFTEN_ASKED_FOR = """
 """
 _MODULES = frozenset({*ALL_MODULES, *sys.stdlib_module_names, *_OFTEN_ASKED_FOR.split()})
 _KINDS = frozenset(
-    ("argument", "calls", "forbidden", "graph", "import", "missing", "name", "prompt_too_long", "syntax", "too_large",
-     "unsupported")
-)  # fmt: skip
+    (
+        "argument",
+        "calls",
+        "forbidden",
+        "graph",
+        "import",
+        "missing",
+        "name",
+        "prompt_too_long",
+        "syntax",
+        "too_large",
+        "unsupported",
+    )
+)
 _TYPES = (object, type, int, str, list, dict, type(sys), types.FunctionType, types.FrameType, BaseException)
 _DUNDERS = frozenset(name for kind in _TYPES for name in dir(kind) if name.startswith("__")) | {
-    "__builtins__", "__del__", "__delete__", "__file__", "__import__", "__index__", "__path__", "__set__",
+    "__builtins__",
+    "__del__",
+    "__delete__",
+    "__file__",
+    "__import__",
+    "__index__",
+    "__path__",
+    "__set__",
     "__set_name__",
-}  # fmt: skip
+}
 _WORDS = ("bytes", "complex", "generators")  # of what is no kind of node
 _CONSTRUCTS: dict[str, tuple[type[ast.AST], ...]] = {
     "assert": (ast.Assert,),

@@ -53,9 +53,20 @@ def _dispatch(m, symbol: str, a, b):
 
 
 _DUNDER = {
-    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "** or pow()": "pow",
-    "@": "matmul", "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
-}  # fmt: skip
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "truediv",
+    "//": "floordiv",
+    "%": "mod",
+    "** or pow()": "pow",
+    "@": "matmul",
+    "&": "and",
+    "|": "or",
+    "^": "xor",
+    "<<": "lshift",
+    ">>": "rshift",
+}
 
 
 def _dunder(m, symbol: str, a, b):
@@ -267,9 +278,20 @@ def _counted(a: dict, b: dict, combine) -> CounterDict:
 
 
 _OPERATORS = {
-    "+": add, "-": subtract, "*": multiply, "/": divide, "//": floor_divide, "%": modulo, "** or pow()": power,
-    "@": matrix_multiply, "&": and_, "|": or_, "^": xor, "<<": left_shift, ">>": right_shift,
-}  # fmt: skip
+    "+": add,
+    "-": subtract,
+    "*": multiply,
+    "/": divide,
+    "//": floor_divide,
+    "%": modulo,
+    "** or pow()": power,
+    "@": matrix_multiply,
+    "&": and_,
+    "|": or_,
+    "^": xor,
+    "<<": left_shift,
+    ">>": right_shift,
+}
 
 
 # In place

@@ -28,9 +28,16 @@ SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 
 
 def init_agent(
-    m, self, name="agent", system_prompt="", tool_registry=None, max_turns=10, enable_conversation_logging=True,
-    ai_client=None, **config,
-):  # fmt: skip
+    m,
+    self,
+    name="agent",
+    system_prompt="",
+    tool_registry=None,
+    max_turns=10,
+    enable_conversation_logging=True,
+    ai_client=None,
+    **config,
+):
     init_node(m, self, name, **config)
     self.fields["system_prompt"] = system_prompt
     self.fields["tool_registry"] = tool_registry

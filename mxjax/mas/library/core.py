@@ -155,9 +155,11 @@ MESSAGE = native_class(
 )
 MESSAGE.members["from_dict"] = Wrapper("classmethod", Native("from_dict", message_from_dict))
 MESSAGE.members.update(
-    dict.fromkeys(_FIELDS), __annotations__=dict.fromkeys(_FIELDS, "Any"), message_type=AGENT_RESPONSE,
+    dict.fromkeys(_FIELDS),
+    __annotations__=dict.fromkeys(_FIELDS, "Any"),
+    message_type=AGENT_RESPONSE,
     metadata=dataclasses_.Field(default_factory=Native("dict", lambda m: {})),
-)  # fmt: skip
+)
 MESSAGE.shared = False
 dataclasses_.make(MESSAGE, {})  # adds what is missing: `==`, and what `replace` and `asdict` look at
 MESSAGE.shared = True
@@ -251,10 +253,14 @@ CONTEXT = native_class(
     "Context",
     None,
     {
-        "__init__": init_context, "add_message": add_message, "get_latest_message": get_latest_message,
-        "get_messages_by_type": get_messages_by_type, "set_state": set_state, "get_state": get_state,
+        "__init__": init_context,
+        "add_message": add_message,
+        "get_latest_message": get_latest_message,
+        "get_messages_by_type": get_messages_by_type,
+        "set_state": set_state,
+        "get_state": get_state,
     },
-)  # fmt: skip
+)
 
 CONTEXT.members["metadata"] = Wrapper("cached_property", Native("metadata", lambda m, self: {}))
 

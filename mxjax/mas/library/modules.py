@@ -9,10 +9,23 @@ from mxjax.mas.library.core import CONTEXT, MESSAGE, MESSAGE_TYPE, WORKFLOW_NODE
 from mxjax.script.values import Class, Module, Native
 
 _CLASSES = (
-    WORKFLOW_NODE, MESSAGE, MESSAGE_TYPE, CONTEXT, AGENT, nodes.ENSEMBLE, nodes.REFLECTION, nodes.DEBATE, nodes.ROUTER,
-    workflows.WORKFLOW, workflows.CONDITIONAL, workflows.LOOP, workflows.GRAPH, tools.REGISTRY, tools.MATH_ENVIRONMENT,
+    WORKFLOW_NODE,
+    MESSAGE,
+    MESSAGE_TYPE,
+    CONTEXT,
+    AGENT,
+    nodes.ENSEMBLE,
+    nodes.REFLECTION,
+    nodes.DEBATE,
+    nodes.ROUTER,
+    workflows.WORKFLOW,
+    workflows.CONDITIONAL,
+    workflows.LOOP,
+    workflows.GRAPH,
+    tools.REGISTRY,
+    tools.MATH_ENVIRONMENT,
     tools.CODE_ENVIRONMENT,
-)  # fmt: skip
+)
 NAMES: dict[str, Class | Native] = {
     **{cls.name: cls for cls in _CLASSES},
     "create_simple_chain": workflows.CREATE_SIMPLE_CHAIN,

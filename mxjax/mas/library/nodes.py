@@ -228,9 +228,17 @@ ENSEMBLE = native_class("EnsembleNode", WORKFLOW_NODE, {"__init__": init_ensembl
 
 
 def init_reflection(
-    m, self, name="reflection", agent=None, num_iterations=2, reflection_prompt=None, critic_agent=None,
-    refinement_prompt=None, include_history=False, **config,
-):  # fmt: skip
+    m,
+    self,
+    name="reflection",
+    agent=None,
+    num_iterations=2,
+    reflection_prompt=None,
+    critic_agent=None,
+    refinement_prompt=None,
+    include_history=False,
+    **config,
+):
     init_node(m, self, name, **config)
     _nodes(m, [agent], "agent")
     self.fields.update(

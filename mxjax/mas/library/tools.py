@@ -96,10 +96,16 @@ REGISTRY = native_class(
     "ToolRegistry",
     None,
     {
-        "__init__": init_registry, "register": register, "register_tool": register, "get_tool": get_tool,
-        "list_tools": list_tools, "get_tool_schemas": get_tool_schemas, "call_tool": call_tool, **MANAGED,
+        "__init__": init_registry,
+        "register": register,
+        "register_tool": register,
+        "get_tool": get_tool,
+        "list_tools": list_tools,
+        "get_tool_schemas": get_tool_schemas,
+        "call_tool": call_tool,
+        **MANAGED,
     },
-)  # fmt: skip
+)
 
 
 def is_host_tool(m, name: str) -> bool:

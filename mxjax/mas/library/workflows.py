@@ -85,10 +85,14 @@ WORKFLOW = native_class(
     "Workflow",
     None,
     {
-        "__init__": init_workflow, "add_node": add_node, "add_nodes": add_nodes, "run": run, "__execute__": execute_all,
+        "__init__": init_workflow,
+        "add_node": add_node,
+        "add_nodes": add_nodes,
+        "run": run,
+        "__execute__": execute_all,
         **MANAGED,
     },
-)  # fmt: skip
+)
 
 # Conditions
 
@@ -328,11 +332,15 @@ GRAPH = native_class(
     "AgentGraph",
     WORKFLOW,
     {
-        "__init__": init_graph, "add_node": add_graph_node, "add_edge": add_edge,
-        "add_conditional_edges": add_conditional_edges, "set_entry_point": set_entry_point,
-        "set_finish_point": set_finish_point, "__execute__": execute_graph,
+        "__init__": init_graph,
+        "add_node": add_graph_node,
+        "add_edge": add_edge,
+        "add_conditional_edges": add_conditional_edges,
+        "set_entry_point": set_entry_point,
+        "set_finish_point": set_finish_point,
+        "__execute__": execute_graph,
     },
-)  # fmt: skip
+)
 
 
 def create_simple_chain(m, *pairs, name="simple_chain"):

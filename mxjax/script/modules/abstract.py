@@ -56,10 +56,19 @@ _METHODS = {
     "Collection": ("__len__", "__iter__", "__contains__"),
 }
 _TYPING_HOSTS = {
-    "List": (list,), "Dict": (dict,), "Tuple": (tuple,), "Set": (Set,), "FrozenSet": (Set,), "Deque": (deque,),
-    "DefaultDict": (DefaultDict,), "Counter": (CounterDict,), "OrderedDict": (dict,), "Text": (str,),
-    "Type": (BuiltinType, Class), "AbstractSet": _SETS,
-}  # fmt: skip
+    "List": (list,),
+    "Dict": (dict,),
+    "Tuple": (tuple,),
+    "Set": (Set,),
+    "FrozenSet": (Set,),
+    "Deque": (deque,),
+    "DefaultDict": (DefaultDict,),
+    "Counter": (CounterDict,),
+    "OrderedDict": (dict,),
+    "Text": (str,),
+    "Type": (BuiltinType, Class),
+    "AbstractSet": _SETS,
+}
 _OF_COROUTINES = frozenset({"Awaitable", "Coroutine", "Hashable"})
 _OF_ITERATORS = frozenset({"Iterable", "Iterator", "Hashable"})
 

@@ -38,9 +38,17 @@ class Field:
 
 
 def field(
-    m, *, default=UNBOUND, default_factory=UNBOUND, init=True, repr=True, compare=True, kw_only=None, metadata=None,
+    m,
+    *,
+    default=UNBOUND,
+    default_factory=UNBOUND,
+    init=True,
+    repr=True,
+    compare=True,
+    kw_only=None,
+    metadata=None,
     hash=None,
-):  # fmt: skip
+):
     m.allocate(400)
     return Field(default, default_factory, init, repr, compare, kw_only, metadata)
 
@@ -265,16 +273,30 @@ def _shown(made: Field) -> dict:
     default = MISSING if made.default is UNBOUND else made.default
     factory = MISSING if made.factory is UNBOUND else made.factory
     return {
-        "name": made.name, "type": made.type, "default": default, "default_factory": factory, "init": made.init,
-        "repr": made.repr, "compare": made.compare, "kw_only": bool(made.kw_only), "metadata": made.metadata,
-    }  # fmt: skip
+        "name": made.name,
+        "type": made.type,
+        "default": default,
+        "default_factory": factory,
+        "init": made.init,
+        "repr": made.repr,
+        "compare": made.compare,
+        "kw_only": bool(made.kw_only),
+        "metadata": made.metadata,
+    }
 
 
 FUNCTIONS = {
-    "dataclass": dataclass, "field": field, "asdict": asdict, "astuple": astuple, "replace": replace,
-    "is_dataclass": is_dataclass, "fields": fields,
-}  # fmt: skip
+    "dataclass": dataclass,
+    "field": field,
+    "asdict": asdict,
+    "astuple": astuple,
+    "replace": replace,
+    "is_dataclass": is_dataclass,
+    "fields": fields,
+}
 CONSTANTS = {
-    "FrozenInstanceError": FROZEN, "InitVar": Annotation("InitVar"), "KW_ONLY": Annotation("KW_ONLY"),
+    "FrozenInstanceError": FROZEN,
+    "InitVar": Annotation("InitVar"),
+    "KW_ONLY": Annotation("KW_ONLY"),
     "MISSING": MISSING,
-}  # fmt: skip
+}

@@ -202,12 +202,26 @@ COPY = {"copy": copy, "deepcopy": deepcopy}
 
 
 OPERATOR = {
-    "add": operators.add, "sub": operators.subtract, "mul": operators.multiply, "truediv": operators.divide,
-    "floordiv": operators.floor_divide, "mod": operators.modulo, "pow": operators.power, "eq": comparison.equals,
-    "ne": comparison.differs, "lt": comparison.ordering("<"), "le": comparison.ordering("<="),
-    "gt": comparison.ordering(">"), "ge": comparison.ordering(">="), "neg": operators.negative,
-    "and_": operators.and_, "or_": operators.or_, "xor": operators.xor, "matmul": operators.matrix_multiply,
-    "lshift": operators.left_shift, "rshift": operators.right_shift,
+    "add": operators.add,
+    "sub": operators.subtract,
+    "mul": operators.multiply,
+    "truediv": operators.divide,
+    "floordiv": operators.floor_divide,
+    "mod": operators.modulo,
+    "pow": operators.power,
+    "eq": comparison.equals,
+    "ne": comparison.differs,
+    "lt": comparison.ordering("<"),
+    "le": comparison.ordering("<="),
+    "gt": comparison.ordering(">"),
+    "ge": comparison.ordering(">="),
+    "neg": operators.negative,
+    "and_": operators.and_,
+    "or_": operators.or_,
+    "xor": operators.xor,
+    "matmul": operators.matrix_multiply,
+    "lshift": operators.left_shift,
+    "rshift": operators.right_shift,
     "contains": lambda m, container, item: comparison.contains(m, item, container),
     "getitem": subscripts.get_item,
-}  # fmt: skip
+}

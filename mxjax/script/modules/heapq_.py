@@ -88,6 +88,11 @@ def _best(reverse: bool):
 
 
 FUNCTIONS = {
-    "heappush": heappush, "heappop": heappop, "heapreplace": heapreplace, "heappushpop": heappushpop,
-    "heapify": heapify, "nlargest": _best(True), "nsmallest": _best(False),
-}  # fmt: skip
+    "heappush": heappush,
+    "heappop": heappop,
+    "heapreplace": heapreplace,
+    "heappushpop": heappushpop,
+    "heapify": heapify,
+    "nlargest": _best(True),
+    "nsmallest": _best(False),
+}

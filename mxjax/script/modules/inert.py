@@ -162,12 +162,22 @@ MODULES = {
     "warnings": Module("warnings", _natives({"warn": nothing, "filterwarnings": nothing, "simplefilter": nothing})),
     "traceback": Module("traceback", _natives({"print_exc": nothing, "format_exc": lambda m: ""})),
     "sys": _fresh("sys", _SYS),
-    "os": _fresh("os", {"path": _PATH, "environ": {}, "sep": "/", "linesep": "\n"} | _natives(
-        {"getenv": lambda m, key, default=None: default, "getcwd": lambda m: "/"})),
+    "os": _fresh(
+        "os",
+        {"path": _PATH, "environ": {}, "sep": "/", "linesep": "\n"}
+        | _natives({"getenv": lambda m, key, default=None: default, "getcwd": lambda m: "/"}),
+    ),
     "os.path": _PATH,
-    "abc": Module("abc", {"ABC": Annotation("ABC"), "ABCMeta": Annotation("ABCMeta")} | _natives(
-        {"abstractmethod": abstractmethod,
-         "abstractproperty": lambda m, function: abstractmethod(m, Wrapper("property", function))})),
+    "abc": Module(
+        "abc",
+        {"ABC": Annotation("ABC"), "ABCMeta": Annotation("ABCMeta")}
+        | _natives(
+            {
+                "abstractmethod": abstractmethod,
+                "abstractproperty": lambda m, function: abstractmethod(m, Wrapper("property", function)),
+            }
+        ),
+    ),
     "collections.abc": Module("collections.abc", ABSTRACT),
     "numbers": Module("numbers", NUMBERS),
-}  # fmt: skip
+}

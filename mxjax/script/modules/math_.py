@@ -128,7 +128,13 @@ def isclose(m, a, b, *, rel_tol=1e-09, abs_tol=0.0):
 FUNCTIONS = {
     **{name: _host(name) for name in _PLAIN.split()},
     **{name: _integers(name) for name in ("gcd", "isqrt")},
-    "lcm": lcm, "factorial": factorial, "comb": comb, "perm": perm, "prod": prod, "fsum": fsum, "dist": dist,
+    "lcm": lcm,
+    "factorial": factorial,
+    "comb": comb,
+    "perm": perm,
+    "prod": prod,
+    "fsum": fsum,
+    "dist": dist,
     "isclose": isclose,
-}  # fmt: skip
+}
 CONSTANTS = {name: getattr(math, name) for name in ("pi", "e", "tau", "inf", "nan")}

@@ -212,19 +212,36 @@ def _clear_sequence(m, self):
 
 
 _MAPPING = {
-    "get": _get, "__contains__": _has_key, "keys": _over(_key), "values": _over(_value), "items": _over(_pair),
+    "get": _get,
+    "__contains__": _has_key,
+    "keys": _over(_key),
+    "values": _over(_value),
+    "items": _over(_pair),
     "__eq__": _equal_mapping,
-}  # fmt: skip
+}
 _CHANGED_MAPPING = {
-    "pop": _pop, "popitem": _pop_pair, "clear": _clear, "update": _update, "setdefault": _set_default,
-}  # fmt: skip
+    "pop": _pop,
+    "popitem": _pop_pair,
+    "clear": _clear,
+    "update": _update,
+    "setdefault": _set_default,
+}
 _SEQUENCE = {
-    "__iter__": _iterate, "__reversed__": _backwards, "index": _index, "count": _count, "__contains__": _contains,
-}  # fmt: skip
+    "__iter__": _iterate,
+    "__reversed__": _backwards,
+    "index": _index,
+    "count": _count,
+    "__contains__": _contains,
+}
 _CHANGED_SEQUENCE = {
-    "append": _append, "extend": _extend, "__iadd__": _add_in_place, "pop": _pop_at, "remove": _remove,
-    "reverse": _reverse, "clear": _clear_sequence,
-}  # fmt: skip
+    "append": _append,
+    "extend": _extend,
+    "__iadd__": _add_in_place,
+    "pop": _pop_at,
+    "remove": _remove,
+    "reverse": _reverse,
+    "clear": _clear_sequence,
+}
 
 
 def _class(name: str, bases: tuple[Class, ...], methods: dict) -> Class:

@@ -89,9 +89,13 @@ def _host(name: str):
 
 
 SOURCE = {
-    "seed": seed, "choice": choice, "choices": choices, "sample": sample, "shuffle": shuffle,
+    "seed": seed,
+    "choice": choice,
+    "choices": choices,
+    "sample": sample,
+    "shuffle": shuffle,
     **{name: _host(name) for name in ("random", "randint", "randrange", "uniform", "gauss", "triangular")},
-}  # fmt: skip
+}
 
 
 def _of_shared(method, shared: Source):

@@ -29,24 +29,35 @@ _WIDE = {"DIGIT": "\\p{Nd}", "WORD": "\\p{L}\\p{N}_", "SPACE": _NARROW["SPACE"] 
 _MEMBERS = {"DIGIT": str.isdecimal, "WORD": lambda char: char.isalnum() or char == "_", "SPACE": str.isspace}
 _SIZES = {"DIGIT": 90, "WORD": 1350, "SPACE": 30}  # instructions of RE2 for the wide classes
 _NOT_NARROW = {
-    "DIGIT": "\\x00-/:-\\x7f", "WORD": "\\x00-/:-@\\[-\\^`\\{-\\x7f", "SPACE": "\\x00-\\x08\\x0e-\\x1b!-\\x7f",
-}  # fmt: skip
+    "DIGIT": "\\x00-/:-\\x7f",
+    "WORD": "\\x00-/:-@\\[-\\^`\\{-\\x7f",
+    "SPACE": "\\x00-\\x08\\x0e-\\x1b!-\\x7f",
+}
 _NOT_STRICT = {kind: text.replace("\\x1b!", "\\x1f!") + "\\x80-\\x{10ffff}" for kind, text in _NOT_NARROW.items()}
 _NOT_FOLDED = {  # without the two that fold to letters of ASCII
-    **_NOT_STRICT, "WORD": _NOT_NARROW["WORD"] + "\\x80-\\x{17e}\\x{180}-\\x{2129}\\x{212b}-\\x{10ffff}",
-}  # fmt: skip
+    **_NOT_STRICT,
+    "WORD": _NOT_NARROW["WORD"] + "\\x80-\\x{17e}\\x{180}-\\x{2129}\\x{212b}-\\x{10ffff}",
+}
 _LAST = "(?:(\\n)?\\z)"
 _IN_TEXTS = {
-    "AT_BEGINNING": "\\A", "AT_BEGINNING_STRING": "\\A", "AT_END": _LAST, "AT_END_STRING": "\\z",
-    "AT_BOUNDARY": "\\b", "AT_NON_BOUNDARY": "\\B",
-}  # fmt: skip
+    "AT_BEGINNING": "\\A",
+    "AT_BEGINNING_STRING": "\\A",
+    "AT_END": _LAST,
+    "AT_END_STRING": "\\z",
+    "AT_BOUNDARY": "\\b",
+    "AT_NON_BOUNDARY": "\\B",
+}
 _IN_LINES = {**_IN_TEXTS, "AT_BEGINNING": "(?m:^)", "AT_END": "(?m:$)"}
 _COUNTS = {(0, _parser.MAXREPEAT): "*", (1, _parser.MAXREPEAT): "+", (0, 1): "?"}
 _REFUSED = {
-    "ASSERT": "look-ahead", "ASSERT_NOT": "look-ahead", "FAILURE": "look-ahead", "GROUPREF": "a back-reference",
-    "GROUPREF_EXISTS": "a conditional group", "ATOMIC_GROUP": "an atomic group",
+    "ASSERT": "look-ahead",
+    "ASSERT_NOT": "look-ahead",
+    "FAILURE": "look-ahead",
+    "GROUPREF": "a back-reference",
+    "GROUPREF_EXISTS": "a conditional group",
+    "ATOMIC_GROUP": "an atomic group",
     "POSSESSIVE_REPEAT": "a possessive quantifier",
-}  # fmt: skip
+}
 
 
 class PatternError(Exception):

@@ -45,11 +45,23 @@ def shorten(m, text, width, **options):
 
 
 _OPTIONS = {
-    "initial_indent": str, "subsequent_indent": str, "placeholder": str, "max_lines": int, "tabsize": int,
+    "initial_indent": str,
+    "subsequent_indent": str,
+    "placeholder": str,
+    "max_lines": int,
+    "tabsize": int,
     **dict.fromkeys(
-        ("expand_tabs", "replace_whitespace", "fix_sentence_endings", "drop_whitespace", "break_long_words",
-         "break_on_hyphens"), bool),
-}  # fmt: skip
+        (
+            "expand_tabs",
+            "replace_whitespace",
+            "fix_sentence_endings",
+            "drop_whitespace",
+            "break_long_words",
+            "break_on_hyphens",
+        ),
+        bool,
+    ),
+}
 
 
 def _wrapper(m, text, width, options: dict) -> textwrap.TextWrapper:
