@@ -138,3 +138,9 @@ def test_a_reply_of_the_wrong_shape_is_a_runtime_error(box):
     for line in (b'{"set": [1]}\n', b"[]\n", b'{"dict": [["value", {"dict": [[{"list": []}, 1]]}]]}\n'):
         for test in ({"args": [2], "expected": 2}, {"check": "assert f(2) == 2", "functions": ["f"]}):
             assert grade_code(sends(line), [test], box, "f").how == "runtime_error"
+
+
+def test_a_program_that_closes_its_channel_while_sent_a_long_argument_has_failed(box):
+    program = "import os, time\ntime.sleep(0.5)\nos.close(3)\ntime.sleep(0.5)\ndef f(x):\n    return 1\n"
+    test = {"args": ["x" * 5_000_000], "expected": 1}
+    assert grade_code(program, [test], box, "f").how == "runtime_error"
