@@ -1,4 +1,7 @@
-"""Compiles a parsed script into instructions; everything that is not on the list is refused with its line."""
+"""Compile a parsed script into instructions.
+
+Any construct that is not on the list is refused with its line.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from mxjax.script.unit import Label, Loop, Unit, check_name, refuse
 
 
 def compile_tree(tree: ast.Module, scopes, limits: Limits, modules) -> Code:
-    """The code of a module with its `analyse`d scopes; `modules` are the names to import from. Raises CompileError."""
+    """The code of a module with its `analyse`d scopes.
+
+    `modules` are the names that may be imported from. Raises CompileError.
+    """
     return Compiler(scopes, limits, modules).module(tree)
 
 
@@ -392,7 +398,7 @@ class Compiler(Patterns):
         )
 
     def qualified(self, outer: Unit, name: str) -> str:
-        """The name of what is defined in `outer`, with the names around it."""
+        """The qualified name of a definition in `outer`."""
         if outer.scope.kind == "module":
             return name
         return f"{outer.qualname}.{name}" if outer.kind == "class" else f"{outer.qualname}.<locals>.{name}"

@@ -44,7 +44,9 @@ _CONVERSIONS = {-1: "", 115: "s", 114: "r", 97: "a"}
 
 
 class Expressions:
-    """The half of the compiler that deals with expressions; the other half gives what is not defined here.
+    """The half of the compiler for expressions.
+
+    The other half provides what is not defined here.
 
     Attributes:
       unit: the code under construction.
@@ -175,7 +177,10 @@ class Expressions:
             self.unit.emit(control.not_)
 
     def branch(self, node: ast.expr, target: Label, when: bool):
-        """Jumps to `target` if the truth of `node` is `when`, and falls through otherwise."""
+        """Jump to `target` if the truth of `node` is `when`.
+
+        Falls through otherwise.
+        """
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             self.branch(node.operand, target, not when)
         elif isinstance(node, ast.BoolOp):
@@ -356,7 +361,10 @@ class Expressions:
         self.unit.emit(add, depth)
 
     def comprehension(self, node, name: str, build, collect):
-        """Calls a function of one argument, the first iterable, that builds the result."""
+        """Call a function that builds the result.
+
+        Its one argument is the first iterable.
+        """
         outer = self.unit
         scope = self.scopes[node]
         generators = "async_generator" if any(part.is_async for part in node.generators) else "generator"
