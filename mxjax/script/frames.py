@@ -2,7 +2,7 @@
 
 The requests come from our own code.
 
- Library code and built-in functions that may run script code are Python generators. They never call into the machine;
+Library code and built-in functions that may run script code are Python generators. They never call into the machine;
 they yield one of the requests below and are resumed with its result, so that no call of the script nests on the host's
 stack.
 """

@@ -53,7 +53,10 @@ DELEGATED = "delegated"  # marks the yield of a `yield from`
 
 
 class Machine(Scheduler):
-    """State of one execution. `host` and the counters that a `meter` adds belong to whoever embeds the language."""
+    """State of one execution.
+
+    `host` and the counters that a `meter` adds belong to the embedder.
+    """
 
     __slots__ = (
         "builtins",
@@ -105,7 +108,10 @@ class Machine(Scheduler):
             raise LimitExceeded("fuel")
 
     def allocate(self, size: int):
-        """Accounts for `size` bytes about to be allocated, with a unit of fuel for each 64 of all that were so far."""
+        """Account for `size` bytes about to be allocated.
+
+        Every 64 bytes, counted over all allocations so far, cost one unit of fuel.
+        """
         if size < 0:
             return
         meter = self.meter
@@ -121,7 +127,10 @@ class Machine(Scheduler):
                 raise LimitExceeded("live_bytes")
 
     def need_string(self, length: int, ascii: bool = True):
-        """Accounts for a string of `length` characters about to be made; those that are not `ascii` take four bytes."""
+        """Account for a string of `length` characters about to be made.
+
+        A string that is not `ascii` takes four bytes for each character.
+        """
         if length > self.limits.string_chars:
             raise LimitExceeded("string_chars")
         self.allocate(64 + (length if ascii else 4 * length))
@@ -134,7 +143,7 @@ class Machine(Scheduler):
         self.allocate(64 + 40 * count)
 
     def need_entries(self, count: int):
-        """Accounts for a dict or set of `count` entries about to be made."""
+        """Account for a new dict or set of `count` entries."""
         self.need_items(count)
         self.allocate(70 * count)
 
@@ -243,7 +252,10 @@ class Machine(Scheduler):
             top.inbox = EXHAUSTED
 
     def pump(self, frame: NativeFrame):
-        """Advances a generator of ours until it waits, calls script code or is done."""
+        """Advance a generator of ours until it waits, calls or ends.
+
+        The call is one of script code.
+        """
         value, error = frame.inbox, frame.error
         frame.inbox = frame.error = None
         if type(value) is LimitExceeded:
@@ -292,7 +304,10 @@ class Machine(Scheduler):
 
     @may_raise(RuntimeError)
     def advance(self, iterator, value=None):
-        """The next value of an iterator, EXHAUSTED, or PENDING if a frame has to run for it."""
+        """The next value of an iterator, EXHAUSTED or PENDING.
+
+        PENDING means that a frame has to run for it.
+        """
         if type(iterator) is HostIterator:
             return next(iterator.source, EXHAUSTED)
         if type(iterator) is not Generator:
@@ -314,7 +329,10 @@ class Machine(Scheduler):
         return PENDING
 
     def throw(self, generator: Generator, error: Instance):
-        """Raises `error` where a generator of the script is suspended; PENDING, or what it raises at once."""
+        """Raise `error` where a generator of the script is suspended.
+
+        Returns PENDING, or what the generator raises at once.
+        """
         frame = generator.frame
         if generator.running:
             raise ValueError("generator already executing")
@@ -335,7 +353,10 @@ class Machine(Scheduler):
 
     @binds_arguments
     def call(self, fn, args: tuple, kwargs: dict | None = None):
-        """Calls a script value: its result, or PENDING when a frame was entered whose result will be delivered."""
+        """Call a script value; return its result or PENDING.
+
+        PENDING means that a frame was entered, whose result will be delivered.
+        """
         hops = 0
         while True:
             kind = type(fn)
@@ -394,7 +415,7 @@ class Machine(Scheduler):
 
     @binds_arguments
     def instantiate(self, cls: Class, args: tuple, kwargs: dict | None):
-        """A new object of a class, or PENDING where code has to run for it."""
+        """A new object of a class; PENDING if code must run first."""
         self.allocate(160)
         hook = cls.lookup("__class_call__")
         if hook is not UNBOUND:
@@ -425,7 +446,10 @@ class Machine(Scheduler):
     # Exceptions
 
     def unwind(self, error: Instance):
-        """Takes frames off until one handles `error`; with none left, the task ends with it."""
+        """Pop frames until one handles `error`.
+
+        With none left, the task ends with the error.
+        """
         task = self.task
         first = True
         while task.frame is not None:
@@ -446,7 +470,10 @@ class Machine(Scheduler):
         task.outcome = Outcome(error=error)
 
     def complete(self, frame: Frame, completion: Completion) -> bool:
-        """Leaves blocks of `frame` for `completion`; False when an exception finds no handler in this frame."""
+        """Leave blocks of `frame` for `completion`.
+
+        Returns False when an exception finds no handler in this frame.
+        """
         kind = completion.kind
         while frame.blocks:
             if kind == "jump" and len(frame.blocks) <= completion.depth:

@@ -1,4 +1,6 @@
-"""From the text of a script to its code: lexed, parsed by CPython's own parser, measured, resolved, compiled.
+"""From the text of a script to its code.
+
+The text is lexed, parsed by CPython's own parser, measured, resolved and compiled.
 
 CPython parses what every host can parse; the f-strings of 3.12 are rewritten by the lexer before, and put back after.
 """
@@ -23,7 +25,7 @@ _VERSION = (3, 11)  # the oldest Python that mxjax runs on
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled script, with the syntax tree and the scopes that it was compiled from."""
+    """A compiled script, with its syntax tree and scopes."""
 
     code: Code
     tree: ast.Module
@@ -31,12 +33,15 @@ class Program:
     lexed: lexer.Lexed
 
     def located(self, error: CompileError) -> tuple[int, int]:
-        """Line and column of an error in the tree as they are in the script's text."""
+        """Position of an error in the tree, mapped to the script's text."""
         return error.line, self.lexed.column(error.line, error.column - 1) + 1
 
 
 def compile_source(source: str, limits: Limits, modules: Mapping[str, Any]) -> Program:
-    """Compiles a script that may import `modules`. Raises CompileError, and nothing else, for every text."""
+    """Compile a script that may import `modules`.
+
+    Raises CompileError, and nothing else, for any text.
+    """
     if len(source) > limits.source_chars:
         reason = f"the script has {len(source)} characters, more than {limits.source_chars}"
         raise CompileError(1, 1, "too_large", reason)
