@@ -1,8 +1,7 @@
 """Equality, order and membership for every pair of types, with their cost.
 
-Values that the host can compare by itself are compared by
-the host. Otherwise the function returns a generator of requests, since script code may have to run, with the nesting
-bounded.
+Values that the host can compare by itself are compared by the host. Otherwise the function returns a generator of
+requests, since script code may have to run, with the nesting bounded.
 """
 
 from __future__ import annotations
