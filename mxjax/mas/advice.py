@@ -264,7 +264,7 @@ def _units(code: Code) -> Iterator[Code]:
 def _members(name: str) -> Sequence[str]:
     """The names that `from name import *` brings.
 
-    None where a module is made per execution.
+    There are none where a module is made per execution.
     """
     module = LIBRARY.get(name) or MODULES.get(name)
     return tuple(module.members) if isinstance(module, Module) else getattr(module, "public", ())

@@ -1,4 +1,7 @@
-"""The machine for a design, its script's globals, and its calls' answers."""
+"""The machine that a design runs on.
+
+Also what its script can see of the world, and how its calls are answered.
+"""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ class Shape:
     def _own_edges(self, node: Instance, stages: Sequence[Stage]) -> None:
         """Edges from a script-defined node to what its `process` runs.
 
-        Work then leaves the node there.
+        Work then leaves where it leaves the last workflow run.
         """
         name = self._ids[id(node)]
         asked = [stage.what for stage in stages if WORKFLOW not in stage.what.cls.mro]
@@ -426,7 +426,7 @@ def steps_of(flow: Instance) -> list[tuple[Any, bool]]:
 def _links_of(graph: Instance, names: list[str]) -> Iterator[tuple[Any, Any, str]]:
     """The edges of a graph as (source, target, kind).
 
-    Only while they are as the library makes them.
+    Edges that are not in the library's own form are skipped.
     """
     edges, routes = graph.fields.get("edges"), graph.fields.get("routes")
     for source, leaving in edges.items() if isinstance(edges, dict) else ():

@@ -49,7 +49,7 @@ def dup_two(m, frame, argument):
 
 
 def rotate(m, frame, count):
-    """Move the top of the stack below the next `count - 1` values."""
+    """Move the stack top below the next `count - 1` values."""
     stack = frame.stack
     stack.insert(-(count - 1), stack.pop())
 

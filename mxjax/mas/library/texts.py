@@ -209,7 +209,7 @@ def normalise(answer: str) -> str:
 def approves(critique: str) -> bool:
     """Whether a critique finds the answer correct.
 
-    Its last explicit verdict decides, else a last sentence that ends so.
+    Its last explicit verdict decides, else the end of its last sentence.
     """
     verdicts = _VERDICT.findall(critique)
     if verdicts:
