@@ -100,7 +100,7 @@ class DryHost(Host):
     at: dict[Place, Stage] = dataclasses.field(default_factory=dict)
 
     def reached(self, place: Place, what: Instance) -> None:
-        """Notes a node or a workflow with the text that it gets."""
+        """Note a node or a workflow with the text that it gets."""
         if len(self.stages) >= MOST_MADE:
             raise LimitExceeded("stages")
         around = place.parent
@@ -114,7 +114,7 @@ class DryHost(Host):
         self.stages.append(self.at[place])
 
     def left(self, place: Place, text: str) -> None:
-        """Notes what a workflow returned."""
+        """Note what a workflow returned."""
         self.at[place].returned = text
 
 
@@ -165,7 +165,7 @@ class DryMachine(Machine):
         return instance
 
     def call(self, fn, args: tuple, kwargs: dict | None = None):
-        """Calls a script value; what fails of the library is noted."""
+        """Call a script value; note failures of the library."""
         made = len(self.made)
         try:
             result = super().call(fn, args, kwargs)
@@ -182,7 +182,7 @@ class DryMachine(Machine):
         return result
 
     def unwind(self, error: Instance) -> None:
-        """Notes an exception where it is first raised."""
+        """Note an exception where it is first raised."""
         called, args, kwargs = self._called or (None, (), {})
         self._called = None
         if id(error) not in self.failures:

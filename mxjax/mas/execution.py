@@ -203,7 +203,7 @@ def start(
     limits: Limits | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
 ) -> ScriptRun:
-    """Starts an execution and runs it up to its first calls.
+    """Start an execution and run it up to its first calls.
 
     `seed` seeds the script's `random`. `examples` are the public examples of a code question, each the arguments of the
     host tool `run_program(code, **example)` (`rewards.program_tool`): with that tool, programs that an ensemble

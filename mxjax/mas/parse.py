@@ -1,4 +1,4 @@
-"""Finds the script in what a designer wrote."""
+"""Find the script in what a designer wrote."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Toolbox:
         return self._sessions[key]
 
     def close(self) -> None:
-        """Ends every session."""
+        """End every session."""
         for session in self._sessions.values():
             session.close()
         self._sessions = {}

@@ -409,7 +409,7 @@ def store_own(m, owner: Instance, name: str, value):
 
 
 def store_plain(m, owner: Instance, name: str, value):
-    """Puts a field of an instance."""
+    """Put a field of an instance."""
     if name not in owner.fields:
         m.allocate(100)
         if len(owner.fields) >= 1000:

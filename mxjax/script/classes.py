@@ -57,7 +57,7 @@ class Draft:
 
 
 def make_class(m, name: str, qualname: str, parents: list, body: Frame, keywords: dict):
-    """Runs a class body and makes the class of it."""
+    """Run a class body and make its class."""
     _check_parents(parents)
     yield Invoke(Native(name, lambda machine: _run_body(machine, body)))
     given = keywords.pop("metaclass", None)
@@ -187,7 +187,7 @@ def runtime_checkable(m, cls):
 
 
 def _announce(cls: Class, keywords: dict, parents: list):
-    """Calls `__init_subclass__` of the parents, as `super(cls, cls).__init_subclass__(**keywords)`."""
+    """Call `__init_subclass__` of the parents, as `super(cls, cls).__init_subclass__(**keywords)`."""
     for parent in cls.mro[1:]:
         hook = parent.members.get("__init_subclass__", UNBOUND)
         if hook is not UNBOUND:
@@ -235,7 +235,7 @@ def make_type(m, name, bases, body, meta: Class | None = None, keywords: dict | 
 
 
 def check_body(m, name, bases, body):
-    """Refuses what no class statement could have made."""
+    """Refuse what no class statement could have made."""
     if type(name) is not str or type(bases) is not tuple or not isinstance(body, dict):
         raise TypeError("type() needs a name, a tuple of classes and a dict")
     m.need_entries(len(body))

@@ -26,7 +26,7 @@ def compile_tree(tree: ast.Module, scopes, limits: Limits, modules) -> Code:
 
 
 class Compiler(Patterns):
-    """Walks the tree once, writing into `self.unit`."""
+    """Walk the tree once, writing into `self.unit`."""
 
     def __init__(self, scopes, limits: Limits, modules):
         self.scopes = scopes
@@ -110,7 +110,7 @@ class Compiler(Patterns):
             unit.emit(instructions.store_item)
 
     def assign(self, target: ast.expr):
-        """Stores the top of the stack in `target`."""
+        """Store the top of the stack in `target`."""
         unit = self.unit
         unit.line = target.lineno
         if isinstance(target, ast.Name):
@@ -361,7 +361,7 @@ class Compiler(Patterns):
         self.unit.store(node.name)
 
     def function(self, node, name: str, kind: str, body):
-        """Emits the making of a function whose code `body` writes."""
+        """Emit the creation of a function with the code of `body`."""
         outer, arguments = self.unit, node.args
         parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         parameters += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]

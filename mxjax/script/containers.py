@@ -287,7 +287,7 @@ def make_counter(m, source=(), **kwargs):
 
 
 def count_into(m, target: dict, source, kwargs: dict, sign: int):
-    """Adds (or subtracts) the counts of `source` to `target`."""
+    """Add (or subtract) the counts of `source` to `target`."""
     pairs = list(kwargs.items())
     if isinstance(source, dict):
         m.need_items(len(source))

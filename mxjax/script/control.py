@@ -292,7 +292,7 @@ def build_class(m, frame, argument):
 
 
 def annotate(m, frame, argument):
-    """Notes `name: annotation` in a class body, for dataclasses."""
+    """Note `name: annotation` in a class body, for dataclasses."""
     name, annotation = argument
     frame.namespace.setdefault("__annotations__", {})[name] = annotation
 
@@ -326,7 +326,7 @@ def special(m, owner, name: str):
 
 
 def with_exit(m, frame, argument):
-    """Calls `__exit__` for the completion on top; the result goes above both."""
+    """Call `__exit__` for the completion on top; the result goes above both."""
     completion = frame.stack[-1]
     error = completion.value if completion is not None and completion.kind == "raise" else None
     args = (None, None, None) if error is None else (error.cls, error, None)
@@ -345,7 +345,7 @@ def with_end(m, frame, argument):
 
 
 def setup(m, frame, argument):
-    """Opens a block: (EXCEPT or FINALLY, where its handler is)."""
+    """Open a block: (EXCEPT or FINALLY, where its handler is)."""
     kind, target = argument
     frame.blocks.append((kind, target, len(frame.stack), None))
 
@@ -359,7 +359,7 @@ def pop_block(m, frame, argument):
 
 
 def enter_finally(m, frame, argument):
-    """Falls into a `finally` body with nothing to resume after it."""
+    """Fall into a `finally` body with nothing to resume after it."""
     frame.blocks.pop()
     frame.blocks.append((HANDLER, 0, len(frame.stack), frame.handling))
     frame.stack.append(None)

@@ -19,7 +19,7 @@ def coroutine(m, gen) -> Generator:
 
 
 def enter(m, coroutine: Generator):
-    """Runs a coroutine in place of a call."""
+    """Run a coroutine in place of a call."""
     frame, coroutine.frame = coroutine.frame, None
     if frame is None:
         raise RuntimeError("cannot reuse already awaited coroutine")

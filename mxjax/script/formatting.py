@@ -291,7 +291,7 @@ def field(m, value, conversion: str, spec: str):
 
 
 def ascii_of(m, text: str) -> str:
-    """Escapes what is not ASCII, as `ascii` does."""
+    """Escape what is not ASCII, as `ascii` does."""
     if not text.isascii():
         m.need_string(10 * len(text))
     return text.encode("ascii", "backslashreplace").decode("ascii")

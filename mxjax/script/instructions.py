@@ -213,7 +213,7 @@ def _set_of_keys(m, items):
 
 
 def build_dict(m, frame, count):
-    """Makes a dict of the top `count` pairs."""
+    """Make a dict of the top `count` pairs."""
     stack = frame.stack
     m.allocate(64 + 140 * count)
     pairs = stack[len(stack) - 2 * count :]
@@ -431,7 +431,7 @@ def delete_item(m, frame, argument):
 
 
 def _quiet(gen):
-    """Runs a statement's requests and leaves nothing on the stack."""
+    """Run a statement's requests and leave nothing on the stack."""
     yield from gen
     return NOTHING
 

@@ -156,7 +156,7 @@ def _by_key(m, method, owner, key, args):
 
 
 def _hash_objects(m, key):
-    """Asks every object in a key for its hash."""
+    """Ask every object in a key for its hash."""
     stack = [key]
     while stack:
         value = stack.pop()

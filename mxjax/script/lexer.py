@@ -105,7 +105,7 @@ class _Lexer:
             self.added.setdefault(self.line, []).append((self.width - 1, len(text) - replaces))
 
     def string(self, prefix: str):
-        """Copies one literal; the position is at its prefix."""
+        """Copy one literal; the position is at its prefix."""
         self.copy(self.at + len(prefix))
         quote = self.source[self.at : self.at + 3]
         if quote not in ("'''", '"""'):
@@ -171,7 +171,7 @@ class _Lexer:
                 self.copy(self.at + 1)
 
     def spec(self, quote: str):
-        """Copies a format specification up to the closing brace of its field."""
+        """Copy a format specification up to the closing brace of its field."""
         while self.at < len(self.source):
             char = self.source[self.at]
             if self.source.startswith(quote, self.at) or (char == "\n" and len(quote) == 1):
@@ -190,7 +190,7 @@ class _Lexer:
         return before.isalnum() or before == "_"
 
     def hoist(self, prefix: str):
-        """Leaves a name where a literal stood inside a field."""
+        """Leave a name where a literal stood inside a field."""
         start = self.at
         inner = _Lexer(self.source)
         inner.at, inner.hoisted, inner.written = start, self.hoisted, self.written

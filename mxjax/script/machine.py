@@ -99,7 +99,7 @@ class Machine(Scheduler):
     # Metering
 
     def charge(self, amount: int):
-        """Uses fuel; none is ever given back, whatever size a script names."""
+        """Use fuel; none is ever given back, whatever the size."""
         if amount < 0:
             return
         meter = self.meter
@@ -136,7 +136,7 @@ class Machine(Scheduler):
         self.allocate(64 + (length if ascii else 4 * length))
 
     def need_items(self, count: int):
-        """Accounts for a container of `count` items about to be made."""
+        """Account for a container of `count` items about to be made."""
         if count > self.limits.items:
             raise LimitExceeded("items")
         self.charge(count >> 2)
@@ -148,14 +148,14 @@ class Machine(Scheduler):
         self.allocate(70 * count)
 
     def need_int(self, bits: int):
-        """Accounts for an integer of `bits` bits about to be made."""
+        """Account for an integer of `bits` bits about to be made."""
         if bits > self.limits.int_bits:
             raise LimitExceeded("int_bits")
         self.charge((bits >> 6) + (bits * bits >> 20))
         self.allocate(bits >> 3)
 
     def need_printed(self, length: int):
-        """Accounts for so many characters of output."""
+        """Account for a number of characters of output."""
         self.charge(length >> 4)
         self.printed_chars += length
         if self.printed_chars > self.limits.printed_chars:
@@ -164,7 +164,7 @@ class Machine(Scheduler):
     # Running
 
     def run(self, task: Task):
-        """Runs one task until it waits or ends."""
+        """Run one task until it waits or ends."""
         if task.closing is not None:
             self.add_up(task, task.closing)
         self.task = task
@@ -206,7 +206,7 @@ class Machine(Scheduler):
     # Frames
 
     def enter(self, frame):
-        """Puts a frame on top of the running task."""
+        """Put a frame on top of the running task."""
         task = self.task
         task.depth += 1
         if task.depth > self.limits.depth:
@@ -214,7 +214,7 @@ class Machine(Scheduler):
         task.frame = frame
 
     def leave(self, frame):
-        """Takes the top frame off the running task."""
+        """Take the top frame off the running task."""
         self.task.depth -= 1
         self.task.frame = frame.back
         if frame.generator is not None:
@@ -222,7 +222,7 @@ class Machine(Scheduler):
             frame.generator.frame = None
 
     def deliver(self, value):
-        """Hands a value to the frame that is now on top."""
+        """Hand a value to the frame that is now on top."""
         task = self.task
         top = task.frame
         if top is None:
@@ -233,7 +233,7 @@ class Machine(Scheduler):
             top.stack.append(value)
 
     def finish(self, frame, value):
-        """Returns `value` from the top frame."""
+        """Return `value` from the top frame."""
         if frame.generator is None:
             self.task.depth -= 1
             self.task.frame = frame.back
@@ -295,7 +295,7 @@ class Machine(Scheduler):
                 return
 
     def emit(self, frame, value):
-        """Yields `value` from a generator frame to its consumer."""
+        """Yield `value` from a generator frame to its consumer."""
         self.task.depth -= 1
         self.task.frame = frame.back
         frame.back = None
@@ -384,13 +384,13 @@ class Machine(Scheduler):
             fn, args, hops = method, (owner, *args), hops + 1
 
     def start(self, gen):
-        """Enters a generator of ours as a call."""
+        """Enter a generator of ours as a call."""
         top = self.task.frame
         self.enter(NativeFrame(gen, top, top.place))
         return PENDING
 
     def call_function(self, function: Function, args: tuple, kwargs: dict | None):
-        """Enters a script function, or makes its generator."""
+        """Enter a script function, or make its generator."""
         if self.task.private:  # its node was changed after it began; the order of replies must not show
             raise RuntimeError("a node was changed while it ran beside others")
         code = function.code

@@ -82,7 +82,7 @@ class Meter:
         """Set aside group members' shares; a negative amount gives them back."""
 
     def add_since(self, start: Meter, end: Meter):
-        """Adds what was used between two readings of another meter."""
+        """Add what was used between two readings of another meter."""
         for name in self.COUNTS:
             setattr(self, name, getattr(self, name) + getattr(end, name) - getattr(start, name))
 

@@ -1,4 +1,4 @@
-"""Compiles `match` statements into tests and jumps."""
+"""Compile `match` statements into tests and jumps."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ The tasks are the script itself, members of groups, and those that it starts bes
 
 The order is fixed, whatever the order in which replies arrive: private members go on as soon as their own reply is in,
 all others in rounds, once every reply that the script waits for has arrived. The only clock is the script's own; it
-moves when everybody sleeps.
+moves when every task sleeps.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Scheduler:
         self.parks = 0
 
     def run(self, task: Task):
-        """Runs one task until it waits or ends."""
+        """Run one task until it waits or ends."""
         raise NotImplementedError
 
     def settle(self):

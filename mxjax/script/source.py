@@ -80,7 +80,7 @@ def _parse(text: str, lexed: lexer.Lexed, mode: str):
 
 
 def _measure(tree: ast.AST, limits: Limits):
-    """Refuses trees that are too large or too deep, without recursion."""
+    """Refuse trees that are too large or too deep, without recursion."""
     count = 0
     stack = [(tree, 0, 1, 1)]
     while stack:
@@ -96,7 +96,7 @@ def _measure(tree: ast.AST, limits: Limits):
 
 
 class _Hoisted(ast.NodeTransformer):
-    """Puts the literals back that the lexer took out of f-string fields."""
+    """Put back the literals taken out of f-string fields."""
 
     def __init__(self, lexed: lexer.Lexed):
         self.lexed = lexed

@@ -152,7 +152,7 @@ def grow(m, owner: dict, key):
 
 
 def room(m, owner: dict, key):
-    """Accounts for a key of a dict that may be new."""
+    """Account for a key of a dict that may be new."""
     if key not in owner:
         m.allocate(140)
         if len(owner) >= m.limits.items:

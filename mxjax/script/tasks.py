@@ -4,7 +4,7 @@ They serve its threads, pools and coroutines.
 
 What is here is what the modules in `lib` are built on; scripts never see it. A task goes on until it parks or asks an
 agent, so that the calls of all of them are given out together, and in a fixed order, so that no outcome depends on
-which reply came first. The only clock is the machine's: it moves when everybody sleeps.
+which reply came first. The only clock is the machine's: it moves when every task sleeps.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _called(m, function, args: tuple):
 
 
 def park(m, seconds=None):
-    """Waits to be woken, or for some seconds; whether it was woken."""
+    """Wait for a wake-up or some seconds; return whether woken."""
     if seconds is not None:
         seconds = min(max(_number(seconds), 0), _LONGEST)
     m.allocate(120)

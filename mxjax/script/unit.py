@@ -35,7 +35,7 @@ def refuse(node: ast.AST, reason: str, kind: str = "unsupported") -> CompileErro
 
 
 def check_name(name: str, node: ast.AST):
-    """Refuses names with which Python reaches behind the language."""
+    """Refuse names with which Python reaches past the language."""
     if name.startswith("__") and name.endswith("__") and name not in ALLOWED_DUNDERS:
         raise refuse(node, f"the name {name!r} is not available to a design", "forbidden")
 

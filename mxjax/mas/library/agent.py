@@ -60,7 +60,7 @@ def _sampling(node: Instance) -> dict:
 
 
 def process_agent(m, self, context):
-    """Answers a context: one conversation with the model, with tools in between."""
+    """Answer a context: one conversation with the model, with tools in between."""
     registry = self.fields.get("tool_registry")
     usable = tools.usable(m, registry)
     has_python = tools.python_tool(m, registry)

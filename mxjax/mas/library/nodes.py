@@ -131,7 +131,7 @@ def init_ensemble(
 
 
 def process_ensemble(m, self, context):
-    """Asks all members independently and combines their answers."""
+    """Ask all members independently and combine their answers."""
     agents = _nodes(m, self.fields.get("agents"), "agents")
     m.allocate(MEMBER_BYTES * len(agents))
     jobs = [(agent, copy_context(m, context)) for agent in agents]

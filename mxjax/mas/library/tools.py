@@ -67,7 +67,7 @@ def get_tool_schemas(m, self):
 
 
 def call_tool(m, self, name, arguments=None, **kwargs):
-    """Calls a tool from a script; host tools suspend."""
+    """Call a tool from a script; host tools suspend."""
     hashable(m, name)
     tool = tools_of(self).get(name)
     if type(name) is not str or not isinstance(tool, dict):
@@ -197,7 +197,7 @@ def _environment(name: str, methods: tuple[str, ...]):
 
 
 def _execute(m, self, code="", timeout=None):
-    """Runs Python from a script itself."""
+    """Run Python from a script itself."""
     if not is_host_tool(m, PYTHON):
         raise RuntimeError("python_execute is not available")
     return host_tool(m, PYTHON, {"code": code}, _next_turn(m))

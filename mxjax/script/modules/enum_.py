@@ -45,7 +45,7 @@ AUTO = Class(
 
 
 def made(m, cls: Class):
-    """Turns the plain attributes of an enum class into its members."""
+    """Turn the plain attributes of an enum class into its members."""
     members: dict[str, Instance] = {}
     numbers: dict[int, object] = {}  # those chosen for `auto()`, by its identity
     values: list = []
@@ -269,7 +269,7 @@ for _mixed in (INT_ENUM, STR_ENUM, INT_FLAG):
 
 
 def unique(m, cls):
-    """Refuses an enum in which two names have one value."""
+    """Refuse an enum in which two names have one value."""
     members = cls.members.get("__members__", {}) if type(cls) is Class else {}
     m.charge(len(members))
     double = [f"{name} -> {member.fields['name']}" for name, member in members.items() if member.fields["name"] != name]

@@ -15,7 +15,7 @@ from mxjax.script.values import EXHAUSTED, NOT_IMPLEMENTED, UNBOUND, Class, Inst
 
 
 def _ask(owner: Instance, name: str, *args):
-    """Calls a method of the object's own class."""
+    """Call a method of the object's own class."""
     method = owner.cls.lookup(name)
     if method is UNBOUND:
         raise AttributeError(f"'{owner.cls.name}' object has no attribute '{name}'")

@@ -271,7 +271,7 @@ class _Scan:
         self.byte = place if self.ascii else self.known[0]
 
     def step(self):
-        """Goes on by one character, past a match of nothing."""
+        """Advance by one character, past an empty match."""
         self.pos += 1
         self.byte += 1
         while not self.ascii and self.byte < len(self.data) and self.data[self.byte] & 0xC0 == 0x80:
@@ -478,7 +478,7 @@ def _number(owner: Match, key) -> int:
 
 
 def _need_texts(m, owner: Match, numbers):
-    """Accounts for the texts of some groups."""
+    """Account for the texts of some groups."""
     length = sum(end - start for start, end in (owner.spans[number] for number in numbers))
     m.allocate(60 * len(numbers) + (length if owner.string.isascii() else 4 * length))
 
