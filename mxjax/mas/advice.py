@@ -1,4 +1,6 @@
-"""Says what goes wrong in a design and what to write instead: as an error where every run fails, else as a warning.
+"""Report what goes wrong in a design, and what to write instead.
+
+It is an error where every run fails, else a warning.
 
 What happens is seen in a dry run (see `dry`); from the text come only names that nothing defines, which may stand where
 that run did not get to, and loops that are too long. Sentences are written for a designer that learns from them.
@@ -46,7 +48,9 @@ Complaint = tuple[str, str]  # the kind of an error, and a sentence
 
 
 def certain_error(program: Program, dry: DryRun) -> CompileError | None:
-    """Why every run of a design fails, with its place; None where some run may go further.
+    """Why every run of a design fails, with its place.
+
+    None where some run may go further.
 
     Every run fails as the dry run did if that had not yet looked at what differs between runs. Later, that is told of
     statements that every run comes to: a name that nothing defines, and a call of the library that cannot be right
@@ -63,7 +67,10 @@ def certain_error(program: Program, dry: DryRun) -> CompileError | None:
 
 
 def warnings(program: Program, dry: DryRun, limits: Limits) -> list[str]:
-    """What is not meant so or fails in some runs: at most MOST_WARNINGS sentences, in the order of the script."""
+    """Mistakes, and failures of some runs, as at most MOST_WARNINGS sentences.
+
+    They are in the order of the script.
+    """
     found = [(failure.line, complaint[1]) for failure in dry.failures if (complaint := _of_library(failure))]
     found += _of_made(program.tree, dry, limits.agent_calls)
     found += _many_runs(program.tree, dry.names, limits.agent_calls)
@@ -77,7 +84,7 @@ def warnings(program: Program, dry: DryRun, limits: Limits) -> list[str]:
 
 
 def _complaint(failure: Failure, program: Program) -> Complaint | None:
-    """Of a failure that ends a script, if it is of a kind that is refused."""
+    """The complaint about a script-ending failure of a refused kind."""
     kinds, text = failure.error.cls.mro, exceptions.describe(failure.error).partition(": ")[2]
     quoted = text.split("'")[1::2]
     if failure.error.cls.name == "NameError" and text.startswith("name ") and len(quoted) == 1:
@@ -106,7 +113,7 @@ def _of_library(failure: Failure) -> Complaint | None:
 
 
 def _wrong_call(called: Class | Native, args: Sequence[Any], kwargs: dict[str, Any]) -> Complaint | None:
-    """What is wrong with a call of the library that fails, as far as its arguments tell."""
+    """The mistake in a failing library call, judged by its arguments."""
     function = called.lookup("__init__") if type(called) is Class else called
     if type(function) is not Native:
         return None
@@ -150,7 +157,7 @@ def _parameters(signature: inspect.Signature, ours: int) -> str:
 
 
 def _blamed(tree: ast.Module, failure: Failure) -> ast.AST | None:
-    """The part of a script that failed, as far as it can be told."""
+    """The part of a script that failed, as far as known."""
     quoted = exceptions.describe(failure.error).split("'")
     name = failure.called.name if failure.called is not None else quoted[1] if len(quoted) > 1 else ""
     on_line = [node for node in ast.walk(tree) if getattr(node, "lineno", 0) == failure.line]
@@ -164,7 +171,10 @@ def _called_names(node: ast.Call) -> tuple[str, str]:
 
 
 def _fails_everywhere(program: Program, failure: Failure, node: ast.AST | None) -> bool:
-    """Whether a failure depends on no value, in a statement that every run comes to."""
+    """Whether a failure is certain in every run.
+
+    It depends on no value, and every run comes to its statement.
+    """
     if not any(node is other for other in _always_run(program.tree)):
         return False
     if isinstance(node, ast.Name):
@@ -204,7 +214,10 @@ def _always_run(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _unknown_names(code: Code) -> Iterator[tuple[int, str]]:
-    """The first line and a sentence for each name that is read and defined nowhere."""
+    """The first line and a sentence for each undefined name.
+
+    Such a name is read, and defined nowhere.
+    """
     lines: dict[str, int] = {}
     for name, line in _unknown_loads(code):
         lines[name] = min(line, lines.get(name, line))
@@ -226,7 +239,7 @@ def _unknown_loads(code: Code) -> Iterator[tuple[str, int]]:
 
 
 def _known(code: Code) -> set[str]:
-    """Every global name that a script has from the start or defines somewhere."""
+    """Every global name that a script starts with or defines somewhere."""
     known = {*KNOWN, "question", "__name__", "__file__", "__doc__"}
     for unit in _units(code):
         for handler, argument in unit.ops:
@@ -249,7 +262,10 @@ def _units(code: Code) -> Iterator[Code]:
 
 
 def _members(name: str) -> Sequence[str]:
-    """The names that `from name import *` brings; none where a module is made per execution."""
+    """The names that `from name import *` brings.
+
+    There are none where a module is made per execution.
+    """
     module = LIBRARY.get(name) or MODULES.get(name)
     return tuple(module.members) if isinstance(module, Module) else getattr(module, "public", ())
 
@@ -277,7 +293,7 @@ def _unknown(name: str, candidates: Sequence[str]) -> str:
 
 
 def _of_made(tree: ast.Module, dry: DryRun, most: int) -> list[tuple[int, str]]:
-    """What is wrong with nodes and graphs as they are when the dry run ends."""
+    """Mistakes in nodes and graphs as the dry run leaves them."""
     ran = {id(stage.what) for stage in dry.stages}
     found: list[tuple[int, str]] = []
     for made, line in dry.made:
@@ -296,7 +312,7 @@ def _of_made(tree: ast.Module, dry: DryRun, most: int) -> list[tuple[int, str]]:
 
 
 def _ignored(made: Instance) -> Iterator[str]:
-    """A sentence for each argument that a node or workflow does nothing with."""
+    """A sentence for each argument that a node or workflow ignores."""
     config = made.fields.get("config")
     ignored = list(filter(_is_ignored, config)) if isinstance(config, dict) else []
     for name in ignored[:MOST_WARNINGS]:
@@ -312,7 +328,10 @@ def _is_ignored(name: Any) -> bool:
 
 
 def _calls_of(node: Instance) -> int:
-    """The calls that a node makes if each of its parts makes one; 0 for one that is not made of others."""
+    """The number of calls that a composite node makes.
+
+    Each of its parts is taken to make one; 0 for a node that is not made of others.
+    """
     process, fields = node.cls.lookup("process"), node.fields
     number = lambda name: min(fields[name], _MANY) if type(fields.get(name)) is int else 0
     size = lambda name: len(fields[name]) if type(fields.get(name)) in (list, tuple) else 0
@@ -338,7 +357,7 @@ def _loose_ends(graph: Instance) -> list[str]:
 
 
 def _line_of_edge(tree: ast.Module, label: str, otherwise: int) -> int:
-    """The first line on which an edge to or from `label` is written."""
+    """The first line with an edge to or from `label`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _called_names(node)[1] in ("add_edge", "add_conditional_edges"):
             given = [*node.args, *(keyword.value for keyword in node.keywords)]
@@ -351,7 +370,10 @@ def _line_of_edge(tree: ast.Module, label: str, otherwise: int) -> int:
 
 
 def _many_runs(tree: ast.Module, names: dict[str, Any], most: int) -> Iterator[tuple[int, str]]:
-    """Loops whose own counts alone run workflows or call agents more often than the limit allows."""
+    """Loops with too many workflow runs or agent calls.
+
+    Their own counts alone exceed the limit.
+    """
     leaving = _left_early(tree)
     stack: list[tuple[ast.AST, int, ast.For | None]] = [(tree, 1, None)]
     said: set[int] = set()
@@ -375,7 +397,10 @@ def _many_runs(tree: ast.Module, names: dict[str, Any], most: int) -> Iterator[t
 
 
 def _turns(node: ast.expr, names: dict[str, Any]) -> int:
-    """How many items a range or a list has that a loop goes over, as far as that is known; else 0."""
+    """The number of items in a loop's range or list.
+
+    0 where it is not known.
+    """
     if isinstance(node, ast.Name):
         known = names.get(node.id)
         return len(known) if isinstance(known, list | tuple) else 0

@@ -1,4 +1,6 @@
-"""Turns the source of a design into a checked, compiled program, or says why it is none.
+"""Turn the source of a design into a checked, compiled program.
+
+If it is none, say why.
 
 What no run can get past is told here, with a line: wrong syntax, constructs and modules that are not part of the
 language, sizes, and errors that a dry run up to the first calls meets before it has looked at the question. The same
@@ -31,7 +33,10 @@ _CACHE_CHARS = 2_000_000  # of source; the trees of a script take some hundred t
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CheckedDesign:
-    """A script that compiles. `warnings` are sentences about what will probably not work as meant."""
+    """A script that compiles.
+
+    `warnings` are sentences about what will probably not work as meant.
+    """
 
     source: str
     warnings: tuple[str, ...]
@@ -46,7 +51,10 @@ class CheckedDesign:
 
 
 def check(source: str, limits: Limits | None = None) -> CheckedDesign:
-    """Compiles a script. Raises DesignError, and nothing else, for every text that cannot be run."""
+    """Compile a script.
+
+    Raises DesignError, and nothing else, for any text that cannot be run.
+    """
     limits = limits or Limits()
     if not isinstance(source, str):
         raise DesignError(1, 1, "syntax", f"a script must be text, got {type(source).__name__}")

@@ -1,4 +1,6 @@
-"""Runs a design without a model, to see what it makes, what it gets wrong, and in what order it would ask.
+"""Run a design without a model.
+
+This shows what it makes, what it gets wrong, and in what order it would ask.
 
 Every run of a design is the same up to where it first looks at what differs between runs: the question, its random
 numbers, the tools of the host. `Failure.certain` tells what goes wrong before that.
@@ -38,7 +40,10 @@ _PROCESSES = frozenset(id(cls.members["process"]) for cls in _CLASSES if "proces
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Failure:
-    """An exception of a script: where it was raised, and the object of the library whose call raised it, if any."""
+    """An exception of a script: its place, and the library object called.
+
+    The object is the one whose call raised the exception, if any.
+    """
 
     error: Instance
     line: int
@@ -50,7 +55,10 @@ class Failure:
 
 @dataclasses.dataclass(eq=False)
 class Stage:
-    """A node that was asked or a workflow that ran, directly inside `inside`: a node, a workflow, or the script."""
+    """A node that was asked, or a workflow that ran.
+
+    It did so directly inside `inside`: a node, a workflow, or the script.
+    """
 
     what: Instance
     inside: Instance | None
@@ -59,7 +67,10 @@ class Stage:
 
 
 class Watched(dict):
-    """A dict that calls `tell` when it is searched for `name`, or for anything if that is None."""
+    """A dict that calls `tell` when it is searched for `name`.
+
+    If `name` is None, it does so for any key.
+    """
 
     holds = ()
 
@@ -89,7 +100,7 @@ class DryHost(Host):
     at: dict[Place, Stage] = dataclasses.field(default_factory=dict)
 
     def reached(self, place: Place, what: Instance) -> None:
-        """Notes a node or a workflow with the text that it gets."""
+        """Note a node or a workflow with the text that it gets."""
         if len(self.stages) >= MOST_MADE:
             raise LimitExceeded("stages")
         around = place.parent
@@ -103,12 +114,12 @@ class DryHost(Host):
         self.stages.append(self.at[place])
 
     def left(self, place: Place, text: str) -> None:
-        """Notes what a workflow returned."""
+        """Note what a workflow returned."""
         self.at[place].returned = text
 
 
 class DryMachine(Machine):
-    """A machine that notes the nodes and workflows that a script makes, and its exceptions."""
+    """A machine that records a script's nodes, workflows and exceptions."""
 
     __slots__ = ("_called", "failures", "made", "varies")
     holds = ()
@@ -154,7 +165,7 @@ class DryMachine(Machine):
         return instance
 
     def call(self, fn, args: tuple, kwargs: dict | None = None):
-        """Calls a script value; what fails of the library is noted."""
+        """Call a script value; note failures of the library."""
         made = len(self.made)
         try:
             result = super().call(fn, args, kwargs)
@@ -171,7 +182,7 @@ class DryMachine(Machine):
         return result
 
     def unwind(self, error: Instance) -> None:
-        """Notes an exception where it is first raised."""
+        """Note an exception where it is first raised."""
         called, args, kwargs = self._called or (None, (), {})
         self._called = None
         if id(error) not in self.failures:
@@ -183,7 +194,9 @@ class DryMachine(Machine):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DryRun:
-    """What one dry run came to: everything made with its line, what was asked and run, and what went wrong.
+    """The result of one dry run.
+
+    It holds everything made with its line, what was asked and run, and what went wrong.
 
     Attributes:
       ended: the script ran to its end, and not into an exception or a limit.
@@ -212,7 +225,9 @@ def dry_run(
     reply: str = "",
     tools: tuple[str, ...] = (),
 ) -> DryRun:
-    """Runs a script up to its first calls, or on, where these get `reply` with a number in place of `{}`.
+    """Run a script up to its first calls, or with placeholder replies.
+
+    The script goes on where its calls get `reply`, with a number in place of `{}`.
 
     Raises nothing: at a limit, at `fuel` at the latest, and at a fault of the interpreter, what was seen by then
     stands.

@@ -1,4 +1,6 @@
-"""Runs checked designs: one at a time with a chat function, or suspended at every call, thousands side by side.
+"""Run checked designs, one at a time or thousands side by side.
+
+A single run has a chat function; runs side by side are suspended at every call.
 
 The outcome of a run is a function of the script, the question, the seed and the replies by call id; in what order
 replies arrive makes no difference to which calls are made, to the fuel used or to the result.
@@ -34,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 class ScriptRun:
-    """One execution of a design. It waits for `pending` calls until there is a `result`."""
+    """One execution of a design.
+
+    It waits for `pending` calls until there is a `result`.
+    """
 
     __slots__ = ("_answers", "_machine", "checked", "question", "result", "seed")
 
@@ -60,7 +65,10 @@ class ScriptRun:
 
     @property
     def pending(self) -> tuple[AgentCall | ToolCall, ...]:
-        """The calls that the script waits for, in structural order; () once there is a result."""
+        """The calls that the script waits for, in structural order.
+
+        () once there is a result.
+        """
         return () if self.result is not None else _ordered(list(self._machine.pending.values()))
 
     @property
@@ -74,7 +82,7 @@ class ScriptRun:
         return tuple((asked.call, reply) for asked, reply in sorted(self._answers, key=_order))
 
     def advance(self, replies: Mapping[str, Reply | str]) -> tuple[AgentCall | ToolCall, ...]:
-        """Answers some of the pending calls and returns the calls that this newly gives out.
+        """Answer some pending calls; return the calls newly given out.
 
         Raises ValueError for an id that is not pending, and TypeError for a reply that is neither Reply nor str; the
         run is then as before.
@@ -89,7 +97,7 @@ class ScriptRun:
         return () if self.result else _ordered(machine.asked)
 
     def _clean(self, call_id: str, reply: Reply | str) -> Reply:
-        """The reply as it is used: a Reply, its text within the limit."""
+        """The reply as used: a Reply with its text within the limit."""
         if isinstance(reply, str):
             reply = Reply(reply)
         if not isinstance(reply, Reply) or not isinstance(reply.text, str):
@@ -142,7 +150,10 @@ class ScriptRun:
         )
 
     def _origin(self, content: str) -> tuple[str, str] | None:
-        """The latest reply, in structural order, that `content` is or is the compact form of."""
+        """The latest reply with `content` as its text or compact form.
+
+        Latest in structural order.
+        """
         host = self._machine.host
         found = [
             (asked, reply)
@@ -158,7 +169,10 @@ class ScriptRun:
 
 
 def _fault(error: BaseException, source: str) -> str:
-    """What went wrong inside the interpreter; its traceback and the script are logged, once per kind."""
+    """The description of an interpreter fault.
+
+    Its traceback and the script are logged, once per kind.
+    """
     if isinstance(error, exceptions.InternalError):
         error = error.__cause__ or error
     what = f"{type(error).__name__}: {str(error)[:200]}"
@@ -189,7 +203,7 @@ def start(
     limits: Limits | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
 ) -> ScriptRun:
-    """Starts an execution and runs it up to its first calls.
+    """Start an execution and run it up to its first calls.
 
     `seed` seeds the script's `random`. `examples` are the public examples of a code question, each the arguments of the
     host tool `run_program(code, **example)` (`rewards.program_tool`): with that tool, programs that an ensemble
@@ -216,10 +230,10 @@ def run(
     prompts: Prompts | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
-    """Runs a script to its end: `chat(messages)` answers each agent call, `tools` each tool call.
+    """Run a script to its end.
 
-    An exception in `chat` or in a tool becomes the error of that call. Raises DesignError for a source that is no
-    design.
+    `chat(messages)` answers each agent call, `tools` each tool call. An exception in `chat` or in a tool becomes the
+    error of that call. Raises DesignError for a source that is no design.
     """
     made = start(check(source, limits), question, task_type, tools, seed, prompts, limits, examples)
     toolbox = Toolbox(tools or {})

@@ -1,4 +1,6 @@
-"""Shows the shape of a design: as it is built (`graph`, `pattern`), and as one execution went (`trace`).
+"""The shape of a design as built, and as one execution went.
+
+The first is shown by `graph` and `pattern`, the second by `trace`.
 
 The graph is that of the objects which a script makes in dry runs with two unlike questions, their calls answered with
 placeholders (see `dry`, `shape`). What only one of them shows depends on a condition; what neither gets to is missing.
@@ -43,7 +45,10 @@ class Graph:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One answered call of an execution; `parent` is the call whose conversation it continues, `tokens` its cost."""
+    """One answered call of an execution.
+
+    `parent` is the call whose conversation it continues, `tokens` its cost.
+    """
 
     id: str
     kind: str
@@ -56,12 +61,18 @@ class Step:
 
 
 def graph(checked: CheckedDesign) -> Graph:
-    """The nodes and edges of a design, and which of them depend on a condition or repeat."""
+    """The nodes and edges of a design.
+
+    It also tells which of them depend on a condition or repeat.
+    """
     return _seen(checked)[0]
 
 
 def describe(checked: CheckedDesign) -> str:
-    """A design as text: its pattern, its nodes with the start of their prompts, its edges and the check's warnings."""
+    """A design as text.
+
+    The text has its pattern, its nodes with the start of their prompts, its edges and the check's warnings.
+    """
     found = graph(checked)
     lines = [f"pattern: {pattern(checked)}", f"nodes: {len(found.nodes)}"]
     for node in found.nodes:
@@ -75,7 +86,10 @@ def describe(checked: CheckedDesign) -> str:
 
 
 def trace(run: ScriptRun) -> tuple[Step, ...]:
-    """The answered calls of an execution, in structural order; `prompt` is what was newly said to the agent or tool."""
+    """The answered calls of an execution, in structural order.
+
+    `prompt` is what was newly said to the agent or tool.
+    """
     steps = []
     for call, reply in run.answered:
         if isinstance(call, AgentCall):
@@ -88,7 +102,10 @@ def trace(run: ScriptRun) -> tuple[Step, ...]:
 
 
 def pattern(checked: CheckedDesign) -> str:
-    """The pattern of a design: single, vote, consensus, reflection, debate, router, graph, pipeline or custom."""
+    """The name of a design's pattern.
+
+    It is single, vote, consensus, reflection, debate, router, graph, pipeline or custom.
+    """
     return _seen(checked)[1]
 
 
@@ -104,7 +121,10 @@ def _seen(checked: CheckedDesign) -> tuple[Graph, str]:
 
 
 def _merged(shapes: list[Shape], ended: list[bool]) -> Graph:
-    """One graph of what several runs show; an edge that one that ended lacks is conditional."""
+    """One graph from several runs.
+
+    An edge is conditional if a run that ended lacks it.
+    """
     nodes: dict[str, Node] = {}
     for shape in shapes:
         for name, node in shape.nodes.items():
@@ -122,7 +142,10 @@ def _merged(shapes: list[Shape], ended: list[bool]) -> Graph:
 
 
 def _of_unasked(shape: Shape, names: Iterable[str]) -> Iterator[Edge]:
-    """Edges to the answer that a run cannot lack, since it does not ask the nodes that they come from."""
+    """Edges to the answer from nodes that a run does not ask.
+
+    Such a run cannot lack these edges.
+    """
     asked = {edge.target for edge in (*shape.outer, *shape.edges)}
     return (Edge(name, OUTSIDE, "certain") for name in names if name not in asked)
 

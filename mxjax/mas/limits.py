@@ -1,4 +1,7 @@
-"""The caps on what a design may consume: those of the language, and of calls to agents and tools."""
+"""The caps on a design's consumption.
+
+These are the caps of the language, and those on calls to agents and tools.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from mxjax.script import metering
 
 @dataclasses.dataclass(frozen=True)
 class Limits(metering.Limits):
-    """Caps of one execution; the name of a field is what `Result.reason` names when it is reached.
+    """Caps of one execution.
+
+    When one is reached, `Result.reason` is the name of its field.
 
     Attributes, beside those of `script.metering.Limits`:
       agent_calls: calls to the model.
@@ -34,7 +39,9 @@ class Limits(metering.Limits):
 
 
 class Meter(metering.Meter):
-    """What an execution has used so far, calls to agents and tools included.
+    """The resources that an execution has used so far.
+
+    Calls to agents and tools are included.
 
     `most_calls` is up to where `agent_calls` may count: the limit, or the share of a member of a group. `reserved` are
     the calls that groups which have not ended may still make.
@@ -60,12 +67,12 @@ class Meter(metering.Meter):
         return self.most_calls - self.agent_calls - self.reserved
 
     def share(self, amount: int) -> Meter:
-        """The same counts in a new meter, with which `amount` more calls may be made."""
+        """The same counts in a new meter, with `amount` more calls allowed."""
         other = super().share(amount)
         other.most_calls = self.agent_calls + amount
         other.reserved = 0
         return other
 
     def reserve(self, amount: int):
-        """Sets aside so many calls for a group; a negative amount gives them back."""
+        """Set aside calls for a group; a negative amount returns them."""
         self.reserved += amount

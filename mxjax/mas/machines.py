@@ -1,4 +1,7 @@
-"""The machine that a design runs on, with what its script can see of the world, and how its calls are answered."""
+"""The machine that a design runs on.
+
+Also what its script can see of the world, and how its calls are answered.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,17 @@ def global_names(question: str, doc: str | None) -> dict[str, Any]:
 
 
 def new_machine(kind: type[AnyMachine], code: Code, names: dict[str, Any], limits: Limits, host: Host) -> AnyMachine:
-    """A machine of this `kind` that is ready to run a script under `limits`."""
+    """A machine of this `kind`, ready to run a script under `limits`."""
     machine = kind(code, limits, NAMES, ALL_MODULES, names, meter=Meter(limits.agent_calls))
     machine.host = host
     return machine
 
 
 def settle(machine: Machine) -> None:
-    """Runs a script until every part of it waits for a reply or has ended."""
+    """Run a script until every part of it waits or has ended.
+
+    A part waits for a reply.
+    """
     machine.asked = []
     machine.settle()
     while not machine.pending and share_out(machine):
@@ -43,7 +49,10 @@ def settle(machine: Machine) -> None:
 
 
 def answer(machine: Machine, replies: Mapping[str, Reply]) -> list[tuple[Ask, Reply]]:
-    """Puts in the replies to pending calls, by their ids; the script goes on at the next `settle`."""
+    """Put in the replies to pending calls, by their ids.
+
+    The script goes on at the next `settle`.
+    """
     answered = [(machine.pending.pop(call_id), reply) for call_id, reply in replies.items()]
     for asked, reply in answered:
         task, asked.task = asked.task, None

@@ -1,4 +1,4 @@
-"""Finds the script in what a designer wrote."""
+"""Find the script in what a designer wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _RUNS = re.compile(r"\.run[ \t]{0,4}\(")
 
 
 class DesignError(CompileError):
-    """A text that is no runnable design; see `CompileError` for `line`, `column`, `kind` and `reason`."""
+    """A text that is no runnable design.
+
+    See `CompileError` for `line`, `column`, `kind` and `reason`.
+    """
 
 
 def parse_design(text: str) -> str:
@@ -42,7 +45,10 @@ def parse_design(text: str) -> str:
 
 
 def _last_script(found: list[Fence]) -> str:
-    """The last fence that is Python and not empty, else the last of no language, else of any; "" if all are empty."""
+    """The last non-empty Python fence, or the best substitute.
+
+    Failing that, the last fence of no language, else of any; "" if all are empty.
+    """
     filled = [fence for fence in found if fence.content.strip()]
     for wanted in (lambda fence: fence.is_python, lambda fence: not fence.info, lambda fence: True):
         if chosen := list(filter(wanted, filled)):

@@ -1,4 +1,6 @@
-"""Every string that the harness adds to a prompt, in one record that a file can override.
+"""Every string that the harness adds to a prompt.
+
+They are in one record that a file can override.
 
 A checkpoint must be served with exactly the strings that it was trained on, so none is written anywhere else; only
 the markers that replies are parsed for (`<delivery>`, `FINAL ANSWER: \\boxed{...}`, `<solution>`, `<code>`) are
@@ -20,7 +22,9 @@ _FIELD = re.compile(r"\{([a-z_]+)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """Texts with `{field}` places; what each text may refer to is named in its comment.
+    """Texts with `{field}` places.
+
+    What each text may refer to is named in its comment.
 
     Texts are put together literally: line breaks between parts belong to the texts themselves.
     """
@@ -192,7 +196,9 @@ NAMED = {"short": Prompts(), "documented": _DOCUMENTED}
 
 
 def load_prompts(name_or_path: str | os.PathLike) -> Prompts:
-    """The prompts called "short" or "documented", or those of a TOML file that overrides fields of "short".
+    """The prompts called "short" or "documented", or those of a file.
+
+    A TOML file overrides fields of "short".
 
     Raises ValueError for a field that does not exist or a file that is not TOML, OSError for one that cannot be read.
     """
@@ -215,7 +221,10 @@ def load_prompts(name_or_path: str | os.PathLike) -> Prompts:
 
 
 def fill(template: str, **fields: str) -> str:
-    """Puts `fields` in the places of a template, in one pass; every other brace is text."""
+    """Fill in the `fields` of a template, in one pass.
+
+    Every other brace is text.
+    """
     return _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)
 
 

@@ -1,4 +1,4 @@
-"""What goes in and out of a running script: calls, replies, tools and the result."""
+"""Input and output of a running script: calls, replies, tools and result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 
 def well_formed(text: str) -> str:
-    """The text with the halves of surrogate pairs put together, and those that stand alone replaced."""
+    """The text with surrogate pairs joined and lone surrogates replaced."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -37,7 +37,10 @@ class AgentCall:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call to a host tool; calls with the same `session` are of one agent's conversation and may share state."""
+    """A call to a host tool.
+
+    Calls with the same `session` are of one agent's conversation and may share state.
+    """
 
     holds: ClassVar[tuple[str, ...]] = ("arguments",)
 
@@ -49,7 +52,10 @@ class ToolCall:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
-    """What is given back for a call. With an `error` (such as "prompt_too_long") the node that called fails."""
+    """The reply to a call.
+
+    With an `error` (such as "prompt_too_long") the node that called fails.
+    """
 
     holds: ClassVar[tuple[str, ...]] = ("text", "error")
 

@@ -1,4 +1,6 @@
-"""Records an execution so that it can be rebuilt elsewhere, and refuses a record that was changed.
+"""Record an execution so that it can be rebuilt elsewhere.
+
+A record that was changed is refused.
 
 The outcome of a run is a function of its script, question, settings and replies by call. A record holds these and what
 they led to; rebuilding runs the script again, gives it the recorded replies, and compares every call, the fuel and the
@@ -45,7 +47,9 @@ def record(run: ScriptRun) -> dict[str, Any]:
 
 
 def replay(recorded: dict[str, Any]) -> ScriptRun:
-    """Rebuilds the run of a record; it can be advanced from where the record ends.
+    """Rebuild the run of a record.
+
+    The run can be advanced from where the record ends.
 
     Raises ValueError with a sentence for a record that is incomplete, was changed, or leads elsewhere.
     """
@@ -73,7 +77,10 @@ def replay(recorded: dict[str, Any]) -> ScriptRun:
 
 
 def _answer(run: ScriptRun, replies: dict[str, tuple[str, Reply]]):
-    """Gives a run every recorded reply that it asks for, and takes those out of `replies`."""
+    """Give a run the recorded replies that it asks for.
+
+    Those are taken out of `replies`.
+    """
     while batch := [call for call in run.pending if call.id in replies]:
         taken = {call.id: replies.pop(call.id) for call in batch}
         for call in batch:
@@ -88,6 +95,6 @@ def _shown(call: AgentCall | ToolCall) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:
-    """What a record and each of its calls are sealed with: SHA-256 of their canonical JSON."""
+    """The seal of a record or call: SHA-256 of its canonical JSON."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=dict)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The nodes of a design and the edges between them, from the objects that a dry run left behind.
+"""The nodes and edges of a design, from a dry run's objects.
 
 A node made of others is asked through its parts: work enters it where it enters the first of them and leaves it where
 its result is made (`Ports`). Whatever a script makes, at most MOST_NODES nodes and MOST_EDGES edges are shown, found in
@@ -33,7 +33,10 @@ UNKNOWN = "{...}"  # stands in a prompt for what only a run knows
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One node of a design: `kind` is its class, `prompt` the constant part of an agent's system prompt."""
+    """One node of a design.
+
+    `kind` is its class, `prompt` the constant part of an agent's system prompt.
+    """
 
     id: str
     name: str
@@ -56,9 +59,9 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class Ports:
-    """Where work enters a node or workflow and where it leaves, with the kind of the edge there, and what is in it.
+    """The entries, exits and contents of a node or workflow.
 
-    All are by the ids of nodes.
+    Entries and exits have the kind of the edge there. All are by the ids of nodes.
     """
 
     entries: dict[str, str]
@@ -71,7 +74,10 @@ class _Enough(Exception):
 
 
 class Shape:
-    """What one dry run shows: `nodes` by id, `edges`, and `outer`, the edges from the question and to the answer."""
+    """The graph seen in one dry run.
+
+    `nodes` are by id; next to `edges`, `outer` are the edges from the question and to the answer.
+    """
 
     def __init__(self, dry: DryRun):
         self.nodes: dict[str, Node] = {}
@@ -140,7 +146,10 @@ class Shape:
         return Ports(names, names, frozenset(names))
 
     def _entries(self, nodes: Iterable[Any]) -> list[str]:
-        """Where work that comes to one of these nodes begins, each node once."""
+        """Where work that comes to these nodes begins.
+
+        Each node is named once.
+        """
         return self._each_once(self._port(node).entries for node in nodes)
 
     def _exits(self, nodes: Iterable[Any]) -> list[str]:
@@ -162,7 +171,7 @@ class Shape:
             self.edges.setdefault(Edge(source, target, kind))
 
     def _inner_edges(self, node: Instance) -> None:
-        """Edges between a node and those that it is made of, in the order in which it asks them."""
+        """Edges between a node and its parts, in asking order."""
         get, name = node.fields.get, self._ids[id(node)]
         process = node.cls.lookup("process")
         parts: list[Instance] = []
@@ -209,7 +218,10 @@ class Shape:
         self._ports[id(node)] = Ports(dict.fromkeys(entries, "certain"), dict.fromkeys(exits, "certain"), inside)
 
     def _own_edges(self, node: Instance, stages: Sequence[Stage]) -> None:
-        """Edges from a node of a class of the script to what its `process` runs, where its work then leaves."""
+        """Edges from a script-defined node to what its `process` runs.
+
+        Work then leaves where it leaves the last workflow run.
+        """
         name = self._ids[id(node)]
         asked = [stage.what for stage in stages if WORKFLOW not in stage.what.cls.mro]
         self._join([name], self._entries(asked), "conditional")
@@ -222,7 +234,7 @@ class Shape:
     # Workflows
 
     def _flow_edges(self, flow: Instance) -> None:
-        """The edges from stage to stage of a workflow, where work enters it and where it leaves."""
+        """The edges between a workflow's stages, and its entries and exits."""
         find = self._link_edges if GRAPH in flow.cls.mro else self._step_edges
         entries, exits = find(flow)
         self._ports[id(flow)] = Ports(entries, exits, frozenset())
@@ -252,14 +264,20 @@ class Shape:
         return found, {name: "certain" if name in last else "conditional" for name in before}
 
     def _lead_back(self, sources: frozenset[str], targets: frozenset[str]) -> None:
-        """Makes edges of a stage loops where they lead to nodes that an earlier stage has asked already."""
+        """Turn edges of a stage into loops where they lead back.
+
+        They lead back to nodes that an earlier stage has asked already.
+        """
         self._charge(len(self.edges))
         turned = [edge.source in sources and edge.target in targets for edge in self.edges]
         loops = [dataclasses.replace(edge, kind="loop") if back else edge for edge, back in zip(self.edges, turned)]
         self.edges = dict.fromkeys(loops)
 
     def _link_edges(self, graph: Instance) -> tuple[dict[str, str], dict[str, str]]:
-        """The edges of a graph, which lead back where they close a cycle on the way from its entry."""
+        """The edges of a graph, with loops marked.
+
+        An edge leads back where it closes a cycle on the way from the entry.
+        """
         nodes, finish = graph.fields.get("nodes"), graph.fields.get("finish")
         by_name = {name: node for name, node in nodes.items() if type(name) is str} if isinstance(nodes, dict) else {}
         finish = set(filter(lambda name: type(name) is str, finish)) if type(finish) is list else set()
@@ -291,7 +309,10 @@ class Shape:
         return dict.fromkeys(entries, "certain"), exits
 
     def _with_loops(self, after: dict[str, dict[str, str]], starts: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-        """The links of a graph, of kind "loop" where they lead to a name on the way to their source."""
+        """The links of a graph, with kind "loop" for back edges.
+
+        A back edge leads to a name on the way to its source.
+        """
         seen: set[str] = set()
         for start in starts:
             if start in seen or start not in after:
@@ -324,7 +345,10 @@ class Shape:
     # Runs
 
     def _run_edges(self, stages: Sequence[Stage]) -> None:
-        """The edges from the question to what the script runs or asks, and from the last of it to the answer."""
+        """The edges from the question and to the answer.
+
+        The first lead to what the script runs or asks, the second come from the last of it.
+        """
         entries, exits = self._chain([stage for stage in stages if WORKFLOW in stage.what.cls.mro])
         for stage in stages:
             if WORKFLOW not in stage.what.cls.mro:
@@ -336,7 +360,10 @@ class Shape:
         self.outer = dict.fromkeys(outer[:MOST_EDGES])
 
     def _chain(self, runs: Sequence[Stage]) -> tuple[dict[str, str], dict[str, str]]:
-        """Joins workflows that run on each other's results; where work enters them and leaves the last."""
+        """Join workflows that run on each other's results.
+
+        Returns where work enters them and where it leaves the last.
+        """
         entries: dict[str, str] = {}
         exits: dict[str, str] = {}
         returned: dict[str, Instance] = {}  # the workflow that last returned a reply with this number
@@ -397,7 +424,10 @@ def steps_of(flow: Instance) -> list[tuple[Any, bool]]:
 
 
 def _links_of(graph: Instance, names: list[str]) -> Iterator[tuple[Any, Any, str]]:
-    """The edges of a graph as (source, target, kind), as long as they are as the library makes them."""
+    """The edges of a graph as (source, target, kind).
+
+    Edges that are not in the library's own form are skipped.
+    """
     edges, routes = graph.fields.get("edges"), graph.fields.get("routes")
     for source, leaving in edges.items() if isinstance(edges, dict) else ():
         for link in leaving if type(leaving) is list else ():

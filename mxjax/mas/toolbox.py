@@ -1,4 +1,7 @@
-"""Answers the tool calls of one execution, and holds what its tools keep between two calls of one agent."""
+"""Answer the tool calls of one execution, and hold their state.
+
+The state is what tools keep between two calls of one agent.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _noted: set[tuple[str, type, str]] = set()
 
 
 def _note(tool: str, error: Exception) -> None:
-    """Logs a fault of a tool's own code, once per kind; not arguments that do not fit, which are the script's."""
+    """Log a fault of a tool's own code, once per kind.
+
+    Arguments that do not fit are the script's fault and are not logged.
+    """
     kind = tool, type(error), place_of(error)
     trace = error.__traceback__
     if trace is not None and trace.tb_next is not None and kind not in _noted:
@@ -32,12 +38,17 @@ class Toolbox:
         self._sessions: dict[tuple[str, str], Any] = {}
 
     def submitter(self, call: ToolCall) -> Callable[..., Future] | None:
-        """What runs `use` of this call elsewhere; None for a tool that answers in place."""
+        """The function that runs `use` of this call elsewhere.
+
+        None for a tool that answers in place.
+        """
         tool = self._tools.get(call.name)
         return None if tool is None else tool.submit
 
     def use(self, call: ToolCall) -> Reply:
-        """The reply to a call; an exception of the tool is the reply's error, for the script to handle.
+        """The reply to a call.
+
+        An exception of the tool is the reply's error, for the script to handle.
 
         The log has the first of each kind, since designs with a broken tool look like designs that do not work. Calls
         of different sessions may be answered in several threads at once.
@@ -64,7 +75,7 @@ class Toolbox:
         return self._sessions[key]
 
     def close(self) -> None:
-        """Ends every session."""
+        """End every session."""
         for session in self._sessions.values():
             session.close()
         self._sessions = {}

@@ -1,4 +1,6 @@
-"""What designs use of the script language, and why others are refused: words of a bounded vocabulary, for telemetry.
+"""Telemetry of language use in designs, and of refusals.
+
+The words are from a bounded vocabulary.
 
 Told from the source alone, so that a design counts whether or not its executions got there. What is not in the
 vocabulary is "other", so that no text of a design becomes the name of a metric.
@@ -84,7 +86,10 @@ _BUILTIN = re.compile(r"(\w+) is not available to a design;")
 
 @functools.lru_cache(maxsize=1024)
 def uses(checked: CheckedDesign) -> frozenset[str]:
-    """Names of modules, constructs ("class", "decorator", ...) and objects of the library that a script uses."""
+    """Names of modules, constructs and library objects that a script uses.
+
+    Constructs are "class", "decorator", and so on.
+    """
     found: set[str] = set()
     read: set[str] = set()
     from_library: dict[str, str] = {}
@@ -114,7 +119,10 @@ def _module(name: str) -> str:
 
 
 def refused(kind: str, reason: str) -> str:
-    """Why a text is no design, from the kind and the sentence of its `DesignError`: "import numpy", "syntax", ..."""
+    """Why a text is no design: "import numpy", "syntax", ...
+
+    It is told from the kind and the sentence of its `DesignError`.
+    """
     if kind == "import" and (found := _MODULE.search(reason)):
         return f"import {_module(found[1])}"
     if kind == "forbidden" and (found := _DUNDER.search(reason)):
@@ -127,7 +135,9 @@ def refused(kind: str, reason: str) -> str:
 
 
 def use_shares(trees: Iterable, limits: Limits | None = None) -> dict[str, float]:
-    """Shares of a step's designs, as metrics; what no design used or was refused for is left out.
+    """Shares of a step's designs, as metrics.
+
+    What no design used or was refused for is left out.
 
     `design_uses/<name>` is the share of those that can run, `design_refused/<what>` that of all. `limits` are those
     under which the designs were checked.

@@ -1,4 +1,7 @@
-"""Binds the arguments of a call to the slots of a script function, with Python's rules and messages."""
+"""Bind call arguments to a script function's slots, with Python's rules.
+
+The error messages are Python's too.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from mxjax.script.values import UNBOUND, Function
 
 
 def bind(machine, function: Function, args: tuple, kwargs: dict | None) -> list:
-    """The slots of a new frame for `function(*args, **kwargs)`; TypeError when they do not fit."""
+    """The slots of a new frame for `function(*args, **kwargs)`.
+
+    Raises TypeError when the arguments do not fit.
+    """
     code = function.code
     signature = code.signature
     positional = signature.positional

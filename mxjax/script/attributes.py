@@ -1,4 +1,6 @@
-"""Attribute look-up: an allow-list per type for host values, Python's own rules for classes of the script.
+"""Attribute look-up on host values and on classes of the script.
+
+Host values have an allow-list per type; classes of the script follow Python's own rules.
 
 No host attribute is ever read by name. What types have stands in the table of `library`, which fills `METHODS`.
 """
@@ -49,7 +51,7 @@ def missing(owner, name: str) -> Missing:
 
 
 def load(m, owner, name: str):
-    """`owner.name`, or PENDING when a property or `__getattr__` has to run for it."""
+    """`owner.name`, or PENDING when a property or `__getattr__` must run."""
     value, bound = method(m, owner, name)
     if type(value) is Invoke:
         return m.call(value.fn, value.args)
@@ -57,7 +59,10 @@ def load(m, owner, name: str):
 
 
 def dynamic_name(m, name, reachable: frozenset[str] = frozenset()) -> str:
-    """An attribute's name that a script computed, accounted for; of those with two underscores only the `reachable`."""
+    """Account for an attribute name that a script computed.
+
+    Of the names with two underscores, only the `reachable` are allowed.
+    """
     if type(name) is not str:
         raise TypeError(f"attribute name must be string, not '{type_name(name)}'")
     m.charge(len(name) >> 6)
@@ -70,7 +75,7 @@ LOAD = Native("getattr", lambda m, owner, name: load(m, owner, dynamic_name(m, n
 
 
 def method(m, owner, name: str):
-    """What `owner.name` is, and whether it is a function still to be bound to `owner`.
+    """`owner.name`, and whether it is a function still to be bound.
 
     The value is an `Invoke` where a property or `__getattr__` has to run to tell.
     """
@@ -111,7 +116,7 @@ def method(m, owner, name: str):
 
 
 def _unbound(owner: BuiltinType | Class, function: Native) -> Native:
-    """A method looked up on a type, which works on objects of that type alone."""
+    """A method looked up on a type, for objects of that type."""
 
     @binds_arguments
     def call(m, *args, **kwargs):
@@ -168,18 +173,21 @@ def _instance(m, owner: Instance, name: str):
 
 
 def has_setter(cls: Class) -> bool:
-    """Whether objects of a class are descriptors that come before the fields of the object they are looked up on."""
+    """Whether objects of a class are descriptors that override instance fields."""
     return cls.lookup("__set__") is not UNBOUND or cls.lookup("__delete__") is not UNBOUND
 
 
 def _described(value: Instance, owner, cls: Class):
-    """An object found on a class: what its `__get__` gives, where it has one."""
+    """An object found on a class, or what its `__get__` gives."""
     getter = value.cls.lookup("__get__")
     return value if getter is UNBOUND else Invoke(getter, (value, owner, cls))
 
 
 def _unlisted(m, owner: Instance, name: str):
-    """An attribute that neither the object nor its class names: of its kind, of every object, or `__getattr__`'s."""
+    """An attribute that neither the object nor its class names.
+
+    It belongs to the kind of object, to every object, or comes from `__getattr__`.
+    """
     cls = owner.cls
     data = plain(owner) if cls.plain is not None else owner
     if data is not owner and name in METHODS.get(type(data), ()):
@@ -354,7 +362,10 @@ OF_METACLASSES: dict[str, Native] = {}
 
 
 def store(m, owner, name: str, value):
-    """`owner.name = value`; a generator of requests when a property or `__setattr__` has to run for it."""
+    """`owner.name = value`.
+
+    Returns a generator of requests when a property or `__setattr__` has to run.
+    """
     if type(owner) is Instance:
         hook = owner.cls.lookup("__setattr__")
         if hook is not UNBOUND:
@@ -377,7 +388,10 @@ def store(m, owner, name: str, value):
 
 
 def note_special(cls: Class, value):
-    """Notes on a class that an attribute of it is a descriptor which comes before the fields of an object."""
+    """Note on a class that an attribute overrides its objects' fields.
+
+    Only a descriptor with a setter does.
+    """
     cls.managed = cls.managed or (type(value) is Instance and has_setter(value.cls))
 
 
@@ -395,7 +409,7 @@ def store_own(m, owner: Instance, name: str, value):
 
 
 def store_plain(m, owner: Instance, name: str, value):
-    """Puts a field of an instance."""
+    """Put a field of an instance."""
     if name not in owner.fields:
         m.allocate(100)
         if len(owner.fields) >= 1000:
@@ -408,7 +422,10 @@ def _invoke(function, *args):
 
 
 def delete(m, owner, name: str):
-    """`del owner.name`; a generator of requests when a property or `__delattr__` has to run for it."""
+    """`del owner.name`.
+
+    Returns a generator of requests when a property or `__delattr__` has to run.
+    """
     if type(owner) is Instance:
         hook = owner.cls.lookup("__delattr__")
         return delete_own(owner, name) if hook is UNBOUND else _invoke(hook, owner, name)
@@ -435,7 +452,10 @@ def delete_own(owner: Instance, name: str):
 
 
 def any_class(m, wanted, test) -> bool:
-    """Whether `test(class, in_union)` holds for a class, or for one in a union or a tuple of classes and tuples."""
+    """Whether `test(class, in_union)` holds for a class or any of several.
+
+    Several are given as a union, or as a tuple of classes and tuples.
+    """
     stack = [(wanted, 0)]
     while stack:
         option, depth = stack.pop()

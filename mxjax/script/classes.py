@@ -1,4 +1,6 @@
-"""How classes and their objects are made: class statements, `type(name, bases, body)`, `__new__` and `__init__`.
+"""Creation of classes and objects.
+
+Covers class statements, `type(name, bases, body)`, `__new__` and `__init__`.
 
 A class may derive from a built-in type. Its objects then hold a value of that type, their `data`, on which the methods
 of the type work; everything else is as for any class.
@@ -42,7 +44,7 @@ _IMPLICIT = {"__new__": "staticmethod", "__init_subclass__": "classmethod", "__c
 
 @dataclasses.dataclass(slots=True)
 class Draft:
-    """A class about to be made; its methods find it in `cells` (`__class__`) once it is there."""
+    """A class under construction; its methods find it in `cells` (`__class__`)."""
 
     holds: ClassVar[tuple[str, ...]] = ("parents", "members", "keywords", "cells")
 
@@ -55,7 +57,7 @@ class Draft:
 
 
 def make_class(m, name: str, qualname: str, parents: list, body: Frame, keywords: dict):
-    """Runs a class body and makes the class of it."""
+    """Run a class body and make its class."""
     _check_parents(parents)
     yield Invoke(Native(name, lambda machine: _run_body(machine, body)))
     given = keywords.pop("metaclass", None)
@@ -95,7 +97,7 @@ def _check_parents(parents: list):
 
 
 def finish_class(m, draft: Draft, meta: Class | None = None, abstract: bool = False):
-    """A class of its parents and members, once everything that its making sets off has run."""
+    """A class from its parents and members, after all hooks have run."""
     parents, members = draft.parents, draft.members
     bases = tuple(b for b in (getattr(p, "mixin", None) or p for p in parents) if type(b) is Class)
     orders = sum(len(base.mro) for base in bases)
@@ -145,7 +147,7 @@ def _derive(cls: Class, parents: list):
 
 
 def _note_abstract(cls: Class, parents: list, abstract: bool):
-    """Which abstract methods a class leaves open, and what objects must have to count as of a protocol."""
+    """Note a class's open abstract methods and the names its protocol requires."""
     if abstract or any(type(parent) is not Class and type(parent) is not BuiltinType for parent in parents):
         cls.abstract = ()
     if cls.abstract is not None or any(base.abstract is not None for base in cls.bases):
@@ -185,7 +187,7 @@ def runtime_checkable(m, cls):
 
 
 def _announce(cls: Class, keywords: dict, parents: list):
-    """Calls `__init_subclass__` of the parents, as `super(cls, cls).__init_subclass__(**keywords)`."""
+    """Call `__init_subclass__` of the parents, as `super(cls, cls).__init_subclass__(**keywords)`."""
     for parent in cls.mro[1:]:
         hook = parent.members.get("__init_subclass__", UNBOUND)
         if hook is not UNBOUND:
@@ -200,7 +202,10 @@ def _announce(cls: Class, keywords: dict, parents: list):
 
 
 def _through_meta(m, meta: Class, draft: Draft):
-    """A class whose metaclass is a class of the script: its `__new__` and `__init__` make it."""
+    """A class made by the `__new__` and `__init__` of its metaclass.
+
+    The metaclass is a class of the script.
+    """
     arguments = (draft.name, tuple(draft.parents), draft.members)
     new = meta.lookup("__new__")
     if new is UNBOUND:
@@ -230,7 +235,7 @@ def make_type(m, name, bases, body, meta: Class | None = None, keywords: dict | 
 
 
 def check_body(m, name, bases, body):
-    """Refuses what no class statement could have made."""
+    """Refuse what no class statement could have made."""
     if type(name) is not str or type(bases) is not tuple or not isinstance(body, dict):
         raise TypeError("type() needs a name, a tuple of classes and a dict")
     m.need_entries(len(body))
@@ -255,7 +260,7 @@ OF_METACLASSES = {
 
 @exceptions.binds_arguments
 def construct(m, cls: Class, args: tuple, kwargs: dict | None):
-    """A new object of a class that says how its objects are made."""
+    """A new object of a class with its own way of construction."""
     if cls.base is not None and cls.base.name == "type":
         return (yield from _called_meta(m, cls, *args, **(kwargs or {})))
     new = cls.lookup("__new__")
@@ -277,7 +282,10 @@ def construct(m, cls: Class, args: tuple, kwargs: dict | None):
 
 
 def allocate(m, cls: Class, args: tuple = (), kwargs: dict | None = None):
-    """What `object.__new__` makes: an object without fields, with the data of a built-in type where it has some."""
+    """The result of `object.__new__`: an object without fields.
+
+    It has the data of a built-in type where its class derives from one.
+    """
     if cls.abstract:
         listed = ", ".join(f"'{name}'" for name in cls.abstract)
         methods = f"method{'s' if len(cls.abstract) > 1 else ''} {listed}"
@@ -315,7 +323,7 @@ def fill(m, owner: Instance, args: tuple, kwargs: dict | None):
 
 
 def _constructor(owner, target: Instance | None) -> Native:
-    """`__new__` of a class or built-in type, which is given the class to make an object of."""
+    """`__new__` of a class or built-in type; takes the class to instantiate."""
 
     @exceptions.binds_arguments
     def new(m, cls, *args, **kwargs):

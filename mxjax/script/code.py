@@ -1,4 +1,4 @@
-"""The compiled form of a script: instructions that every execution of it shares."""
+"""The compiled form of a script: instructions shared by all its executions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """Parameters of a function, in slot order: positional, keyword-only, then `*args` and `**kwargs`."""
+    """Parameters of a function, in slot order.
+
+    Positional and keyword-only first, then `*args` and `**kwargs`.
+    """
 
     holds: ClassVar[tuple[str, ...]] = ()
 

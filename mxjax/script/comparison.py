@@ -1,4 +1,4 @@
-"""Equality, order and membership: what they mean for every pair of types, and what they cost.
+"""Equality, order and membership for every pair of types, with their cost.
 
 Values that the host can compare by itself are compared by the host. Otherwise the function returns a generator of
 requests, since script code may have to run, with the nesting bounded.
@@ -137,7 +137,7 @@ def ordering(symbol: str):
 
 
 def ordered(m, symbol: str, a, b, depth: int = 0):
-    """`a symbol b` for any two values; TypeError where they have no order."""
+    """`a symbol b` for any two values; TypeError if they are unordered."""
     method, mirrored, host = _ORDER[symbol]
     m.charge(1)
     if type(a) is str and type(b) is str:
@@ -175,7 +175,10 @@ def both_sets(a, b) -> bool:
 
 
 def keys_of(m, value: Set | View) -> tuple[dict, bool]:
-    """The items of a set or view as the keys of a dict, looking all of them up accounted for; see `hashable`."""
+    """The items of a set or view as keys of a dict.
+
+    The look-up of all of them is accounted for; see `hashable`.
+    """
     items = value.items if isinstance(value, Set) else list(value.host())
     m.charge(len(items) >> 1)
     if isinstance(value, View):
@@ -190,7 +193,7 @@ def keys_of(m, value: Set | View) -> tuple[dict, bool]:
 
 
 def as_keys_of(m, table: dict, other: dict):
-    """The entries of `other`, each under the key of `table` that equals its own, if there is one."""
+    """The entries of `other`, under equal keys of `table` where they exist."""
     m.need_entries(len(other))
     found = {}
     for key, value in list(other.items()):
@@ -230,7 +233,7 @@ def contains(m, item, container):
 
 
 def _table(container, kind) -> dict | None:
-    """The dict in which the items of a set or of a dict's keys are looked up."""
+    """The dict that holds the items of a set or dict view."""
     if kind is Set:
         return container.items
     return container.owner if kind is View and container.kind == "keys" else None

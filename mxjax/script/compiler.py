@@ -1,4 +1,7 @@
-"""Compiles a parsed script into instructions; everything that is not on the list is refused with its line."""
+"""Compile a parsed script into instructions.
+
+Any construct that is not on the list is refused with its line.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,15 @@ from mxjax.script.unit import Label, Loop, Unit, check_name, refuse
 
 
 def compile_tree(tree: ast.Module, scopes, limits: Limits, modules) -> Code:
-    """The code of a module with its `analyse`d scopes; `modules` are the names to import from. Raises CompileError."""
+    """The code of a module with its `analyse`d scopes.
+
+    `modules` are the names that may be imported from. Raises CompileError.
+    """
     return Compiler(scopes, limits, modules).module(tree)
 
 
 class Compiler(Patterns):
-    """Walks the tree once, writing into `self.unit`."""
+    """Walk the tree once, writing into `self.unit`."""
 
     def __init__(self, scopes, limits: Limits, modules):
         self.scopes = scopes
@@ -104,7 +110,7 @@ class Compiler(Patterns):
             unit.emit(instructions.store_item)
 
     def assign(self, target: ast.expr):
-        """Stores the top of the stack in `target`."""
+        """Store the top of the stack in `target`."""
         unit = self.unit
         unit.line = target.lineno
         if isinstance(target, ast.Name):
@@ -355,7 +361,7 @@ class Compiler(Patterns):
         self.unit.store(node.name)
 
     def function(self, node, name: str, kind: str, body):
-        """Emits the making of a function whose code `body` writes."""
+        """Emit the creation of a function with the code of `body`."""
         outer, arguments = self.unit, node.args
         parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         parameters += [extra for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
@@ -392,7 +398,7 @@ class Compiler(Patterns):
         )
 
     def qualified(self, outer: Unit, name: str) -> str:
-        """The name of what is defined in `outer`, with the names around it."""
+        """The qualified name of a definition in `outer`."""
         if outer.scope.kind == "module":
             return name
         return f"{outer.qualname}.{name}" if outer.kind == "class" else f"{outer.qualname}.<locals>.{name}"

@@ -1,4 +1,7 @@
-"""The methods of list, tuple, dict, set, deque, defaultdict, Counter, range and dict views."""
+"""The methods of the container types.
+
+These are list, tuple, dict, set, deque, defaultdict, Counter, range and dict views.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +180,7 @@ RANGE = {"index": range_index, "count": range_count}
 
 
 def slice_indices(m, owner: Slice, length):
-    """Start, stop and step of a slice for a sequence of some length."""
+    """Start, stop and step of a slice for a given sequence length."""
     if type(length) is not int or length < 0:
         raise ValueError("length should not be negative")
     return host_slice(owner).indices(length)
@@ -284,7 +287,7 @@ def make_counter(m, source=(), **kwargs):
 
 
 def count_into(m, target: dict, source, kwargs: dict, sign: int):
-    """Adds (or subtracts) the counts of `source` to `target`."""
+    """Add (or subtract) the counts of `source` to `target`."""
     pairs = list(kwargs.items())
     if isinstance(source, dict):
         m.need_items(len(source))
@@ -386,7 +389,7 @@ def pop_item(m, owner):
 
 
 def _combined(operator, in_place: bool = False):
-    """A set method that takes any iterables, from the operator on two sets."""
+    """A set method for any iterables, from the operator on two sets."""
 
     def method(m, owner, *others):
         result = owner

@@ -1,4 +1,6 @@
-"""The instructions that move control: jumps, iteration, calls, classes, exceptions and context managers.
+"""The control-flow instructions.
+
+These are jumps, iteration, calls, classes, exceptions and context managers.
 
 They follow the same convention as those of `instructions`.
 """
@@ -29,7 +31,10 @@ from mxjax.script.values import (
 
 
 def _truth(m, frame):
-    """Replaces the top of the stack by a value whose truth the host knows; True if a call was entered to find it."""
+    """Replace the top of the stack by a value of known truth.
+
+    Returns True if a call was entered to find it.
+    """
     value = frame.stack[-1]
     if type(value) is not Instance:
         return False
@@ -68,7 +73,10 @@ def jump_if_true(m, frame, target):
 
 
 def to_bool(m, frame, argument):
-    """Replaces the top of the stack by its truth, for `not` and for the tests of `and` and `or`."""
+    """Replace the top of the stack by its truth.
+
+    For `not`, and for the tests of `and` and `or`.
+    """
     if _truth(m, frame):
         return True
     frame.stack[-1] = bool(frame.stack[-1])
@@ -102,7 +110,7 @@ def get_async_iter(m, frame, argument):
 
 @may_raise(RuntimeError)
 def for_iter(m, frame, argument):
-    """Puts the next value on the stack, or drops the iterator and jumps: (target, False)."""
+    """Push the next value, or drop the iterator and jump: (target, False)."""
     stack = frame.stack
     iterator = stack[-1]
     if type(iterator) is Generator:
@@ -124,7 +132,10 @@ def yield_(m, frame, argument):
 
 
 def yield_from(m, frame, argument):
-    """Sends what is on top to the iterator below it; when that ends, its result is left: (target, True)."""
+    """Send the top of the stack to the iterator below it.
+
+    When that ends, its result is left: (target, True).
+    """
     stack = frame.stack
     sent = stack.pop()
     iterator = stack[-1]
@@ -144,7 +155,10 @@ def yield_from(m, frame, argument):
 
 
 def await_(m, frame, argument):
-    """Runs a coroutine in place, or what `__await__` gives; any other value (an agent's reply) is already there."""
+    """Run a coroutine, or the result of `__await__`, in place.
+
+    Any other value (an agent's reply) is already there.
+    """
     value = frame.stack[-1]
     if type(value) is not Generator or not value.awaitable:
         method = value.cls.lookup("__await__") if type(value) is Instance else UNBOUND
@@ -188,7 +202,7 @@ def call(m, frame, count):
 
 
 def call_kw(m, frame, argument):
-    """Calls with `count` values on the stack, of which the last ones go with `names`."""
+    """Call with `count` values on the stack, the last named by `names`."""
     count, names = argument
     stack = frame.stack
     values = stack[-count:]
@@ -234,7 +248,10 @@ def _call_found(look_up: Invoke, args, kwargs):
 
 
 def make_function(m, frame, argument):
-    """Makes a function of code, `defaults` values and keyword-only defaults on the stack, and captured slots."""
+    """Make a function from code, default values and captured slots.
+
+    The `defaults` values and the keyword-only defaults are on the stack.
+    """
     code, defaults, kw_names, captured = argument
     stack = frame.stack
     kw_defaults = {}
@@ -257,7 +274,7 @@ def return_(m, frame, argument):
 
 
 def build_class(m, frame, argument):
-    """Runs a class body in a namespace of its own; the class is delivered."""
+    """Run a class body in its own namespace and deliver the class."""
     code, captured, name, bases, keywords = argument
     stack = frame.stack
     values = stack[len(stack) - len(keywords) :]
@@ -275,7 +292,7 @@ def build_class(m, frame, argument):
 
 
 def annotate(m, frame, argument):
-    """Notes `name: annotation` in a class body, for dataclasses."""
+    """Note `name: annotation` in a class body, for dataclasses."""
     name, annotation = argument
     frame.namespace.setdefault("__annotations__", {})[name] = annotation
 
@@ -284,7 +301,10 @@ def annotate(m, frame, argument):
 
 
 def with_enter(m, frame, argument):
-    """Leaves the manager's exit method, and above it what its enter method returns: `argument` names the two."""
+    """Push a context manager's exit method and its enter method's result.
+
+    `argument` names the two methods.
+    """
     enter, leave = argument
     manager = frame.stack.pop()
     function = special(m, manager, leave)
@@ -306,7 +326,7 @@ def special(m, owner, name: str):
 
 
 def with_exit(m, frame, argument):
-    """Calls `__exit__` for the completion on top; the result goes above both."""
+    """Call `__exit__` for the completion on top; the result goes above both."""
     completion = frame.stack[-1]
     error = completion.value if completion is not None and completion.kind == "raise" else None
     args = (None, None, None) if error is None else (error.cls, error, None)
@@ -314,7 +334,7 @@ def with_exit(m, frame, argument):
 
 
 def with_end(m, frame, argument):
-    """Takes `__exit__` off the stack, and drops the exception if it said so."""
+    """Pop the result of `__exit__`; drop the exception if that is true."""
     handled = frame.stack.pop()
     completion = frame.stack.pop()
     dropped = handled and completion is not None and completion.kind == "raise"
@@ -325,13 +345,13 @@ def with_end(m, frame, argument):
 
 
 def setup(m, frame, argument):
-    """Opens a block: (EXCEPT or FINALLY, where its handler is)."""
+    """Open a block: (EXCEPT or FINALLY, where its handler is)."""
     kind, target = argument
     frame.blocks.append((kind, target, len(frame.stack), None))
 
 
 def pop_block(m, frame, argument):
-    """Closes a block; a handler's gives back the exception that was being handled before."""
+    """Close a block; a handler's restores the exception handled before it."""
     block, _, height, saved = frame.blocks.pop()
     if block is HANDLER:
         frame.handling = saved
@@ -339,7 +359,7 @@ def pop_block(m, frame, argument):
 
 
 def enter_finally(m, frame, argument):
-    """Falls into a `finally` body with nothing to resume after it."""
+    """Fall into a `finally` body with nothing to resume after it."""
     frame.blocks.pop()
     frame.blocks.append((HANDLER, 0, len(frame.stack), frame.handling))
     frame.stack.append(None)
@@ -364,7 +384,10 @@ def leave_blocks(m, frame, argument):
 
 
 def match_exception(m, frame, argument):
-    """Replaces the class or tuple on top by whether the exception below it matches."""
+    """Replace the class or tuple on top by whether it matches.
+
+    It is matched against the exception below it.
+    """
     wanted = frame.stack.pop()
     error = frame.stack[-1]
     if type(wanted) is tuple:

@@ -1,4 +1,7 @@
-"""Coroutines and asynchronous iterators: they run in place of the `await` or the loop that waits for them."""
+"""Coroutines and asynchronous iterators.
+
+They run in place of the `await` or the loop that waits for them.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ ASYNCHRONOUS = "async_generator"
 
 
 def coroutine(m, gen) -> Generator:
-    """A coroutine of a generator of ours, which runs when it is awaited."""
+    """A coroutine from a generator of ours; it runs when awaited."""
     m.allocate(1000)
     return Generator(NativeFrame(gen, None, m.task.frame.place), "coroutine", awaitable=True)
 
 
 def enter(m, coroutine: Generator):
-    """Runs a coroutine in place of a call."""
+    """Run a coroutine in place of a call."""
     frame, coroutine.frame = coroutine.frame, None
     if frame is None:
         raise RuntimeError("cannot reuse already awaited coroutine")
@@ -30,7 +33,10 @@ RUN = Native("await", enter)
 
 
 def iterate_async(m, value):
-    """An iterator for `async for`: an asynchronous generator, or one over what `__aiter__` gives."""
+    """An iterator for `async for`.
+
+    It is an asynchronous generator, or iterates over what `__aiter__` gives.
+    """
     if type(value) is Generator and value.name == ASYNCHRONOUS:
         return value
     method = value.cls.lookup("__aiter__") if type(value) is Instance else UNBOUND

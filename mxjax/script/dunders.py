@@ -1,4 +1,7 @@
-"""The methods with two underscores of the built-in types: what `super().__setitem__(...)` and `a.__eq__(b)` call."""
+"""The double-underscore methods of the built-in types.
+
+`super().__setitem__(...)` and `a.__eq__(b)` call these.
+"""
 
 from __future__ import annotations
 

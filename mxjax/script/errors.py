@@ -1,4 +1,4 @@
-"""The two ways in which a script ends that no script can catch: refused before it runs, or stopped at a limit."""
+"""Refusal before a run and stop at a limit; neither is catchable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ class CompileError(Exception):
 
 
 class LimitExceeded(Exception):
-    """A running script reached the limit `name`, a field of `Limits`; no `except` or `finally` of a script sees it."""
+    """A running script reached the limit `name`, a field of `Limits`.
+
+    No `except` or `finally` of a script sees it.
+    """
 
     def __init__(self, name: str):
         super().__init__(name)

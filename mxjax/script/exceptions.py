@@ -1,4 +1,4 @@
-"""The exception classes of the script language, and the translation of host errors into them.
+"""The script language's exception classes, and translation of host errors into them.
 
 Our own functions raise plain host errors (`ValueError("...")`); the machine turns those into script exceptions here,
 so that a script can catch them by the name it knows. Only these host errors are a script's: those that a `raise`
@@ -113,11 +113,17 @@ _BINDING: set[CodeType] = set()
 
 
 class InternalError(Exception):
-    """A fault of the interpreter: it ends the run, and no script can catch it."""
+    """A fault of the interpreter.
+
+    It ends the run, and no script can catch it.
+    """
 
 
 def may_raise(*kinds: type[BaseException]):
-    """Declares which host errors the values of a script may cause in a function of ours, and in what it calls."""
+    """Declare the host errors that script values may cause in a function.
+
+    This includes errors in the functions that it calls.
+    """
 
     def declare(function):
         _DECLARED[function.__code__] = kinds
@@ -127,7 +133,10 @@ def may_raise(*kinds: type[BaseException]):
 
 
 def binds_arguments(function):
-    """Declares that a function of ours calls others with a script's arguments, which the host may find not to fit."""
+    """Declare that a function of ours calls others with a script's arguments.
+
+    The host may find that these do not fit.
+    """
     _BINDING.add(function.__code__)
     return function
 
@@ -138,9 +147,9 @@ def make(name: str, *args) -> Instance:
 
 
 def convert(error: BaseException) -> Instance:
-    """The script exception for a host error, or the one that a `Raised` carries.
+    """The script exception for a host error or a `Raised`.
 
-    Raises InternalError for a host error that is no script's.
+    For a `Raised`, it is the exception that it carries. Raises InternalError for a host error that is no script's.
     """
     if type(error) is Raised:
         return error.value
@@ -190,7 +199,10 @@ def args_of(value: Instance) -> tuple:
 
 
 def describe(value: Instance) -> str:
-    """`ValueError: text`, for reasons and reports, without running any code of the script."""
+    """`ValueError: text`, for reasons and reports.
+
+    Runs no code of the script.
+    """
     args = [
         item
         for item in args_of(value)[:100]

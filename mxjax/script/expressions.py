@@ -1,4 +1,4 @@
-"""Compiles expressions."""
+"""Compile expressions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ _CONVERSIONS = {-1: "", 115: "s", 114: "r", 97: "a"}
 
 
 class Expressions:
-    """The half of the compiler that deals with expressions; the other half gives what is not defined here.
+    """The half of the compiler for expressions.
+
+    The other half provides what is not defined here.
 
     Attributes:
       unit: the code under construction.
@@ -56,19 +58,19 @@ class Expressions:
     limits: Limits
 
     def assign(self, target: ast.expr):
-        """Emits code that stores the top of the stack in `target`."""
+        """Emit code that stores the top of the stack in `target`."""
         raise NotImplementedError
 
     def body(self, statements: list[ast.stmt]):
-        """Emits the code of statements."""
+        """Emit the code of statements."""
         raise NotImplementedError
 
     def function(self, node, name: str, kind: str, body: Callable[[], None]):
-        """Emits code that leaves a new function on the stack."""
+        """Emit code that leaves a new function on the stack."""
         raise NotImplementedError
 
     def expr(self, node: ast.expr):
-        """Emits code that leaves the value of `node` on the stack."""
+        """Emit code that leaves the value of `node` on the stack."""
         method = getattr(self, f"expr_{type(node).__name__}", None)
         if method is None:
             raise refuse(node, f"{type(node).__name__} is not part of the script language")
@@ -175,7 +177,10 @@ class Expressions:
             self.unit.emit(control.not_)
 
     def branch(self, node: ast.expr, target: Label, when: bool):
-        """Jumps to `target` if the truth of `node` is `when`, and falls through otherwise."""
+        """Jump to `target` if the truth of `node` is `when`.
+
+        Falls through otherwise.
+        """
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             self.branch(node.operand, target, not when)
         elif isinstance(node, ast.BoolOp):
@@ -291,7 +296,7 @@ class Expressions:
             self.unit.emit(control.call, count)
 
     def implicit_super(self, node) -> int:
-        """Puts the two arguments that `super()` leaves out on the stack."""
+        """Put the two implicit arguments of `super()` on the stack."""
         if "__class__" not in self.unit.scope.frees or not self.unit.signature.positional:
             raise refuse(node, "super() without arguments needs a method around it", "syntax")
         self.unit.load("__class__")
@@ -356,7 +361,10 @@ class Expressions:
         self.unit.emit(add, depth)
 
     def comprehension(self, node, name: str, build, collect):
-        """Calls a function of one argument, the first iterable, that builds the result."""
+        """Call a function that builds the result.
+
+        Its one argument is the first iterable.
+        """
         outer = self.unit
         scope = self.scopes[node]
         generators = "async_generator" if any(part.is_async for part in node.generators) else "generator"
@@ -398,7 +406,7 @@ class Expressions:
     # Generators and coroutines
 
     def check_yield(self, node):
-        """Refuses `yield` anywhere but in the body of a function."""
+        """Refuse `yield` anywhere but in the body of a function."""
         if self.unit.scope.kind != "function" or not self.unit.kind.endswith("generator"):
             raise refuse(node, "'yield' outside the body of a def; define a function for it", "syntax")
 

@@ -1,4 +1,4 @@
-"""`str`, `repr`, f-string fields, `str.format` and `%`: all text that is made from values.
+"""Text from values: `str`, `repr`, f-string fields, `str.format` and `%`.
 
 Format specifications are parsed here, with width and precision bounded, before the host formats a plain number or
 string; no field can reach an attribute or an item of a value.
@@ -291,7 +291,7 @@ def field(m, value, conversion: str, spec: str):
 
 
 def ascii_of(m, text: str) -> str:
-    """Escapes what is not ASCII, as `ascii` does."""
+    """Escape what is not ASCII, as `ascii` does."""
     if not text.isascii():
         m.need_string(10 * len(text))
     return text.encode("ascii", "backslashreplace").decode("ascii")
@@ -337,7 +337,7 @@ def _expand(m, template: str, args: tuple, kwargs: dict, counter: list[int], dep
 
 
 def _format_field(m, template: str, at: int, args: tuple, kwargs: dict, counter: list[int], depth: int):
-    """The text of the field that starts at `at`, and where it ends."""
+    """The text of the field at `at`, and where it ends."""
     if depth > 1:
         raise ValueError("Max string recursion exceeded")
     match = _FIELD.match(template, at)

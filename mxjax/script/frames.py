@@ -1,8 +1,10 @@
-"""What the machine runs: frames, tasks and groups of tasks, and the requests that our own code makes of it.
+"""Frames, tasks and groups for the machine, and requests made of it.
+
+The requests come from our own code.
 
 Library code and built-in functions that may run script code are Python generators. They never call into the machine;
-they yield one of the requests below and are resumed with its result, so that no call of the script nests on the
-host's stack.
+they yield one of the requests below and are resumed with its result, so that no call of the script nests on the host's
+stack.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ _UNSAFE = re.compile(r"[^\w-]")
 
 
 class Invoke:
-    """Call a script value; the result comes back, or its exception is thrown in as `Raised`."""
+    """Call a script value.
+
+    The result comes back, or its exception is thrown in as `Raised`.
+    """
 
     __slots__ = ("args", "fn", "kwargs")
     holds = ("args", "fn", "kwargs")
@@ -41,7 +46,10 @@ class Next:
 
 
 class Throw:
-    """Raise a script exception inside a suspended generator; the next value that it yields comes back."""
+    """Raise a script exception inside a suspended generator.
+
+    The next value that it yields comes back.
+    """
 
     __slots__ = ("error", "generator")
     holds = ("error", "generator")
@@ -62,7 +70,10 @@ class Emit:
 
 
 class Ask:
-    """Suspend for a reply from the host to `call`, which is opaque here; the reply comes back."""
+    """Suspend for the host's reply to `call`, which is opaque here.
+
+    The reply comes back.
+    """
 
     __slots__ = ("call", "place", "task", "turn")
     holds = ("call",)
@@ -80,7 +91,7 @@ class Ask:
 
 
 class Gather:
-    """Run several generators concurrently; a list of `Outcome` comes back, in the same order.
+    """Run generators concurrently; return a list of `Outcome` in their order.
 
     `private` members run no script code and share nothing: each goes on as soon as its own reply is in. Others go on in
     rounds, in a fixed order, once every reply that the script waits for has arrived. `shares` are what the
@@ -97,16 +108,20 @@ class Gather:
 
 
 class Later:
-    """Go on in the next round, or once calls are shared out anew; nothing comes back."""
+    """Go on in the next round, or after calls are redistributed.
+
+    Nothing comes back.
+    """
 
     __slots__ = ()
     holds = ()
 
 
 class Park:
-    """Wait until `Machine.wake` is called for this task, or for some seconds of the script's own clock.
+    """Wait for `Machine.wake`, or for some seconds of script time.
 
-    True comes back for a task that was woken. No time at all lets the tasks that are ready go first.
+    The time is the script's own clock. True comes back for a task that was woken. No time at all lets the tasks that
+    are ready go first.
     """
 
     __slots__ = ("seconds",)
@@ -117,7 +132,7 @@ class Park:
 
 
 class Outcome:
-    """How a member of a group ended: with a value, or with a script exception."""
+    """How a group member ended: with a value or a script exception."""
 
     __slots__ = ("error", "value")
     holds = ("value", "error")
@@ -128,7 +143,10 @@ class Outcome:
 
 
 class Completion:
-    """Why control leaves a block: "raise", "return" or "jump" (to `target`, leaving `depth` blocks)."""
+    """Why control leaves a block: "raise", "return" or "jump".
+
+    A jump goes to `target`, leaving `depth` blocks.
+    """
 
     __slots__ = ("depth", "kind", "value")
     holds = ("value",)
@@ -140,7 +158,10 @@ class Completion:
 
 
 class Place:
-    """Where in the structure of a run something happens; call ids and the canonical order derive from it."""
+    """Position of an event in the structure of a run.
+
+    Call ids and the canonical order derive from it.
+    """
 
     __slots__ = ("children", "counts", "index", "label", "parent")
     holds = ()
@@ -174,7 +195,10 @@ class Place:
 
 
 class Frame:
-    """One activation of a `Code`: instruction pointer, slots, value stack and block stack."""
+    """One activation of a `Code`.
+
+    Has an instruction pointer, slots, a value stack and a block stack.
+    """
 
     __slots__ = ("back", "blocks", "code", "generator", "handling", "ip", "namespace", "place", "slots", "stack")
     holds = ("slots", "stack", "blocks", "namespace", "handling", "back")
@@ -194,7 +218,10 @@ class Frame:
 
 
 class NativeFrame:
-    """One activation of a generator of ours; `inbox` or `error` is what it is resumed with."""
+    """One activation of a generator of ours.
+
+    It is resumed with `inbox` or `error`.
+    """
 
     __slots__ = ("back", "error", "gen", "generator", "inbox", "place")
     holds = ("gen", "inbox", "error", "back")
@@ -210,7 +237,10 @@ class NativeFrame:
 
 
 class Task:
-    """A stack of frames that runs on its own; the script is one, each member of a group is another."""
+    """A stack of frames that runs on its own.
+
+    The script is one task; each member of a group is another.
+    """
 
     __slots__ = (
         "closing",

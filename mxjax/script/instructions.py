@@ -1,4 +1,6 @@
-"""The instructions that work on values: stack, names, operators, displays, attributes, items, text and imports.
+"""The instructions on values.
+
+These cover the stack, names, operators, displays, attributes, items, text and imports.
 
 Each is a function `op(machine, frame, argument)`. It returns a true value when another frame is now on top or the
 task waits, so that the machine looks again. Where script code must run (a dunder method, a generator), it is entered
@@ -47,7 +49,7 @@ def dup_two(m, frame, argument):
 
 
 def rotate(m, frame, count):
-    """Moves the top of the stack below the `count - 1` values under it."""
+    """Move the stack top below the next `count - 1` values."""
     stack = frame.stack
     stack.insert(-(count - 1), stack.pop())
 
@@ -118,7 +120,10 @@ def delete_global(m, frame, name):
 
 
 def load_name(m, frame, argument):
-    """Looks a name up from a class body: its own namespace, a captured cell, then globally."""
+    """Look up a name from a class body.
+
+    Searches its own namespace, then a captured cell, then the globals.
+    """
     name, index = argument
     value = frame.namespace.get(name, UNBOUND)
     if value is UNBOUND and index is not None:
@@ -208,7 +213,7 @@ def _set_of_keys(m, items):
 
 
 def build_dict(m, frame, count):
-    """Makes a dict of the top `count` pairs."""
+    """Make a dict of the top `count` pairs."""
     stack = frame.stack
     m.allocate(64 + 140 * count)
     pairs = stack[len(stack) - 2 * count :]
@@ -271,7 +276,10 @@ def map_item(m, frame, depth):
 
 
 def extend_items(m, frame, kind):
-    """`[*values]` and `{*values}`: puts what iterates on top into the container below it, and leaves that."""
+    """`[*values]` and `{*values}`: extend the container below with the iterable on top.
+
+    The container is left on the stack.
+    """
     value = frame.stack.pop()
     m.start(_extend(m, frame.stack.pop(), value, kind))
     return True
@@ -314,7 +322,7 @@ def update_dict(m, frame, for_call):
 
 
 def _update_from_object(m, frame, value: Instance, for_call):
-    """Puts the dict that an object with `keys` and `__getitem__` stands for where the object was."""
+    """Replace an object with `keys` and `__getitem__` by the corresponding dict."""
     if value.cls.lookup("keys") is UNBOUND:
         raise TypeError(f"'{type_name(value)}' object is not a mapping")
     made: dict = {}
@@ -324,7 +332,10 @@ def _update_from_object(m, frame, value: Instance, for_call):
 
 
 def unpack(m, frame, shape):
-    """Makes the top a sequence with one item per target, which `spread` then takes apart: (before, starred, after)."""
+    """Replace the top by a sequence with one item per target.
+
+    `spread` then takes it apart: (before, starred, after).
+    """
     value = frame.stack[-1]
     kind = type(value)
     if (kind is tuple or kind is list) and not shape[1] and len(value) == shape[0]:
@@ -351,7 +362,7 @@ def _unpack(m, value, shape):
 
 
 def spread(m, frame, argument):
-    """Puts the items of the sequence on top on the stack, the first one on top."""
+    """Replace the sequence on top by its items, the first one topmost."""
     frame.stack.extend(reversed(frame.stack.pop()))
 
 
@@ -420,7 +431,7 @@ def delete_item(m, frame, argument):
 
 
 def _quiet(gen):
-    """Runs a statement's requests and leaves nothing on the stack."""
+    """Run a statement's requests and leave nothing on the stack."""
     yield from gen
     return NOTHING
 
@@ -429,7 +440,10 @@ def _quiet(gen):
 
 
 def format_value(m, frame, conversion):
-    """One field of an f-string: value and specification on the stack, the text is left."""
+    """One field of an f-string.
+
+    Value and specification are on the stack; the text is left.
+    """
     spec = frame.stack.pop()
     value = frame.stack.pop()
     if not spec and not conversion:
@@ -454,7 +468,7 @@ def build_string(m, frame, count):
 
 
 def import_(m, frame, argument):
-    """Imports a module; with `top`, binds the first part of a dotted name."""
+    """Import a module; with `top`, bind the root of a dotted name."""
     name, top = argument
     return _imported(m, frame, (name, name.split(".")[0]) if top else (name,), lambda module: module)
 
@@ -480,7 +494,10 @@ def import_all(m, frame, name):
 
 
 def _imported(m, frame, names: tuple[str, ...], take):
-    """Leaves what `take` makes of the last of the modules of these names, which are made where they are new."""
+    """Push the result of `take` for the last of the named modules.
+
+    Modules that are new are made.
+    """
     if all(name in m.imported for name in names):
         m.deliver(take(m.imported[names[-1]]))
         return None

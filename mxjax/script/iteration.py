@@ -1,4 +1,6 @@
-"""Iteration over anything that iterates: plain containers by the host, everything else by the machine.
+"""Iteration over any iterable.
+
+The host iterates over plain containers, the machine over everything else.
 
 A container of known size is accounted for before it is copied; an iterator of unknown length item by item, so that an
 endless one meets a limit.
@@ -38,7 +40,7 @@ def size(value) -> int:
 
 
 def host_iterator(value):
-    """The host's iterator over plain values, or None where the machine has to iterate."""
+    """The host's iterator over plain values; None if the machine must iterate."""
     kind = type(value)
     if kind is Set:
         return iter(value.items)
@@ -52,7 +54,10 @@ def host_iterator(value):
 
 
 def iterate(m, value):
-    """An iterator over `value`: a host iterator or a `Generator`. TypeError where there is none."""
+    """An iterator over `value`: a host iterator or a `Generator`.
+
+    Raises TypeError where there is none.
+    """
     iterator = host_iterator(value)
     if iterator is not None:
         if type(value) is str and not value.isascii():
@@ -77,7 +82,7 @@ def iterate(m, value):
 
 
 def _given(m, iterator):
-    """The iterator that an `__iter__` of the script gave, as `iterate` returns it."""
+    """The iterator from a script's `__iter__`, as `iterate` returns it."""
     if type(iterator) is HostIterator:
         return iterator.source
     if type(iterator) is Generator and not iterator.awaitable and iterator.name != "async_generator":
@@ -88,7 +93,7 @@ def _given(m, iterator):
 
 
 def members_of(cls: Class) -> list:
-    """The members of an enum, each once, in the order of their definition."""
+    """The members of an enum, each once, in definition order."""
     return list({id(member): member for member in cls.members["__members__"].values()}.values())
 
 
@@ -121,7 +126,7 @@ def _is(error: Raised, name: str) -> bool:
 
 
 def lazy(m, gen, name: str) -> Generator:
-    """A lazy iterator for scripts, from a generator of ours that yields `Emit`."""
+    """A lazy iterator for scripts, from a generator that yields `Emit`."""
     frame = NativeFrame(gen, None, m.task.frame.place)
     frame.generator = generator = Generator(frame, name)
     m.allocate(1000)
@@ -160,7 +165,7 @@ def take_all(m, value):
 
 
 def stop_iteration(iterator) -> Instance:
-    """The StopIteration of an iterator that has ended, with what a generator returned."""
+    """The StopIteration of a finished iterator, with its generator's return value."""
     returned = iterator.returned if type(iterator) is Generator else None
     if returned is None:
         return exceptions.make("StopIteration")

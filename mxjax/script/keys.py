@@ -1,4 +1,4 @@
-"""Keys of dicts and sets: what hashing them costs, and how objects that say themselves what is equal are found.
+"""Keys of dicts and sets: the cost of hashing, and custom equality.
 
 The host looks keys up without running any code of the script. An object whose class defines `__eq__` and `__hash__`
 is therefore brought to the host as the key that is stored already: its hash is asked for in the machine, the host says
@@ -41,9 +41,10 @@ _WALKED = _COMPOUND | {str, bytes}
 
 
 def hashable(m, key) -> bool:
-    """Accounts for hashing `key` and comparing it with its like; whether it must be `stored` before it is looked up.
+    """Account for hashing `key`; return whether it must be `stored` first.
 
-    TypeError where it cannot be a key. What is nested in tuples and frozen sets is walked as often as the host would.
+    Comparing it with similar keys is accounted for too. A key is `stored` before it is looked up. TypeError where it
+    cannot be a key. What is nested in tuples and frozen sets is walked as often as the host would.
     """
     kind = type(key)
     if kind is str or kind is bytes:
@@ -77,7 +78,7 @@ def hashable(m, key) -> bool:
 
 
 def hash_again(m, mapping) -> bool:
-    """Accounts for hashing keys that are in a dict already; whether one of them must be `stored` elsewhere."""
+    """Account for rehashing dict keys; return whether any must be `stored` elsewhere."""
     own = False
     for key in mapping:
         if type(key) in _COMPOUND:
@@ -88,7 +89,7 @@ def hash_again(m, mapping) -> bool:
 
 
 def need_comparisons(m, keys_):
-    """Accounts for what the host compares when keys of which some have one hash are put into another table."""
+    """Account for the host's comparisons when colliding keys enter another table."""
     counts: dict[int, int] = {}
     for key in keys_:
         found = hash(key)
@@ -97,7 +98,10 @@ def need_comparisons(m, keys_):
 
 
 def has_identity(cls: Class) -> bool:
-    """Whether objects of a class can be keys: it does not say what is equal, or also how to hash."""
+    """Whether objects of a class can be keys.
+
+    They can if the class does not define equality, or defines hashing too.
+    """
     changes = cls.plain is DATA and cls.key is None  # derived from a type that is no key, unless the script says how
     if cls.lookup("__eq__") is UNBOUND and not changes:
         return True
@@ -105,7 +109,10 @@ def has_identity(cls: Class) -> bool:
 
 
 def stored(m, table: dict, key):
-    """The key of `table` that equals `key`, or `key` itself, ready for the host, where there is none."""
+    """The key of `table` equal to `key`, or else `key` itself.
+
+    What is returned is ready for the host.
+    """
     yield from _hash_objects(m, key)
     probe = Probe(hash(key))
     table.get(probe)
@@ -117,7 +124,10 @@ def stored(m, table: dict, key):
 
 
 def put(m, table: dict, pairs):
-    """Puts `pairs` into `table` one after another, each under the key that is stored already if there is one."""
+    """Put `pairs` into `table` in order, each under an equal stored key.
+
+    Where there is none, the key is its own.
+    """
     for key, value in pairs:
         if hashable(m, key):
             key = yield from stored(m, table, key)
@@ -125,7 +135,10 @@ def put(m, table: dict, pairs):
 
 
 def by_key(method):
-    """A method `fn(m, owner, key, ...)` of dicts or sets, with the key brought to the one that is stored."""
+    """A method `fn(m, owner, key, ...)` of dicts or sets.
+
+    The key is replaced by the equal one that is stored.
+    """
 
     @binds_arguments
     def found(m, owner, key, *args):
@@ -143,7 +156,7 @@ def _by_key(m, method, owner, key, args):
 
 
 def _hash_objects(m, key):
-    """Asks every object in a key for its hash."""
+    """Ask every object in a key for its hash."""
     stack = [key]
     while stack:
         value = stack.pop()
@@ -165,7 +178,7 @@ def _own_hash(value: Instance):
 
 
 def hash_(m, value, depth: int = 0):
-    """`hash(value)`: as in Python for numbers, the same in every process for everything else."""
+    """`hash(value)`: Python's for numbers, process-independent for everything else."""
     if depth >= m.limits.nesting:
         raise LimitExceeded("nesting")
     m.charge(1)

@@ -1,4 +1,6 @@
-r"""Rewrites string literals for Python's own parser: LaTeX keeps its backslashes, f-strings become portable.
+r"""Rewrite string literals for Python's own parser.
+
+LaTeX keeps its backslashes, and f-strings become portable.
 
 Designs are full of LaTeX in ordinary literals, where `"\boxed{1}"` would silently mean a backspace and `"\neq"` a
 newline. And the language is pinned to the grammar of Python 3.12, where the fields of an f-string may hold any
@@ -39,7 +41,10 @@ HOISTED = re.compile(r"__s(\d+)__")
 
 @dataclasses.dataclass
 class Lexed:
-    """Source for the parser, the literals taken out of it, and where characters were added on each line."""
+    """Source for the parser, the literals removed from it, and column shifts.
+
+    The shifts tell where characters were added on each line.
+    """
 
     text: str
     hoisted: list[str]
@@ -47,12 +52,15 @@ class Lexed:
     added: dict[int, list[tuple[int, int]]]
 
     def column(self, line: int, column: int) -> int:
-        """The 0-based column of the original source for one of the rewritten source."""
+        """The original 0-based column for a column of the rewritten source."""
         return max(0, column - sum(delta for start, delta in self.added.get(line, ()) if start < column))
 
 
 def rewrite(source: str) -> Lexed:
-    """Applies the two rewritings above. Never raises: what is not well formed is left for the parser to refuse."""
+    """Apply the two rewritings above.
+
+    Never raises: malformed source is left for the parser to refuse.
+    """
     return _Lexer(source).run()
 
 
@@ -85,7 +93,10 @@ class _Lexer:
         self.at = end
 
     def emit(self, text: str, replaces: int | None = None):
-        """Writes `text`, which stands for `replaces` characters of the original (its own length by default)."""
+        """Write `text` in place of `replaces` characters of the original.
+
+        By default these are as many as `text` has.
+        """
         self.out.append(text)
         newlines = text.count("\n")
         self.width = len(text) - text.rfind("\n") - 1 if newlines else self.width + len(text)
@@ -94,7 +105,7 @@ class _Lexer:
             self.added.setdefault(self.line, []).append((self.width - 1, len(text) - replaces))
 
     def string(self, prefix: str):
-        """Copies one literal; the position is at its prefix."""
+        """Copy one literal; the position is at its prefix."""
         self.copy(self.at + len(prefix))
         quote = self.source[self.at : self.at + 3]
         if quote not in ("'''", '"""'):
@@ -126,7 +137,7 @@ class _Lexer:
             self.copy(min(self.at + 2, len(self.source)))
 
     def keeps_backslash(self) -> bool:
-        """Whether the backslash at the position is text rather than the start of an escape."""
+        """Whether the backslash at the position is text, not an escape."""
         char = self.source[self.at + 1 : self.at + 2]
         if char in "\n\r\\'\"01234567" or not char:
             return False
@@ -139,7 +150,7 @@ class _Lexer:
         return True
 
     def field(self, quote: str, spec_of: bool = False):
-        """Copies one replacement field of an f-string, taking the literals in it out of the source."""
+        """Copy one f-string replacement field, taking its literals out."""
         self.copy(self.at + 1)
         depth = 0
         while self.at < len(self.source):
@@ -160,7 +171,7 @@ class _Lexer:
                 self.copy(self.at + 1)
 
     def spec(self, quote: str):
-        """Copies a format specification up to the closing brace of its field."""
+        """Copy a format specification up to the closing brace of its field."""
         while self.at < len(self.source):
             char = self.source[self.at]
             if self.source.startswith(quote, self.at) or (char == "\n" and len(quote) == 1):
@@ -179,7 +190,7 @@ class _Lexer:
         return before.isalnum() or before == "_"
 
     def hoist(self, prefix: str):
-        """Leaves a name where a literal stood inside a field."""
+        """Leave a name where a literal stood inside a field."""
         start = self.at
         inner = _Lexer(self.source)
         inner.at, inner.hoisted, inner.written = start, self.hoisted, self.written

@@ -1,4 +1,6 @@
-"""One table of all that a script finds in the language: built-in names, the methods of each type, and the modules.
+"""One table of everything that a script finds in the language.
+
+These are built-in names, the methods of each type, and the modules.
 
 What is not listed here does not exist for a script. `docs/script.md` describes it.
 """

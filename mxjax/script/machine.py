@@ -53,7 +53,10 @@ DELEGATED = "delegated"  # marks the yield of a `yield from`
 
 
 class Machine(Scheduler):
-    """State of one execution. `host` and the counters that a `meter` adds belong to whoever embeds the language."""
+    """State of one execution.
+
+    `host` and the counters that a `meter` adds belong to the embedder.
+    """
 
     __slots__ = (
         "builtins",
@@ -96,7 +99,7 @@ class Machine(Scheduler):
     # Metering
 
     def charge(self, amount: int):
-        """Uses fuel; none is ever given back, whatever size a script names."""
+        """Use fuel; none is ever given back, whatever the size."""
         if amount < 0:
             return
         meter = self.meter
@@ -105,7 +108,10 @@ class Machine(Scheduler):
             raise LimitExceeded("fuel")
 
     def allocate(self, size: int):
-        """Accounts for `size` bytes about to be allocated, with a unit of fuel for each 64 of all that were so far."""
+        """Account for `size` bytes about to be allocated.
+
+        Every 64 bytes, counted over all allocations so far, cost one unit of fuel.
+        """
         if size < 0:
             return
         meter = self.meter
@@ -121,32 +127,35 @@ class Machine(Scheduler):
                 raise LimitExceeded("live_bytes")
 
     def need_string(self, length: int, ascii: bool = True):
-        """Accounts for a string of `length` characters about to be made; those that are not `ascii` take four bytes."""
+        """Account for a string of `length` characters about to be made.
+
+        A string that is not `ascii` takes four bytes for each character.
+        """
         if length > self.limits.string_chars:
             raise LimitExceeded("string_chars")
         self.allocate(64 + (length if ascii else 4 * length))
 
     def need_items(self, count: int):
-        """Accounts for a container of `count` items about to be made."""
+        """Account for a container of `count` items about to be made."""
         if count > self.limits.items:
             raise LimitExceeded("items")
         self.charge(count >> 2)
         self.allocate(64 + 40 * count)
 
     def need_entries(self, count: int):
-        """Accounts for a dict or set of `count` entries about to be made."""
+        """Account for a new dict or set of `count` entries."""
         self.need_items(count)
         self.allocate(70 * count)
 
     def need_int(self, bits: int):
-        """Accounts for an integer of `bits` bits about to be made."""
+        """Account for an integer of `bits` bits about to be made."""
         if bits > self.limits.int_bits:
             raise LimitExceeded("int_bits")
         self.charge((bits >> 6) + (bits * bits >> 20))
         self.allocate(bits >> 3)
 
     def need_printed(self, length: int):
-        """Accounts for so many characters of output."""
+        """Account for a number of characters of output."""
         self.charge(length >> 4)
         self.printed_chars += length
         if self.printed_chars > self.limits.printed_chars:
@@ -155,7 +164,7 @@ class Machine(Scheduler):
     # Running
 
     def run(self, task: Task):
-        """Runs one task until it waits or ends."""
+        """Run one task until it waits or ends."""
         if task.closing is not None:
             self.add_up(task, task.closing)
         self.task = task
@@ -197,7 +206,7 @@ class Machine(Scheduler):
     # Frames
 
     def enter(self, frame):
-        """Puts a frame on top of the running task."""
+        """Put a frame on top of the running task."""
         task = self.task
         task.depth += 1
         if task.depth > self.limits.depth:
@@ -205,7 +214,7 @@ class Machine(Scheduler):
         task.frame = frame
 
     def leave(self, frame):
-        """Takes the top frame off the running task."""
+        """Take the top frame off the running task."""
         self.task.depth -= 1
         self.task.frame = frame.back
         if frame.generator is not None:
@@ -213,7 +222,7 @@ class Machine(Scheduler):
             frame.generator.frame = None
 
     def deliver(self, value):
-        """Hands a value to the frame that is now on top."""
+        """Hand a value to the frame that is now on top."""
         task = self.task
         top = task.frame
         if top is None:
@@ -224,7 +233,7 @@ class Machine(Scheduler):
             top.stack.append(value)
 
     def finish(self, frame, value):
-        """Returns `value` from the top frame."""
+        """Return `value` from the top frame."""
         if frame.generator is None:
             self.task.depth -= 1
             self.task.frame = frame.back
@@ -243,7 +252,10 @@ class Machine(Scheduler):
             top.inbox = EXHAUSTED
 
     def pump(self, frame: NativeFrame):
-        """Advances a generator of ours until it waits, calls script code or is done."""
+        """Advance a generator of ours until it waits, calls or ends.
+
+        The call is one of script code.
+        """
         value, error = frame.inbox, frame.error
         frame.inbox = frame.error = None
         if type(value) is LimitExceeded:
@@ -283,7 +295,7 @@ class Machine(Scheduler):
                 return
 
     def emit(self, frame, value):
-        """Yields `value` from a generator frame to its consumer."""
+        """Yield `value` from a generator frame to its consumer."""
         self.task.depth -= 1
         self.task.frame = frame.back
         frame.back = None
@@ -292,7 +304,10 @@ class Machine(Scheduler):
 
     @may_raise(RuntimeError)
     def advance(self, iterator, value=None):
-        """The next value of an iterator, EXHAUSTED, or PENDING if a frame has to run for it."""
+        """The next value of an iterator, EXHAUSTED or PENDING.
+
+        PENDING means that a frame has to run for it.
+        """
         if type(iterator) is HostIterator:
             return next(iterator.source, EXHAUSTED)
         if type(iterator) is not Generator:
@@ -314,7 +329,10 @@ class Machine(Scheduler):
         return PENDING
 
     def throw(self, generator: Generator, error: Instance):
-        """Raises `error` where a generator of the script is suspended; PENDING, or what it raises at once."""
+        """Raise `error` where a generator of the script is suspended.
+
+        Returns PENDING, or what the generator raises at once.
+        """
         frame = generator.frame
         if generator.running:
             raise ValueError("generator already executing")
@@ -335,7 +353,10 @@ class Machine(Scheduler):
 
     @binds_arguments
     def call(self, fn, args: tuple, kwargs: dict | None = None):
-        """Calls a script value: its result, or PENDING when a frame was entered whose result will be delivered."""
+        """Call a script value; return its result or PENDING.
+
+        PENDING means that a frame was entered, whose result will be delivered.
+        """
         hops = 0
         while True:
             kind = type(fn)
@@ -363,13 +384,13 @@ class Machine(Scheduler):
             fn, args, hops = method, (owner, *args), hops + 1
 
     def start(self, gen):
-        """Enters a generator of ours as a call."""
+        """Enter a generator of ours as a call."""
         top = self.task.frame
         self.enter(NativeFrame(gen, top, top.place))
         return PENDING
 
     def call_function(self, function: Function, args: tuple, kwargs: dict | None):
-        """Enters a script function, or makes its generator."""
+        """Enter a script function, or make its generator."""
         if self.task.private:  # its node was changed after it began; the order of replies must not show
             raise RuntimeError("a node was changed while it ran beside others")
         code = function.code
@@ -394,7 +415,7 @@ class Machine(Scheduler):
 
     @binds_arguments
     def instantiate(self, cls: Class, args: tuple, kwargs: dict | None):
-        """A new object of a class, or PENDING where code has to run for it."""
+        """A new object of a class; PENDING if code must run first."""
         self.allocate(160)
         hook = cls.lookup("__class_call__")
         if hook is not UNBOUND:
@@ -425,7 +446,10 @@ class Machine(Scheduler):
     # Exceptions
 
     def unwind(self, error: Instance):
-        """Takes frames off until one handles `error`; with none left, the task ends with it."""
+        """Pop frames until one handles `error`.
+
+        With none left, the task ends with the error.
+        """
         task = self.task
         first = True
         while task.frame is not None:
@@ -446,7 +470,10 @@ class Machine(Scheduler):
         task.outcome = Outcome(error=error)
 
     def complete(self, frame: Frame, completion: Completion) -> bool:
-        """Leaves blocks of `frame` for `completion`; False when an exception finds no handler in this frame."""
+        """Leave blocks of `frame` for `completion`.
+
+        Returns False when an exception finds no handler in this frame.
+        """
         kind = completion.kind
         while frame.blocks:
             if kind == "jump" and len(frame.blocks) <= completion.depth:

@@ -1,4 +1,7 @@
-"""The instructions of `match`: each takes the subject off the stack and leaves its parts as a tuple, or None."""
+"""The instructions of `match`.
+
+Each takes the subject off the stack and leaves its parts as a tuple, or None.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ _MISSING = object()
 
 
 def match_sequence(m, frame, shape):
-    """`[a, *b, c]`: as many items as `shape` says before a starred name, whether there is one, and after it."""
+    """`[a, *b, c]`: a sequence pattern.
+
+    `shape` gives the number of items before a starred name, whether there is one, and the number after it.
+    """
     before, starred, after = shape
     value = plain(frame.stack.pop())
     count = len(value) if type(value) in _SEQUENCES else -1
@@ -41,7 +47,10 @@ def match_sequence(m, frame, shape):
 
 
 def match_mapping(m, frame, argument):
-    """`{key: a, **rest}` with so many keys on top of the subject, and whether there is a rest."""
+    """`{key: a, **rest}`: a mapping pattern.
+
+    The argument gives the number of keys on top of the subject, and whether there is a rest.
+    """
     count, rest = argument
     stack = frame.stack
     pattern_keys = stack[len(stack) - count :]
@@ -66,7 +75,10 @@ def match_mapping(m, frame, argument):
 
 
 def match_class(m, frame, argument):
-    """`C(a, name=b)` with so many positional parts and these names; the class is on top of the subject."""
+    """`C(a, name=b)`: a class pattern.
+
+    The argument gives the number of positional parts and the names; the class is on top of the subject.
+    """
     count, names = argument
     cls = frame.stack.pop()
     value = frame.stack.pop()
@@ -86,7 +98,7 @@ def _is_type(cls) -> bool:
 
 
 def _parts_of(m, value, cls, count: int, names: tuple[str, ...]):
-    """The attributes of an object that a class pattern names; None if one is missing."""
+    """The attributes named by a class pattern; None if any is missing."""
     known = cls.lookup("__match_args__") if type(cls) is Class else UNBOUND
     itself = known is UNBOUND and _matches_itself(cls)
     known = () if known is UNBOUND else known
@@ -112,13 +124,19 @@ def _parts_of(m, value, cls, count: int, names: tuple[str, ...]):
 
 
 def _matches_itself(cls) -> bool:
-    """Whether the one positional part of a class pattern is the object itself: of built-in types and their heirs."""
+    """Whether a class pattern's one positional part is the object itself.
+
+    So it is for built-in types and classes derived from them.
+    """
     base = cls.base if type(cls) is Class else cls
     return type(base) is BuiltinType and any(host in _SELF for host in base.hosts[:1])
 
 
 def jump_if_unmatched(m, frame, target):
-    """Spreads the parts of a subject on the stack, the first one on top, or jumps where there are none."""
+    """Push the parts of a subject, the first topmost, or jump.
+
+    It jumps where there are none.
+    """
     parts = frame.stack.pop()
     if parts is None:
         frame.ip = target

@@ -1,4 +1,4 @@
-"""Measures the memory that a script holds on to, by a size model of our own: the same figure everywhere.
+"""Memory held by a script, by a host-independent size model.
 
 What keeps what alive is declared, never guessed. A type of ours says it in `holds`, the names of the attributes through
 which its objects hold others, and in `own_bytes`, the size of an object by itself, 64 unless it says so. What is known
@@ -50,7 +50,9 @@ def live_bytes(machine) -> int:
 
 @functools.cache
 def weighing(kind: type) -> Callable[[Any, list], int]:
-    """A function that puts what an object of `kind` holds on a stack and returns the size of the object alone.
+    """A function that measures an object of `kind`.
+
+    It puts what the object holds on a stack and returns the size of the object alone.
 
     Raises InternalError for a type that does not say what it holds.
     """
@@ -108,7 +110,7 @@ def _generator(value: types.GeneratorType, stack: list) -> int:
 
 
 def _function(value: types.FunctionType, stack: list) -> int:
-    """What a function of ours keeps of a script it keeps in its closure."""
+    """The script values that a function of ours keeps in its closure."""
     stack.extend(cell.cell_contents for cell in value.__closure__ or ())
     return 0
 
@@ -120,7 +122,7 @@ def _referents(value, stack: list) -> int:
 
 
 def _exception(value: BaseException, stack: list) -> int:
-    """One of the host's, or one of a script that is on its way (`values.Raised`)."""
+    """A host exception, or a script's on its way (`values.Raised`)."""
     stack.extend((value.args, getattr(value, "value", None)))
     return 200
 

@@ -1,4 +1,4 @@
-"""The caps on what a script may consume, and the meter that counts against them.
+"""The caps on a script's consumption, and the meter that counts it.
 
 The caps bound time, memory and output of any text at all. Counts are exact and do not depend on the machine: the same
 script with the same replies uses the same fuel everywhere. Whoever embeds the language adds limits and counters of its
@@ -16,7 +16,9 @@ from mxjax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Caps of one execution; a run that reaches one is stopped with the name of the field.
+    """Caps of one execution.
+
+    A run that reaches one is stopped with the name of the field.
 
     Attributes:
       fuel: instructions, plus a charge in proportion to size for every operation that is not constant time.
@@ -54,9 +56,10 @@ class Limits:
 
 
 class Meter:
-    """What an execution has used so far. Private members of a `frames.Gather` each hold one of their own.
+    """The resources that an execution has used so far.
 
-    COUNTS are the attributes that add up over members; those in CAPPED are limits of the same name.
+    Private members of a `frames.Gather` each hold a meter of their own. COUNTS are the attributes that add up over
+    members; those in CAPPED are limits of the same name.
     """
 
     COUNTS: ClassVar[tuple[str, ...]] = ("fuel", "allocated")
@@ -69,14 +72,17 @@ class Meter:
         self.allocated = 0
 
     def share(self, amount: int) -> Self:
-        """The same counts in a new meter, for a member of a group that was given a share of `amount`."""
+        """The same counts in a new meter, for a group member.
+
+        The member was given a share of `amount`.
+        """
         return copy.copy(self)
 
     def reserve(self, amount: int):
-        """Sets aside the shares of the members of a group; a negative amount gives them back."""
+        """Set aside group members' shares; a negative amount gives them back."""
 
     def add_since(self, start: Meter, end: Meter):
-        """Adds what was used between two readings of another meter."""
+        """Add what was used between two readings of another meter."""
         for name in self.COUNTS:
             setattr(self, name, getattr(self, name) + getattr(end, name) - getattr(start, name))
 

@@ -1,4 +1,7 @@
-"""The names with two underscores on both sides that a script may use; all others lead behind the language."""
+"""The double-underscore names that a script may use.
+
+All others would reach past the language.
+"""
 
 _DUNDERS = """
     abs add aenter aexit aiter all and anext author await bool call cause ceil class class_getitem contains context copy

@@ -1,4 +1,4 @@
-"""Operators: what they mean for every pair of types, and what they cost.
+"""Operators: their meaning for every pair of types, and their cost.
 
 Plain values are worked on by the host after the size of the result has been accounted for. Where script code may have
 to run (dunder methods), the function returns a generator of requests. Comparisons are in `comparison`.
@@ -240,7 +240,7 @@ def xor(m, a, b):
 
 
 def _combined(m, a, b, combine):
-    """A set of what `combine` picks from the items of `a` and `b`."""
+    """A set of what `combine` picks from the items of both."""
     (mine, own), (other, others_own) = comparison.keys_of(m, a), comparison.keys_of(m, b)
     if own or others_own:
         keys.need_comparisons(m, (*mine, *other))
@@ -298,7 +298,10 @@ _OPERATORS = {
 
 
 def in_place(operator, method: str):
-    """The augmented form of `operator`: what changes in place does so, everything else is computed anew."""
+    """The augmented form of `operator`.
+
+    What changes in place does so; everything else is computed anew.
+    """
 
     def apply(m, a, b):
         if type(a) is Instance:
@@ -332,7 +335,7 @@ CHANGED_IN_PLACE = DICTS | {list, deque, Set}
 
 
 def _changed(m, apply, a: Instance, b):
-    """`a += b` for an object whose class derives from a built-in type that changes in place."""
+    """`a += b` for an object whose built-in base changes in place."""
     result = apply(m, a.data, plain(b))
     result = (yield from result) if type(result) is GeneratorType else result
     return a if result is a.data else result

@@ -1,4 +1,4 @@
-"""Compiles `match` statements into tests and jumps."""
+"""Compile `match` statements into tests and jumps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from mxjax.script.unit import Label, refuse
 
 
 class Patterns(Expressions):
-    """The part of the compiler for `match`; the subject stays on the stack until a case is taken."""
+    """The part of the compiler for `match`.
+
+    The subject stays on the stack until a case is taken.
+    """
 
     def stmt_Match(self, node):
         unit, end = self.unit, Label()
@@ -31,7 +34,10 @@ class Patterns(Expressions):
         unit.place(end)
 
     def pattern(self, node, fail: Label):
-        """Tests the top of the stack, which is consumed either way; jumps to `fail` on a mismatch."""
+        """Test the top of the stack; jump to `fail` on a mismatch.
+
+        The value is consumed either way.
+        """
         method = getattr(self, f"pattern_{type(node).__name__}", None)
         if method is None:
             raise refuse(node, f"{type(node).__name__} is not part of the script language")
@@ -107,7 +113,10 @@ class Patterns(Expressions):
         self.each([*node.patterns, *node.kwd_patterns], fail)
 
     def each(self, patterns, fail):
-        """Tests the values on the stack, first on top, one pattern each; what is left is dropped on a mismatch."""
+        """Test the values on the stack against one pattern each.
+
+        The first value is on top; what is left is dropped on a mismatch.
+        """
         unit, done = self.unit, Label()
         labels = [Label() for _ in patterns]
         for pattern, label in zip(patterns, labels):

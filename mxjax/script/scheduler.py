@@ -1,8 +1,10 @@
-"""Which task of a script runs next: the script itself, members of groups, and what it starts beside itself.
+"""The order in which the tasks of a script run.
+
+The tasks are the script itself, members of groups, and those that it starts beside itself.
 
 The order is fixed, whatever the order in which replies arrive: private members go on as soon as their own reply is in,
 all others in rounds, once every reply that the script waits for has arrived. The only clock is the script's own; it
-moves when everybody sleeps.
+moves when every task sleeps.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from mxjax.script.metering import Limits
 
 
 class Scheduler:
-    """The tasks of one execution; the machine that runs them derives from it.
+    """The tasks of one execution; base class of the machine.
 
     Attributes:
       root, task: the script's own task, and the one that runs.
@@ -63,11 +65,11 @@ class Scheduler:
         self.parks = 0
 
     def run(self, task: Task):
-        """Runs one task until it waits or ends."""
+        """Run one task until it waits or ends."""
         raise NotImplementedError
 
     def settle(self):
-        """Runs every task that can go on, until all wait or the script has ended."""
+        """Run tasks until all wait or the script has ended."""
         root = self.root
         while root.frame is not None:
             if self.free:
@@ -85,7 +87,10 @@ class Scheduler:
                 return
 
     def rouse(self) -> bool:
-        """Lets time pass up to where the first sleeper wakes; False when nobody sleeps."""
+        """Advance the clock to the first sleeper's wake-up time.
+
+        Returns False when no task sleeps.
+        """
         while self.sleeping:
             at, park, task = heapq.heappop(self.sleeping)
             if task.parked == park:
@@ -95,7 +100,7 @@ class Scheduler:
         return False
 
     def spawn(self, gen, place: Place) -> Task:
-        """A task of its own, which runs beside the running one and on the same meter."""
+        """Start a task beside the running one, on the same meter."""
         task = Task(NativeFrame(gen, None, place), None, self.task.meter)
         task.depth = self.task.depth
         self.spawned[task] = None
@@ -103,14 +108,20 @@ class Scheduler:
         return task
 
     def wake(self, task: Task, value=True):
-        """Lets a parked task go on, after those that are ready; others are left as they are."""
+        """Let a parked task go on, after those that are ready.
+
+        Tasks that are not parked are left as they are.
+        """
         if task.parked:
             task.parked = 0
             task.frame.inbox = value
             self.woken.append(task)
 
     def resume(self, task: Task, value):
-        """Gives a waiting task what it waits for; it runs at the next `settle` at which its turn comes."""
+        """Give a waiting task its result.
+
+        It runs at the next `settle` at which its turn comes.
+        """
         task.frame.inbox = value
         if task.private:
             self.free.append(task)
@@ -119,7 +130,10 @@ class Scheduler:
             self.arrived.append(task)
 
     def wait(self, request):
-        """Suspends the running task on an `Ask`, a `Gather`, a `Park`, or for `Later`."""
+        """Suspend the running task on a request.
+
+        The request is an `Ask`, a `Gather`, a `Park`, or `Later`.
+        """
         task = self.task
         if type(request) is Ask:
             request.task = task
@@ -177,7 +191,9 @@ class Scheduler:
             heapq.heappush(self.ready, parent)
 
     def add_up(self, task: Task, group: Group):
-        """Adds what the members of a group that has ended used, each on a meter of its own, to the task's.
+        """Add the usage of a finished group's members to the task's.
+
+        Each member used a meter of its own.
 
         Done when the task's turn comes, not when the last member ends: a meter that tasks share then changes in their
         fixed order, whatever the order in which replies arrived.

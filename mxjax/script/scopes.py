@@ -1,4 +1,6 @@
-"""Decides, before any code is made, where each name of a script lives: a slot, a cell shared by closures, or globally.
+"""Where each name of a script lives, decided before code generation.
+
+A name lives in a slot, in a cell shared by closures, or globally.
 
 One walk over the tree collects what every scope binds and uses; resolving then follows Python's rules (class bodies are
 skipped by the functions in them, comprehensions are functions, `:=` in a comprehension binds outside it).
@@ -38,7 +40,10 @@ class Scope:
             parent.children.append(self)
 
     def place(self, name: str) -> str:
-        """Where `name` is found from here: "slot", "cell", "global" or "name" (a class body looks outside last)."""
+        """Where `name` is found: "slot", "cell", "global" or "name".
+
+        With "name", a class body searches the outer scopes last.
+        """
         if name in self.globals or self.kind == "module":
             return "global"
         if self.kind == "class" and name not in self.nonlocals and name != "__class__":
@@ -55,7 +60,7 @@ class Scope:
 
 
 def analyse(tree: ast.Module) -> dict[ast.AST, Scope]:
-    """The scope of the module and of every function, class and comprehension in it."""
+    """The scopes of the module and all functions, classes and comprehensions."""
     walker = _Walker()
     module = Scope("module", None)
     walker.scopes[tree] = module
@@ -69,7 +74,10 @@ def analyse(tree: ast.Module) -> dict[ast.AST, Scope]:
 
 
 def _resolve(scope: Scope):
-    """Finds the owner of each name that `scope` does not bind, and threads a cell from there to here."""
+    """Find the owner of each name that `scope` does not bind.
+
+    A cell is threaded from the owner to here.
+    """
     for name in sorted(scope.used | scope.nonlocals):
         if name in scope.globals or scope.kind == "module":
             continue

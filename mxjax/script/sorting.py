@@ -1,4 +1,7 @@
-"""`sorted`, `list.sort`, `min` and `max`: keys are computed in the machine, comparisons of plain keys by the host."""
+"""`sorted`, `list.sort`, `min` and `max`.
+
+Keys are computed in the machine; the host compares plain keys.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _PLAIN = ({int, float, bool}, {str})
 
 
 def _plain(keys) -> bool:
-    """Whether the host can compare all pairs of `keys` without running anything of ours."""
+    """Whether the host can compare all `keys` without running our code."""
     kinds = {type(key) for key in keys}
     if any(kinds <= plain for plain in _PLAIN):
         return True
@@ -46,7 +49,7 @@ def sort(m, items: list, key, reverse):
 
 
 def _merge_sort(m, keys: list, reverse: bool):
-    """The order of `keys` by comparisons in the machine, as `sorted` would have it."""
+    """The order of `keys` by machine comparisons, as in `sorted`."""
     order = list(range(len(keys)))
     if reverse:
         order.reverse()
@@ -72,7 +75,7 @@ def _merge_sort(m, keys: list, reverse: bool):
 
 
 def best(m, args: tuple, key, default, symbol: str, name: str):
-    """`min` (symbol "<") and `max` (symbol ">"): the first of the best items."""
+    """`min` (symbol "<") and `max` (symbol ">"): the first best item."""
     if not args:
         raise TypeError(f"{name} expected at least 1 argument, got 0")
     if len(args) > 1 and default is not UNBOUND:

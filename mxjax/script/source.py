@@ -1,4 +1,6 @@
-"""From the text of a script to its code: lexed, parsed by CPython's own parser, measured, resolved, compiled.
+"""From the text of a script to its code.
+
+The text is lexed, parsed by CPython's own parser, measured, resolved and compiled.
 
 CPython parses what every host can parse; the f-strings of 3.12 are rewritten by the lexer before, and put back after.
 """
@@ -23,7 +25,7 @@ _VERSION = (3, 11)  # the oldest Python that mxjax runs on
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled script, with the syntax tree and the scopes that it was compiled from."""
+    """A compiled script, with its syntax tree and scopes."""
 
     code: Code
     tree: ast.Module
@@ -31,12 +33,15 @@ class Program:
     lexed: lexer.Lexed
 
     def located(self, error: CompileError) -> tuple[int, int]:
-        """Line and column of an error in the tree as they are in the script's text."""
+        """Position of an error in the tree, mapped to the script's text."""
         return error.line, self.lexed.column(error.line, error.column - 1) + 1
 
 
 def compile_source(source: str, limits: Limits, modules: Mapping[str, Any]) -> Program:
-    """Compiles a script that may import `modules`. Raises CompileError, and nothing else, for every text."""
+    """Compile a script that may import `modules`.
+
+    Raises CompileError, and nothing else, for any text.
+    """
     if len(source) > limits.source_chars:
         reason = f"the script has {len(source)} characters, more than {limits.source_chars}"
         raise CompileError(1, 1, "too_large", reason)
@@ -75,7 +80,7 @@ def _parse(text: str, lexed: lexer.Lexed, mode: str):
 
 
 def _measure(tree: ast.AST, limits: Limits):
-    """Refuses trees that are too large or too deep, without recursion."""
+    """Refuse trees that are too large or too deep, without recursion."""
     count = 0
     stack = [(tree, 0, 1, 1)]
     while stack:
@@ -91,7 +96,7 @@ def _measure(tree: ast.AST, limits: Limits):
 
 
 class _Hoisted(ast.NodeTransformer):
-    """Puts the literals back that the lexer took out of f-string fields."""
+    """Put back the literals taken out of f-string fields."""
 
     def __init__(self, lexed: lexer.Lexed):
         self.lexed = lexed

@@ -9,7 +9,7 @@ from mxjax.script.values import DICTS, plain, type_name
 
 
 def _wanted(value, kind: type, name: str):
-    """An argument, or what it stands for; TypeError where it is not of the kind."""
+    """An argument's plain value; TypeError if its type is wrong."""
     value = plain(value)
     if type(value) is not kind and not (kind is int and type(value) is bool):
         raise TypeError(f"{name}() argument must be {kind.__name__}, not {type_name(value)}")
@@ -17,7 +17,10 @@ def _wanted(value, kind: type, name: str):
 
 
 def _host(name: str):
-    """A method that takes and makes no more than its own text: the host's, with the text accounted for."""
+    """A host method, with its text accounted for.
+
+    It takes and makes no more than its own text.
+    """
     function = getattr(str, name)
 
     @may_raise(TypeError, ValueError)
@@ -38,7 +41,10 @@ _WIDENED = ("capitalize", "title", "swapcase", "casefold")  # the host works on 
 
 
 def _reversed_search(name: str):
-    """A search from the right, for which the host's worst case is the product of the lengths."""
+    """A search from the right.
+
+    The host's worst case is the product of the lengths.
+    """
     search = _host(name)
 
     @binds_arguments

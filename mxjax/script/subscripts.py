@@ -1,4 +1,4 @@
-"""`a[b]`, `a[b] = c` and `del a[b]` for every type that has items."""
+"""`a[b]`, `a[b] = c` and `del a[b]` for all subscriptable types."""
 
 from __future__ import annotations
 
@@ -75,7 +75,10 @@ def _get_stored(m, owner, key):
 
 
 def get_held(m, owner: Instance, key):
-    """An item of the data of `owner`; `__missing__` answers for a key that is not in a dict."""
+    """An item of the data of `owner`.
+
+    `__missing__` answers for a key that is not in a dict.
+    """
     data = plain(owner)
     hook = owner.cls.lookup("__missing__") if type(data) in DICTS else UNBOUND
     return get_item(m, data, key) if hook is UNBOUND else _get_or_ask(m, owner, data, key, hook)
@@ -143,13 +146,13 @@ def _invoke(function, *args):
 
 
 def grow(m, owner: dict, key):
-    """Accounts for a key of a dict, and for its place where it is new."""
+    """Account for a dict key, and for its entry if new."""
     hashable(m, key)
     room(m, owner, key)
 
 
 def room(m, owner: dict, key):
-    """Accounts for a key of a dict that may be new."""
+    """Account for a key of a dict that may be new."""
     if key not in owner:
         m.allocate(140)
         if len(owner) >= m.limits.items:

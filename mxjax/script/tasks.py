@@ -1,8 +1,10 @@
-"""Tasks of a script that run beside each other, for its threads, pools and coroutines: start, park, wake, interrupt.
+"""Concurrent tasks of a script: start, park, wake, interrupt.
+
+They serve its threads, pools and coroutines.
 
 What is here is what the modules in `lib` are built on; scripts never see it. A task goes on until it parks or asks an
 agent, so that the calls of all of them are given out together, and in a fixed order, so that no outcome depends on
-which reply came first. The only clock is the machine's: it moves when everybody sleeps.
+which reply came first. The only clock is the machine's: it moves when every task sleeps.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ def awaited(m, value):
 
 
 def spawn(m, function, *args):
-    """Starts a task that calls a function, and awaits what it returns; the task that runs goes on first."""
+    """Start a task that calls a function and awaits its result.
+
+    The running task goes on first.
+    """
     m.allocate(MEMBER_BYTES)
     return m.spawn(_called(m, function, args), m.task.frame.place.child("gather"))
 
@@ -43,7 +48,7 @@ def _called(m, function, args: tuple):
 
 
 def park(m, seconds=None):
-    """Waits to be woken, or for some seconds; whether it was woken."""
+    """Wait for a wake-up or some seconds; return whether woken."""
     if seconds is not None:
         seconds = min(max(_number(seconds), 0), _LONGEST)
     m.allocate(120)
@@ -69,7 +74,10 @@ def _parked(m, seconds):
 
 
 def wait_in(m, queue: list, seconds=None):
-    """Parks as the last of a list of tasks, until one who takes it off the list wakes it; whether it was woken."""
+    """Park as the last of a list of tasks; return whether woken.
+
+    A task is woken by whoever takes it off the list.
+    """
     task = m.task
     if seconds is not None and _number(seconds) <= 0:
         return False
@@ -84,7 +92,10 @@ def wait_in(m, queue: list, seconds=None):
 
 
 def wake(m, queue: list, count=None):
-    """Takes the first tasks off a list, by default all, and lets them go on."""
+    """Take the first tasks off a list and let them go on.
+
+    By default all are taken.
+    """
     woken = queue[: len(queue) if count is None else need_integer(count)]
     m.charge(len(queue))
     del queue[: len(woken)]
@@ -93,7 +104,10 @@ def wake(m, queue: list, count=None):
 
 
 def interrupt(m, task: Task, error: Instance):
-    """Raises an exception in a task where it is parked, or will next be; False when it has ended."""
+    """Raise an exception in a task at its current or next park.
+
+    Returns False when the task has ended.
+    """
     if task.frame is None:
         return False
     task.interrupt = error
@@ -102,7 +116,10 @@ def interrupt(m, task: Task, error: Instance):
 
 
 def clock(m):
-    """Seconds since the script began, as far as it slept; each reading is a little later than the one before."""
+    """Seconds that the script has slept since it began.
+
+    Each reading is a little later than the one before.
+    """
     m.clock += _TICK
     return m.clock
 

@@ -1,4 +1,7 @@
-"""The built-in types: `int`, `str`, `list` and so on, as constructors and for `isinstance`."""
+"""The built-in types, as constructors and for `isinstance`.
+
+These are `int`, `str`, `list` and so on.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +163,10 @@ def make_range(m, *args):
 
 
 def small_int(value: int):
-    """Refuses numbers that are too large to be counted with: the host makes each next one without asking."""
+    """Refuse numbers that are too large to count with.
+
+    The host makes each next number without accounting for it.
+    """
     if value.bit_length() > COUNTED_BITS:
         raise OverflowError(f"counting with integers of more than {COUNTED_BITS} bits is not available to a design")
 

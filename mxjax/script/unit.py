@@ -1,4 +1,4 @@
-"""The code object under construction, and the refusal of names that a script may not use."""
+"""The code object under construction, and the refusal of forbidden names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mxjax.script.scopes import Scope
 
 
 class Label:
-    """A place in the code that jumps refer to before it is known."""
+    """A jump target whose position is not known yet."""
 
     __slots__ = ("at",)
 
@@ -35,7 +35,7 @@ def refuse(node: ast.AST, reason: str, kind: str = "unsupported") -> CompileErro
 
 
 def check_name(name: str, node: ast.AST):
-    """Refuses names with which Python reaches behind the language."""
+    """Refuse names with which Python reaches past the language."""
     if name.startswith("__") and name.endswith("__") and name not in ALLOWED_DUNDERS:
         raise refuse(node, f"the name {name!r} is not available to a design", "forbidden")
 
@@ -97,7 +97,7 @@ class Unit:
             self.emit(class_, (name, self.scope.slots[name] if name in self.scope.frees else None))
 
     def captured(self, inner: Scope) -> tuple[int, ...]:
-        """The slots of this unit that hold the cells `inner` needs, in its order."""
+        """The slots with the cells that `inner` needs, in its order."""
         return tuple(self.scope.slots[name] for name in inner.frees)
 
     def finish(self) -> Code:

@@ -1,4 +1,4 @@
-"""What a script can hold: plain Python values, and the types defined here that the interpreter owns.
+"""Values of a script: plain Python values and the interpreter's own types.
 
 None, bool, int, float, str, list, tuple, dict, range and deque are the host's own. Everything else is one of the
 classes below, so that no attribute of a host object can ever be reached from a script.
@@ -68,10 +68,11 @@ class Function:
 
 
 class Native:
-    """A function of ours: `fn(machine, *args, **kwargs)` returns a value, or a generator of requests (see `frames`).
+    """A function of ours, called as `fn(machine, *args, **kwargs)`.
 
-    What it keeps alive of the script it holds in its closure, where it is counted. One that is a `method` of a class
-    needs an object of that class as the first of its arguments.
+    It returns a value, or a generator of requests (see `frames`). What it keeps alive of the script it holds in its
+    closure, where it is counted. One that is a `method` of a class needs an object of that class as the first of its
+    arguments.
     """
 
     __slots__ = ("fields", "fn", "method", "name")
@@ -106,7 +107,10 @@ class BoundMethod:
 
 
 class BuiltinType:
-    """`int`, `str`, `list` and so on: callable through `make`, and known to `isinstance` through `hosts`."""
+    """`int`, `str`, `list` and so on.
+
+    Callable through `make`, and known to `isinstance` through `hosts`.
+    """
 
     __slots__ = ("hosts", "make", "members", "name")
     holds = ()
@@ -119,7 +123,9 @@ class BuiltinType:
 
 
 class Class:
-    """A class of the script or of ours; `members` are its own attributes, `mro` the classes looked through.
+    """A class of the script or of ours.
+
+    `members` are its own attributes, `mro` the classes looked through.
 
     A `shared` class serves every execution and can therefore not be changed by a script. `plain` says what its objects
     stand for where a plain value is needed: the field of that name (members of an enum of text or numbers), a tuple
@@ -203,9 +209,10 @@ OBJECT = Class("object", (), {}, shared=True)
 
 
 class Instance:
-    """An object of a `Class`; `data` is its value as one of the built-in type that the class derives from.
+    """An object of a `Class`.
 
-    `hashed` is the hash that the script's own `__hash__` gave last (see `keys`).
+    `data` is its value as one of the built-in type that the class derives from. `hashed` is the hash that the script's
+    own `__hash__` gave last (see `keys`).
     """
 
     __slots__ = ("cls", "data", "fields", "hashed")
@@ -224,7 +231,10 @@ class Instance:
         return object.__hash__(self) if self.hashed is None else self.hashed
 
     def __eq__(self, other) -> bool:
-        """Equality of keys, which runs no code of the script; what `==` means is for `comparison.equal`."""
+        """Equality of keys, which runs no code of the script.
+
+        The meaning of `==` is up to `comparison.equal`.
+        """
         cls = self.cls
         if self is other:
             return True
@@ -244,7 +254,7 @@ class Instance:
 
 
 class Probe:
-    """A key equal to none, that notes every key of a dict which has the same hash."""
+    """A key equal to none; notes dict keys with its hash."""
 
     __slots__ = ("found", "hashed")
     holds = ("found",)
@@ -262,12 +272,12 @@ class Probe:
 
 
 def plain(value):
-    """The plain value that an object stands for (see `Class`), or the value itself."""
+    """The object's plain value (see `Class`), or the value itself."""
     return value.part(value.cls.plain) if type(value) is Instance and value.cls.plain is not None else value
 
 
 class Wrapper:
-    """A class attribute that changes how it is looked up: kind "property", "staticmethod" or "classmethod"."""
+    """A class attribute with special look-up: kind "property", "staticmethod" or "classmethod"."""
 
     __slots__ = ("deleter", "doc", "function", "kind", "name", "setter")
     holds = ("function", "setter", "deleter", "doc")
@@ -282,7 +292,10 @@ class Wrapper:
 
 
 class Super:
-    """What `super()` returns: attribute look-up that starts after `cls` in the order of `owner`."""
+    """The result of `super()`.
+
+    Attribute look-up starts after `cls` in the order of `owner`.
+    """
 
     __slots__ = ("cls", "owner")
     holds = ("cls", "owner")
@@ -293,7 +306,10 @@ class Super:
 
 
 class Union:
-    """`X | Y` of types: `isinstance` holds for any of them. A None among them stands for its type."""
+    """`X | Y` of types: `isinstance` holds for any of them.
+
+    A None among them stands for its type.
+    """
 
     __slots__ = ("options",)
     holds = ("options",)
@@ -331,7 +347,7 @@ class Module:
 
 
 class Set:
-    """A set that remembers the order of insertion, so that no outcome depends on hash seeds."""
+    """A set in insertion order, so that hash seeds never matter."""
 
     __slots__ = ("frozen", "items")
     holds = ("items",)
@@ -369,7 +385,10 @@ class CounterDict(dict):
 
 
 class Generator:
-    """A suspended computation that yields values: a script generator, or one of our own lazy iterators."""
+    """A suspended computation that yields values.
+
+    It is a script generator, or one of our own lazy iterators.
+    """
 
     __slots__ = ("awaitable", "frame", "name", "returned", "running")
     holds = ("frame", "returned")
@@ -459,7 +478,10 @@ def need_integer(value) -> int:
 
 
 def brief(value) -> str:
-    """A value in a message of ours: short text as it is, anything else by its type, so that nothing of it is run."""
+    """A short form of a value for our messages.
+
+    Short text stays as it is; anything else is shown by its type, so that none of its code is run.
+    """
     if type(value) is str or (type(value) is int and value.bit_length() < 999):
         return str(value)[:200]
     return f"a {type_name(value)}"

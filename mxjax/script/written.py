@@ -1,4 +1,6 @@
-"""Importable modules that are written in the script language itself: the files in `lib`, compiled once.
+"""Importable modules written in the script language itself.
+
+They are the files in `lib`, compiled once.
 
 Such a module is metered by the machine like any other script, and CPython runs the same file, so that it can be
 compared with the module it stands for. Its body is compiled as the body of a function whose variables are the
@@ -27,7 +29,10 @@ NATIVE = "_native"  # from which a module imports functions of ours
 
 
 class Written:
-    """A module in the language, with `more` members of ours; called with a machine, it is made there."""
+    """A module in the language, with `more` members of ours.
+
+    Called with a machine, it is made there.
+    """
 
     holds = ()  # of a script: it is shared by all
 
@@ -44,7 +49,7 @@ class Written:
 
     @functools.cached_property
     def public(self) -> tuple[str, ...]:
-        """The names that the module binds, but for those that begin with an underscore."""
+        """The names that the module binds, except those with leading underscores."""
         bound = analyse(self.tree)[self.tree].bound
         taken = {alias.asname or alias.name for node in self.native_imports for alias in node.names}
         return tuple(name for name in bound if not name.startswith("_") and name not in taken)
@@ -55,7 +60,10 @@ class Written:
 
     @functools.cached_property
     def code(self) -> Code:
-        """The function that runs the module's body and returns a dict of its public names."""
+        """The function that runs the module's body.
+
+        It returns a dict of the module's public names.
+        """
         known = dict(BUILTINS)
         for node in self.native_imports:
             known |= {a.asname or a.name: Native(a.name, self.natives[a.name]) for a in node.names}
@@ -76,7 +84,10 @@ class Written:
 
 
 def _closed(code: Code, known: dict) -> Code:
-    """The same code without lines, in which global names are what they stand for in the language."""
+    """The same code without lines, its global names resolved.
+
+    Each is replaced by what it stands for in the language.
+    """
     ops = tuple(_bound(*op, known) for op in code.ops)
     return dataclasses.replace(code, ops=ops, lines=(0,) * len(code.lines))
 
@@ -94,7 +105,10 @@ def _bound(handler, argument, known: dict) -> tuple:
 
 
 def _load_name(m, frame, argument):
-    """Looks a name up from a class body of a module: its own namespace, a captured cell, then the language."""
+    """Look up a name from a class body of a module.
+
+    Searches its own namespace, then a captured cell, then the language.
+    """
     name, index, known = argument
     value = frame.namespace.get(name, UNBOUND)
     if value is UNBOUND:

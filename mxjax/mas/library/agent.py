@@ -60,7 +60,7 @@ def _sampling(node: Instance) -> dict:
 
 
 def process_agent(m, self, context):
-    """Answers a context: one conversation with the model, with tools in between."""
+    """Answer a context: one conversation with the model, with tools in between."""
     registry = self.fields.get("tool_registry")
     usable = tools.usable(m, registry)
     has_python = tools.python_tool(m, registry)
@@ -94,7 +94,10 @@ def process_agent(m, self, context):
 
 
 def tool_answer(m, usable: dict, has_python: bool, reply: str, turn: int):
-    """What an agent is told after a reply that calls a tool; None when the reply is final."""
+    """The message to an agent after a reply that calls a tool.
+
+    None when the reply is final.
+    """
     prompts = m.host.prompts
     code = texts.python_block(reply) if has_python else None
     if code is not None:
@@ -128,7 +131,7 @@ def first_messages(m, node: Instance, context, usable: dict, has_python: bool):
 
 
 def user_text(m, context):
-    """The question alone for the first agent; for later ones also what the agents before wrote."""
+    """The question and, for later agents, what the agents before wrote."""
     prompts = m.host.prompts
     asked = question_message(context)
     question = (yield from content_text(m, asked)) if asked is not None else ""
@@ -146,7 +149,7 @@ def user_text(m, context):
 
 @functools.lru_cache(maxsize=4096)
 def _joined(system: str, delivery: str) -> str:
-    """A system message; cached, since the executions of a design say the same thousands of times."""
+    """A system message, cached because executions of a design repeat it often."""
     return system + delivery
 
 

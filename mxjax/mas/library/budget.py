@@ -1,4 +1,7 @@
-"""`calls_left()` and `tokens_left()`: what a script may still spend, so that a design can adapt to it."""
+"""`calls_left()` and `tokens_left()`: a script's remaining budget.
+
+With these, a design can adapt to it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Messages, contexts and the base class of nodes, as native classes of the script language."""
+"""Messages, contexts and the base class of nodes.
+
+They are native classes of the script language.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ from mxjax.script.values import (
 
 @dataclasses.dataclass(slots=True)
 class Host:
-    """What one execution needs to know of the world, and what it leaves behind; `machine.host`."""
+    """The outside world of one execution, and its records; `machine.host`."""
 
     holds: ClassVar[tuple[str, ...]] = ()
 
@@ -46,10 +49,16 @@ class Host:
     examples: tuple[Mapping[str, Any], ...] = ()
 
     def reached(self, place: Place, what: Instance) -> None:
-        """Notes that a node is asked, or a workflow run, at `place`; nothing is kept of it here."""
+        """Note that a node is asked, or a workflow run, at `place`.
+
+        Nothing is kept of it here.
+        """
 
     def left(self, place: Place, text: str) -> None:
-        """Notes what the workflow that ran at `place` returned; nothing is kept of it here."""
+        """Note what the workflow that ran at `place` returned.
+
+        Nothing is kept of it here.
+        """
 
 
 class MessageKind:
@@ -109,7 +118,7 @@ MANAGED = {"__enter__": _enter, "__exit__": _leave}  # what `with` needs; nothin
 
 
 def kind_of(value) -> MessageKind:
-    """The message kind that a script means by a member, or by its name or value."""
+    """The message kind given as a member, a name or a value."""
     if type(value) is MessageKind:
         return value
     found = KINDS.get(value.upper()) if type(value) is str else None
@@ -206,7 +215,10 @@ def init_context(m, self, messages=None, state=None, metadata=None):
 
 
 def messages_of(context) -> list:
-    """The messages of a context; TypeError when a script put something else there."""
+    """The messages of a context; TypeError if they were replaced.
+
+    It is raised when a script put something else there.
+    """
     messages = context.fields.get("messages") if type(context) is Instance else None
     if type(messages) is not list:
         raise TypeError("expected a Context with a list of messages")
@@ -275,7 +287,7 @@ def new_context(m, messages=(), state=None) -> Instance:
 
 
 def copy_context(m, context) -> Instance:
-    """A context with the same messages and state, in containers of its own."""
+    """A context with copies of the message list and the state."""
     return new_context(m, messages_of(context), _state(context))
 
 
@@ -301,7 +313,10 @@ def init_node(m, self, name="node", **config):
 
 
 def part(node: Instance, name: str, kind: type):
-    """A field that an object of the library keeps; TypeError when a script has put something else there, or nothing."""
+    """A field that an object of the library keeps.
+
+    Raises TypeError when a script has put something else there, or nothing.
+    """
     value = node.fields.get(name)
     if not isinstance(value, kind):
         raise TypeError(
@@ -318,12 +333,18 @@ def node_name(node) -> str:
 
 
 def call_node(m, self, context):
-    """`node(context)`: processes, and adds the message to the context with the node as sender."""
+    """`node(context)`: process, and add the message to the context.
+
+    The message has the node as sender.
+    """
     return run_node(m, self, context, m.task.frame.place.child(node_name(self)))
 
 
 def run_node(m, node, context, place: Place):
-    """Processes a node at `place`; an exception of the script becomes an error message."""
+    """Process a node at `place`.
+
+    An exception of the script becomes an error message.
+    """
     m.task.frame.place = place
     try:
         process = node.cls.lookup("process") if type(node) is Instance else UNBOUND
@@ -358,7 +379,10 @@ WORKFLOW_NODE.members["logger"] = LOGGER
 
 
 def node_request(node, context) -> Invoke:
-    """The request to call a node as a script would, so that a subclass may override `__call__`."""
+    """The request to call a node as a script would.
+
+    A subclass may thus override `__call__`.
+    """
     method = node.cls.lookup("__call__") if type(node) is Instance else UNBOUND
     if method is UNBOUND:
         raise TypeError(f"'{type_name(node)}' object is not a node")
@@ -378,7 +402,10 @@ NOTHING_GIVEN: Mapping[str, Any] = {}
 
 
 def agent_request(m, node: str, messages: list[dict[str, str]], turn: int, sampling: dict, parent: str | None) -> Ask:
-    """The request for the model's reply to a conversation, accounted for; yielding it gives the `Reply`."""
+    """The request for the model's reply to a conversation.
+
+    It is accounted for; yielding it gives the `Reply`.
+    """
     place, meter, limits = m.task.frame.place, m.meter, m.limits
     messages = [{"role": item["role"], "content": well_formed(item["content"])} for item in messages]
     chars = meter.prompt_chars + sum(len(item["content"]) for item in messages)
@@ -396,7 +423,10 @@ def agent_request(m, node: str, messages: list[dict[str, str]], turn: int, sampl
 
 
 def plain(m, value, depth: int = 0):
-    """A copy of a script's value as plain JSON data, for the host; TypeError for anything else."""
+    """A copy of a script's value as plain JSON data.
+
+    It is for the host. Raises TypeError for anything else.
+    """
     kind = type(value)
     if kind is str:
         m.meter.prompt_chars += len(value)
@@ -420,7 +450,7 @@ def plain(m, value, depth: int = 0):
 def tool_request(
     m, name: str, arguments: dict, turn: int, given: Mapping[str, Any] = NOTHING_GIVEN, counted: bool = True
 ) -> Ask:
-    """The request for the output of a host tool; yielding it gives the `Reply`.
+    """The request for a host tool's output; yielding it gives the `Reply`.
 
     `given` are arguments that the host knows already; they cost the script nothing. One that is not `counted` is no
     tool call of the script's.

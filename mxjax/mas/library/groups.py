@@ -1,4 +1,4 @@
-"""Groups of nodes that do not depend on each other, and how the calls that are left are shared among them."""
+"""Groups of independent nodes, and the sharing of remaining calls among them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from mxjax.script.values import Instance, Raised
 
 
 def gathered(m, jobs: list[tuple[Instance, Instance]], bound):
-    """The messages of (node, context) pairs that do not depend on each other; the contexts hold the same messages.
+    """The messages of independent (node, context) pairs.
+
+    The contexts hold the same messages.
 
     `bound(node)` is the most calls that a node can make if it runs no script code, else None. When all are bounded,
     calls are reserved for each, and each goes on by itself as replies come in. Where what is left does not suffice for
@@ -38,14 +40,17 @@ def gathered(m, jobs: list[tuple[Instance, Instance]], bound):
 
 
 def _holds_text(m, context) -> bool:
-    """Whether reading the messages of a context runs no code of the script."""
+    """Whether reading a context's messages runs no code of the script."""
     messages = messages_of(context)
     m.charge(len(messages) >> 4)
     return all(is_message(item) and (type(item.fields.get("content")) is str or is_error(item)) for item in messages)
 
 
 def shares(bounds: list[int], left: int) -> list[int]:
-    """The bounds if they fit in `left`; else equal shares of it, and what a smaller bound leaves goes to the others."""
+    """The bounds if they fit in `left`, else equal shares of it.
+
+    What a smaller bound leaves goes to the others.
+    """
     given = [0] * len(bounds)
     for done, index in enumerate(sorted(range(len(bounds)), key=bounds.__getitem__)):
         given[index] = min(bounds[index], left // (len(bounds) - done))
@@ -54,7 +59,10 @@ def shares(bounds: list[int], left: int) -> list[int]:
 
 
 def free_call(m):
-    """Waits while there is no call: groups beside this node have reserved them, or a member has used its share."""
+    """Wait while there is no call.
+
+    Either groups beside this node have reserved them, or a member has used its share.
+    """
     while m.meter.reserved and m.meter.calls_left <= 0:
         m.charge(1)
         yield Later()
@@ -63,7 +71,9 @@ def free_call(m):
 
 
 def share_out(m) -> bool:
-    """Shares out the calls that members of groups did not use among those that wait for one; whether any waited.
+    """Share out the unused calls of groups; return whether any member waited.
+
+    The calls are those that members did not use; they go to members that wait for one.
 
     To be called when no reply is awaited: all members have then ended or wait, whatever the order of replies was. The
     calls of each outermost group go to its waiting members in equal parts, or one to each of the first in structural
@@ -97,7 +107,10 @@ def _groups_around(task: Task) -> list[Group]:
 
 
 def _used(group: Group) -> int:
-    """The calls that the members of a group made, without those of groups in it that have not ended."""
+    """The calls that the members of a group made.
+
+    Those of groups in it that have not ended are left out.
+    """
     assert isinstance(group.start, Meter)
     return sum(_meter(task).agent_calls for task in group.tasks) - len(group.tasks) * group.start.agent_calls
 

@@ -1,4 +1,7 @@
-"""The importable modules of the library; every name can be had from each of them."""
+"""The importable modules of the library.
+
+Every name can be had from each of them.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,9 @@ def _number(value, default: int) -> int:
 
 
 def calls_bound(m, node, depth: int = 0) -> int | None:
-    """The most agent calls that `node` can make, if it is certain to run no code of the script; else None.
+    """The most agent calls of a `node` that runs no script code.
+
+    None where it is not certain to run none.
 
     A class of the script counts as the library's whose `process` and `__call__` it inherits: no other method runs.
     """
@@ -98,7 +100,7 @@ def _short(m, reply: str) -> str:
 
 
 def _asked(m, prompt: str, context) -> Instance:
-    """A new context whose question is `prompt`, with a copy of the state."""
+    """A new context with the question `prompt` and a copied state."""
     m.need_string(len(prompt), prompt.isascii())
     state = context.fields.get("state")
     return new_context(m, [message(m, prompt, USER_INPUT)], state if isinstance(state, dict) else None)
@@ -129,7 +131,7 @@ def init_ensemble(
 
 
 def process_ensemble(m, self, context):
-    """Asks all members independently and combines their answers."""
+    """Ask all members independently and combine their answers."""
     agents = _nodes(m, self.fields.get("agents"), "agents")
     m.allocate(MEMBER_BYTES * len(agents))
     jobs = [(agent, copy_context(m, context)) for agent in agents]
@@ -168,7 +170,9 @@ def _combine(m, self, strategy, agents: list, answers: dict[int, str], context):
 
 
 def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
-    """The keys of a vote; those of different programs become what they do on the public examples.
+    """The keys of a vote, with programs keyed by behaviour.
+
+    Different programs become what they do on the public examples.
 
     A program that fails on one of them keeps its text as the key. Needs the host tool `run_program`, and room for its
     calls; inside a group whose calls are reserved, the agents that wrote the programs are what bounds them.
@@ -196,7 +200,7 @@ def _by_behaviour(m, keys: dict[int, str | None], answers: dict[int, str]):
 
 
 def _outputs(m, source: str, examples: tuple):
-    """What a program does on each example, as one text, or None if it fails."""
+    """A program's output on each example, as one text; None on failure."""
     outputs = []
     for turn, example in enumerate(examples, 1):
         reply = yield tools.tool_request(m, tools.RUN_PROGRAM, {"code": source}, turn, example, counted=False)
@@ -208,7 +212,10 @@ def _outputs(m, source: str, examples: tuple):
 
 
 def _vote(answers: dict[int, str], keys: dict[int, str | None], weights) -> tuple[int, bool]:
-    """The index of the first answer that says what most say, and whether all that say something agree."""
+    """The index of the winning answer, and whether all agree.
+
+    It is the first answer that says what most say; only those that say something count.
+    """
     voting = {index: key for index, key in keys.items() if key is not None}
     scores: dict[str, float] = {}
     for index, key in voting.items():
@@ -258,14 +265,17 @@ def _template(self, name: str, default: str) -> str:
 
 
 def _filled(m, template: str, fields: dict[str, str]) -> str:
-    """A template that may be the script's, filled once its size is accounted for."""
+    """A template filled once its size is accounted for.
+
+    The template may be the script's.
+    """
     added = sum(template.count(f"{{{name}}}") * len(text) for name, text in fields.items())
     m.need_string(len(template) + added, False)
     return fill(template, **fields)
 
 
 def process_reflection(m, self, context):
-    """Answers, then criticises and refines until the critic approves or nothing changes any more."""
+    """Answer, then criticise and refine until approval or no change."""
     prompts = m.host.prompts
     agent = self.fields.get("agent")
     critic = self.fields.get("critic_agent") or agent
@@ -385,7 +395,10 @@ def init_router(m, self, name="router", routes=None, routing_func=None, default_
 
 
 def process_router(m, self, context):
-    """Runs the route that the routing function names; an unknown or failing one means the default."""
+    """Run the route that the routing function names.
+
+    An unknown or failing one means the default.
+    """
     routes, default = self.fields.get("routes"), self.fields.get("default_route")
     if not isinstance(routes, dict):
         raise TypeError("routes must be a dict of nodes")

@@ -1,4 +1,7 @@
-"""Reads what agents write (deliveries, answers, programs, verdicts, tool calls) and shortens it for other prompts."""
+"""Read what agents write, and shorten it for other prompts.
+
+Reads deliveries, answers, programs, verdicts and tool calls.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ _TAIL_CHARS = 800
 
 
 def blocks(text: str, tag: str) -> list[tuple[str, int]]:
-    """What stands between `<tag>` and `</tag>`, and where each block starts; in time linear in the text."""
+    """The contents of `<tag>` elements, and where each starts.
+
+    A block ends at `</tag>`. The time is linear in the text.
+    """
     opening, closing = f"<{tag}>", f"</{tag}>"
     found = []
     start = text.find(opening)
@@ -69,7 +75,10 @@ def python_block(text: str) -> str | None:
 
 
 def tool_call(text: str) -> tuple[str, dict] | str | None:
-    """Name and arguments of the first `<tool_call>`, or the reason why it cannot be read, or None without one."""
+    """Name and arguments of the first `<tool_call>`; None without one.
+
+    For one that cannot be read, the reason why.
+    """
     found = blocks(text, "tool_call")
     if not found:
         return None
@@ -84,7 +93,7 @@ def tool_call(text: str) -> tuple[str, dict] | str | None:
 
 
 def entry(text: str, omitted: str) -> str:
-    """The compact form of an earlier agent's reply, as later agents see it."""
+    """The compact form of an earlier agent's reply, for later agents."""
     delivery = _delivery(text)
     if delivery:
         return delivery
@@ -98,7 +107,10 @@ def entry(text: str, omitted: str) -> str:
 
 
 def compact(text: str, task_type: str, omitted: str) -> str:
-    """A reply as it enters another node's prompt: whole up to 10,000 characters, else its essence, capped."""
+    """A reply as it enters another node's prompt.
+
+    It is whole up to 10,000 characters, else its essence, capped.
+    """
     if len(text) <= UNCHANGED_CHARS:
         return text
     delivery = _delivery(text)
@@ -121,7 +133,10 @@ def _capped(text: str, most: int, omitted: str) -> str:
 
 
 def compact_critique(text: str, omitted: str) -> str:
-    """A critique as it enters a prompt: its head, where errors are named, and its tail, where the verdict is."""
+    """A critique as it enters a prompt: its head and tail.
+
+    Errors are named in the head; the verdict is in the tail.
+    """
     if len(text) <= CRITIQUE_CHARS:
         return text
     room = CRITIQUE_CHARS - len(omitted)
@@ -129,7 +144,10 @@ def compact_critique(text: str, omitted: str) -> str:
 
 
 def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
-    """What a reply finally delivers (boxed answer, or program), in its markers, and where it starts."""
+    """The final answer or program of a reply, and where it starts.
+
+    The answer is boxed; either is in its markers.
+    """
     if task_type == "code":
         solutions = blocks(text, "solution")
         if solutions:
@@ -144,7 +162,10 @@ def deliverable(text: str, task_type: str) -> tuple[str, int] | None:
 
 
 def vote_key(text: str, task_type: str) -> str | None:
-    """What replies are compared by in a vote: normalised answer, or program without comments and blank lines."""
+    """The key of a reply in a vote.
+
+    It is the normalised answer, or the program without comments and blank lines.
+    """
     if task_type == "code":
         source = _TOKENS.sub(_kept, extract_program(text) or "")
         lines = [line.rstrip() for line in source.split("\n")]
@@ -159,12 +180,18 @@ def vote_key(text: str, task_type: str) -> str | None:
 
 
 def _kept(token: re.Match) -> str:
-    """What a vote sees of a literal or comment: its line breaks stand for themselves, a comment for nothing."""
+    """What a vote keeps of a literal or comment.
+
+    Line breaks in a literal stand for themselves; a comment is dropped.
+    """
     return "" if token[0].startswith("#") else token[0].replace("\n", "\0")
 
 
 def normalise(answer: str) -> str:
-    """A math answer in a form in which equal answers mostly look equal; numbers exactly."""
+    """A math answer in canonical form, with exact numbers.
+
+    In this form equal answers mostly look equal.
+    """
     text = answer.strip().strip("$").strip().rstrip(".")
     if text.isdecimal() and text.isascii():
         return text.lstrip("0") or "0"
@@ -180,7 +207,10 @@ def normalise(answer: str) -> str:
 
 
 def approves(critique: str) -> bool:
-    """Whether a critique finds the answer correct: its last explicit verdict, else a last sentence that ends so."""
+    """Whether a critique finds the answer correct.
+
+    Its last explicit verdict decides, else the end of its last sentence.
+    """
     verdicts = _VERDICT.findall(critique)
     if verdicts:
         return verdicts[-1].upper() == "CORRECT"

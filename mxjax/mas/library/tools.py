@@ -1,4 +1,7 @@
-"""Tools: the registry that scripts fill, and the opaque handles that stand for tools of the host."""
+"""Tools: the registry for script functions, and handles of host tools.
+
+Scripts fill the registry; the handles are opaque.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ def get_tool_schemas(m, self):
 
 
 def call_tool(m, self, name, arguments=None, **kwargs):
-    """Calls a tool from a script; host tools suspend."""
+    """Call a tool from a script; host tools suspend."""
     hashable(m, name)
     tool = tools_of(self).get(name)
     if type(name) is not str or not isinstance(tool, dict):
@@ -84,7 +87,10 @@ def _next_turn(m) -> int:
 
 
 def host_tool(m, name: str, arguments: dict, turn: int):
-    """The output of a host tool; its error becomes a RuntimeError of the script."""
+    """The output of a host tool.
+
+    Its error becomes a RuntimeError of the script.
+    """
     reply = yield tool_request(m, name, arguments, turn)
     m.allocate(len(reply.text))
     if reply.error:
@@ -119,7 +125,10 @@ def python_tool(m, registry) -> bool:
 
 
 def usable(m, registry) -> dict[str, dict]:
-    """The tools that an agent can call by name: those of the host, and functions of the script."""
+    """The tools that an agent can call by name.
+
+    These are the tools of the host, and functions of the script.
+    """
     registered = tools_of(registry)
     m.charge(len(registered))
     return registered and {
@@ -130,7 +139,7 @@ def usable(m, registry) -> dict[str, dict]:
 
 
 def is_script_tool(m, name: str, tool: dict) -> bool:
-    """Whether a tool is a function of the script rather than of the host."""
+    """Whether a tool is a script function, not a host tool."""
     return not is_host_tool(m, name) and tool.get("func") is not None and tool["func"] is not UNAVAILABLE
 
 
@@ -153,7 +162,10 @@ def describe_tools(m, tools: dict[str, dict]):
 
 
 def run_tool(m, tools: dict[str, dict], name: str, arguments: dict, turn: int):
-    """Runs the tool that an agent named; the text that goes back to it, whatever happens."""
+    """Run the tool that an agent named; return its reply text.
+
+    There is a text to go back to the agent whatever happens.
+    """
     prompts = m.host.prompts
     tool = tools.get(name)
     if tool is None:
@@ -185,7 +197,7 @@ def _environment(name: str, methods: tuple[str, ...]):
 
 
 def _execute(m, self, code="", timeout=None):
-    """Runs Python from a script itself."""
+    """Run Python from a script itself."""
     if not is_host_tool(m, PYTHON):
         raise RuntimeError("python_execute is not available")
     return host_tool(m, PYTHON, {"code": code}, _next_turn(m))

@@ -53,7 +53,10 @@ def add_nodes(m, self, nodes):
 
 
 def run(m, self, input_message="", initial_state=None):
-    """Runs on a fresh context, and notes what is returned: that is what the execution is judged by."""
+    """Run on a fresh context, and note what is returned.
+
+    The execution is judged by what is returned.
+    """
     frame = m.task.frame
     frame.place = frame.place.child(node_name(self))
     context = new_context(m, (), initial_state if isinstance(initial_state, dict) else None)
@@ -177,7 +180,7 @@ def _edges(self, name) -> list[tuple]:
 
 
 def _route(self, name) -> tuple | None:
-    """The routing function of a node and its mapping, None for a node without one."""
+    """A node's routing function and mapping; None without one."""
     route = part(self, "routes", dict).get(name)
     return None if route is None else _pairs(self, [route])[0]
 
@@ -224,7 +227,9 @@ def set_finish_point(m, self, name):
 
 
 def execute_graph(m, self, context):
-    """Walks from the entry, along the first edge that holds, and along all edges without a condition at once.
+    """Walk the graph from its entry.
+
+    The walk goes along the first edge that holds, and along all edges without a condition at once.
 
     Branches that so arise step together: their nodes see the messages so far, not each other's, and share the state;
     the next step begins when all nodes of this one have answered. A node that another branch can still lead to waits
@@ -255,7 +260,10 @@ def execute_graph(m, self, context):
 
 
 def _step(m, self, nodes: dict, names: list[str], context):
-    """Runs nodes of a graph that do not depend on each other; (name, the context it saw, its message) of each."""
+    """Run independent nodes of a graph; return (name, context, message) of each.
+
+    The context is the one that the node saw.
+    """
     for name in names:
         _known(self, name)
     if len(names) == 1:
@@ -272,7 +280,10 @@ def _step(m, self, nodes: dict, names: list[str], context):
 
 
 def _ready(m, self, here: list[str]) -> list[str]:
-    """Of the nodes at which branches stand, those that no other branch can still lead to; all, if there is none."""
+    """The waiting nodes that no other branch can still lead to.
+
+    These are nodes at which branches stand; all of those, if there is none.
+    """
     if len(here) == 1:
         return here
     ahead = {name: _reachable(m, self, name) for name in here}
@@ -280,7 +291,7 @@ def _ready(m, self, here: list[str]) -> list[str]:
 
 
 def _reachable(m, self, start: str) -> set[str]:
-    """The nodes that edges can lead to from `start`, whatever their conditions say."""
+    """The nodes reachable from `start`, ignoring conditions."""
     nodes, found, stack = part(self, "nodes", dict), {}, [start]
     while stack:
         name = stack.pop()

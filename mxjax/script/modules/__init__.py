@@ -1,4 +1,7 @@
-"""The importable modules of the script language, by name; each entry makes the module for one machine."""
+"""The importable modules of the script language, by name.
+
+Each entry makes the module for one machine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The names of `typing`, `collections.abc` and `numbers`: annotations, of which some also tell what a value can do."""
+"""The names of `typing`, `collections.abc` and `numbers`.
+
+They are annotations; some also tell what a value can do.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,9 @@ _OF_ITERATORS = frozenset({"Iterable", "Iterator", "Hashable"})
 
 
 class Annotation:
-    """A name for annotations: any subscript of it is itself, and as a base class it is ignored.
+    """A name for annotations.
+
+    Any subscript of it is itself, and as a base class it is ignored.
 
     `isinstance` takes it where `hosts` are known, the types of ours that have what it asks for; classes of the script
     have it if they define `methods`.

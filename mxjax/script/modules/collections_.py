@@ -35,7 +35,7 @@ def make_deque(m, iterable=(), maxlen=None):
 
 
 def namedtuple(m, name, fields, *, defaults=()):
-    """A class whose instances have the named fields and behave as a tuple of them."""
+    """A class of tuples with the given field names."""
     if type(fields) is str:
         m.need_items(len(fields) // 2 + 1)
         fields = fields.replace(",", " ").split()

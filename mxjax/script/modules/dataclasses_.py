@@ -61,7 +61,7 @@ def dataclass(m, cls=None, **options):
 
 
 def make(cls, options: dict) -> Class:
-    """Adds the methods of a dataclass to `cls`."""
+    """Add the methods of a dataclass to `cls`."""
     if type(cls) is not Class or cls.shared:
         raise TypeError("dataclass() should be called on a class of the script")
     fields: dict[str, Field] = {}
@@ -111,7 +111,7 @@ def make(cls, options: dict) -> Class:
 
 
 def _check_order(fields: dict[str, Field]):
-    """Refuses a field without a default after one with."""
+    """Refuse a field without a default after one with."""
     defaulted = False
     for made in fields.values():
         if made.init and not made.kw_only:

@@ -29,7 +29,7 @@ def auto(m):
 
 
 def _either(operator):
-    """`A | B` in the body of a class of flags, where the numbers are not chosen yet."""
+    """`A | B` in a flag class body, before numbers are assigned."""
     return lambda m, self, other: Instance(AUTO, {"parts": (operator, self, other)})
 
 
@@ -45,7 +45,7 @@ AUTO = Class(
 
 
 def made(m, cls: Class):
-    """Turns the plain attributes of an enum class into its members."""
+    """Turn the plain attributes of an enum class into its members."""
     members: dict[str, Instance] = {}
     numbers: dict[int, object] = {}  # those chosen for `auto()`, by its identity
     values: list = []
@@ -72,7 +72,7 @@ def made(m, cls: Class):
 
 
 def _number(m, cls: Class, name: str, value: Instance, values: list, numbers: dict):
-    """The value of a member that is `auto()`, or a combination of some."""
+    """The value of a member that is or combines `auto()`."""
     if "parts" in value.fields:
         operator, *parts = value.fields["parts"]
         found = []
@@ -155,7 +155,10 @@ def _mask(m, cls: Class) -> int:
 
 
 def flags_of(m, cls: Class, value: int) -> Instance:
-    """The member of a class of flags with just these bits; one of several is made at its first use."""
+    """The member of a flag class with exactly these bits.
+
+    A combination of several is made at its first use.
+    """
     m.charge(len(cls.members))
     for member in cls.members.get("__members__", {}).values():
         if member.fields["value"] == value:
@@ -266,7 +269,7 @@ for _mixed in (INT_ENUM, STR_ENUM, INT_FLAG):
 
 
 def unique(m, cls):
-    """Refuses an enum in which two names have one value."""
+    """Refuse an enum in which two names have one value."""
     members = cls.members.get("__members__", {}) if type(cls) is Class else {}
     m.charge(len(members))
     double = [f"{name} -> {member.fields['name']}" for name, member in members.items() if member.fields["name"] != name]
@@ -280,7 +283,10 @@ CONSTANTS = {"Enum": ENUM, "IntEnum": INT_ENUM, "StrEnum": STR_ENUM, "Flag": FLA
 
 
 def made_tuple(m, cls: Class):
-    """`class P(NamedTuple)`: a record class with the annotated fields, and the methods of the body."""
+    """`class P(NamedTuple)`: a record class.
+
+    It has the annotated fields, and the methods of the body.
+    """
     names = tuple(cls.members.get("__annotations__", {}))
     defaults = tuple(cls.members[name] for name in names if name in cls.members)
     record = record_class(cls.name, names, defaults)

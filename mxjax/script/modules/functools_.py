@@ -47,7 +47,7 @@ def _identity(function) -> dict:
 
 
 def annotated(m, function: Function):
-    """The type that the first parameter of a function is annotated with, by its name."""
+    """The type in the annotation of a function's first parameter, by name."""
     name = function.code.annotation
     found = m.globals.get(name, m.builtins.get(name))
     if type(found) not in (Class, BuiltinType):
@@ -56,7 +56,7 @@ def annotated(m, function: Function):
 
 
 def total_ordering(m, cls):
-    """Adds the comparisons that a class does not define, from the one that it does."""
+    """Add the comparisons that a class lacks, from the one defined."""
     if type(cls) is not Class or cls.shared:
         raise TypeError("total_ordering() is for classes of the script")
     root = next((name for name in ("__lt__", "__gt__", "__le__", "__ge__") if cls.lookup(name) is not UNBOUND), None)
@@ -70,7 +70,11 @@ def total_ordering(m, cls):
 
 
 def _from_root(root: str, name: str):
-    """`name` by `root` and equality: the strict ones are of one side, or of the other and not equal."""
+    """`name` in terms of `root` and equality.
+
+    In the same direction, equality is added or excluded. In the opposite one, `root` is negated, and equality is added
+    or excluded where both are strict or neither is.
+    """
     same_side = root[2] == name[2]
 
     def compare(m, self, other):
@@ -133,7 +137,10 @@ def deepcopy(m, value, memo=None):
 
 
 class Memo:
-    """What a deep copy has made already, by the identity of what it was made of; scripts only hand it on."""
+    """The objects that a deep copy has already made.
+
+    They are kept by the identity of the original; scripts only pass a memo on.
+    """
 
     __slots__ = ("made",)
     holds = ("made",)

@@ -1,4 +1,4 @@
-"""`heapq`: the host's algorithm on lists of the script, with comparisons in the machine."""
+"""`heapq`: the host's algorithm on script lists, comparing in the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def _list(heap) -> list:
 
 
 def _sift_down(m, heap: list, start: int, at: int):
-    """Moves the item at `at` towards `start` until its parent is not larger."""
+    """Move the item at `at` towards `start`.
+
+    Stops where its parent is not larger.
+    """
     item = heap[at]
     while at > start:
         parent = (at - 1) >> 1
@@ -28,7 +31,10 @@ def _sift_down(m, heap: list, start: int, at: int):
 
 
 def _sift_up(m, heap: list, at: int):
-    """Moves the smaller child up all the way to a leaf, then the item at `at` to its place from there."""
+    """Move the smaller child up to a leaf, then place the item.
+
+    The item at `at` moves to its place from the leaf.
+    """
     start, end, item = at, len(heap), heap[at]
     child = 2 * at + 1
     while child < end:

@@ -1,4 +1,6 @@
-"""Modules that scripts import out of habit: typing, logging, os, sys and the like, with nothing behind them.
+"""Inert stand-ins for modules that scripts import out of habit.
+
+These are typing, logging, os, sys and the like.
 
 `typing` names accept any subscript and mean nothing; loggers swallow what they are given; `os` knows no environment
 and no files. There is no clock.

@@ -1,4 +1,7 @@
-"""What `itertools` has of ours: products, permutations and combinations, which `lib/itertools.py` is too slow for."""
+"""The native part of `itertools`: products, permutations and combinations.
+
+`lib/itertools.py` is too slow for these.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def combinations_with_replacement(m, iterable, r):
 
 
 def _choose(m, r: int, options, pool, distinct: bool = False):
-    """All tuples of `r` items in lexicographic order: `options(chosen)` are the indices that may come next."""
+    """All tuples of `r` items in lexicographic order.
+
+    `options(chosen)` are the indices that may come next.
+    """
     if type(r) is not int:
         raise TypeError(f"'{type_name(r)}' object cannot be interpreted as an integer")
     if r < 0:

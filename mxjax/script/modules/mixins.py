@@ -1,4 +1,7 @@
-"""What classes get that derive from `Mapping`, `Sequence` and their like: methods made of the few that they define."""
+"""Mixin methods for classes derived from `Mapping`, `Sequence` and their like.
+
+They are built on the few methods that such a class defines.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from mxjax.script.values import EXHAUSTED, NOT_IMPLEMENTED, UNBOUND, Class, Inst
 
 
 def _ask(owner: Instance, name: str, *args):
-    """Calls a method of the object's own class."""
+    """Call a method of the object's own class."""
     method = owner.cls.lookup(name)
     if method is UNBOUND:
         raise AttributeError(f"'{owner.cls.name}' object has no attribute '{name}'")
@@ -45,7 +48,7 @@ def _has_key(m, self, key):
 
 
 def _over(part):
-    """A method that goes over the keys one by one and gives what `part(self, key)` makes of each."""
+    """A method that yields `part(self, key)` for each key in turn."""
 
     def method(m, self):
         return lazy(m, _each(m, self, part), "iterator")

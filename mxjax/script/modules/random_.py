@@ -1,4 +1,7 @@
-"""`random`, seeded by the harness: one stream per execution, the same on every machine."""
+"""`random`, seeded by the harness.
+
+There is one stream per execution, the same on every machine.
+"""
 
 from __future__ import annotations
 

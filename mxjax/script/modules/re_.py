@@ -1,4 +1,7 @@
-"""`re`, on a linear-time engine: no pattern that a script makes can take more than time in proportion to the text."""
+"""`re`, on a linear-time engine.
+
+No pattern of a script can take more than time in proportion to the text.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ _ENDLESS = 1 << 62  # "as far as the text goes"
 
 
 class Program:
-    """A pattern compiled for texts of ASCII or, when `wide`, for all others; shared by all that compile the same."""
+    """A compiled pattern, shared by all scripts that compile the same one.
+
+    It is for ASCII texts or, when `wide`, for all others.
+    """
 
     __slots__ = ("host", "memory", "translation", "weight")
     holds = ()
@@ -105,7 +111,7 @@ def _failed(reason: str) -> Raised:
 
 
 def _memory(translation: regex.Translation) -> int:
-    """The most that RE2 takes for a program and for the states that it finds while it searches."""
+    """RE2's maximum memory for a program and its search states."""
     return _STATE_BYTES + _INSTRUCTION_BYTES * translation.size
 
 
@@ -113,7 +119,10 @@ _cache: collections.OrderedDict[tuple, Program | str] = collections.OrderedDict(
 
 
 def _compiled(pattern: str, flags: int, wide: bool) -> Program | str:
-    """The program, or why there is none; those used last are kept, as many as fit."""
+    """The program, or why there is none.
+
+    The most recently used are cached, as many as fit.
+    """
     key = (pattern, flags, wide)
     found = _cache.get(key)
     if found is None:
@@ -222,7 +231,10 @@ class _Scan:
         return spans if self.ascii else self.characters(spans)
 
     def characters(self, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Offsets in bytes as offsets in characters, each part of the text counted once."""
+        """Byte offsets as character offsets.
+
+        Each part of the text is counted once.
+        """
         at, count = self.known
         places = {-1: -1}
         for offset in sorted({offset for span in spans for offset in span} - {-1}):
@@ -233,7 +245,10 @@ class _Scan:
         return [(places[start], places[end]) for start, end in spans]
 
     def all(self):
-        """Every match, each accounted for with the rest of the text, which the next may scan in vain."""
+        """Every match, each accounted for with the rest of the text.
+
+        The next match may scan that rest in vain.
+        """
         m, weight = self.m, self.program.weight
         size = 100 * (1 + self.compiled.groups)
         count = 0
@@ -256,7 +271,7 @@ class _Scan:
         self.byte = place if self.ascii else self.known[0]
 
     def step(self):
-        """Goes on by one character, past a match of nothing."""
+        """Advance by one character, past an empty match."""
         self.pos += 1
         self.byte += 1
         while not self.ascii and self.byte < len(self.data) and self.data[self.byte] & 0xC0 == 0x80:
@@ -348,7 +363,10 @@ _OCTAL = "01234567"
 
 
 def _template(m, compiled: Pattern, repl: str) -> list[str | int]:
-    r"""A replacement as literal pieces and the groups that `\1` and `\g<name>` stand for."""
+    r"""A replacement as literal pieces and group references.
+
+    The references are the groups that `\1` and `\g<name>` stand for.
+    """
     if type(repl) is not str:
         raise TypeError(f"a template must be a str, not {type_name(repl)}")
     m.charge(len(repl) >> 4)
@@ -363,7 +381,7 @@ def _template(m, compiled: Pattern, repl: str) -> list[str | int]:
 
 
 def _reference(compiled: Pattern, repl: str, at: int) -> tuple[str | int, int]:
-    """The character or the group that a template's escape stands for, and where it ends."""
+    """The character or group of a template escape, and its end."""
     char = repl[at : at + 1]
     if char == "g":
         end = repl.find(">", at)
@@ -415,7 +433,7 @@ PATTERN = {
 
 
 def _of_module(name: str):
-    """A method of patterns as a function of the module, which compiles its pattern first."""
+    """A pattern method as a module function, which compiles its pattern."""
     method = PATTERN[name]
     most = {"split": 2, "sub": 3, "subn": 3}.get(name, 1)
 
@@ -460,7 +478,7 @@ def _number(owner: Match, key) -> int:
 
 
 def _need_texts(m, owner: Match, numbers):
-    """Accounts for the texts of some groups."""
+    """Account for the texts of some groups."""
     length = sum(end - start for start, end in (owner.spans[number] for number in numbers))
     m.allocate(60 * len(numbers) + (length if owner.string.isascii() else 4 * length))
 
@@ -494,7 +512,7 @@ def _expand(m, owner, template):
 
 
 def _last_index(m, owner):
-    """The group that was closed last: of those that end furthest, the outermost."""
+    """The group closed last: the outermost of those that end furthest."""
     m.charge(len(owner.spans) >> 1)
     closed = [(-end, number) for number, (_, end) in enumerate(owner.spans) if number and end >= 0]
     return min(closed)[1] if closed else None

@@ -1,4 +1,4 @@
-r"""Translates Python's regular expressions into the syntax of RE2, so that both find the same.
+r"""Translate Python regular expressions into RE2 syntax with the same matches.
 
 CPython's own parser reads a pattern, and its tree is written out anew; what RE2 cannot do is refused by name. Texts of
 ASCII get narrow classes (`\w` is 64 ranges less), all others the Unicode ones. A `$` that may stand before a last
@@ -66,7 +66,7 @@ class PatternError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
-    """A pattern of RE2, and how its groups relate to those of the script.
+    """A pattern of RE2, and how its groups map to the script's.
 
     Attributes:
       text: the pattern in RE2's syntax.
@@ -88,7 +88,10 @@ class Translation:
 
 
 def translate(pattern: str, flags: int, wide: bool) -> Translation:
-    """The translation for texts of ASCII, or with `wide` for all others; PatternError where there is none."""
+    """The translation for ASCII texts or, with `wide`, for all others.
+
+    Raises PatternError where there is none.
+    """
     try:
         tree = _parsed(pattern, flags)
         flags |= tree.state.flags
@@ -104,12 +107,18 @@ def translate(pattern: str, flags: int, wide: bool) -> Translation:
 
 
 def reading_cost(pattern: str, flags: int) -> int:
-    """The fuel for reading a pattern, whose parser copies what is nested, and at worst the whole for each character."""
+    """The fuel for reading a pattern.
+
+    The parser copies what is nested, and at worst the whole for each character.
+    """
     return 50 + 2 * len(pattern) * (1 + _depth(pattern, flags) // 8 + len(pattern) // 20_000)
 
 
 def _depth(pattern: str, flags: int) -> int:
-    """How deep groups are nested, or more where parentheses may stand in comments of a verbose pattern."""
+    """Nesting depth of groups, or an upper bound.
+
+    It is more where parentheses may stand in comments of a verbose pattern.
+    """
     opened = pattern.count("(")
     if opened < 8:
         return opened
@@ -162,7 +171,7 @@ def _complement(kind: str) -> str:
 
 
 class _Writer:
-    """The text of a tree, part by part, and the groups in it."""
+    """The text of a tree, part by part, and its groups."""
 
     def __init__(self, wide: bool):
         self.wide = wide
@@ -171,7 +180,10 @@ class _Writer:
         self.ends: list[int] = []
 
     def write(self, tree: _parser.SubPattern, flags: int) -> int:
-        """Writes a part of the tree; about as many instructions as RE2 needs for it."""
+        """Write a part of the tree; return its approximate RE2 size.
+
+        The size is a number of instructions.
+        """
         size = 0
         for op, value in tree.data:
             match op.name:
@@ -220,7 +232,10 @@ class _Writer:
         return size
 
     def members(self, items: list, flags: int) -> int:
-        """Writes a class in brackets, or one that stands for itself such as `\\W`; its size."""
+        r"""Write a character class; return its size.
+
+        The class is in brackets, or stands for itself, such as `\W`.
+        """
         negated = items[0][0].name == "NEGATE"
         items = items[negated:]
         alone = len(items) == 1 and items[0][0].name == "CATEGORY"
