@@ -119,10 +119,7 @@ _cache: collections.OrderedDict[tuple, Program | str] = collections.OrderedDict(
 
 
 def _compiled(pattern: str, flags: int, wide: bool) -> Program | str:
-    """The program, or why there is none.
-
-    The most recently used are cached, as many as fit.
-    """
+    """The program, or why there is none, from a bounded cache."""
     key = (pattern, flags, wide)
     found = _cache.get(key)
     if found is None:
@@ -231,10 +228,7 @@ class _Scan:
         return spans if self.ascii else self.characters(spans)
 
     def characters(self, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Byte offsets as character offsets.
-
-        Each part of the text is counted once.
-        """
+        """Byte offsets as character offsets, counting each part once."""
         at, count = self.known
         places = {-1: -1}
         for offset in sorted({offset for span in spans for offset in span} - {-1}):
