@@ -1,8 +1,7 @@
-"""Metrics lines shown elsewhere.
+"""Metrics lines shown elsewhere: TensorBoard and Weights & Biases.
 
-TensorBoard's files in the workdir, and a project of Weights & Biases. `metrics.jsonl` is the record, and both are made
-to agree with it at each start, so that what a kill kept from them, or a continued run takes again, is there once and
-only once.
+`metrics.jsonl` is the record. TensorBoard's files in the workdir and the project of Weights & Biases are made to agree
+with it at each start, so that lines lost to a kill, or repeated by a continued run, appear exactly once.
 """
 
 from __future__ import annotations

@@ -33,9 +33,10 @@ MAX_PATTERN = 4096  # characters of a regular expression
 
 
 def directory_parts(root: epath.Path) -> tuple[tokenizers.Tokenizer, str | None, tuple[int, ...], dict[str, Any]]:
-    """Pipeline, chat template, stop ids and tokenizer_config.json of a Hugging Face directory.
+    """The parts of a tokenizer in a Hugging Face directory.
 
-    Raises FileNotFoundError without tokenizer.json and tokenizer.model, ValueError for a damaged file.
+    Returns pipeline, chat template, stop ids and tokenizer_config.json. Raises FileNotFoundError without tokenizer.json
+    and tokenizer.model, ValueError for a damaged file.
     """
     config = read_if_there(root / "tokenizer_config.json")
     if (root / "tokenizer.json").exists():
@@ -117,7 +118,10 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Raises ValueError for a regular expression that may take exponential time: a repeated group that has choices."""
+    """Raise ValueError for a regular expression that may take exponential time.
+
+    That is one with a repeated group that has choices.
+    """
     if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
         raise UserError(f"has a regular expression that is no text of at most {MAX_PATTERN} characters")
     choices, at = [False], 0  # of each open group, whether something in it can match in more than one way
@@ -266,7 +270,10 @@ def sentencepiece_pipeline(
 
 
 def _pairs(pieces: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Every way to join two pieces into a third. Raises ValueError for a piece that is no piece of a word."""
+    """Every way to join two pieces into a third.
+
+    Raises ValueError for a piece that is not part of a word.
+    """
     for piece in pieces:
         if len(piece) > MAX_PIECE:
             raise UserError(f"its vocabulary has a piece of {len(piece)} characters")
