@@ -132,7 +132,7 @@ class Tokenizer:
     def check_rows(self, rows: int, origin: str) -> None:
         """Raise ValueError if an embedding of `rows` lacks a needed token.
 
-        Needed are tokens of text, of the template and of stops; the message names the first missing one. Other control
+        Needed are tokens of text, of the template and of stops; the message names one that is missing. Other control
         tokens may lie beyond the embedding, as Gemma 3's image token does.
         """
         if self.text_vocab_size > rows:

@@ -33,7 +33,7 @@ def percent(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as text, such as 0.4 s, 12 s or 3 min 05 s."""
+    """Seconds as text: 0.4 s, 12 s or 3 min 05 s."""
     if not finite(seconds):
         return ABSENT
     if seconds < 60:

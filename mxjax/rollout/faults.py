@@ -43,9 +43,8 @@ class GradingFaults:
     def grade(self, reward: RewardFunction, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
         """The verdict of `reward`.
 
-        Not valid where it raises an exception, which is logged and counted.
-
-        A machine that was lost (InfrastructureError) is not counted: it says nothing of the verifier.
+        If it raises an exception the verdict is not valid, and the exception is logged and counted. A lost machine
+        (InfrastructureError) is not counted: it says nothing about the verifier.
         """
         try:
             verdict = reward(question, result, segments)

@@ -32,7 +32,7 @@ class ChatTokenizer(Protocol):
 
 
 class Handle(Protocol):
-    """A request on its way, by an `id` that no other request of its engine has."""
+    """A submitted request, with an `id` unique within its engine."""
 
     @property
     def id(self) -> int:
@@ -87,9 +87,9 @@ class Script(Protocol):
         """The calls that have been answered, with their replies, in structural order."""
 
     def advance(self, replies: Mapping[str, Reply | str]) -> tuple[Call, ...]:
-        """Answers some of the pending calls.
+        """Answer some of the pending calls.
 
-        Returns those that the script then makes.
+        Returns the calls that the script then makes.
         """
 
 
@@ -97,7 +97,10 @@ class RewardFunction(Protocol):
     """What an execution earned. An exception loses the execution (`rollout.faults`)."""
 
     def __call__(self, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
-        """The reward of an execution that ended with `result`; `segments` are its executor calls."""
+        """The reward of an execution that ended with `result`.
+
+        `segments` are its executor calls.
+        """
 
 
 @runtime_checkable
