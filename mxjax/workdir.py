@@ -121,7 +121,7 @@ class Workdir:
     def log(self, step: int, stage: str, phase: str, metrics: Mapping[str, Any]) -> None:
         """Append one line {step, stage, phase, time_s, ...} to metrics.jsonl.
 
-        Time_s counts from this start.
+        `time_s` counts from this start.
         """
         row = {"step": step, "stage": stage, "phase": phase, "time_s": time.monotonic() - self._started, **metrics}
         self.append("metrics.jsonl", [row])

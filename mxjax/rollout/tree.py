@@ -77,10 +77,7 @@ class _LiveExecution:
     at_work: int = 0  # tool calls that workers have not answered yet
 
     def close_tools(self) -> None:
-        """Close tool sessions after the script has ended.
-
-        Waits until no worker is in one.
-        """
+        """Close tool sessions if the script has ended and none is busy."""
         if self.script.result is not None and not self.at_work:
             self.toolbox.close()
 

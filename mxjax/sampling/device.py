@@ -1,8 +1,7 @@
-"""What the engine has on its devices.
+"""The engine's state on its devices.
 
-Parameters, cache and compiled programs, and how long each of them ran.
-
-The engine says what is to be done in NumPy; nothing here knows who waits, or why.
+Parameters, cache and compiled programs, and how long each of them ran. The engine passes its orders in NumPy; nothing
+here knows of requests.
 """
 
 from __future__ import annotations
@@ -20,7 +19,9 @@ from mxjax.sampling.attention import XlaAttention
 
 
 class Device:
-    """The programs of `programs.jitted`, compiled when first started, and the memory that they pass on.
+    """The compiled programs of `programs.jitted` and their memory.
+
+    A program is compiled when first started; the memory is passed from one to the next.
 
     Args:
       params, cfg, mesh: of the policy; the parameters are copied.
@@ -54,10 +55,10 @@ class Device:
         self.reset()
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Computes with a copy of `params` from now on, on an empty memory.
+        """Compute with a copy of `params` from now on.
 
-        Raises ValueError for those of another model or dtype, which would be compiled for anew. If the copy fails, the
-        old parameters are gone and no program runs until another call succeeds.
+        The memory becomes empty. Raises ValueError for parameters of another model or dtype, which would need a new
+        compile. If the copy fails, the old parameters are gone and no program runs until another call succeeds.
         """
         if (signature := _signature(params)) != self._signature:
             wrong = next(
@@ -76,7 +77,7 @@ class Device:
         self.idle()
 
     def reset(self) -> None:
-        """Makes a new memory.
+        """Make a new memory.
 
         The old one may be lost, or wait for a program that failed.
         """
@@ -91,9 +92,9 @@ class Device:
         self._run("prefill", tokens_RC, table_RB, start_R)
 
     def decode(self, state: programs.Slots, enough: int) -> tuple[list[jax.Array], float]:
-        """Starts `programs.decode`.
+        """Start `programs.decode`.
 
-        Its results, to be given to `collect`, and when it was started.
+        Returns its results, to be given to `collect`, and the time of the start.
         """
         start = time.perf_counter()
         return self._start("decode", jax.tree.map(np.copy, state), np.int32(enough)), start
@@ -105,7 +106,10 @@ class Device:
         return values
 
     def mark_seen(self, slot: int, ids: np.ndarray, prompt_length: int) -> None:
-        """Marks the ids that the penalties of a slot count, those of its prompt first."""
+        """Mark the ids that the penalties of a slot count.
+
+        Those of its prompt come first.
+        """
         padded = np.zeros(self._blocks * self._size, np.int32)
         padded[: ids.size] = ids
         self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
@@ -136,11 +140,14 @@ class Device:
 
     @property
     def busy(self) -> bool:
-        """Whether the program that was started last is known to be running still."""
+        """Whether the program started last is known to be still running."""
         return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # no stub
 
     def _start(self, name: str, *args):
-        """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
+        """Start a program, compiling it the first time.
+
+        After that any other shape is an error, not a compile.
+        """
         if self._params is None:
             raise RuntimeError("the engine has no parameters, since update_params() failed; call it again")
         if name not in self.programs:
