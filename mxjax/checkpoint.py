@@ -59,7 +59,7 @@ State = Mapping[str, Any]
 
 
 class Checkpointer:
-    """Writes the checkpoints of one run.
+    """Write the checkpoints of one run.
 
     A context manager, one per directory at a time. Opening removes what a killed save left behind, and sets aside
     (renames to `<step>.bad`) any step without a manifest: its save did not finish, or it was not written by this class,
@@ -142,12 +142,12 @@ class Checkpointer:
         return latest_step(self._root)
 
     def wait(self) -> None:
-        """Returns when the save under way is on disk."""
+        """Wait until the save under way is on disk."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes the save under way and lets go of the directory."""
+        """Finish the save under way and release the directory."""
         with self._alias, self._writing():
             self._manager.close()
 
@@ -187,7 +187,7 @@ class Checkpointer:
 
 @dataclasses.dataclass(frozen=True)
 class _Best(checkpoint_managers.PreservationPolicy):
-    """Preserves the step that `best` names."""
+    """Preserve the step that `best` names."""
 
     best: Callable[[], int | None]
 
@@ -411,7 +411,7 @@ def _set_aside(root: epath.Path, step: int) -> str:
 
 
 def _manifest(path: epath.Path) -> dict[str, Any]:
-    """Raises ValueError unless the manifest is whole."""
+    """Read a manifest; raise ValueError unless it is whole."""
     try:
         sealed = json.loads((path / MANIFEST).read_text())
         text, digest = sealed["body"], sealed["sha256"]

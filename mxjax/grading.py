@@ -37,7 +37,7 @@ NO_RULE = ("sandbox", "max_fault_share")  # keys of `reward` that say how to gra
 def grading_record(config: ConfigDict, level: str | None) -> dict[str, Any]:
     """The "grading" of a results file.
 
-    Versions of graders, level of the sandbox (None: not needed), and `reward`.
+    It has the versions of graders, the level of the sandbox (None: not needed), and `reward`.
     """
     reward = {key: value for key, value in to_json(config)["reward"].items() if key not in NO_RULE}
     return {"graders": grader_versions(), "sandbox_level": level, "reward": reward}

@@ -61,6 +61,6 @@ def warm_up(roles: Mapping[str, Role[Engine]]) -> None:
 
 
 def update_params(roles: Mapping[str, Role[Engine]], state: TrainState) -> None:
-    """Gives the engines of designer and executor the state's parameters."""
+    """Give both roles' engines the parameters of the state."""
     for name, params in state.policies.items():
         roles["executor" if name == "shared" else name].engine.update_params(params)

@@ -303,7 +303,7 @@ class Run:
         )
 
     def results(self) -> list[dict[str, Any]]:
-        """Writes results.json of a finished training run; returns its evaluation rows."""
+        """Write results.json of a finished training run; return its evaluation rows."""
         rows, config = evaluation_rows(self.workdir), self.config
         seconds, best = phase_seconds(config, self.workdir), chosen_so_far(config, self.workdir)
         self.workdir.write_results(to_json(config), rows, seconds, config.seed, self.grading, chosen=best)

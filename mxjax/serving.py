@@ -175,7 +175,7 @@ def read_contract(directory: epath.Path) -> ConfigDict | None:
 
 
 def copy_beside(name: str, source: epath.Path, directory: epath.Path) -> None:
-    """Copies a file of one model to another, if it is there."""
+    """Copy a file of one model to another, if it is there."""
     if (source / name).exists():
         with (source / name).open("rb") as read, (directory / name).open("wb") as write:
             shutil.copyfileobj(read, write)

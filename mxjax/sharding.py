@@ -36,9 +36,8 @@ RULES: dict[str, tuple[str, ...]] = {
 def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh with the axes data, fsdp, tensor.
 
-    `shape` gives sizes by name; one of them may be -1 (the rest).
-
-    The default puts every device on `fsdp`. Raises ValueError when the sizes do not multiply to the device count.
+    `shape` gives sizes by name; one of them may be -1 (the rest). The default puts every device on `fsdp`. Raises
+    ValueError when the sizes do not multiply to the device count.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = {axis: 1 for axis in MESH_AXES}

@@ -1,8 +1,7 @@
 """Model configuration and named presets.
 
-Everything the one transformer needs to know about an architecture.
-
-Field names follow `config.json` of Hugging Face, so that a checkpoint's own file reads straight into a `ModelConfig`.
+A configuration has all that the one transformer needs to know about an architecture. Field names follow `config.json`
+of Hugging Face, so that a checkpoint's own file reads straight into a `ModelConfig`.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class GgufFile:
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         """tensor[index] in float32.
 
-        Only the rows asked for are dequantised. Projections come in whole heads.
+        Only the rows asked for are dequantised. Projections must be cut at whole heads.
         """
         tensor = self._tensors[self._names[name]]
         rows, *rest = index

@@ -1,7 +1,7 @@
 """Tokenizer pipelines from files: tokenizer.json, GGUF and sentencepiece.
 
-The latter store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result
-is the pipeline that a `tokenizer.json` of the same model holds.
+GGUF and sentencepiece files store a vocabulary and name an algorithm; the rest is known by convention and written down
+here. The result is the pipeline that a `tokenizer.json` of the same model holds.
 """
 
 from __future__ import annotations
@@ -245,9 +245,8 @@ def sentencepiece_pipeline(
 ) -> tokenizers.Tokenizer:
     """A sentencepiece BPE of these pieces.
 
-    The pair whose joined piece has the highest score merges first.
-
-    `add_prefix_space` puts a space before a text and after each token that stands for itself, as Llama 2 has it.
+    The pair whose joined piece has the highest score merges first. `add_prefix_space` puts a space before a text and
+    after each token that stands for itself, as Llama 2 has it.
     """
     vocab = {token: index for index, token in enumerate(tokens)}
     joined = {t: score for t, score, kind in zip(tokens, scores, kinds) if kind in (NORMAL, USER_DEFINED, UNUSED)}

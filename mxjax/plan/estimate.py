@@ -1,4 +1,4 @@
-"""Estimates the slice that a model needs for training, in milliseconds."""
+"""Estimate, within milliseconds, the slice that training a model needs."""
 
 from __future__ import annotations
 

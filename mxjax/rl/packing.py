@@ -165,7 +165,7 @@ def pack(
 
 
 def check_lengths(segments: Sequence[TrainingSegment], row_length: int) -> None:
-    """Raises ValueError if a segment does not fit into a row."""
+    """Raise ValueError if a segment does not fit into a row."""
     longest = max(map(len, segments), default=0)
     if longest > row_length:
         raise UserError(

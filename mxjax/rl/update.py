@@ -158,7 +158,7 @@ class Learner:
 
     @property
     def compiles(self) -> int:
-        """How many programs were compiled.
+        """The number of programs compiled.
 
         At most 3 per policy structure, 4 with `score`, whatever the data.
         """

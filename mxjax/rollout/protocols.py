@@ -1,6 +1,6 @@
 """Protocols of engine, script and reward, as a rollout uses them.
 
-Rollouts know nothing else of them, so that a test, or a user, can put others in their places.
+Rollouts depend on nothing else, so a test or a user can substitute other implementations.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Handle(Protocol):
         """The completion of a request that is done."""
 
     def cancel(self) -> None:
-        """Ends the request."""
+        """End the request."""
 
 
 class ChatEngine(Protocol):
@@ -65,7 +65,7 @@ class ChatEngine(Protocol):
         """ "all": outputs depend, within rounding, on what the engine did before."""
 
     def submit(self, request: Request) -> Handle:
-        """Queues a request."""
+        """Queue a request."""
 
     def step(self) -> object:
         """Goes on with what was submitted."""
@@ -112,7 +112,7 @@ class WorkerReward(Protocol):
         """The count of faults over several rollouts; None: each rollout by itself."""
 
     def submitter(self, question: Question) -> Callable[..., Future[Any]] | None:
-        """What grades this question in a worker, as `submit(function, *arguments)`.
+        """A worker's `submit(function, *arguments)` for grading this question.
 
-        None where it is done in place.
+        None if it is graded in place.
         """

@@ -53,7 +53,7 @@ def engines_of(roles: Mapping[str, Role[E]]) -> list[E]:
 def derive_seed(*parts: object) -> int:
     """A 64-bit seed from any printable parts.
 
-    The same on every machine and in every process.
+    It is the same on every machine and in every process.
     """
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
@@ -127,7 +127,7 @@ class _Rollout:
         self.unfinished = dict.fromkeys(range(len(questions)), shape[0] * shape[1])
 
     def begin(self, scripts: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
-        """Asks the designer for every design, or starts the given scripts."""
+        """Ask the designer for every design, or start the given scripts."""
         for q, question in enumerate(self.questions):
             for i in range(self.shape[0]):
                 if scripts is None:
@@ -313,7 +313,7 @@ class _Rollout:
             self.jobs.append(_Job(job, graded, None))
 
     def _record(self, q: int, i: int, execution: Execution) -> None:
-        """Keeps an execution; with a question's last one its tree is finished."""
+        """Keep an execution; the last one of a question finishes its tree."""
         self.executions[q, i, execution.index] = execution
         self.unfinished[q] -= 1
         if not self.unfinished[q]:

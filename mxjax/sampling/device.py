@@ -72,7 +72,7 @@ class Device:
         self.clear()
 
     def clear(self) -> None:
-        """Empties the memory in place."""
+        """Empty the memory in place."""
         self._run("clear")
         self.idle()
 
@@ -115,7 +115,7 @@ class Device:
         self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copies pages, at most one per slot: (from, to)."""
+        """Copy pages, at most one per slot: (from, to)."""
         table = np.zeros((2, self._slots), np.int32)
         table[:, : len(pairs)] = np.array(pairs, np.int32).reshape(-1, 2).T
         self._run("copy_pages", table[0], table[1], np.int32(len(pairs)))
@@ -126,7 +126,7 @@ class Device:
         return jax.tree.map(lambda array: np.array(array[: len(table)]), jax.device_get(content))
 
     def load(self, table: Sequence[int], content: list) -> None:
-        """Puts what `save` gave into pages."""
+        """Put what `save` gave into pages."""
         rest = self._blocks - len(table)
         whole = lambda array: np.concatenate([array, np.zeros((rest, *array.shape[1:]), array.dtype)])
         self._run("load_pages", self._padded(table), jax.tree.map(whole, content))
@@ -167,7 +167,7 @@ class Device:
         return results
 
     def _run(self, name: str, *args):
-        """Runs a program to its end."""
+        """Run a program to its end."""
         start = time.perf_counter()
         results = self._start(name, *args)
         jax.block_until_ready((self._memory, results))
@@ -175,7 +175,7 @@ class Device:
         return results
 
     def _note_time(self, name: str, start: float) -> None:
-        """Counts the time of a program that is found to have ended."""
+        """Count the time of a program that is found to have ended."""
         now = time.perf_counter()
         self._add_seconds(name, now - max(start, self._seen or start))
         self._seen = now
@@ -184,7 +184,7 @@ class Device:
         self.seconds[name] = self.seconds.get(name, 0) + seconds
 
     def idle(self) -> None:
-        """Stops counting idle time until a program is started."""
+        """Stop counting idle time until a program is started."""
         self._seen = None
 
 

@@ -163,7 +163,7 @@ class Engine:
     # Requests
 
     def submit(self, request: Request) -> Handle:
-        """Queues a request. Raises ValueError for one that can never run."""
+        """Queue a request; raise ValueError if it can never run."""
         if not isinstance(request, Request):
             raise UserError(f"the engine takes a Request(prompt_token_ids, SamplingParams(...)); got {request!r:.80}")
         live = admissible(request, self._next_id, self.tokenizer.stop_ids, self.config.vocab_size, self.max_len)
@@ -507,7 +507,7 @@ class Engine:
     # Ends
 
     def _finish(self, live: Live, reason: str, error: str | None = None) -> Completion:
-        """Ends a request wherever it is, with what was sampled so far."""
+        """End a request wherever it is, with what was sampled so far."""
         if live.slot < 0:
             self._waiting.remove(live)
         elif self.prefix_cache == "all" and live.decoding and error is None:
@@ -557,7 +557,7 @@ class Engine:
     # Statistics
 
     def reset_stats(self) -> None:
-        """Starts the counters of `stats` anew; compiles are kept."""
+        """Reset the counters of `stats`; compiles are kept."""
         self._counters.clear()
         self._device.seconds.clear()
         self._device.idle()

@@ -125,7 +125,7 @@ class Pages:
             children = children[key].children
 
     def unpublish(self, pages: Sequence[int]) -> None:
-        """Makes the last pages of a table unknown again."""
+        """Make the last pages of a table unknown again."""
         for page in reversed(pages):
             if page in self._known:
                 self._forget(page)

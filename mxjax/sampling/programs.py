@@ -368,5 +368,5 @@ def save_pages(memory: Memory, table_B) -> list:
 
 
 def load_pages(memory: Memory, table_B, content: list) -> Memory:
-    """Puts `content`, as `save_pages` gave it, into these pages."""
+    """Put `content`, as `save_pages` gave it, into these pages."""
     return memory._replace(cache=jax.tree.map(lambda pool, new: pool.at[table_B].set(new), memory.cache, content))
