@@ -58,7 +58,7 @@ class Child:
             answer = _line(stdout, self._wall_s)
         except OSError:
             answer = b""
-        except BaseException:  # Ctrl-C: an answer that nobody has read would be taken for the next one
+        except BaseException:  # Ctrl-C: an unread answer would be taken for the next one
             self.close()
             raise
         if answer:

@@ -101,7 +101,7 @@ def _acquire(path: epath.Path) -> Lock:
     if lock.fd is None:
         time.sleep(SETTLE_S)
         held = _read(path)
-        if held is None or held["token"] != lock.record["token"]:  # without a record that says so, nobody has won
+        if held is None or held["token"] != lock.record["token"]:  # without a record of its own no writer has won
             raise _refusal(path, held)
     return lock
 

@@ -428,7 +428,7 @@ def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str
 
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
-    """The run's checkpointer, which keeps the newest steps and the chosen one.
+    """The run's checkpointer, keeping the newest steps and the chosen one.
 
     Closing waits for the last save.
     """

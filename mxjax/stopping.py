@@ -24,7 +24,7 @@ PATIENCE_S = 45.0  # within which a SIGTERM is noticed, or the process ends wher
 class Stopped(SystemExit):
     """The end of a run that was asked to stop.
 
-    Status 0 after SIGTERM, 130 after Ctrl-C.
+    The exit status is 0 after SIGTERM, 130 after Ctrl-C.
     """
 
     def __init__(self, number: int):

@@ -79,7 +79,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
 
 
 def make_learner(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> Learner:
-    """The learner of `config.rl`. Raises UserError for impossible settings."""
+    """The learner of `config.rl`; UserError for impossible settings."""
     rl = config.rl
     return Learner(
         cfg,

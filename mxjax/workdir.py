@@ -106,7 +106,7 @@ class Workdir:
             self._mirrors.append(to_wandb(self.path, wandb, lines))
 
     def close(self) -> None:
-        """Let go of the mirrors."""
+        """Close the mirrors."""
         for mirror in self._mirrors:
             mirror.close()
         self._mirrors = []

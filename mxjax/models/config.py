@@ -20,7 +20,7 @@ ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 FULL, SLIDING = "full_attention", "sliding_attention"
 LAYER_TYPES = (FULL, SLIDING)
 ROPE_TYPES = ("linear", "llama3")
-# The most that a setting can be: beyond every model, and small enough that nothing is made of a made-up number.
+# The largest value of a setting: beyond every model, yet small enough to keep a made-up number from doing harm.
 LARGEST = {
     "vocab_size": 1 << 24,
     "hidden_size": 1 << 18,

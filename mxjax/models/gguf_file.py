@@ -147,5 +147,5 @@ def _half_split(values: np.ndarray, head_dim: int) -> np.ndarray:
 
 
 def _shortest(value: float) -> float:
-    """A float32 setting as the decimal that was meant: 1e-5, not 9.999999747378752e-06."""
+    """A float32 setting as its shortest decimal: 1e-5, not 9.999999747378752e-06."""
     return float(str(np.float32(value)))

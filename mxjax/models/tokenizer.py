@@ -280,7 +280,7 @@ class Tokenizer:
         return mask(checked, lambda role: may_show.get(role, self._spelled_pattern))
 
     def _rendered(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
-        """What the template writes. Raises ValueError if it refuses the messages."""
+        """The template's output; ValueError if it refuses the messages."""
         if not self.template:
             raise UserError("this tokenizer has no chat template; put chat_template.jinja beside tokenizer.json")
         variables = {**self._variables, "messages": messages, "add_generation_prompt": add_generation_prompt}
@@ -344,7 +344,7 @@ class Tokenizer:
 
     @functools.cached_property
     def _letters(self) -> tokenizers.Tokenizer:
-        """A third one that reads markup as text too."""
+        """A third pipeline that reads markup as text too."""
         if not self._markup:
             return self._plain
         state = json.loads(self.backend.to_str())

@@ -130,7 +130,7 @@ class _Value(NamedTuple):
 
 
 def _constant(value: _Value) -> int | None:
-    """The integer that a value is; None if it is computed."""
+    """The integer value of a constant; None if it is computed."""
     found = re.match(r"\((-?\d+)\)", value.made_by.rest) if value.made_by.opcode == "constant" else None
     return int(found[1]) if found else None
 

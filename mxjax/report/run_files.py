@@ -63,7 +63,7 @@ class Run:
 
 
 def read_run(workdir: epath.PathLike) -> Run:
-    """What `workdir` holds. Raises UserError when it is no workdir."""
+    """The contents of `workdir`; UserError when it is no workdir."""
     path = epath.Path(workdir)
     if not any((path / name).exists() for name in ("config.json", "metrics.jsonl", "results.json")):
         raise UserError(f"{path} has no config.json, metrics.jsonl or results.json, so it is no workdir; check it")

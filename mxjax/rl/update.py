@@ -407,7 +407,7 @@ def _engine_differences(first: Sequence[_StepLog]) -> dict[str, float]:
 
 
 def _fetched(logs: Sequence[_StepLog]) -> list[_StepLog]:
-    """The logs with what they left on the device."""
+    """The logs with their arrays copied from the device."""
     values = jax.device_get([(log.stats, log.norm, log.ok) for log in logs])
     return [log._replace(stats=stats, norm=norm, ok=ok) for log, (stats, norm, ok) in zip(logs, values)]
 

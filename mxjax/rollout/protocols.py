@@ -50,11 +50,11 @@ class Handle(Protocol):
 
 
 class ChatEngine(Protocol):
-    """What samples replies; `sampling.Engine` is one."""
+    """An engine that samples replies, such as `sampling.Engine`."""
 
     @property
     def tokenizer(self) -> ChatTokenizer:
-        """That of its policy."""
+        """The tokenizer of its policy."""
 
     @property
     def max_len(self) -> int:
@@ -68,7 +68,7 @@ class ChatEngine(Protocol):
         """Queue a request."""
 
     def step(self) -> object:
-        """Goes on with what was submitted."""
+        """Run the engine for one turn."""
 
 
 class Script(Protocol):
@@ -94,7 +94,10 @@ class Script(Protocol):
 
 
 class RewardFunction(Protocol):
-    """What an execution earned. An exception loses the execution (`rollout.faults`)."""
+    """The reward of an execution.
+
+    An exception loses the execution (`rollout.faults`).
+    """
 
     def __call__(self, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
         """The reward of an execution that ended with `result`.

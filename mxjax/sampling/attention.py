@@ -148,7 +148,10 @@ class XlaAttention:
         return tuple(_by_group(_read, self.groups if by_slot else 1, pool, page_B) for pool in layer)
 
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot: bool = False):
-        """`cached_attention` of rows whose pages are in `table_BB`. `by_slot` see `read`."""
+        """`cached_attention` of rows whose pages are in `table_BB`.
+
+        For `by_slot` see `read`.
+        """
         read_block = lambda block: self.read(layer, table_BB[:, block], by_slot)
         return cached_attention(q_BTNH, positions_BT, self.size, read_block, window)
 

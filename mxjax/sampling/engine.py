@@ -30,7 +30,7 @@ from mxjax.sampling.params import Completion, Request, SamplingParams, unseeded
 from mxjax.sampling.programs import IDLE, PREFILL_ROWS
 from mxjax.sampling.requests import Handle, Live, admissible
 
-PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall those who decode
+PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall decoding requests
 _log = logging.getLogger(__name__)
 COUNTED = ("requests", "prompt_tokens", "prefix_tokens", "prefill_tokens", "decode_tokens", "slot_steps")
 PREFIX_CACHES = ("off", "prompts", "all")
@@ -192,7 +192,7 @@ class Engine:
                 handle.cancel()
 
     def _refuse(self, request: Request, error: str) -> Handle:
-        """The handle of a request that can never run, which is done."""
+        """A finished handle for a request that can never run."""
         live = Live(self._next_id, request, np.zeros(0, np.int32), np.zeros(0, np.int32), 0)
         live.complete(self.tokenizer.decode, "error", error)
         self._next_id += 1
@@ -519,7 +519,7 @@ class Engine:
     def _book(self, live: Live, reason: str, error: str | None = None) -> Completion:
         self._counters["requests"] += 1
         del self._lives[live.id]
-        live.saved = None  # whoever keeps the handle shall not keep the pages
+        live.saved = None  # keeping the handle must not keep the pages
         try:
             return live.complete(self.tokenizer.decode, reason, error)
         except BaseException as failure:

@@ -97,7 +97,7 @@ def truncate(logits_SV: jax.Array, top_k_S: jax.Array, top_p_S: jax.Array, min_p
 def argmax(logits_SV: jax.Array) -> jax.Array:
     """The lowest id int32[S] of a row's largest logit.
 
-    Ten times `jnp.argmax` on a CPU, which compares pairs.
+    On a CPU it is ten times as fast as `jnp.argmax`, which compares pairs.
     """
     V = logits_SV.shape[1]
     ids = jnp.where(logits_SV == logits_SV.max(-1, keepdims=True), jnp.arange(V, dtype=jnp.int32), V - 1)

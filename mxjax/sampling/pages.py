@@ -74,13 +74,13 @@ class Pages:
         return taken
 
     def hold(self, pages: Iterable[int]) -> None:
-        """One more holder for each page."""
+        """Add one holder to each page."""
         for page in pages:
             self._holders[page] += 1
             self._idle.pop(page, None)
 
     def release(self, pages: Sequence[int]) -> None:
-        """One holder less for each page of a table, the last first."""
+        """Remove one holder from each page of a table, the last first."""
         for page in reversed(pages):
             self._holders[page] -= 1
             if not self._holders[page]:

@@ -116,7 +116,7 @@ class Live:
 
 
 class Handle:
-    """A submitted request. `result()` drives the engine until this request is done."""
+    """A submitted request, with `result()` to run it to its end."""
 
     def __init__(self, engine: Engine, live: Live):
         self._engine, self._live, self.id = engine, live, live.id
