@@ -259,7 +259,7 @@ class Learner:
         Returns the segments, and metrics of the difference: `ROLE/engine_difference` (mean over this process's weighted
         tokens, nats) and `ROLE/engine_difference_max`.
         """
-        rescored = [  # what the engine could not score it sampled from nothing: that stays
+        rescored = [  # NaN stays: the engine sampled such tokens from no valid distribution
             dataclasses.replace(segment, old_logprobs=np.where(np.isnan(segment.old_logprobs), np.nan, logprobs))
             for segment, logprobs in zip(segments, self.score(params, segments))
         ]
