@@ -1,4 +1,4 @@
-"""Saves and restores training state.
+"""Save and restore training state.
 
 Orbax writes sharded arrays asynchronously and commits a step by one rename. It does not notice a flipped bit in a
 finished step, casts silently to the dtype asked for, and answers False when a step is not written. Here every step
@@ -46,7 +46,10 @@ _log = logging.getLogger(__name__)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """False for an error that Orbax logs, with a traceback from each of its threads, and raises as well."""
+    """Filter out errors that Orbax both logs and raises.
+
+    It logs them with a traceback from each of its threads.
+    """
     return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
 
@@ -56,7 +59,7 @@ State = Mapping[str, Any]
 
 
 class Checkpointer:
-    """Writes the checkpoints of one run.
+    """Write the checkpoints of one run.
 
     A context manager, one per directory at a time. Opening removes what a killed save left behind, and sets aside
     (renames to `<step>.bad`) any step without a manifest: its save did not finish, or it was not written by this class,
@@ -99,7 +102,7 @@ class Checkpointer:
         self.close()
 
     def save(self, state: State, step: int) -> None:
-        """Begins to save `state` as `step`.
+        """Begin to save `state` as `step`.
 
         Returns once the arrays may be donated or overwritten. Writing goes on in the background; an error there is
         raised by the next `save`, `wait` or `close`. Raises ValueError for a step that is not after the latest one, and
@@ -139,18 +142,18 @@ class Checkpointer:
         return latest_step(self._root)
 
     def wait(self) -> None:
-        """Returns when the save under way is on disk."""
+        """Wait until the save under way is on disk."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finishes the save under way and lets go of the directory."""
+        """Finish the save under way and release the directory."""
         with self._alias, self._writing():
             self._manager.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turns what the disk refuses, in whatever words of Orbax's, into an OSError of one sentence."""
+        """Turn errors of writing into an OSError of one sentence."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -164,7 +167,10 @@ class Checkpointer:
             raise FileError(f"{what}; the finished steps are as they were") from error
 
     def _write_manifest(self) -> None:
-        """Called by Orbax on process 0 when all files are written and the step is about to be renamed into place."""
+        """Write the manifest of a step before it is renamed into place.
+
+        Orbax calls it on process 0 when all files are written.
+        """
         assert self._saving is not None
         step, leaves, not_finite_names = self._saving
         candidates = [self._root / str(step), *matching(self._root, f"{step}.orbax-checkpoint-tmp*")]
@@ -181,7 +187,7 @@ class Checkpointer:
 
 @dataclasses.dataclass(frozen=True)
 class _Best(checkpoint_managers.PreservationPolicy):
-    """Preserves the step that `best` names."""
+    """Preserve the step that `best` names."""
 
     best: Callable[[], int | None]
 
@@ -192,7 +198,7 @@ class _Best(checkpoint_managers.PreservationPolicy):
 
 @contextlib.contextmanager
 def _alias(root: epath.Path) -> Iterator[epath.Path]:
-    """`root` for Orbax: under another name where its own has characters that a glob reads as a pattern.
+    """A path to `root` without characters that a glob would interpret.
 
     Orbax finds its files by globs below the folder. In one called `runs/[1]` it finds none, and loses arrays silently.
     """
@@ -206,21 +212,21 @@ def _alias(root: epath.Path) -> Iterator[epath.Path]:
 
 
 def save(directory: str, state: State, step: int) -> None:
-    """Saves `state` as `step`, beside all older ones, and waits for the disk."""
+    """Save `state` as `step`, keep older steps, and wait for the disk."""
     with Checkpointer(directory, keep=None) as checkpointer:
         checkpointer.save(state, step)
 
 
 def sound_step(directory: str, step: int | None = None) -> int:
-    """The step that `restore` reads, its files verified.
+    """The step that `restore` would read, its files verified.
 
-    For those who read it more than once (`verify=False`). Raises as `restore` does where there is none.
+    For callers that restore more than once (with `verify=False`). Raises as `restore` does where there is none.
     """
     return _agree_on_step(absolute(directory), step)
 
 
 def restore(directory: str, like: State, step: int | None = None, verify: bool = True) -> dict[str, Any]:
-    """The items named by `like`, bit for bit, on the shardings of `like`.
+    """Restore the items named by `like`, bit for bit, on its shardings.
 
     The files are verified first. Without `step`, the newest undamaged step is read: a damaged one is set aside
     (renamed to `<step>.bad`), which a logged sentence says.
@@ -317,7 +323,7 @@ def say_not_finite(names: Sequence[str]) -> str:
 
 
 def saved_not_finite(directory: epath.PathLike, step: int) -> list[str]:
-    """The leaves of a finished step that its manifest lists as not finite."""
+    """Leaves that the manifest of a finished step lists as not finite."""
     try:
         return _manifest(epath.Path(directory) / str(step)).get("not_finite", [])
     except (OSError, ValueError):
@@ -325,7 +331,7 @@ def saved_not_finite(directory: epath.PathLike, step: int) -> list[str]:
 
 
 def record_validation(directory: epath.PathLike, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keeps the rows of a validation in the finished step that they are of."""
+    """Store the rows of a validation in its finished step."""
     write_text(epath.Path(directory) / str(step) / VALIDATION, json.dumps({"rows": list(rows)}) + "\n")
 
 
@@ -338,7 +344,10 @@ def validation(directory: epath.PathLike, step: int) -> list[dict[str, Any]] | N
 
 
 def _committed(root: epath.Path) -> set[int]:
-    """Steps that Orbax committed. A save under way has another name, or on object stores no commit marker."""
+    """Steps that Orbax has committed.
+
+    A save under way has another name, or on object stores no commit marker.
+    """
     if not root.exists():
         return set()
     numbered = [path for path in root.iterdir() if path.name.isdigit()]
@@ -389,7 +398,7 @@ def _undamaged_step(root: epath.Path, step: int | None) -> int:
 
 
 def _set_aside(root: epath.Path, step: int) -> str:
-    """Renames a step so that nothing reads it, and returns its new name."""
+    """Rename a step so that nothing reads it; return the new name."""
     name, number = f"{step}.bad", 1
     while (root / name).exists():
         number += 1
@@ -402,7 +411,7 @@ def _set_aside(root: epath.Path, step: int) -> str:
 
 
 def _manifest(path: epath.Path) -> dict[str, Any]:
-    """Raises ValueError unless the manifest is whole."""
+    """Read a manifest; raise ValueError unless it is whole."""
     try:
         sealed = json.loads((path / MANIFEST).read_text())
         text, digest = sealed["body"], sealed["sha256"]
@@ -435,7 +444,10 @@ def fault(directory: str, step: int) -> str:
 
 
 def _digests(path: epath.Path, items: list[str]) -> dict[str, str]:
-    """sha256 of every file below the items of a step; the files beside the items are Orbax's notes, not our data."""
+    """SHA-256 of every file below the items of a step.
+
+    The files beside the items are Orbax's own and hold none of our data.
+    """
     files: list[epath.Path] = []
     folders = [path / item for item in items]
     while folders:
@@ -469,7 +481,10 @@ def _describe(name: str, leaf: Any) -> tuple[tuple[int, ...], str]:
 
 
 def _snapshot(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
-    """Orbax copies device arrays before it returns, and host arrays it reads later."""
+    """A copy of a host array; a device array as it is.
+
+    Orbax copies device arrays before it returns, and host arrays it reads later.
+    """
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
@@ -487,7 +502,7 @@ def _require_item(root: epath.Path, manifest: Mapping[str, Any], item: str) -> N
 
 
 def _compare(path: epath.Path, item: str, saved: Mapping[str, Any], like: Any) -> None:
-    """Raises ValueError naming the first leaf in which `like` differs from what was saved."""
+    """Raise ValueError naming the first leaf where `like` and `saved` differ."""
     expected = {name: _describe(item + name, leaf) for name, leaf in _leaves(like)}
     for name, (shape, dtype) in expected.items():
         if name not in saved:

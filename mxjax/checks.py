@@ -1,8 +1,7 @@
-"""Checks of a config that look at several keys at once.
+"""Checks of a config that involve several keys at once.
 
-Those of one key stand in `mxjax.keys`.
-
-They run before anything is loaded or written, since such settings could only fail when time has been spent.
+Checks of single keys are in `mxjax.keys`. They run before anything is loaded or written, so that wrong settings do not
+fail after time has been spent.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from mxjax.rollout import DesignSampling
 
 
 def check_config(config: ConfigDict) -> None:
-    """Raises UserError for settings that no run can work with."""
+    """Raise UserError for settings that no run can work with."""
     check_ranges(config)
     rl = config.rl
     for role in config.roles.values():
@@ -50,7 +49,7 @@ def check_config(config: ConfigDict) -> None:
 
 
 def check_schedule(name: str, optimizer: Mapping[str, Any], default_steps: int | None) -> None:
-    """Raises UserError for a schedule that ends before its warm-up does.
+    """Raise UserError for a schedule that ends before its warm-up does.
 
     `default_steps` stands for total_steps=0.
     """

@@ -1,7 +1,7 @@
-"""A process of our own that answers lines and can be ended.
+"""A separate process that answers lines and can be killed.
 
-For work on text that may take forever or all memory. Its own limits are its program's affair; here it is started when
-it is first needed, waited for, and replaced.
+It is for work on text that may take forever or all memory. The program sets its own limits; here it is started when
+first needed, waited for, and replaced.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LATE = -signal.SIGPROF  # the exit status of a child that its own timer of proce
 class Child:
     """One process, started when first needed and again after its end.
 
-    For one thread at a time.
+    It must be used by one thread at a time.
 
     Args:
         program: its Python source, which says "ready" and then answers lines, after the preamble above.
@@ -45,11 +45,10 @@ class Child:
         self._owner = 0  # the process that started the child: one that was forked from it needs its own
 
     def _ask(self, line: bytes) -> tuple[bytes, int | None]:
-        """Its answer.
+        """Ask one line; return the answer.
 
-        Without one it is ended, and its exit status returned, None if it was still running.
-
-        Raises OSError or RuntimeError when it cannot be started.
+        If there is none, the process is ended and its exit status returned, None if it was still running. Raises
+        OSError or RuntimeError if the process cannot be started.
         """
         child = self._started()
         stdin, stdout = _pipes(child)
@@ -59,7 +58,7 @@ class Child:
             answer = _line(stdout, self._wall_s)
         except OSError:
             answer = b""
-        except BaseException:  # Ctrl-C: an answer that nobody has read would be taken for the next one
+        except BaseException:  # Ctrl-C: an unread answer would be taken for the next one
             self.close()
             raise
         if answer:
@@ -101,10 +100,7 @@ def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _line(stdout: IO[bytes], limit_s: float) -> bytes:
-    """The next line of a child.
-
-    Returns b"" if it does not come in time.
-    """
+    """The next line of a child, or b"" if it is late."""
     pieces, deadline = [b""], time.monotonic() + limit_s
     poll = select.poll()
     poll.register(stdout, select.POLLIN)

@@ -1,6 +1,6 @@
-"""The command line of this process, ready for a shell.
+"""The command line of this process, quoted for a shell.
 
-For records, reports and refusals.
+It appears in records, reports and refusals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _given: list[Sequence[str]] = []
 def running(arguments: Sequence[str]) -> Iterator[None]:
     """Set the command line while a verb runs.
 
-    Its arguments may be other than those of the process.
+    The verb's arguments may differ from those of the process.
     """
     _given.append(arguments)
     try:
@@ -31,7 +31,7 @@ def running(arguments: Sequence[str]) -> Iterator[None]:
 def command_line() -> str:
     """The whole command line, quoted for a shell.
 
-    `mxjax VERB ...`, or that of the program that uses the library.
+    It is `mxjax VERB ...`, or that of the program that uses the library.
     """
     if _given:
         return shlex.join(["mxjax", *_given[-1]])

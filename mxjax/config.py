@@ -16,7 +16,7 @@ from mxjax.keys import defaults
 
 
 def default_config() -> ConfigDict:
-    """All keys.
+    """All keys with their defaults.
 
     Batch sizes and learning rates are the paper's.
     """
@@ -40,7 +40,7 @@ def from_json(values: dict[str, Any]) -> ConfigDict:
 
 
 def run_record(config: ConfigDict, kind: str, model: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What `config.json` of a workdir holds.
+    """The contents of a workdir's `config.json`.
 
     The package version marks it as ours. `kind` is "sft", "train" or "convert".
     """

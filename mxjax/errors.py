@@ -63,8 +63,8 @@ def message_of(error: BaseException) -> str:
 def place_of(error: BaseException) -> str:
     """Where an exception arose, "FILE, line N, in FUNCTION".
 
-    The innermost code that is not a library's or ours. Where all of it is installed code, the innermost; "" for an
-    exception that was never raised.
+    This is the innermost code that is neither a library's nor ours. If all of it is installed code, it is the innermost
+    frame; "" for an exception that was never raised.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"

@@ -1,9 +1,9 @@
 """Fenced code blocks of a text, paired as in CommonMark.
 
-So no prose between two blocks is taken for one. Block quotes and list items are followed, since a block in one has
-their indentation. HTML blocks are not: tags such as `<solution>` stand around blocks here. Beyond CommonMark, a Python
-fence may open at the end of a line of text (`So: ```python`), and the last fence may close at the end of a line of
-code, since models write both. The time is linear in the text, whatever it is.
+Correct pairing keeps prose between two blocks from being taken for one. Block quotes and list items are followed, since
+a block in one has their indentation. HTML blocks are not: tags such as `<solution>` stand around blocks here. Beyond
+CommonMark, a Python fence may open at the end of a line of text (`So: ```python`), and the last fence may close at the
+end of a line of code, since models write both. The time is linear in the length of any text.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fence:
-    """A fenced block, and its place in the text.
+    """A fenced block and its place in the text.
 
-    Its info string, and its lines without the indentation of the fence. `text[start:end]` goes from the opening fence
-    to the end of the closing one, or of the text.
+    It has the info string, and the lines without the indentation of the fence. `text[start:end]` goes from the opening
+    fence to the end of the closing one, or of the text.
     """
 
     info: str
@@ -147,9 +147,9 @@ class _Reader:
         self._paragraph, self._end = False, end
 
     def _match(self, line: _Line) -> int:
-        """How many of the open containers the line goes on with.
+        """Count the open containers that the line continues.
 
-        Their marks are taken off it.
+        Their marks are removed from the line.
         """
         for depth, columns in enumerate(self._containers):
             if columns < 0:
@@ -166,7 +166,7 @@ class _Reader:
     def _open(self, line: _Line, matched: int) -> int:
         """Open the line's containers and close those it did not match.
 
-        Returns how many stand now.
+        Returns how many are open now.
         """
         while line.indent < 4 and matched < MAX_DEPTH:
             if line.rest.startswith(">"):
@@ -206,7 +206,7 @@ class _Reader:
     def close(self, end: int, at_end: bool = False) -> None:
         """End the open fence, if there is one.
 
-        `at_end`, because the text has ended.
+        `at_end` says that the text has ended.
         """
         if self._fence is not None:
             fence, info, _, start = self._fence

@@ -22,17 +22,17 @@ LONGEST_NAME = 100  # bytes, of a part of a file's name
 def absolute(path: epath.PathLike) -> epath.Path:
     """`path` with the user's home and the current folder filled in.
 
-    An address of an object store as it is.
+    An address in an object store stays as it is.
     """
     return epath.Path(path) if "://" in str(path) else epath.Path(os.path.abspath(os.path.expanduser(path)))
 
 
 @contextlib.contextmanager
 def reading(origin: epath.PathLike) -> Iterator[None]:
-    """Around what parses a file that may hold anything.
+    """Turn parser errors into a ValueError that names `origin`.
 
-    Each error becomes a ValueError that names `origin`. A missing file stays a FileNotFoundError. Libraries in Rust
-    panic, with an exception that is no Exception.
+    For code that parses a file with arbitrary contents. A missing file stays a FileNotFoundError. Panics of Rust
+    libraries are caught too; they are no subclass of Exception.
     """
     try:
         yield
@@ -84,10 +84,10 @@ def read_rows(path: epath.PathLike) -> list[dict[str, Any]]:
 
 
 def matching(folder: epath.Path, pattern: str) -> list[epath.Path]:
-    """What a folder holds by the shell pattern of a name, sorted.
+    """Entries of a folder that match a shell pattern, sorted.
 
-    Nothing where there is no folder. `folder.glob` would read the folder's own name as a pattern too, so that
-    `runs/[1]` holds nothing.
+    Empty if there is no folder. `folder.glob` would read the folder's own name as a pattern too, and find nothing in
+    `runs/[1]`.
     """
     if not folder.is_dir():
         return []
@@ -97,7 +97,7 @@ def matching(folder: epath.Path, pattern: str) -> list[epath.Path]:
 def file_name(text: str) -> str:
     """`text` as part of a file's name.
 
-    Without "/" and ":", and where it is long its end and a digest of the whole.
+    "/" and ":" are replaced; a long text is cut to its end and a digest of the whole.
     """
     name = re.sub("[/:]", "_", text)
     if len(name.encode("utf-8", "surrogatepass")) <= LONGEST_NAME:
@@ -116,9 +116,9 @@ def make_folder(path: epath.Path) -> None:
 
 
 def check_can_write(folder: epath.Path) -> None:
-    """Raise OSError where a folder cannot be made or written.
+    """Raise OSError if a folder cannot be made or written.
 
-    Makes nothing. Local disks only.
+    It creates nothing, and checks local disks only.
     """
     if "://" in str(folder):
         return
@@ -150,7 +150,7 @@ def new_folder(path: epath.Path) -> Iterator[None]:
 def write_text(path: epath.Path, text: str) -> None:
     """Write text by way of a temporary file.
 
-    A reader never sees half of it. Models may have written the text. What UTF-8 cannot hold (lone surrogates) is
+    A reader never sees half of it. Models may have written the text: what UTF-8 cannot hold (lone surrogates) is
     written as an escape. Raises OSError.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))

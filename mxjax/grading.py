@@ -1,7 +1,7 @@
-"""How a run is graded, recorded in its files so that no change goes unseen.
+"""How a run is graded, recorded so that a change is noticed.
 
-A run that went on with another version of a grader, or another sandbox, would be paid by two rules; its table would
-not say so.
+Had a run continued with another version of a grader, or another sandbox, its rewards would follow two rules, and its
+table would not say so.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ NO_RULE = ("sandbox", "max_fault_share")  # keys of `reward` that say how to gra
 def grading_record(config: ConfigDict, level: str | None) -> dict[str, Any]:
     """The "grading" of a results file.
 
-    Versions of graders, level of the sandbox (None: not needed), and `reward`.
+    It has the versions of graders, the level of the sandbox (None: not needed), and `reward`.
     """
     reward = {key: value for key, value in to_json(config)["reward"].items() if key not in NO_RULE}
     return {"graders": grader_versions(), "sandbox_level": level, "reward": reward}
 
 
 def check_same_grading(place: Any, before: Mapping[str, Any] | None, now: Mapping[str, Any], way_out: str) -> None:
-    """Raises UserError for each way in which the grading of `place` has changed.
+    """Raise UserError if the grading of `place` has changed, naming each change.
 
-    A record that lacks a key, as one from before the key existed, agrees with any value of it.
+    A key that the older record lacks, such as one added since, counts as unchanged.
     """
     changed = list(_changes(before or {}, now))
     if changed:
@@ -94,9 +94,9 @@ class Grading:
 def open_grading(
     config: ConfigDict, questions: Iterable[Question], begun: Mapping[str, Any] | None = None
 ) -> Iterator[Grading]:
-    """The grading of a run.
+    """Open the grading of a run.
 
-    Questions of a task by its own `verify` if it has one, programs and tools in a sandbox.
+    Questions of a task are graded by its own `verify` if it has one; programs and tools run in a sandbox.
 
     The sandbox is opened where a question has code or `rollout.tools` names a tool; below level A a line says how to
     get a stronger one. Raises UserError for an unknown tool, where no sandbox passes its self-test, and where a run
@@ -159,6 +159,6 @@ def limits_of_tests(config: ConfigDict) -> SandboxLimits:
 
 
 def check_tools(config: ConfigDict) -> None:
-    """Raises UserError for a tool that `rollout.tools` names and that there is not."""
+    """Raise UserError for an unknown tool in `rollout.tools`."""
     if unknown := sorted(set(config.rollout.tools) - set(TOOLS)):
         raise UserError(f"rollout.tools knows {', '.join(TOOLS)}, not {unknown[0]!r}")

@@ -357,7 +357,7 @@ def keys_help(width: int = 80) -> str:
 def check_ranges(config: ConfigDict) -> None:
     """Raise UserError for an unknown key or a value out of range.
 
-    The message names key, range and value.
+    The message names the key, its range and the value.
     """
     values = dict(leaves(config))
     for name in values:
@@ -371,9 +371,9 @@ def check_ranges(config: ConfigDict) -> None:
 
 
 def leaves(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of each key that is no group, in order.
+    """(dotted key, value) of each key except groups, in order.
 
-    What is a key is taken as a whole.
+    A key's value is not taken apart.
     """
     for key, value in config.items():
         name = f"{prefix}{key}"
@@ -391,9 +391,9 @@ def unknown_key(name: str) -> str:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """The known key that is most like `name`.
+    """The known key most similar to `name`.
 
-    With the same last word if one has it, else alike as a whole; or "".
+    A key with the same last word is preferred. Returns "" if none is similar.
     """
     last = lambda key: key.rpartition(".")[2]
     likeness = lambda key: difflib.SequenceMatcher(None, name, key).ratio()

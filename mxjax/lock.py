@@ -1,8 +1,8 @@
-"""A folder has one writer.
+"""A lock that keeps a folder to one writer.
 
-A lock that names who holds it, on local disks and object stores. Two runs in one folder would interleave their rows and
-delete each other's checkpoints. On a local disk the kernel keeps the lock, so that it ends with its process; elsewhere,
-and between hosts that share a disk, a heartbeat says that the writer is alive.
+It names its holder, on local disks and object stores. Two runs in one folder would interleave their rows and delete
+each other's checkpoints. On a local disk the kernel keeps the lock, so that it ends with its process; elsewhere, and
+between hosts that share a disk, a heartbeat says that the writer is alive.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 class Lock:
     """A lock that is held.
 
-    `lost` once another process has taken it over.
+    `lost` is set once another process has taken it over.
     """
 
     path: epath.Path
@@ -59,10 +59,10 @@ class Lock:
 
 @contextlib.contextmanager
 def only_writer(folder: epath.PathLike) -> Iterator[Lock]:
-    """Hold the lock on a folder, which is made if need be.
+    """Hold the lock on a folder, creating the folder if needed.
 
-    So are its parents; what was made is removed if it stays empty. A lock whose writer is dead is taken over, and that
-    is logged. Raises UserError, naming the other writer, where there is one.
+    Parents are created too; what was created is removed if it stays empty. A lock whose writer is dead is taken over,
+    which is logged. Raises UserError, naming the other writer, if there is one.
     """
     folder = absolute(folder)
     check_can_write(folder)
@@ -101,7 +101,7 @@ def _acquire(path: epath.Path) -> Lock:
     if lock.fd is None:
         time.sleep(SETTLE_S)
         held = _read(path)
-        if held is None or held["token"] != lock.record["token"]:  # without a record that says so, nobody has won
+        if held is None or held["token"] != lock.record["token"]:  # without a record of its own no writer has won
             raise _refusal(path, held)
     return lock
 
@@ -131,7 +131,7 @@ def _kernel_lock(path: epath.Path) -> int | None:
 def _living(path: epath.Path) -> dict[str, Any] | None:
     """The record of the writer with the kernel's lock.
 
-    It may be about to write it.
+    That writer may not have written it yet.
     """
     for _ in range(20):
         if (held := _read(path)) and not _is_dead(held, by_kernel=False):
@@ -177,9 +177,9 @@ def _write(lock: Lock) -> None:
 
 
 def _replace(lock: Lock, data: bytes) -> None:
-    """Put a whole record in the place of the last.
+    """Replace the record as a whole.
 
-    What several write at once cannot mix.
+    Concurrent writes cannot mix.
     """
     temporary = lock.path.parent / f".{lock.path.name}.{lock.record['token']}"
     try:
@@ -192,9 +192,9 @@ def _replace(lock: Lock, data: bytes) -> None:
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
-    """The record of whoever has or had the lock.
+    """The record of the lock's present or last holder.
 
-    Returns None where there is none that can be read.
+    Returns None if there is no readable one.
     """
     try:
         held = read_json(path)
@@ -223,9 +223,9 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in the kernel's count.
+    """Start time of a process as the kernel counts it.
 
-    Returns "" where that is not known.
+    Returns "" if it is not known.
     """
     with contextlib.suppress(OSError):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -235,7 +235,7 @@ def _started(pid: int) -> str:
 def _is_dead(held: dict[str, Any], by_kernel: bool) -> bool:
     """Whether a lock's writer is gone.
 
-    `by_kernel` if this process now has the kernel's lock on the same file.
+    `by_kernel` says that this process now has the kernel's lock on the same file.
     """
     same_kernel = held.get("boot") == _boot()
     if same_kernel and by_kernel:
@@ -248,7 +248,7 @@ def _is_dead(held: dict[str, Any], by_kernel: bool) -> bool:
 def _runs(held: dict[str, Any]) -> bool:
     """Whether the process of a record of this host still runs.
 
-    Another process may have its number now.
+    Its number may have been given to another process.
     """
     try:
         os.kill(held["pid"], 0)

@@ -1,4 +1,4 @@
-"""Metrics of an RL step: of its rollouts, of the engines, and of time."""
+"""Metrics of an RL step: its rollouts, the engines, and time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def step_metrics(
     limits: mas.Limits,
     level: str | None,
 ) -> dict[str, Any]:
-    """All metrics of a step but those of its update; `level` is the sandbox's."""
+    """All metrics of a step except those of its update.
+
+    `level` is the sandbox's.
+    """
     numbers = rollout_metrics(trees, executor_group, limits) | design_error_counts(trees)
     numbers |= engine_metrics(engines_of(roles)) | mas.use_shares(trees, limits)
     return numbers | {"sandbox_level": level}
@@ -90,7 +93,10 @@ def rollout_metrics(
 
 
 def gold_in_prompts(question: Question, design: Design, limits: mas.Limits | None = None) -> bool:
-    """Whether a design tells an agent the gold answer, as a whole word."""
+    """Whether a design tells an agent the gold answer.
+
+    It counts as a whole word only.
+    """
     if design.error or not question.gold:
         return False
     word = re.compile(rf"(?<![\w.]){re.escape(question.gold)}(?!\.?\w)")
@@ -98,9 +104,9 @@ def gold_in_prompts(question: Question, design: Design, limits: mas.Limits | Non
 
 
 def engine_metrics(engines: Sequence[Engine]) -> dict[str, float]:
-    """Speed and waste of sampling over all engines.
+    """Speed and waste of sampling, summed over all engines.
 
-    Counts, seconds, and shares of their sums.
+    Counts and seconds are sums; shares are computed from the sums.
     """
     stats = [engine.stats() for engine in engines]
     total = lambda key: sum(s[key] for s in stats)
@@ -126,7 +132,7 @@ def progress_note(metrics: dict[str, Any]) -> str:
 def phase_seconds(config: ConfigDict, workdir: Workdir) -> dict[str, float]:
     """Seconds of each phase, over all starts of this run.
 
-    Those of the cold start if `init` is one of our runs.
+    Includes those of the cold start if `init` is one of our runs.
     """
     path = epath.Path(config.init) / "results.json"
     phases_s = read_json(path)["phases_s"] if path.exists() else {}

@@ -1,8 +1,7 @@
-"""Metrics lines shown elsewhere.
+"""Metrics lines shown elsewhere: TensorBoard and Weights & Biases.
 
-TensorBoard's files in the workdir, and a project of Weights & Biases. `metrics.jsonl` is the record, and both are made
-to agree with it at each start, so that what a kill kept from them, or a continued run takes again, is there once and
-only once.
+`metrics.jsonl` is the record. TensorBoard's files in the workdir and the project of Weights & Biases are made to agree
+with it at each start, so that lines lost to a kill, or repeated by a continued run, appear exactly once.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ WANDB = "wandb.json"  # of a workdir: the id of its run there
 
 
 class Mirror(NamedTuple):
-    """Where lines are shown.
+    """A place where metrics lines are shown.
 
-    `send(number, line)`, the number counted from 0 in `metrics.jsonl`, and `close()`.
+    It has `send(number, line)`, the number counted from 0 in `metrics.jsonl`, and `close()`.
     """
 
     send: Callable[[int, Row], None]
@@ -45,7 +44,7 @@ def check_mirrors(tensorboard: bool, wandb: str) -> None:
 def to_tensorboard(workdir: epath.Path, lines: Sequence[Row]) -> Mirror:
     """TensorBoard's files in `tensorboard/`, written anew from the lines so far.
 
-    Each later one is flushed.
+    Each later line is flushed.
     """
     module, folder = _module("tensorboardX"), workdir / "tensorboard"
     if folder.exists():
@@ -65,8 +64,8 @@ def to_tensorboard(workdir: epath.Path, lines: Sequence[Row]) -> Mirror:
 def to_wandb(workdir: epath.Path, project: str, lines: Sequence[Row]) -> Mirror:
     """The run of this workdir in a project of Weights & Biases.
 
-    Continued if it is there; it gets the lines it lacks. A line's number is the step there, by which it takes each
-    once.
+    An existing run is continued and gets the lines that it lacks. The number of a line is its step there, so that each
+    is taken once.
     """
     module = _module("wandb")
     run = module.init(

@@ -1,6 +1,6 @@
 """Extraction of the one program of a message.
 
-Graders, votes and what later agents are shown use one rule. The rule, first that applies:
+Graders, votes and the messages shown to later agents use one rule. The rule, first that applies:
 
 1. in the last `<solution>` block: its last Python fence, else its last fence of no language that is a program; a block
    without any fence is the program as it stands, and one with other fences alone holds none;
@@ -62,7 +62,7 @@ def extract_program(message: str) -> str | None:
 
 
 def program_fence(text: str) -> Fence | None:
-    """The fence with the program of a text without a `<solution>`.
+    """The fence with the program of a text without `<solution>`.
 
     Returns None if no fence has one.
     """
@@ -70,9 +70,9 @@ def program_fence(text: str) -> Fence | None:
 
 
 def solution_in(text: str) -> str | None:
-    """What the last `<solution>` block holds.
+    """The contents of the last `<solution>` block.
 
-    Returns None without one, or where nothing stands in it.
+    Returns None without such a block, or if it is empty.
     """
     end = text.rfind(_CLOSING)
     start = text.rfind(_OPENING, 0, end) if end >= 0 else -1

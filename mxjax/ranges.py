@@ -22,8 +22,8 @@ MOST = 2**31 - 1  # of whole numbers, which become int32 in arrays
 class Range:
     """The values that a key may have.
 
-    In words, after "must be", and as a predicate. `brief` is what a list of settings adds to a default, which shows the
-    type already; "" where there is no more.
+    It has them in words, to follow "must be", and as a predicate. `brief` is what a list of settings adds to a default,
+    which shows the type already; "" if there is no more.
     """
 
     says: str
@@ -34,7 +34,7 @@ class Range:
 def whole(least: int, most: int = MOST, also: str = "") -> Range:
     """Whole numbers from `least` to `most`.
 
-    `also` says what a special one means.
+    `also` says what a special value means.
     """
     end = "" if most == MOST else f" and at most {most}"
     words = f"a whole number of at least {least}{end}{also}"

@@ -1,6 +1,6 @@
 """Designer and executor as a config describes them.
 
-The engines, sampling settings and prompts of both roles.
+Each has an engine, sampling settings and prompts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def engine_settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def check_engine(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> None:
-    """Raises UserError where no engine of `config.engine` can sample from such a model; takes no memory."""
+    """Raise UserError if no engine of `config.engine` can run this model.
+
+    It allocates no memory.
+    """
     engine_layout(cfg, EngineSettings(**engine_settings(config)), mesh)
 
 
@@ -35,9 +38,7 @@ def make_roles(
 ) -> dict[str, Role[Engine]]:
     """Designer and executor over `policies` ({"shared": ...} or one each).
 
-    A shared policy is one engine.
-
-    `sampling` overrides the config's settings of both roles.
+    A shared policy has one engine for both. `sampling` overrides the config's settings of both roles.
     """
     engines = {name: Engine(policy, mesh=mesh, **engine_settings(config)) for name, policy in policies.items()}
     roles = {}
@@ -50,9 +51,9 @@ def make_roles(
 
 
 def warm_up(roles: Mapping[str, Role[Engine]]) -> None:
-    """Compiles what the engines will run.
+    """Compile the programs of the engines.
 
-    A signal to stop is heeded between two of them.
+    A signal to stop takes effect between two engines.
     """
     for engine in engines_of(roles):
         engine.warmup()
@@ -60,6 +61,6 @@ def warm_up(roles: Mapping[str, Role[Engine]]) -> None:
 
 
 def update_params(roles: Mapping[str, Role[Engine]], state: TrainState) -> None:
-    """Gives the engines of designer and executor the state's parameters."""
+    """Give both roles' engines the parameters of the state."""
     for name, params in state.policies.items():
         roles["executor" if name == "shared" else name].engine.update_params(params)

@@ -1,9 +1,8 @@
 """One run of `sft` or `train`.
 
-A workdir opened or continued, and the state that goes from step to step.
-
-A workdir belongs to one config and, while it is written, to one process. What settings, questions and models can
-be refused for is refused before anything but the lock is written there; a killed run goes on from its last checkpoint.
+It opens or continues a workdir and carries the state from step to step. A workdir belongs to one config and, while it
+is written, to one process. Settings, questions and models are checked before anything but the lock is written there; a
+killed run goes on from its last checkpoint.
 
 Three words of its files: the *kind* of a run is what made it ("train", "sft" or "convert"); the *phase* of a row of
 metrics is what it measures ("rl", "sft" or "eval"); the *stage* of an RL step is the roles that learn in it.
@@ -58,11 +57,10 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Policies:
-    """The policies that a run begins from.
+    """The initial policies of a run.
 
-    Parameters by name, which share an architecture and a tokenizer.
-
-    The parameters are abstract (`abstract_params`) where a checkpoint is there to be restored into them.
+    Parameters by name, with one architecture and one tokenizer. The parameters are abstract (`abstract_params`) if a
+    checkpoint is to be restored into them.
     """
 
     params: Mapping[str, Any]
@@ -76,7 +74,7 @@ class Policies:
 
 @contextlib.contextmanager
 def open_run(config: ConfigDict, kind: str, unread: Sequence[str] = (), quiet: bool = False) -> Iterator[Run]:
-    """Opens or continues the run in `config.workdir`.
+    """Open or continue the run in `config.workdir`.
 
     Until it ends this process is the only writer there. Meanwhile SIGTERM and Ctrl-C stop the run (`mxjax.stopping`).
     `unread` names the top-level keys that this kind of run does not read. Raises UserError for settings that no run can
@@ -135,16 +133,16 @@ class Run:
 
     @property
     def begun_grading(self) -> Mapping[str, Any] | None:
-        """How a run that continues was graded when it began.
+        """The original grading of a run that continues.
 
-        None for one that begins, or says nothing of it.
+        None for one that begins, or that has no record of it.
         """
         return read_record(self.workdir.path)["grading"] if self.continues else None
 
     def check_questions(self) -> None:
-        """Draws all questions.
+        """Draw all questions.
 
-        Raises UserError where a run that begins would hold out what `init` was trained on.
+        Raises UserError if a new run would hold out questions that `init` was trained on.
         """
         pools = self.pools
         if self.kind == "train":
@@ -153,9 +151,9 @@ class Run:
             check_unseen(pools, self.config.init)
 
     def policies(self) -> Policies:
-        """What training begins from.
+        """The policies that training begins from.
 
-        `init`, one policy for each role where `rl.split_policy` says so.
+        `init`, once for each role if `rl.split_policy` is set.
         """
         split = self.config.rl.split_policy and self.kind == "train"
         if self.continues:
@@ -172,9 +170,9 @@ class Run:
         return Policies({name: abstract_params(cfg, self.mesh) for name in names}, cfg, tokenizer)
 
     def load(self, role: str | None = None) -> models.Policy:
-        """The policy that `init` names, in the run's dtypes.
+        """Load the policy that `init` names, in the run's dtypes.
 
-        Raises UserError where it cannot be loaded.
+        Raises UserError if it cannot be loaded.
         """
         config = self.config
         policy = models.load(config.init, mesh=self.mesh, dtype=config.model.param_dtype, role=role, seed=config.seed)
@@ -200,9 +198,9 @@ class Run:
 
     @contextlib.contextmanager
     def steps(self, policies: Policies, learner: Learner, mode: str, total: int, label: str) -> Iterator[TrainState]:
-        """The state to go on from, that of the newest sound checkpoint.
+        """The training state to continue from: the newest sound checkpoint.
 
-        Of a step that a signal cuts short nothing stays: its batch is a function of (seed, step), so it comes again.
+        A step that a signal cuts short leaves nothing: its batch is a function of (seed, step), so it comes again.
         """
         telemetry = self.config.telemetry
         with (
@@ -218,7 +216,10 @@ class Run:
             yield state
 
     def validate(self, step: int, roles: Mapping[str, Role], grading: Grading) -> None:
-        """Evaluates the run's systems on its benchmarks if that is due before `step`; see `evaluation.validation`."""
+        """Evaluate the run's systems on its benchmarks if due before `step`.
+
+        See `evaluation.validation`.
+        """
         stopping.poll()
         rows = validate(
             self.config,
@@ -233,7 +234,7 @@ class Run:
         keep_validation(self._checkpointer, self.workdir, step, rows)
 
     def log(self, state: TrainState, stage: str, metrics: Mapping[str, Any], note: str) -> None:
-        """Takes the state that a step led to, and writes the step's metrics.
+        """Record the state after a step, and write the step's metrics.
 
         Raises RunStopped where too many steps in a row were skipped.
         """
@@ -245,15 +246,15 @@ class Run:
         self._bar.update(self._task, completed=state.step, note=note)
 
     def save_episodes(self, step: int, trees: Sequence[QuestionTree], roles: Mapping[str, Role]) -> None:
-        """Writes the trees of a step to its episodes where `telemetry.episodes_every` asks for it."""
+        """Write the trees of a step if `telemetry.episodes_every` says so."""
         every = self.config.telemetry.episodes_every
         if every and step % every == 0:
             self.workdir.save_episodes(step, trees, roles["executor"].engine.tokenizer.decode)
 
     def save(self, every: int, last: int) -> None:
-        """Saves the state that was logged if that is due.
+        """Save the state last logged, if due.
 
-        Every so many steps, and after the last one.
+        It is due every `every` steps, and after step `last`.
         """
         state = self._state
         if state is not None and (state.step % every == 0 or state.step == last):
@@ -261,7 +262,10 @@ class Run:
 
     @contextlib.contextmanager
     def _saved_when_stopped(self) -> Iterator[None]:
-        """Lets signals wait for the next `stopping.poll`; before that ends the run, saves a state that is new."""
+        """Let signals wait for the next `stopping.poll`.
+
+        When that ends the run, a state not yet saved is saved first.
+        """
         checkpointer = self._checkpointer
         try:
             with stopping.deferred():
@@ -282,7 +286,7 @@ class Run:
     def describe(
         self, policies: Policies, pools: Pools | None, trained: Sequence[Question], grading: Mapping[str, Any]
     ) -> None:
-        """Writes the files of the workdir that say what the run is.
+        """Write the workdir's files that describe the run.
 
         See `describe_workdir`.
         """
@@ -299,7 +303,7 @@ class Run:
         )
 
     def results(self) -> list[dict[str, Any]]:
-        """Writes results.json of a finished training run; returns its evaluation rows."""
+        """Write results.json of a finished training run; return its evaluation rows."""
         rows, config = evaluation_rows(self.workdir), self.config
         seconds, best = phase_seconds(config, self.workdir), chosen_so_far(config, self.workdir)
         self.workdir.write_results(to_json(config), rows, seconds, config.seed, self.grading, chosen=best)
@@ -307,7 +311,7 @@ class Run:
 
 
 def check_workdir(config: ConfigDict, kind: str, ignore: Sequence[str] = (), lock: Lock | None = None) -> Workdir:
-    """The run's workdir.
+    """The run's workdir, checked against its config.
 
     Raises UserError when it belongs to a run of another kind or with other settings.
 
@@ -357,14 +361,12 @@ def describe_workdir(
     trained: Sequence[Question] = (),
     graded: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes config.json, tokenizer, prompt files and trained_on.json.
+    """Write config.json, tokenizer, prompt files and trained_on.json.
 
-    All that serving a checkpoint needs.
-
-    Beside the config they say which `pools` were drawn, how executions are `graded`, and which questions benchmarks
-    are compared with, those `trained`. Once there is a checkpoint nothing is written: what it was made with stays.
-    Until then a start leaves nothing to the next one. Raises UserError where the run had other questions, which the
-    config alone cannot tell.
+    These are all that serving a checkpoint needs. Beside the config they record the `pools` drawn, how executions are
+    `graded`, and the questions `trained` on, with which benchmarks are compared. Once there is a checkpoint nothing is
+    written: what it was made with stays. Before that, each start removes what the last one left. Raises UserError if
+    the run had other questions, which the config alone cannot tell.
     """
     if checkpoint.latest_step(workdir.checkpoints) is not None:
         if pools is not None and read_record(workdir.path)["questions"] not in (None, pools.digest):
@@ -387,7 +389,10 @@ def describe_workdir(
 
 
 def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDict) -> None:
-    """A workdir that holds `policy` as its only checkpoint, to be served with the prompts and limits of `config`."""
+    """A workdir with `policy` as its only checkpoint.
+
+    It is served with the prompts and limits of `config`.
+    """
     config.workdir = str(path)
     with only_writer(path):
         workdir = Workdir(path)
@@ -397,9 +402,9 @@ def write_workdir(policy: models.Policy, path: epath.PathLike, config: ConfigDic
 
 
 def read_record(path: epath.PathLike) -> dict[str, Any]:
-    """config.json of an mxjax workdir.
+    """The config.json of an mxjax workdir.
 
-    Raises UserError if it is of something else, or broken.
+    Raises UserError if it belongs to something else, or is broken.
     """
     file = absolute(path) / "config.json"
     try:
@@ -411,11 +416,10 @@ def read_record(path: epath.PathLike) -> dict[str, Any]:
 
 
 def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str, str]:
-    """Prompt set of each role.
+    """The prompt set of each role.
 
-    The file that the workdir keeps, else the built-in set that its config names.
-
-    A checkpoint is served with the prompts that it was trained on.
+    It is the file that the workdir keeps, else the built-in set that its config names: a checkpoint is served with the
+    prompts that it was trained on.
     """
     roles = record["config"]["roles"]
     files = {name: absolute(path) / "prompts" / f"{name}.toml" for name in roles}
@@ -424,7 +428,7 @@ def workdir_prompts(path: epath.PathLike, record: Mapping[str, Any]) -> dict[str
 
 @contextlib.contextmanager
 def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
-    """The run's checkpointer, which keeps the newest steps and the chosen one.
+    """The run's checkpointer, keeping the newest steps and the chosen one.
 
     Closing waits for the last save.
     """
@@ -437,10 +441,10 @@ def checkpoints(config: ConfigDict, workdir: Workdir) -> Iterator[Checkpointer]:
 
 
 def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimizer, mode: str) -> TrainState:
-    """The newest undamaged checkpoint, or a fresh state from `policies` if there is none.
+    """The newest undamaged checkpoint, or a fresh state from `policies`.
 
-    `policies` holds parameters by name, or, to restore into, `abstract_params`: then there must be a checkpoint.
-    Raises UserError for parameters that are not finite.
+    `policies` holds parameters by name, or, to restore into, `abstract_params`: then there must be a checkpoint. Raises
+    UserError for parameters that are not finite.
     """
     state = init_state(policies, optimizer, mode)
     if checkpointer.latest_step() is not None:
@@ -453,9 +457,10 @@ def start_state(checkpointer: Checkpointer, policies: Mapping[str, Any], optimiz
 
 
 def save_state(checkpointer: Checkpointer, state: TrainState, config: ConfigDict, stage: str) -> None:
-    """Saves parameters, each optimiser state, and what the step needs to go on, as step `state.step`.
+    """Save a training state as step `state.step`.
 
-    Raises RunStopped for a state that is not finite, which no checkpoint shall hold.
+    It has parameters, each optimiser state, and what the step needs to go on. Raises RunStopped for a state that is not
+    finite, which must not enter a checkpoint.
     """
     items = _items(state)
     if fault := checkpoint.say_not_finite(checkpoint.not_finite(items)):
@@ -470,7 +475,10 @@ def _items(state: TrainState) -> dict[str, Any]:
 
 
 def keep_validation(checkpointer: Checkpointer, workdir: Workdir, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keeps the rows of a validation in the checkpoint of that step, if any."""
+    """Store the rows of a validation in the checkpoint of that step.
+
+    Does nothing if there is none.
+    """
     if not rows:
         return
     checkpointer.wait()
@@ -480,11 +488,10 @@ def keep_validation(checkpointer: Checkpointer, workdir: Workdir, step: int, row
 
 
 def chosen_so_far(config: ConfigDict, workdir: Workdir) -> dict[str, Any] | None:
-    """`chosen` of what is on disk.
+    """`chosen` for the checkpoints and metrics on disk.
 
-    Validations are read from the checkpoints themselves, which keep theirs.
-
-    Those of a checkpoint that has none, as one from before they were kept, are looked for in the metrics.
+    Validations are read from the checkpoints, which store theirs. For a checkpoint without one, such as one older than
+    this record, they are looked for in the metrics.
     """
     root = workdir.checkpoints
     saved = [step for step in checkpoint.steps(root) if not checkpoint.saved_not_finite(root, step)]

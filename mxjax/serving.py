@@ -1,9 +1,8 @@
-"""What a model is served with, beside weights of any form.
+"""The settings to serve a model with, stored in `mxjax.json`.
 
-Prompts, limits, tools and lengths, in `mxjax.json`.
-
-A policy answers well only what it was trained to be asked. A workdir has its whole config; a directory in Hugging
-Face's form has this file, which `convert` writes and every command that serves a checkpoint reads.
+They are prompts, limits, tools and lengths. A policy answers well only when asked as in training. A workdir has its
+whole config; a directory in Hugging Face's form has this file, which `convert` writes and every command that serves a
+checkpoint reads.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ KEYS = {
 class Served:
     """A checkpoint that answers.
 
-    With which config, of which step (None for one without), and both roles.
+    It has its config, its step (None for one without), and both roles.
     """
 
     config: ConfigDict
@@ -57,9 +56,8 @@ class Served:
 def checkpoint_config(path: str) -> ConfigDict:
     """The config to serve a checkpoint with.
 
-    That of its training, or what `convert` kept beside it; else one for general models.
-
-    Prompt sets that the run read from files are those that it saved beside its checkpoints.
+    It is that of its training, or what `convert` kept beside it; else one for general models. For prompt sets that the
+    run read from files, the copies saved beside its checkpoints are used.
     """
     is_workdir = models.is_workdir(path)
     directory = None if is_workdir else models.directory_of(path)
@@ -91,7 +89,7 @@ def serve(
     slots: int | None = None,
     most_slots: int | None = None,
 ) -> Served:
-    """Loads a checkpoint to be served as `config` says.
+    """Load a checkpoint to be served as `config` says.
 
     Other arguments take precedence over it; lengths are cut to the model's positions.
 
@@ -131,9 +129,9 @@ def serve(
 
 
 def write_contract(directory: epath.Path, config: ConfigDict, step: int | None) -> None:
-    """Writes mxjax.json, and each prompt set that is a file, into a directory of weights.
+    """Write mxjax.json and the prompt files into a directory of weights.
 
-    `step` is that of the checkpoint that the weights are from.
+    Each prompt set that is a file is written. `step` is that of the checkpoint that the weights are from.
     """
     for name, role in config.roles.items():
         if role.prompt.endswith(".toml"):
@@ -147,9 +145,8 @@ def write_contract(directory: epath.Path, config: ConfigDict, step: int | None) 
 def read_contract(directory: epath.Path) -> ConfigDict | None:
     """The config to serve a directory of weights with.
 
-    None where it has no mxjax.json.
-
-    Raises ValueError for a setting that this version lacks, of the wrong kind, or out of its range.
+    None if it has no mxjax.json. Raises ValueError for a setting that this version lacks, of the wrong kind, or out of
+    its range.
     """
     file = directory / FILE
     if not file.exists():
@@ -178,7 +175,7 @@ def read_contract(directory: epath.Path) -> ConfigDict | None:
 
 
 def copy_beside(name: str, source: epath.Path, directory: epath.Path) -> None:
-    """Copies a file of one model to another, if it is there."""
+    """Copy a file of one model to another, if it is there."""
     if (source / name).exists():
         with (source / name).open("rb") as read, (directory / name).open("wb") as write:
             shutil.copyfileobj(read, write)
@@ -191,7 +188,10 @@ def _picked(values: Mapping[str, Any], keys: Any) -> dict[str, Any]:
 
 
 def _check(values: Mapping[str, Any], keys: Any, usual: Mapping[str, Any], file: epath.Path, prefix: str = "") -> None:
-    """Raises ValueError unless `values` has known keys, with values of the kind that the usual ones are of."""
+    """Raise ValueError for unknown keys or values of the wrong kind.
+
+    `usual` has the expected kinds.
+    """
     for key, value in values.items():
         if key not in keys:
             raise UserError(f"{file} sets {prefix}{key}, which this version lacks")

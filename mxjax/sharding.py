@@ -36,9 +36,8 @@ RULES: dict[str, tuple[str, ...]] = {
 def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh with the axes data, fsdp, tensor.
 
-    `shape` gives sizes by name; one of them may be -1 (the rest).
-
-    The default puts every device on `fsdp`. Raises ValueError when the sizes do not multiply to the device count.
+    `shape` gives sizes by name; one of them may be -1 (the rest). The default puts every device on `fsdp`. Raises
+    ValueError when the sizes do not multiply to the device count.
     """
     devices = list(jax.devices() if devices is None else devices)
     sizes = {axis: 1 for axis in MESH_AXES}
@@ -80,7 +79,10 @@ def partition_spec(mesh_shape: Mapping[str, int], axes: Sequence[str | None], sh
 
 
 def warn_replicated(mesh_shape: Mapping[str, int], axes: Sequence[str | None], shape: Sequence[int]) -> None:
-    """Warns once of each axis that does not divide over the mesh and is replicated."""
+    """Warn once of each axis that must be replicated.
+
+    Such an axis does not divide over the mesh.
+    """
     for axis, size in zip(axes, shape, strict=True):
         for mesh_axis in RULES[axis] if axis else ():
             if size % mesh_shape.get(mesh_axis, 1):
@@ -93,12 +95,18 @@ def _warn_replicated(axis: str, size: int, mesh_axis: str, ways: int) -> None:
 
 
 def named_sharding(mesh: AnyMesh, axes: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
-    """Sharding on `mesh` of an array with these logical axes and this shape."""
+    """Sharding on `mesh` of an array with these axes and shape.
+
+    Axes are logical.
+    """
     return NamedSharding(mesh, partition_spec(mesh.shape, axes, shape))
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Pins a traced array to its logical axes under `jax.set_mesh`, if there is one."""
+    """Pin a traced array to its logical axes under `jax.set_mesh`.
+
+    Without a mesh it stays as it is.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
@@ -106,11 +114,12 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
 
 
 def on_shards(function: Callable, inputs: Sequence[Sequence[str | None]], output: Sequence[str | None]) -> Callable:
-    """`function` of arrays, run by each device on its own shards under `jax.set_mesh`; without a mesh, `function`.
+    """Wrap `function` so that each device runs its own shards.
 
-    Where the compiler divides a loop, it agrees on each step's sums between devices; loops in here run on their own.
-    `inputs` and `output` (one array, or several alike) are logical axes, the output's dimensions as the first input's.
-    Mesh axes that split no input stay the compiler's.
+    This holds under `jax.set_mesh`; without a mesh, `function` runs as it is. Where the compiler divides a loop,
+    devices exchange each step's sums; loops in here run on their own. `inputs` and `output` (one array, or several
+    alike) are logical axes, the output's dimensions as the first input's. Mesh axes that split no input stay the
+    compiler's.
     """
 
     def call(*arrays):
@@ -130,7 +139,7 @@ def on_shards(function: Callable, inputs: Sequence[Sequence[str | None]], output
 
 
 def _memories(x: jax.Array) -> tuple[str, set[str]]:
-    """Kinds of memory of the devices of an array: their own, and all."""
+    """Memory kinds of an array's devices: the default, and all."""
     device: Any = next(iter(x.sharding.addressable_devices))  # JAX's types say nothing of a device's memories
     return device.default_memory().kind, {memory.kind for memory in device.addressable_memories()}
 
@@ -141,9 +150,9 @@ def in_device_memory(x: jax.Array) -> bool:
 
 
 def to_memory(x: jax.Array, kind: str | None) -> jax.Array:
-    """The array in another kind of memory, None for its devices' own.
+    """Move an array to another kind of memory.
 
-    Itself where they have no such memory.
+    None means its devices' default. An array whose devices have no such memory is returned as it is.
     """
     default, kinds = _memories(x)
     kind = kind or default

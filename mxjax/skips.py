@@ -1,7 +1,7 @@
-"""Optimiser steps that were skipped because a number was not finite.
+"""Optimiser steps skipped because a number was not finite.
 
-Their batches are kept, and many in a row end it. One overflow is an accident of a batch; several in a row are a wrong
-setting or a broken input, which more steps do not mend.
+Their batches are kept, and many skips in a row end the run. One overflow is an accident of a batch; several in a row
+are a wrong setting or a broken input, which more steps do not mend.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def keeper(workdir: Workdir, step: int) -> Callable[[SkippedBatch], None]:
 
 
 def in_a_row(rows: Iterable[Mapping[str, Any]], phase: str) -> int:
-    """Number of last steps in a row with a skipped optimiser step.
+    """Count the latest steps in a row with a skipped optimiser step.
 
-    Also those with none to take since the engine's numbers were not finite. Other steps with none to take are passed
-    over. `rows` are metrics lines, `phase` "rl" or "sft".
+    Steps without an optimiser step because the engine's numbers were not finite count too; other steps without one are
+    passed over. `rows` are metrics lines, `phase` is "rl" or "sft".
     """
     count = 0
     for row in reversed([row for row in rows if row["phase"] == phase]):

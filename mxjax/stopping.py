@@ -1,4 +1,4 @@
-"""Stopping on request, at a safe place and with the state saved.
+"""Stop on request, at a safe place and with the state saved.
 
 SIGTERM, or Ctrl-C once, asks for it. A machine that is taken away says so a minute before. While a run prepares,
 nothing can be lost and the signal ends it at once; while it works (`deferred`), the signal waits until the work asks
@@ -24,7 +24,7 @@ PATIENCE_S = 45.0  # within which a SIGTERM is noticed, or the process ends wher
 class Stopped(SystemExit):
     """The end of a run that was asked to stop.
 
-    Status 0 after SIGTERM, 130 after Ctrl-C.
+    The exit status is 0 after SIGTERM, 130 after Ctrl-C.
     """
 
     def __init__(self, number: int):
@@ -34,9 +34,9 @@ class Stopped(SystemExit):
 
 
 class _Watch:
-    """What was asked of this process, and whether it can comply.
+    """The request to stop, and whether this process can comply.
 
-    One, since signals are the process's own.
+    There is one, since signals belong to the process.
     """
 
     def __init__(self):
@@ -54,10 +54,10 @@ class _Watch:
             poll()
 
     def insist(self, woken: socket.socket) -> None:
-        """Send a signal again that came during an import.
+        """Repeat a signal that came during an import.
 
-        And end the process when a SIGTERM is not noticed at all. The latter as a kill would, unless work would be lost
-        by that.
+        Also end the process if it does not notice a SIGTERM at all. It is then killed, unless work would be lost by
+        that.
         """
         while not set(numbers := woken.recv(64)) & set(SIGNALS):
             if not numbers:
@@ -143,6 +143,6 @@ def poll() -> None:
 def owe(unsaved: bool) -> None:
     """Say whether steps were taken that no checkpoint has.
 
-    Then a stuck process is not ended for them.
+    A stuck process with such steps is not killed.
     """
     _watch.unsaved = unsaved

@@ -22,7 +22,7 @@ _OBEYED = re.compile(
 def shown(text: object) -> str:
     """The text with every terminal control character spelled out.
 
-    Such as \\x1b; tabs and newlines stay.
+    For example as \\x1b; tabs and newlines stay.
     """
     return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], str(text).replace("\r\n", "\n"))
 
@@ -38,7 +38,7 @@ def shown_in_line(text: object) -> str:
 def say(text: object = "", file: TextIO | None = None, end: str = "\n") -> None:
     """Print `text`, whatever characters the terminal can write.
 
-    To standard output unless `file` is another.
+    It goes to standard output unless `file` is given.
     """
     file = sys.stdout if file is None else file
     encoding = getattr(file, "encoding", None) or "utf-8"

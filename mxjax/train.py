@@ -1,4 +1,4 @@
-"""Training: questions -> trees of executions -> credit -> update, step after step.
+"""Training: questions -> trees of executions -> credit -> update, repeated.
 
 Reads top-down as the algorithm; docs/reading.md follows one step with its shapes. A killed run continues bit for bit:
 everything a step needs is a function of (seed, step) and of the checkpointed state.
@@ -26,7 +26,7 @@ from mxjax.skips import keeper
 
 
 def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
-    """Runs or continues the training that `config` describes, in `config.workdir`.
+    """Run or continue the training that `config` describes, in `config.workdir`.
 
     Returns the evaluation rows.
 
@@ -79,7 +79,7 @@ def train(config: ConfigDict, quiet: bool = False) -> list[dict[str, Any]]:
 
 
 def make_learner(config: ConfigDict, cfg: models.ModelConfig, mesh: jax.sharding.Mesh) -> Learner:
-    """The learner of `config.rl`. Raises UserError for impossible settings."""
+    """The learner of `config.rl`; UserError for impossible settings."""
     rl = config.rl
     return Learner(
         cfg,

@@ -1,7 +1,7 @@
 """The working directory of a run.
 
-Its config, metrics, whole episodes, and results. People debug from these. Only process 0 writes. Files go through
-`etils.epath`, so a workdir may be a bucket.
+It holds the config, metrics, whole episodes and results, which people debug from. Only process 0 writes. Files go
+through `etils.epath`, so a workdir may be a bucket.
 """
 
 from __future__ import annotations
@@ -92,9 +92,8 @@ class Workdir:
     def mirror(self, tensorboard: bool = False, wandb: str = "") -> None:
         """Also show metrics lines in TensorBoard or Weights & Biases.
 
-        Those so far and later ones.
-
-        Raises ImportError, with the command to install it, for one that is asked for and absent.
+        This covers earlier and later lines. Raises ImportError, with the command to install it, if one is asked for but
+        absent.
         """
         if not self._writes:
             return
@@ -107,7 +106,7 @@ class Workdir:
             self._mirrors.append(to_wandb(self.path, wandb, lines))
 
     def close(self) -> None:
-        """Let go of the mirrors."""
+        """Close the mirrors."""
         for mirror in self._mirrors:
             mirror.close()
         self._mirrors = []
@@ -121,7 +120,7 @@ class Workdir:
     def log(self, step: int, stage: str, phase: str, metrics: Mapping[str, Any]) -> None:
         """Append one line {step, stage, phase, time_s, ...} to metrics.jsonl.
 
-        Time_s counts from this start.
+        `time_s` counts from this start.
         """
         row = {"step": step, "stage": stage, "phase": phase, "time_s": time.monotonic() - self._started, **metrics}
         self.append("metrics.jsonl", [row])
@@ -137,9 +136,9 @@ class Workdir:
         return read_rows(self.path / "metrics.jsonl")
 
     def begin_anew(self) -> None:
-        """Remove what an earlier start left that no checkpoint came of.
+        """Remove what an earlier start without a checkpoint left.
 
-        It may have had another `init`.
+        That start may have had another `init`.
         """
         if not self._writes or not (self.path / "config.json").exists():
             return
@@ -153,7 +152,7 @@ class Workdir:
     def drop_metrics_from(self, step: int) -> None:
         """Drop the rows of steps that a resumed run takes again.
 
-        Those from `step` on; evaluations of that state stay.
+        These are the ones from `step` on; evaluations of that state stay.
         """
         if self._writes and (self.path / "metrics.jsonl").exists():
             done = lambda row: row["step"] < step or (row["step"] == step and row["phase"] == "eval")
@@ -264,7 +263,7 @@ def question_record(question: Question) -> dict[str, Any]:
 def tree_record(tree: QuestionTree, decode: Decode, decode_design: Decode | None = None) -> dict[str, Any]:
     """A tree as JSON, its calls also as text.
 
-    `decode_design` is for the designer's, where its tokenizer is another.
+    `decode_design` is for the designer, if its tokenizer differs.
     """
     designs = [
         {
@@ -282,7 +281,7 @@ def tree_record(tree: QuestionTree, decode: Decode, decode_design: Decode | None
 def tree_text(record: Mapping[str, Any]) -> str:
     """A tree's record as a transcript for terminals.
 
-    Each design, then each execution's calls and its reward.
+    It has each design, then the calls and the reward of each execution.
     """
     question = record["question"]
     lines = [f"QUESTION {question['id']}: {question['text']}", f"gold: {question['gold']}", ""]

@@ -1,10 +1,8 @@
-"""Training attention over packed rows.
+"""Training attention over packed rows, with its own backward pass.
 
-Block by block with an online softmax, and its own backward pass.
-
-Rows hold many short segments, so most blocks of the score matrix are empty. Both passes walk only from the first block
-that any query of the block may see to the diagonal, and never hold more than one block of scores per head. B rows,
-T tokens, N query heads, K kv heads, G = N/K, H head dim, t queries and s keys of a block.
+Rows hold many short segments, so most blocks of the score matrix are empty. Both passes use an online softmax. They
+walk only from the first block that any query of the block may see to the diagonal, and never hold more than one block
+of scores per head. B rows, T tokens, N query heads, K kv heads, G = N/K, H head dim, t queries and s keys of a block.
 """
 
 from __future__ import annotations
@@ -38,10 +36,11 @@ def segment_starts(segment_ids_BT: jax.Array) -> jax.Array:
 
 
 def packed_attention(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window=None) -> jax.Array:
-    """softmax(q k / sqrt(H)) v [B, T, N, H], where a token sees itself and those before it in its segment.
+    """Causal attention within each segment, [B, T, N, H].
 
-    With a `window` (an int or an int32 scalar) it sees at most that many tokens, itself included. The softmax is
-    float32; products are taken in the dtype of the arguments and summed in float32.
+    It is softmax(q k / sqrt(H)) v over the token itself and those before it in its segment. With a `window` (an int or
+    an int32 scalar) a token sees at most that many tokens, itself included. The softmax is float32; products are taken
+    in the dtype of the arguments and summed in float32.
     """
     repeats = _repeats(q_BTNH.shape[2], k_BTKH.shape[2])
     if repeats > 1:
@@ -54,7 +53,10 @@ def packed_attention(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window=None) -> jax
 
 
 def _repeats(heads: int, kv_heads: int) -> int:
-    """How often each kv head must occur so that they divide over the mesh like the query heads: 1 where they do."""
+    """Copies of each kv head needed to shard them like query heads.
+
+    1 where they divide over the mesh as they are.
+    """
     ways = jax.sharding.get_abstract_mesh().shape.get("tensor", 1)
     return ways // math.gcd(kv_heads, ways) if heads % ways == 0 else 1
 
@@ -94,7 +96,10 @@ def _first_block(starts_BT, i, size):
 
 
 def _scores(q_BKGtH, k_BKsH, starts_BT, i, j, size):
-    """Scores f32[B, K, G, t, s] of query block i against key block j, masked."""
+    """Masked scores of query block i against key block j.
+
+    Their shape is f32[B, K, G, t, s].
+    """
     scores = jnp.einsum("bkgth,bksh->bkgts", q_BKGtH, k_BKsH, preferred_element_type=jnp.float32)
     queries_t, keys_s = i * size + jnp.arange(size), j * size + jnp.arange(size)
     starts_Bt = _block(starts_BT, i, size, 1)
@@ -135,7 +140,10 @@ def _forward_and_residuals(q, k, v, starts_BT, size):
 
 
 def _backward(residuals, grad, size):
-    """Gradients of q, k and v; each block's probabilities are computed anew from the saved logsumexp."""
+    """Gradients of q, k and v.
+
+    The probabilities of each block are recomputed from the saved logsumexp.
+    """
     q, k, v, starts_BT, out, lse = residuals
     T = q.shape[3]
     dot = jnp.sum(grad.astype(jnp.float32) * out.astype(jnp.float32), axis=-1)

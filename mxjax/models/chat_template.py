@@ -1,6 +1,6 @@
-"""Renders Hugging Face chat templates.
+"""Render Hugging Face chat templates.
 
-Jinja source plus messages to the text that a model was trained on.
+A template is Jinja source; with messages it gives the text that a model was trained on.
 
 Templates arrive with downloaded weights, so they are untrusted programs: they run in Jinja's immutable
 sandbox, with the few globals and filters that Hugging Face defines and nothing else. `template_process` runs this
@@ -23,7 +23,10 @@ import jinja2.sandbox
 
 
 class _GenerationBlock(jinja2.ext.Extension):
-    """`{% generation %}...{% endgeneration %}` marks text that the model writes; here it passes through."""
+    """The block `{% generation %}...{% endgeneration %}`, passed through unchanged.
+
+    Templates mark with it the text that the model writes.
+    """
 
     tags = {"generation"}  # noqa: RUF012 (Jinja's protocol)
 
@@ -33,7 +36,10 @@ class _GenerationBlock(jinja2.ext.Extension):
 
 
 class _Namespace(jinja2.utils.Namespace):
-    """Jinja's `namespace()`, without names that begin with an underscore (the way out of a sandbox)."""
+    """Jinja's `namespace()`, without names that begin with an underscore.
+
+    Such names are a way out of a sandbox.
+    """
 
     def __init__(*args, **kwargs):
         self, *rest = args
@@ -80,9 +86,9 @@ def compile_template(source: str) -> Callable[..., str]:
 
 
 def rendered(render: Callable[..., str], variables: dict) -> str:
-    """What `render` writes.
+    """The text that `render` writes.
 
-    Raises ValueError, saying why, whatever goes wrong in the template.
+    Raises ValueError with the reason for any error in the template.
     """
     try:
         return render(**variables)
@@ -95,9 +101,10 @@ def rendered(render: Callable[..., str], variables: dict) -> str:
 
 
 def serve(cpu_s: float, memory_bytes: int, max_chars: int) -> None:
-    """Answers lines `[source, variables]` with lines `[text, refusal, whether a limit was broken]`.
+    """Render the templates that arrive on standard input.
 
-    The limits hold for each of them; over that of processor time the process ends.
+    Each line `[source, variables]` is answered by a line `[text, refusal, whether a limit was broken]`. The limits
+    apply to each line; the process ends when one exceeds that of processor time.
     """
     import resource
 

@@ -1,8 +1,7 @@
 """Model configuration and named presets.
 
-Everything the one transformer needs to know about an architecture.
-
-Field names follow `config.json` of Hugging Face, so that a checkpoint's own file reads straight into a `ModelConfig`.
+A configuration has all that the one transformer needs to know about an architecture. Field names follow `config.json`
+of Hugging Face, so that a checkpoint's own file reads straight into a `ModelConfig`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 FULL, SLIDING = "full_attention", "sliding_attention"
 LAYER_TYPES = (FULL, SLIDING)
 ROPE_TYPES = ("linear", "llama3")
-# The most that a setting can be: beyond every model, and small enough that nothing is made of a made-up number.
+# The largest value of a setting: beyond every model, yet small enough to keep a made-up number from doing harm.
 LARGEST = {
     "vocab_size": 1 << 24,
     "hidden_size": 1 << 18,

@@ -52,7 +52,7 @@ class GgufFile:
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         """tensor[index] in float32.
 
-        Only the rows asked for are dequantised. Projections come in whole heads.
+        Only the rows asked for are dequantised. Projections must be cut at whole heads.
         """
         tensor = self._tensors[self._names[name]]
         rows, *rest = index
@@ -114,9 +114,10 @@ class GgufFile:
         return cfg.replace(rope_scaling=self._rope_scaling(cfg, get))
 
     def _rope_scaling(self, cfg: ModelConfig, get) -> RopeScaling | None:
-        """As llama.cpp reads it: a factor without a type is linear, no factor, or one of 0, is none.
+        """Rotary scaling as llama.cpp reads it.
 
-        `rope.scale_linear` is how older files call the factor.
+        A factor without a type is linear; a missing factor, or one of 0, means none. Older files call the factor
+        `rope.scale_linear`.
         """
         kind = get("rope.scaling.type", "linear")
         factor = _shortest(get("rope.scaling.factor", get("rope.scale_linear", 0.0)) or 1.0)
@@ -137,11 +138,14 @@ class GgufFile:
 
 
 def _half_split(values: np.ndarray, head_dim: int) -> np.ndarray:
-    """Rows of a `llama` query or key projection (whole heads), from interleaved rotary pairs back to halves."""
+    """Reorder rows of a projection from interleaved rotary pairs to halves.
+
+    The rows are of whole heads of a `llama` query or key projection.
+    """
     pairs = values.reshape(-1, head_dim // 2, 2, values.shape[-1])
     return pairs.swapaxes(1, 2).reshape(values.shape)
 
 
 def _shortest(value: float) -> float:
-    """A float32 setting as the decimal that was meant: 1e-5, not 9.999999747378752e-06."""
+    """A float32 setting as its shortest decimal: 1e-5, not 9.999999747378752e-06."""
     return float(str(np.float32(value)))

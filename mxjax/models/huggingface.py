@@ -1,6 +1,4 @@
-"""Hugging Face directories.
-
-`config.json` and safetensors, read into and written from our types.
+"""Hugging Face directories: `config.json` and safetensors, read and written.
 
 Only what the one transformer computes is accepted: a setting that would change the result is refused by name, never
 ignored.
@@ -119,10 +117,10 @@ def _gemma(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rope(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Rotary settings: `rope_theta`, `rope_scaling` and `rope_local_base_freq` of old, `rope_parameters` of new files.
+    """Rotary settings from either form of config.json.
 
-    New files may have one set of parameters per kind of layer. Where a file has both, the old scaling counts, as in
-    `transformers`.
+    Old files have `rope_theta`, `rope_scaling` and `rope_local_base_freq`, new ones `rope_parameters`, maybe one set
+    per kind of layer. Where a file has both, the old scaling counts, as in `transformers`.
     """
     new, old = given.get("rope_parameters") or {}, given.get("rope_scaling") or {}
     nested = any(isinstance(value, Mapping) for value in new.values())
@@ -149,7 +147,10 @@ def _rope(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _refuse_rope(rope: Mapping[str, Any], name: str, known: tuple[str, ...], origin: str) -> str:
-    """The kind of rotary parameters; ValueError if it is not of the known ones, or only part of a head is rotated."""
+    """The kind of rotary parameters.
+
+    Raises ValueError if it is not of the known ones, or if only part of a head is rotated.
+    """
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in known:
         raise UserError(f"{origin} sets {name} to {kind!r}, which is not supported")
@@ -181,9 +182,10 @@ def _refuse_unsupported(config: Mapping[str, Any], family: str, origin: str) -> 
 
 
 def write_config(cfg: ModelConfig, dtype: str) -> dict[str, Any]:
-    """config.json of `cfg` with weights in `dtype`, readable by `transformers` before and after version 5.
+    """The config.json of `cfg` with weights in `dtype`.
 
-    Raises ValueError for a combination of settings that no family has.
+    `transformers` reads it before and after version 5. Raises ValueError for a combination of settings that no family
+    has.
     """
     family = cfg.family
     gemma = family == "gemma3_text"
@@ -231,11 +233,11 @@ def write_config(cfg: ModelConfig, dtype: str) -> dict[str, Any]:
 
 
 class SafetensorsDirectory:
-    """`Tensors` over model.safetensors, or the files that model.safetensors.index.json lists, of a local directory.
+    """`Tensors` over the safetensors files of a local directory.
 
-    Of a `multimodal` checkpoint only the text model, under the names that it would have alone; `left_out` names the
-    rest. `dtypes` are as safetensors spells them ("BF16"). Raises FileNotFoundError without files, ValueError for a
-    damaged one.
+    The files are model.safetensors, or those that model.safetensors.index.json lists. Of a `multimodal` checkpoint only
+    the text model is read, under the names that it would have alone; `left_out` names the rest. `dtypes` are as
+    safetensors spells them ("BF16"). Raises FileNotFoundError without files, ValueError for a damaged one.
     """
 
     def __init__(self, directory: pathlib.Path, multimodal: bool = False):
@@ -291,9 +293,10 @@ def _text_name(key: str) -> str:
 
 
 def write_weights(params: Mapping, cfg: ModelConfig, directory: pathlib.Path, shard_bytes: int = SHARD_BYTES) -> None:
-    """Writes the tensors of `params` as safetensors into a local directory, several files if they exceed `shard_bytes`.
+    """Write `params` as safetensors files into a local directory.
 
-    In a run of several processes all must call it; process 0 writes.
+    Several files are written if they exceed `shard_bytes`. In a run of several processes all must call it; process 0
+    writes.
     """
     shards: list[dict[str, int]] = []
     batch: dict[str, np.ndarray] = {}
@@ -318,7 +321,10 @@ def write_weights(params: Mapping, cfg: ModelConfig, directory: pathlib.Path, sh
 
 
 def _name_shards(directory: pathlib.Path, shards: list[dict[str, int]]) -> None:
-    """Renames shard-1 ... as Hugging Face counts them, with an index if there are several; drops an older save."""
+    """Rename the shards as Hugging Face counts them; drop an older save.
+
+    Several shards get an index.
+    """
     fresh = {directory / f"shard-{number}.safetensors" for number in range(1, len(shards) + 1)}
     for old in {*directory.glob("*.safetensors"), *directory.glob("*.safetensors.index.json")} - fresh:
         old.unlink()

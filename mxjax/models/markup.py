@@ -1,7 +1,7 @@
-"""Which tokens of a model are structure, and how a text that spells one out is kept from becoming it.
+"""Markup tokens of a model, and how message text is escaped.
 
-Every chat format has the weakness of SQL: data and commands are one string. While a template runs, what a message
-spells out stands behind a mask; what the template itself writes is found afterwards, and only that becomes tokens.
+Every chat format has the weakness of SQL: data and commands are one string. While a template runs, markup spelled out
+in a message is masked; what the template itself writes is found afterwards, and only that becomes tokens.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _BRACKETED = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
 def markup_of(added: Iterable[AddedToken], template: str, words: Mapping[str, int] | None) -> frozenset[str]:
-    """Tokens that no file calls special and that yet are structure, such as "<think>" and "<|fim_prefix|>".
+    """Markup tokens not declared special, such as "<think>" and "<|fim_prefix|>".
 
-    A name in brackets that the template spells, that has bars, or that the vocabulary of text, `words`, lacks; None for
-    a vocabulary that says nothing about it. The rest are text: words of our own tokenizers, and what sentencepiece was
-    told to keep whole, such as HTML's tags.
+    These are names in brackets that the template spells, that have bars, or that the vocabulary of text, `words`, lacks
+    (None: the vocabulary cannot tell). The rest are text: words of our own tokenizers, and what sentencepiece was told
+    to keep whole, such as HTML tags.
     """
     names = [token.content for token in added if not token.special and _BRACKETED.fullmatch(token.content)]
     lacked = set() if words is None else {name for name in names if name not in words}
@@ -31,16 +31,16 @@ def markup_of(added: Iterable[AddedToken], template: str, words: Mapping[str, in
 
 
 def one_of(texts: Iterable[str]) -> re.Pattern:
-    """A pattern of any of these, the longest first.
+    """A pattern of any of these texts, the longest first.
 
-    Of nothing, if there is none.
+    Without texts it matches nothing.
     """
     longest_first = sorted((text for text in texts if text), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def with_spaces(added: Iterable[AddedToken]) -> re.Pattern:
-    """A pattern of any of these tokens together with the spaces that it swallows."""
+    """A pattern of any of these tokens with the spaces it absorbs."""
     space = {True: r"\s*", False: ""}
     longest_first = sorted((token for token in added if token.content), key=lambda token: -len(token.content))
     spelled = (space[token.lstrip] + re.escape(token.content) + space[token.rstrip] for token in longest_first)
@@ -50,9 +50,9 @@ def with_spaces(added: Iterable[AddedToken]) -> re.Pattern:
 def mask(
     messages: Sequence[Mapping[str, Any]], pattern_of: Callable[[str], re.Pattern]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The messages with everything behind a mask that the pattern of their role matches, and mask → its text.
+    """Mask whatever the pattern of a message's role matches.
 
-    Raises ValueError for a role that spells out a token.
+    Returns the masked messages, and mask → its text. Raises ValueError for a role that spells out a token.
     """
     everything = json.dumps(list(messages), ensure_ascii=False, default=str)
     mark = next(c for c in map(chr, range(0xE000, 0xF900)) if c not in everything)

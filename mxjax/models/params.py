@@ -97,9 +97,9 @@ def abstract_params(cfg: ModelConfig, mesh: AnyMesh | None = None, dtype=None) -
 
 
 def init_params(key: jax.Array, cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None, dtype=None) -> dict:
-    """Fresh parameters, laid out on `mesh` if there is one; dtype `cfg.param_dtype`.
+    """Fresh parameters of dtype `cfg.param_dtype`, laid out on any `mesh`.
 
-    Each leaf has a key of its own, so values depend on neither the mesh (but for rounding) nor the other leaves.
+    Each leaf has a key of its own, so values depend on neither the mesh (except for rounding) nor the other leaves.
     """
     return _initializer(cfg, mesh, jnp.dtype(dtype or cfg.param_dtype))(key)
 

@@ -1,4 +1,4 @@
-"""Renders a model's chat template in a process of its own, which is ended when it takes too long.
+"""Render chat templates in a separate process with limits.
 
 A template is a program that came with a download. Jinja's sandbox keeps it from the machine's files, but not from loops
 inside loops, or from text that doubles until the memory is gone; a process with limits does.

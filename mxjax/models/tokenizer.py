@@ -85,7 +85,7 @@ class Tokenizer:
     # Text
 
     def encode(self, text: str) -> list[int]:
-        """Ids of ordinary text. Nothing is added in front or behind.
+        """Ids of ordinary text, with nothing added before or after.
 
         The text is data: a control token spelled out in it, such as "<|im_end|>", or markup such as "<think>" and
         "<tool_call>", is encoded letter by letter, so that neither a question nor a tool's output can open or close
@@ -94,7 +94,10 @@ class Tokenizer:
         return _ids(self._letters, _scalars(text))
 
     def encode_reply(self, text: str) -> list[int]:
-        """Ids of a model's own reply, its markup read as markup; none ends the turn."""
+        """Ids of a model's own reply, its markup read as markup.
+
+        None of them ends the turn.
+        """
         return _ids(self._plain, _scalars(text))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -120,17 +123,17 @@ class Tokenizer:
     def text_vocab_size(self) -> int:
         """One more than the largest id that `encode` gives.
 
-        A model's embedding may have more rows, never fewer.
-
-        Control tokens may lie beyond it, as Gemma 3's image token does for the models that see none.
+        A model's embedding may have more rows, never fewer. Control tokens may lie beyond it, as Gemma 3's image token
+        does for models without vision.
         """
         ids = set(self.backend.get_vocab(with_added_tokens=True).values())
         return max(ids - set(self._specials), default=-1) + 1
 
     def check_rows(self, rows: int, origin: str) -> None:
-        """Raises ValueError naming a token that text, the template or a stop can be, and an embedding of `rows` lacks.
+        """Raise ValueError if an embedding of `rows` lacks a needed token.
 
-        Control tokens that none of these can give may lie beyond it, as Gemma 3's image token does.
+        Needed are tokens of text, of the template and of stops; the message names one that is missing. Other control
+        tokens may lie beyond the embedding, as Gemma 3's image token does.
         """
         if self.text_vocab_size > rows:
             raise UserError(
@@ -162,7 +165,9 @@ class Tokenizer:
         return unmask(self._rendered(masked, add_generation_prompt), masks)
 
     def chat_ids(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> list[int]:
-        """Ids of a conversation, [{"role", "content"}], ready for the reply when `add_generation_prompt`.
+        """Ids of a conversation, a list of {"role", "content"}.
+
+        With `add_generation_prompt` they are ready for the reply.
 
         Equal to `apply_chat_template` of `transformers`, except that what a message spells out stays text: control
         tokens in any message, and markup such as "<think>" in all but those of the assistant, whose own it is, and of
@@ -172,11 +177,14 @@ class Tokenizer:
         return self._markup_ids(messages, lambda masked: self._rendered(masked, add_generation_prompt))
 
     def check_turns(self) -> None:
-        """Raises ValueError for a template that does not take what every role is asked: a system and a user turn."""
+        """Raise ValueError unless the template takes a system and a user turn.
+
+        Every role is asked with these two.
+        """
         self.chat_ids([{"role": "system", "content": "text"}, {"role": "user", "content": "text"}])
 
     def extend_ids(self, ids: Sequence[int], messages: Sequence[Message]) -> list[int]:
-        """Ids that continue the conversation `ids` with `messages` and ask for the next reply.
+        """Continue the conversation `ids` with `messages` up to the next reply.
 
         `ids` is the prompt and the sampled reply, the stop token included if one was sampled; the result
         begins with exactly these, whatever text they decode to. A reply cut by its length limit gets the end
@@ -195,11 +203,11 @@ class Tokenizer:
 
     @functools.cached_property
     def rewrites_history(self) -> bool:
-        """Whether the template shows a past turn otherwise than it was prompted and answered.
+        """Whether the template renders past turns differently from the original prompt.
 
-        Qwen3 is such a one: with thinking off it prompts with an empty thinking block, and leaves that out of past
-        turns; with thinking on it leaves out what a past reply thought. The next call of such a conversation needs a
-        fresh prompt (`chat_ids`); elsewhere `extend_ids` gives the same text without encoding anything anew.
+        Qwen3's does: with thinking off it prompts with an empty thinking block, and leaves that out of past turns; with
+        thinking on it leaves out the thoughts of past replies. The next call of such a conversation needs a fresh
+        prompt (`chat_ids`); elsewhere `extend_ids` gives the same text without encoding anything anew.
         """
         asked, plain, follow_up = _sentinels(2)[:3]
         thought = {**plain, "content": f"<think>\nsentinel thought\n</think>\n\n{plain['content']}"}
@@ -236,7 +244,10 @@ class Tokenizer:
         return first
 
     def _after_reply(self, turns: int, messages: Sequence[Message]) -> str:
-        """What the template writes from the end of the last of `turns` sentinel replies on."""
+        """The template's text from the end of the last sentinel reply on.
+
+        `turns` is the number of sentinel replies.
+        """
         dialogue = _sentinels(turns)
         text = self._rendered([*dialogue, *messages])
         _, found, tail = text.partition(dialogue[-1]["content"])
@@ -245,7 +256,7 @@ class Tokenizer:
         return tail
 
     def _markup_ids(self, messages: Sequence[Message], render) -> list[int]:
-        """Ids of `render(messages)` in which only the template's own control tokens and markup are tokens.
+        """Ids of `render(messages)`, with the template's own markup alone as tokens.
 
         Contents that spell one out are masked while the template runs, since templates trim and cut contents
         and encoding them apart from their surroundings would change the merges at their edges.
@@ -263,13 +274,13 @@ class Tokenizer:
         return ids
 
     def _masked(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """The messages with every token that they spell out behind a mask, and mask → its text."""
+        """The messages with spelled-out tokens masked, and mask → its text."""
         may_show = dict.fromkeys(("system", "assistant"), self._control_pattern)
         checked = [_checked(message) for message in messages]
         return mask(checked, lambda role: may_show.get(role, self._spelled_pattern))
 
     def _rendered(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
-        """What the template writes. Raises ValueError if it refuses the messages."""
+        """The template's output; ValueError if it refuses the messages."""
         if not self.template:
             raise UserError("this tokenizer has no chat template; put chat_template.jinja beside tokenizer.json")
         variables = {**self._variables, "messages": messages, "add_generation_prompt": add_generation_prompt}
@@ -323,14 +334,17 @@ class Tokenizer:
 
     @functools.cached_property
     def _plain(self) -> tokenizers.Tokenizer:
-        """A second pipeline that reads control tokens as text: the switch is state, and threads share us."""
+        """A second pipeline that reads control tokens as text.
+
+        The switch is state of a pipeline, and threads share this tokenizer.
+        """
         plain = tokenizers.Tokenizer.from_str(self.backend.to_str())
         plain.encode_special_tokens = True
         return plain
 
     @functools.cached_property
     def _letters(self) -> tokenizers.Tokenizer:
-        """A third one that reads markup as text too."""
+        """A third pipeline that reads markup as text too."""
         if not self._markup:
             return self._plain
         state = json.loads(self.backend.to_str())
@@ -343,8 +357,11 @@ class Tokenizer:
     # Files
 
     def save(self, directory: str) -> None:
-        """Writes Hugging Face's files: tokenizer.json, tokenizer_config.json, chat_template.jinja and
-        generation_config.json (the stop ids). `transformers` and `from_directory` read them."""
+        """Write the tokenizer as Hugging Face files.
+
+        These are tokenizer.json, tokenizer_config.json, chat_template.jinja and generation_config.json (the stop ids).
+        `transformers` and `from_directory` read them.
+        """
         path = epath.Path(directory)
         path.mkdir(parents=True, exist_ok=True)
         (path / "tokenizer.json").write_text(self.backend.to_str(pretty=True))
@@ -357,20 +374,18 @@ class Tokenizer:
 
     @classmethod
     def from_directory(cls, path: str) -> Tokenizer:
-        """Reads a Hugging Face directory.
+        """Read a Hugging Face directory.
 
-        Its tokenizer.json, or without one its sentencepiece tokenizer.model.
-
-        Stop ids are the union of `eos_token` (tokenizer_config.json) and `eos_token_id`
-        (generation_config.json, config.json). Raises FileNotFoundError without either file, ValueError for a
-        damaged one.
+        It needs a tokenizer.json, or else a sentencepiece tokenizer.model. Stop ids are the union of `eos_token`
+        (tokenizer_config.json) and `eos_token_id` (generation_config.json, config.json). Raises FileNotFoundError
+        without either file, ValueError for a damaged one.
         """
         with reading(path):
             return cls(*directory_parts(epath.Path(path)))
 
     @classmethod
     def from_gguf(cls, reader, origin: str = "the GGUF file") -> Tokenizer:
-        """Builds the tokenizer that a GGUF file carries.
+        """Build the tokenizer that a GGUF file carries.
 
         `reader` is a `gguf.GGUFReader`, `origin` its name in errors.
 
@@ -400,10 +415,10 @@ class Tokenizer:
         special_tokens: Sequence[str] = (),
         atoms: Sequence[str] = (),
     ) -> Tokenizer:
-        """Learns a byte-level BPE with a compact chat template from `texts`, the same from the same texts.
+        """Learn a byte-level BPE with a compact chat template from `texts`.
 
-        Every byte is a token, so any text survives encode and decode; digits stand alone, so that arithmetic
-        is learnable at toy sizes.
+        The same texts give the same tokenizer. Every byte is a token, so any text survives encode and decode; digits
+        stand alone, so that arithmetic is learnable at toy sizes.
 
         Args:
           vocab_size: of the result, an upper bound: a small corpus has few pairs to merge.
@@ -443,12 +458,11 @@ class Tokenizer:
 
     @classmethod
     def byte_level(cls, vocab_size: int | None = None) -> Tokenizer:
-        """The tokenizer that knows bytes and the compact chat template.
+        """A tokenizer of bytes with the compact chat template.
 
-        For models that read nothing yet.
-
-        With `vocab_size` the rest is filled with reserved tokens that text never produces, so that every id a
-        model can sample decodes. Raises ValueError if `vocab_size` is too small for the bytes.
+        For models that are not yet trained. With `vocab_size` the rest is filled with reserved tokens that text never
+        produces, so that every id a model can sample decodes. Raises ValueError if `vocab_size` is too small for the
+        bytes.
         """
         specials = (PAD_TOKEN, END_TOKEN, *ROLE_TOKENS)
         tokens = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
@@ -482,7 +496,10 @@ def _ids(pipeline: tokenizers.Tokenizer, text: str) -> list[int]:
 
 
 def _swallows(atom: str, specials: Sequence[str]) -> bool:
-    """Whether `atom`, matched leftmost, could hide a control token that begins within it or right at its start."""
+    """Whether `atom`, matched leftmost, could hide a control token.
+
+    The token may begin within the atom or right at its start.
+    """
     tails = [atom[start:] for start in range(1, len(atom))]
     return any(
         atom.startswith(special) or any(tail.startswith(special) or special.startswith(tail) for tail in tails)
@@ -500,7 +517,10 @@ def _config(**special: str) -> dict[str, Any]:
 
 
 def _scalars(text: str) -> str:
-    """`text` with surrogate pairs joined and lone ones replaced: scripts make strings that UTF-8 cannot."""
+    """Join surrogate pairs and replace lone surrogates.
+
+    Scripts can make strings that UTF-8 cannot hold.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
 """Tokenizer pipelines from files: tokenizer.json, GGUF and sentencepiece.
 
-The latter store a vocabulary and name an algorithm; the rest is known by convention and written down here. The result
-is the pipeline that a `tokenizer.json` of the same model holds.
+GGUF and sentencepiece files store a vocabulary and name an algorithm; the rest is known by convention and written down
+here. The result is the pipeline that a `tokenizer.json` of the same model holds.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ MAX_PATTERN = 4096  # characters of a regular expression
 
 
 def directory_parts(root: epath.Path) -> tuple[tokenizers.Tokenizer, str | None, tuple[int, ...], dict[str, Any]]:
-    """Pipeline, chat template, stop ids and tokenizer_config.json of a Hugging Face directory.
+    """The parts of a tokenizer in a Hugging Face directory.
 
-    Raises FileNotFoundError without tokenizer.json and tokenizer.model, ValueError for a damaged file.
+    Returns pipeline, chat template, stop ids and tokenizer_config.json. Raises FileNotFoundError without tokenizer.json
+    and tokenizer.model, ValueError for a damaged file.
     """
     config = read_if_there(root / "tokenizer_config.json")
     if (root / "tokenizer.json").exists():
@@ -117,7 +118,10 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Raises ValueError for a regular expression that may take exponential time: a repeated group that has choices."""
+    """Raise ValueError for a regular expression that may take exponential time.
+
+    That is one with a repeated group that has choices.
+    """
     if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
         raise UserError(f"has a regular expression that is no text of at most {MAX_PATTERN} characters")
     choices, at = [False], 0  # of each open group, whether something in it can match in more than one way
@@ -241,9 +245,8 @@ def sentencepiece_pipeline(
 ) -> tokenizers.Tokenizer:
     """A sentencepiece BPE of these pieces.
 
-    The pair whose joined piece has the highest score merges first.
-
-    `add_prefix_space` puts a space before a text and after each token that stands for itself, as Llama 2 has it.
+    The pair whose joined piece has the highest score merges first. `add_prefix_space` puts a space before a text and
+    after each token that stands for itself, as Llama 2 has it.
     """
     vocab = {token: index for index, token in enumerate(tokens)}
     joined = {t: score for t, score, kind in zip(tokens, scores, kinds) if kind in (NORMAL, USER_DEFINED, UNUSED)}
@@ -266,7 +269,10 @@ def sentencepiece_pipeline(
 
 
 def _pairs(pieces: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Every way to join two pieces into a third. Raises ValueError for a piece that is no piece of a word."""
+    """Every way to join two pieces into a third.
+
+    Raises ValueError for a piece that is not part of a word.
+    """
     for piece in pieces:
         if len(piece) > MAX_PIECE:
             raise UserError(f"its vocabulary has a piece of {len(piece)} characters")

@@ -1,7 +1,5 @@
 """The transformer as pure functions.
 
-One layer body, and the training forward pass built from it.
-
 Sampling (`mxjax.sampling.programs`) calls the same `layer` with an attention over its cache, so the network is written
 once. Shape suffixes: B rows, T tokens, L layers, D model, N query heads, K kv heads, G = N/K, H head dim, F ffn,
 V vocab.
@@ -38,7 +36,7 @@ def rms_norm(x: jax.Array, weight_D: jax.Array, cfg: ModelConfig) -> jax.Array:
 
 
 def rope_frequencies(cfg: ModelConfig, kind: str) -> np.ndarray:
-    """Angle per position f32[H / 2] of each rotated pair, scaled by `cfg.rope_scaling`."""
+    """Angles per position f32[H / 2], scaled by `cfg.rope_scaling`."""
     half, scaling = cfg.head_dim // 2, cfg.rope_scaling
     theta = cfg.rope_local_base_freq if kind == SLIDING else cfg.rope_theta
     frequencies = theta ** (-np.arange(half) / half)
@@ -53,9 +51,9 @@ def rope_frequencies(cfg: ModelConfig, kind: str) -> np.ndarray:
 
 
 def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array | np.ndarray) -> jax.Array:
-    """Rotary position embedding of pairs (i, i + H/2), the half-split form.
+    """Rotary position embedding in the half-split form: pairs (i, i + H/2).
 
-    Angles are float32.
+    Angles are computed in float32.
     """
     angles = positions_BT[..., None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
@@ -65,11 +63,10 @@ def rope(x_BTNH: jax.Array, positions_BT: jax.Array, frequencies: jax.Array | np
 
 
 class LayerKind(NamedTuple):
-    """What tells one layer from another beside its parameters.
+    """What differs between layers besides their parameters.
 
-    Rotary frequencies f32[H / 2] and the window.
-
-    `window` is how many tokens a token sees, its own included; None if it sees all before it.
+    Rotary frequencies are f32[H / 2]. `window` is how many tokens a token sees, its own included; None if it sees all
+    before it.
     """
 
     frequencies: jax.Array | np.ndarray
@@ -83,7 +80,10 @@ def layer_kind(cfg: ModelConfig, index: int) -> LayerKind:
 
 
 def _stacked_kinds(cfg: ModelConfig) -> LayerKind | None:
-    """The kinds of all layers, stacked for `lax.scan`; None if they are all the same."""
+    """The kinds of all layers, stacked for `lax.scan`.
+
+    None if all are the same.
+    """
     if len(set(cfg.kinds)) == 1:
         return None
     kinds = [layer_kind(cfg, index) for index in range(cfg.num_hidden_layers)]
@@ -147,7 +147,10 @@ def embed(params: dict, cfg: ModelConfig, tokens_BT: jax.Array) -> jax.Array:
 
 
 def hidden_states(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segment_ids_BT) -> jax.Array:
-    """Normed output of the last layer, [B, T, D] in the compute dtype. Layers run under `lax.scan`."""
+    """Normed output of the last layer, [B, T, D] in compute dtype.
+
+    Layers run under `lax.scan`.
+    """
 
     def body(x_BTD, xs):
         p, kind = xs
@@ -204,7 +207,10 @@ def token_stats(params: dict, cfg: ModelConfig, tokens_BT, positions_BT, segment
 
 
 def _score_rows(cfg: ModelConfig, name: str, x_BTD, targets_BT, temperature_BT, head) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of the targets and entropies of some rows, block by block; `head` is `params[name]`."""
+    """Log-probabilities of the targets and entropies, block by block.
+
+    `head` is `params[name]`.
+    """
     B, T = targets_BT.shape
     blocks = -(-T // LOGIT_BLOCK)
     size = -(-T // blocks)

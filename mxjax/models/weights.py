@@ -1,8 +1,7 @@
-"""Between foreign weight files and our parameter tree.
+"""Conversion between foreign weight files and our parameter tree.
 
-One table of names and layouts, read in both directions.
-
-A leaf is read shard by shard, each device's part straight from the file, so that no process ever holds a whole model.
+One table of names and layouts serves both directions. A leaf is read shard by shard, each device's part straight from
+the file, so that no process ever holds a whole model.
 """
 
 from __future__ import annotations
@@ -24,7 +23,10 @@ from mxjax.models.params import abstract_params, param_table
 
 
 class Layout(NamedTuple):
-    """Names and axes of a leaf elsewhere; a foreign axis may fuse several ("NH")."""
+    """Foreign names and axes of a leaf.
+
+    A foreign axis may fuse several ("NH").
+    """
 
     huggingface: str
     gguf: str
@@ -93,9 +95,10 @@ class Tensors(Protocol):
 
 
 def load_params(tensors: Tensors, cfg: ModelConfig, mesh: jax.sharding.Mesh | None, dtype) -> dict:
-    """The parameter tree of `cfg` with the values of `tensors`, on the shardings of `mesh` (None: the first device).
+    """Load the parameter tree of `cfg` from `tensors`.
 
-    Raises ValueError naming a tensor that is missing, misshaped, or that this architecture has no place for.
+    It is laid out on the shardings of `mesh` (None: the first device). Raises ValueError naming a tensor that is
+    missing, misshaped, or unknown to this architecture.
     """
     leaves = traverse_util.flatten_dict(abstract_params(cfg, mesh, dtype), sep="/")
     names = layouts(cfg)
@@ -135,7 +138,7 @@ def _foreign_shape(layout: Layout, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def foreign_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Hugging Face's name → shape, of every tensor that a checkpoint of `cfg` must have."""
+    """Names and shapes of the Hugging Face tensors that `cfg` requires."""
     shapes = {}
     leaves = traverse_util.flatten_dict(abstract_params(cfg), sep="/")
     for path, layout in layouts(cfg).items():
@@ -147,7 +150,10 @@ def foreign_shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(tensors: Tensors, cfg: ModelConfig) -> None:
-    """Raises ValueError naming a tensor that is missing, misshaped, of integers, or that `cfg` has no place for."""
+    """Raise ValueError for tensors that do not fit `cfg`.
+
+    The message names one that is missing, misshaped, of integers, or unknown to `cfg`.
+    """
     expected = foreign_shapes(cfg)
     for name, shape in expected.items():
         if name not in tensors.shapes:
@@ -168,7 +174,10 @@ def check_tensors(tensors: Tensors, cfg: ModelConfig) -> None:
 
 
 def check_tied(tensors: Tensors, cfg: ModelConfig) -> None:
-    """Raises ValueError for tied embeddings beside a head that differs from them, which readers take in two ways."""
+    """Raise ValueError for tied embeddings beside a head that differs.
+
+    Readers disagree on which of the two counts.
+    """
     if not cfg.tie_word_embeddings or HEAD not in tensors.shapes:
         return
     same = tuple(tensors.shapes[HEAD]) == tuple(tensors.shapes[EMBEDDINGS])
@@ -184,7 +193,10 @@ def check_tied(tensors: Tensors, cfg: ModelConfig) -> None:
 
 
 class _Reader:
-    """The callback of `jax.make_array_from_callback` for one leaf: global index → values of that shard."""
+    """Callback of `jax.make_array_from_callback` for one leaf.
+
+    It maps a global index to the values of that shard.
+    """
 
     def __init__(self, tensors: Tensors, layout: Layout, leaf: jax.ShapeDtypeStruct, stacked: bool):
         self.tensors, self.layout, self.leaf, self.stacked = tensors, layout, leaf, stacked
@@ -209,7 +221,10 @@ class _Reader:
         return out
 
     def _tensor(self, name: str, ranges) -> np.ndarray:
-        """The part `ranges` (in our axes) of one foreign tensor, as a view in our axes."""
+        """Part of one foreign tensor as a view in our axes.
+
+        `ranges` are in our axes.
+        """
         axes = self.layout.ours
         shape = self.leaf.shape[1:] if self.stacked else self.leaf.shape
         size, part = dict(zip(axes, shape)), dict(zip(axes, ranges))

@@ -1,4 +1,4 @@
-"""`mxjax plan`: whether a run fits a slice, and its speed at best.
+"""`mxjax plan`: whether a run fits a slice, and its best speed.
 
-Known before a chip is rented.
+Both are known before any chip is rented.
 """

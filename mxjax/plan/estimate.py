@@ -1,4 +1,4 @@
-"""Estimates the slice that a model needs for training, in milliseconds."""
+"""Estimate, within milliseconds, the slice that training a model needs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BLOCK_ARRAYS = 8  # bfloat16 arrays of a layer that are alive at once while it i
 
 
 def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
-    """About how many bytes of HBM each chip needs while a model trains.
+    """Approximate HBM bytes that each chip needs to train a model.
 
-    In the paper's setting: stages, one policy, float32 weights and optimisers, bfloat16 computation, `remat` full, a
-    row of `ROWS` tokens for each group of `TENSOR` chips, an engine of `SLOTS` slots of as many tokens on each host. It
-    is the larger of what the gradient and the first rollout need.
+    The setting is the paper's: stages, one policy, float32 weights and optimisers, bfloat16 computation, `remat` full,
+    a row of `ROWS` tokens for each group of `TENSOR` chips, and on each host an engine of `SLOTS` slots of as many
+    tokens. The result is the larger of what the gradient and the first rollout need.
     """
     cfg = cfg.replace(dtype="bfloat16", param_dtype="float32")
     tensor, on_host = min(TENSOR, chips), chip.on_host(chips)
@@ -46,7 +46,10 @@ def training_bytes(cfg: ModelConfig, chip: Chip, chips: int) -> int:
 
 
 def smallest_slices(cfg: ModelConfig) -> dict[str, int | None]:
-    """Kind of chip → chips of the smallest slice on which a model trains, by `training_bytes`; None if on none."""
+    """Chips of the smallest slice that trains a model, by chip kind.
+
+    By `training_bytes`; None where no slice of that kind is large enough.
+    """
     return {
         kind: next((n for n in chip.sizes if training_bytes(cfg, chip, n) <= chip.hbm_bytes), None)
         for kind, chip in CHIPS.items()

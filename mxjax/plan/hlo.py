@@ -1,6 +1,6 @@
-"""What a compiled program does per device.
+"""Cost of a compiled program per device.
 
-Matrix FLOPs, HBM traffic, collectives and the least time it can take.
+It has matrix FLOPs, HBM traffic, collectives and the least time that a run can take.
 
 Reads the optimised HLO text, because `Compiled.cost_analysis` counts the body of a loop once, however often it runs.
 """
@@ -43,9 +43,9 @@ _CALLED = re.compile(
 
 
 class Rates(NamedTuple):
-    """What a device does in a second at most.
+    """Peak rates of a device, per second.
 
-    Matrix FLOPs, bytes of its memory, bytes sent to other devices.
+    Matrix FLOPs, bytes of its memory, and bytes sent to other devices.
     """
 
     flops: float
@@ -111,7 +111,10 @@ class _Instruction(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A fusion from inside: what its parameters are in the computation around it."""
+    """The calling context of a fusion.
+
+    It gives the values of the fusion's parameters in the computation around it.
+    """
 
     computation: str
     operands: tuple[str, ...]
@@ -127,7 +130,7 @@ class _Value(NamedTuple):
 
 
 def _constant(value: _Value) -> int | None:
-    """The integer that a value is; None if it is computed."""
+    """The integer value of a constant; None if it is computed."""
     found = re.match(r"\((-?\d+)\)", value.made_by.rest) if value.made_by.opcode == "constant" else None
     return int(found[1]) if found else None
 
@@ -157,7 +160,10 @@ def _instruction(line: str) -> _Instruction | None:
 
 
 def _arrays(kind: str, hbm_only: bool = True):
-    """(bits, dimensions) of every array in a type; with `hbm_only`, of those in the default memory space."""
+    """(bits, dimensions) of every array in a type.
+
+    With `hbm_only`, of those in the default memory space.
+    """
     for name, dims, layout in _ARRAY.findall(kind):
         if hbm_only and (space := re.search(r"S\((\d+)\)", layout)) and space[1] != "0":
             continue
@@ -204,7 +210,7 @@ class _Module:
 
     @functools.cache  # noqa: B019  the module lives for one analysis
     def cost(self, name: str, depth: int = 0) -> Cost:
-        """The cost of a computation that is inside `depth` loops of unknown length."""
+        """The cost of a computation inside `depth` loops of unknown length."""
         total, seen = Cost(), set[str]()
         for instruction in self.computations[name].values():
             if instruction.opcode in _FREE:
@@ -213,7 +219,10 @@ class _Module:
         return total
 
     def _control(self, name: str, instruction: _Instruction, depth: int) -> Cost | None:
-        """The cost of an instruction that runs other computations one instruction at a time; None for others."""
+        """The cost of an instruction that runs other computations step by step.
+
+        None for other instructions.
+        """
         called = self._called(instruction)
         if instruction.opcode == "while":
             trips = self._trip_count(name, instruction, called["condition"][0], called["body"][0])
@@ -229,7 +238,10 @@ class _Module:
         return None
 
     def _trip_count(self, name: str, loop: _Instruction, condition: str, body: str) -> int | None:
-        """How often a loop runs that counts from a constant to a constant; None if that depends on data."""
+        """Trip count of a loop from one constant to another.
+
+        None if it depends on data.
+        """
         if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest):
             return int(known[1])
         less = self._source(condition, self._root(condition).name)
@@ -252,7 +264,10 @@ class _Module:
         return next(i for i in self.computations[computation].values() if i.root)
 
     def _source(self, computation: str, name: str, outer: _Call | None = None, index: int | None = None) -> _Value:
-        """Where a value, or part `index` of a tuple, is computed: behind copies, tuples and fusions."""
+        """Where a value, or part `index` of a tuple, is computed.
+
+        The search looks through copies, tuples and fusions.
+        """
         made_by = self.computations[computation][name]
         if made_by.opcode in ("copy", "bitcast", "copy-start", "copy-done"):
             return self._source(computation, made_by.operands[0], outer, index)
@@ -271,7 +286,10 @@ class _Module:
         return _Value(computation, made_by, outer)
 
     def _plain(self, name: str, instruction: _Instruction, seen: set) -> Cost:
-        """The cost of one instruction that runs as a whole; `seen` holds the channels that were counted before."""
+        """The cost of one instruction that runs as a whole.
+
+        `seen` holds the channels counted before.
+        """
         flops = self._flops(name, instruction)
         size = self._traffic(name, instruction)
         flops_rate, hbm_rate, link_rate = self.rates or (math.inf,) * 3
@@ -296,7 +314,10 @@ class _Module:
         return _convolution_flops(instruction.rest, left, right, out)
 
     def _traffic(self, name: str, instruction: _Instruction) -> float:
-        """Bytes of HBM that an instruction reads and writes; slices and scatters count what they move."""
+        """Bytes of HBM that an instruction reads and writes.
+
+        Slices and scatters count what they move.
+        """
         here = self.computations[name]
         kinds = [here[o].type for o in instruction.operands]
         if instruction.opcode == "copy-start":
@@ -324,7 +345,10 @@ class _Module:
         return total
 
     def _taken(self, computation: str, name: str) -> float | None:
-        """Bytes of a value that a fused computation touches; None: all of it."""
+        """Bytes of a value that a fused computation touches.
+
+        None: all of it.
+        """
         inside, total = self.computations[computation], 0.0
         for user in (i for i in inside.values() if name in i.operands):
             if user.opcode == "bitcast":
@@ -350,7 +374,7 @@ class _Module:
         return total
 
     def _passes(self, computation: str, name: str) -> bool:
-        """Whether what a computation gives back is one of its values, but for the shape."""
+        """Whether a computation returns its value `name`, apart from the shape."""
         given = self._root(computation)
         while given.opcode == "bitcast":
             given = self.computations[computation][given.operands[0]]
@@ -401,7 +425,10 @@ class _Module:
 
 
 def _continues(computation: str) -> bool:
-    """Whether a fusion of this computation goes on with a collective that began before, maybe outside of a loop."""
+    """Whether a fusion of this computation continues an earlier collective.
+
+    The collective may have begun outside of a loop.
+    """
     return computation.startswith("async_collective_fusion")
 
 
@@ -420,7 +447,10 @@ def _nth_array(kind: str, n: int) -> str:
 
 
 def _slice_bytes(inside: Mapping[str, _Instruction], user: _Instruction, name: str) -> float | None:
-    """Bytes of a value that one user inside a fusion touches; None: all of it."""
+    """Bytes of a value that one user inside a fusion touches.
+
+    None: all of it.
+    """
     if user.opcode in ("dynamic-slice", "gather", "slice") and user.operands[0] == name:
         return _bytes(user.type, False)
     written = {"dynamic-update-slice": 1, "scatter": len(user.operands) // 2}.get(user.opcode, 0)
@@ -430,7 +460,10 @@ def _slice_bytes(inside: Mapping[str, _Instruction], user: _Instruction, name: s
 
 
 def _scattered(kinds: Sequence[str]) -> Sequence[str]:
-    """Types of a scatter's updates, from those of its operands: arrays, one set of indices, as many updates."""
+    """Types of a scatter's updates, from those of its operands.
+
+    The operands are arrays, one set of indices, and as many updates as arrays.
+    """
     return kinds[len(kinds) // 2 + 1 :]
 
 
@@ -450,7 +483,10 @@ def _group_size(attributes: str) -> int:
 
 
 def _convolution_flops(attributes: str, left: list[int], right: list[int], out: list[int]) -> float:
-    """2 × multiply-adds. A batched product is written as a convolution whose window meets one element of each batch."""
+    """FLOPs of a convolution, 2 × multiply-adds.
+
+    A batched product is written as a convolution whose window meets one element of each batch.
+    """
     inputs, kernel, outputs = _match(r"dim_labels=(\w+)_(\w+)->(\w+)", attributes).groups()
     window = re.search(r"window=\{([^}]*)\}", attributes)
     settings = dict(part.split("=") for part in window[1].split()) if window else {}
@@ -474,10 +510,10 @@ def _convolution_flops(attributes: str, left: list[int], right: list[int], out: 
 
 
 def program_cost(text: str, trips: Sequence[float] = (), rates: Rates | None = None) -> Cost:
-    """The cost of one run of a compiled program, from `Compiled.as_text()`.
+    """The cost of one run of a program, from `Compiled.as_text()`.
 
-    A loop that counts to a constant is multiplied by its trip count. `trips` says how often the others run: those
-    whose length depends on data, by how many of them they lie in; the last one holds for all deeper ones, none for 1.
+    A loop that counts to a constant is multiplied by its trip count. `trips` gives those of loops that depend on data,
+    by nesting depth among such loops: the last entry holds for all deeper ones, and without any each runs once.
     """
     module = _Module(text, trips, rates)
     return module.cost(module.entry)

@@ -1,8 +1,7 @@
 """The plan of a run on a slice.
 
-Its own programs compiled ahead of time, what is resident beside them, what they cost.
-
-Nothing is allocated: every program is lowered from shapes alone and compiled by the TPU's compiler, on any machine.
+The run's own programs are compiled ahead of time; the plan has their costs and what is resident beside them. Nothing is
+allocated: every program is lowered from shapes alone and compiled by the TPU's compiler, on any machine.
 """
 
 from __future__ import annotations
@@ -47,9 +46,8 @@ TRAIN, ROLLOUT = ("accumulate", "apply", "score"), ("prefill", "decode")
 class Program:
     """A compiled program on one chip.
 
-    HBM bytes at its peak, its arguments among them, and what a run costs.
-
-    One that does not fit has no `cost`; its peak is what the compiler says that it needs.
+    It has the HBM bytes at its peak, arguments included, and the cost of a run. A program that does not fit has no
+    `cost`; its peak is what the compiler says that it needs.
     """
 
     peak: int
@@ -89,7 +87,7 @@ class Plan:
     programs: Mapping[str, Program]
 
     def peak(self, name: str) -> int:
-        """Bytes of HBM in use while a program runs, all that is resident at once counted."""
+        """Peak HBM bytes while a program runs, all resident data included."""
         return self.programs[name].peak + self.resident[name]
 
     def seconds(self, name: str) -> float:
@@ -119,7 +117,7 @@ class Plan:
 
     @property
     def mfu(self) -> float:
-        """The model FLOPs utilisation of such a step, at most.
+        """Upper bound of the model FLOPs utilisation of such a step.
 
         Recomputed and masked-out work does not count.
         """
@@ -128,9 +126,9 @@ class Plan:
 
 
 def forward_flops(cfg: ModelConfig, rows: int, length: int) -> float:
-    """FLOPs of one forward pass over rows that one segment fills each.
+    """FLOPs of a forward pass over rows of one segment each.
 
-    Those of matrix products; a backward pass takes twice as many. Masked-out scores do not count.
+    Only those of matrix products; a backward pass takes twice as many. Masked-out scores do not count.
     """
     D, N, K, H = cfg.hidden_size, cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
     weights = cfg.num_hidden_layers * D * (2 * N * H + 2 * K * H + 3 * cfg.intermediate_size) + D * cfg.vocab_size
@@ -164,7 +162,10 @@ def model_config(config: ConfigDict) -> ModelConfig:
 
 
 def bytes_per_device(tree: Any) -> int:
-    """Bytes that one device holds of a tree of `jax.ShapeDtypeStruct`, by their shardings."""
+    """Bytes of a tree of `jax.ShapeDtypeStruct` on one device.
+
+    Shardings are taken into account.
+    """
 
     def size(leaf):
         shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
@@ -174,12 +175,10 @@ def bytes_per_device(tree: Any) -> int:
 
 
 def make_plan(config: ConfigDict, where: Slice, cpu: bool = False, note: Callable[[str], object] = str) -> Plan:
-    """Compiles every program of the run for `where`.
+    """Compile every program of the run for `where`.
 
-    `cpu` takes simulated devices, which must be there, instead.
-
-    On a slice of several hosts each has an engine of its own over its chips, heads spread over all of them; on one
-    host the engine shares the learner's mesh.
+    With `cpu`, compile for simulated devices instead, which must exist. On a slice of several hosts each has an engine
+    of its own over its chips, heads spread over all of them; on one host the engine shares the learner's mesh.
     """
     cfg, engine, rl = model_config(config), config.engine, config.rl
     devices = jax.devices("cpu")[: where.chips] if cpu else where.devices()
@@ -277,7 +276,10 @@ def _compile(lowered: jax.stages.Lowered, trips: tuple[float, ...], where: Slice
 
 
 def _bytes_needed(message: str) -> int | None:
-    """Bytes in the compiler's refusal of a program that does not fit; None for another error."""
+    """Bytes that a program needs, from the compiler's refusal to fit it.
+
+    None for another error.
+    """
     match = re.search(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM", message)
     match = match or re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
     if "RESOURCE_EXHAUSTED" not in message or not match:

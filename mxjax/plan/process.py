@@ -1,4 +1,4 @@
-"""A process of its own that compiles.
+"""A separate process that compiles.
 
 The TPU's compiler reads its settings once, when it is loaded.
 """
@@ -26,7 +26,10 @@ MARK = "mxjax plan: "  # before each message, since libraries may print too
 
 
 def run(config: ConfigDict, name: str, topology: str, cpu: bool) -> int:
-    """Prints the table and the verdict; 0 if the run fits, 1 if not."""
+    """Print the table and the verdict.
+
+    Returns 0 if the run fits, 1 if not.
+    """
     check_config(config)
     where = parse_slice(topology)
     model_config(config)
@@ -44,7 +47,10 @@ def run(config: ConfigDict, name: str, topology: str, cpu: bool) -> int:
 
 
 def _answer(command: list[str], request: str, environment: dict[str, str]) -> dict:
-    """The last message of the compiling process; its notes are passed on to standard error as they come."""
+    """The last message of the compiling process.
+
+    Its notes are passed on to standard error as they come.
+    """
     answer = {}
     with tempfile.TemporaryFile("w+") as log:
         with subprocess.Popen(
@@ -68,9 +74,9 @@ def _answer(command: list[str], request: str, environment: dict[str, str]) -> di
 
 
 def main() -> None:
-    """The compiling process.
+    """Serve one request in the compiling process.
 
-    A request on standard input, JSON lines on standard output.
+    It is read from standard input; JSON lines go to standard output.
     """
     request = json.load(sys.stdin)
 

@@ -1,4 +1,4 @@
-"""A plan as text: the table, and advice where it does not fit."""
+"""A plan as text: its table, and advice on fitting it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,10 @@ def _program_row(plan: Plan, name: str) -> list[str]:
 
 
 def _aligned(rows: list[list[str]], text: int = 1) -> list[str]:
-    """Columns padded to their widest entry; the first `text` of them to the left, the numbers after to the right."""
+    """Columns padded to their widest entry.
+
+    The first `text` columns are aligned to the left, the numbers after them to the right.
+    """
     widths = [max(map(len, column)) for column in zip(*rows)]
     pad = lambda cell, index: cell.ljust(widths[index]) if index < text else cell.rjust(widths[index])
     return ["  ".join(pad(cell, index) for index, cell in enumerate(row)).rstrip() for row in rows]

@@ -22,11 +22,9 @@ GIB = 2**30
 class Chip:
     """One kind of chip.
 
-    Usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second.
-
-    `host` is the shape of the chips of each host of several, `alone` the most chips that one host alone has,
-    `dimensions` how many the torus has, `cores` TensorCores of a chip, `smallest` and `largest` the chips of the slices
-    that are offered.
+    It has the usable HBM in bytes, and bf16 FLOPs, HBM bytes and bytes sent to other chips per second. `host` is the
+    shape of a host's chips in a slice of several hosts, `alone` the most chips of a single host, `dimensions` those of
+    the torus, `cores` the TensorCores of a chip, `smallest` and `largest` the chips of the slices on offer.
     """
 
     hbm_bytes: int
@@ -39,13 +37,16 @@ class Chip:
 
     @property
     def sizes(self) -> list[int]:
-        """Chips of the slices on offer: the smallest, a host, doublings of it."""
+        """Chips of the slices on offer.
+
+        They are the smallest slice, a host, and doublings of it.
+        """
         host = math.prod(self.host)
         doublings = (self.largest // host).bit_length()
         return sorted({self.smallest, *(host << doubling for doubling in range(doublings))})
 
     def on_host(self, chips: int) -> int:
-        """Chips of each host of a slice of so many.
+        """Chips per host in a slice of so many chips.
 
         A small slice has one host.
         """
@@ -67,7 +68,7 @@ _ALIASES = {"v5litepod": "v5e", "v5lite": "v5e"}
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A slice by the kind of its chips ("v5e") and their layout (8, 8)."""
+    """A slice: its kind of chip ("v5e") and its layout (8, 8)."""
 
     kind: str
     shape: tuple[int, ...]
@@ -96,11 +97,10 @@ class Slice:
         return f"{self.kind}:{'x'.join(map(str, self.shape))}"
 
     def devices(self) -> list:
-        """Devices to compile for, on any machine that has libtpu.
+        """Devices to compile for, on any machine with libtpu.
 
-        Raises ValueError where that is absent.
-
-        The process that asks must not use a TPU of its own; ALLOW_MULTIPLE_LIBTPU_LOAD=1 lets several of them run.
+        Raises ValueError where libtpu is absent. The calling process must not use a TPU of its own;
+        ALLOW_MULTIPLE_LIBTPU_LOAD=1 lets several such processes run.
         """
         if importlib.util.find_spec("libtpu") is None:
             raise UserError(
@@ -117,9 +117,10 @@ class Slice:
 
 
 def parse_slice(name: str) -> Slice:
-    """The slice that a topology ("v5e:8x8") or an accelerator type ("v5litepod-64", "v5p-16", "v6e-32") names.
+    """Parse a topology ("v5e:8x8") or an accelerator type ("v5litepod-64") into a slice.
 
-    The number in a v5p type counts TensorCores, of which a chip has two. Raises ValueError for a name that is neither.
+    "v5p-16" and "v6e-32" are accelerator types too. The number in a v5p type counts TensorCores, of which a chip has
+    two. Raises ValueError for a name that is neither.
     """
     match = re.fullmatch(r"(v\d\w*?)(?::(\d+(?:x\d+)*)|-(\d+))", name.strip().lower())
     kind = _ALIASES.get(match[1], match[1]) if match else ""
@@ -143,7 +144,10 @@ def parse_slice(name: str) -> Slice:
 
 
 def _shape(chips: int, chip: Chip) -> tuple[int, ...]:
-    """The usual layout of a power of two of chips, near to a square or a cube: 2x2, 2x4, 4x4; 2x2x1, 2x2x2, 2x2x4."""
+    """The usual layout of a power of two of chips.
+
+    It is close to a square or a cube: 2x2, 2x4, 4x4; 2x2x1, 2x2x2, 2x2x4.
+    """
     doublings = chips.bit_length() - 1
     sides = tuple(2 ** ((doublings + i) // chip.dimensions) for i in range(chip.dimensions))
     return sides if sides[0] > 1 else sides[::-1]

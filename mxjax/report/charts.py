@@ -1,8 +1,8 @@
 """Draw charts as inline SVG.
 
-Lines with gaps, and shares over time, both above shaded stages. A series is told apart by colour, dash and marker
-together, so that neither colour vision nor a screen is needed. The drawing is 400 units wide, about what a phone shows,
-and a wide page sets several side by side.
+There are lines with gaps, and shares over time, both above shaded stages. Colour, dash and marker together tell a
+series apart, so that neither colour vision nor a screen is needed. The drawing is 400 units wide, about what a phone
+shows, and a wide page sets several side by side.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def line_chart(
 def share_chart(title: str, rows: Sequence[tuple[int, Mapping[str, float]]], stages: Sequence[Stage] = ()) -> Markup:
     """A figure of stacked columns, one per step.
 
-    How the whole divides among names, most frequent at the bottom.
+    Columns show how the whole divides among names, most frequent at the bottom.
     """
     rows = [(x, shares) for x, shares in rows if shares]
     if not rows:
@@ -162,7 +162,7 @@ def empty(title: str, why: str) -> Markup:
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
     """At most about `most` points.
 
-    Means over runs of neighbours, never across a gap in x.
+    They are means over runs of neighbours, never across a gap in x.
     """
     size = -(-len(points) // most)
     if size < 2:
@@ -246,7 +246,7 @@ def _line(frame: Frame, series: Series) -> Markup:
 def _marker(style: int, x: float, y: float) -> Markup:
     """The marker of a style around (x, y).
 
-    Circle, square, triangle or diamond.
+    It is a circle, square, triangle or diamond.
     """
     shapes = ("m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z", "m-3 -3h6v6h-6z", "m0 -4l4 7h-8z", "m0 -4l4 4l-4 4l-4 -4z")
     return tag("path", d=f"M{x:.1f} {y:.1f}{shapes[style % 4]}", class_="mark")
@@ -295,7 +295,7 @@ def _figure(title: str, unit: str, body: list, keys: list, label: str, table: Ma
 def _headroom(ys: Sequence[float]) -> float:
     """The top of a y axis that starts at 0 or below.
 
-    The next tick above the largest value.
+    It is the next tick above the largest value.
     """
     low, high = min(0.0, *ys), max(ys)
     if high <= low:

@@ -89,7 +89,7 @@ UPDATES = (
 def learning_curves(run: Run) -> Markup:
     """The charts of reinforcement learning, in three groups.
 
-    A sentence where there are no steps yet.
+    Before the first step, a sentence instead.
     """
     if not run.rl:
         return _group("Learning", "No step of reinforcement learning has been logged yet.", [])
@@ -156,7 +156,7 @@ def _after(x: float) -> str:
 def cold_start_curve(run: Run) -> Markup:
     """The loss of supervised fine-tuning.
 
-    A sentence where no cold start is known.
+    A sentence instead if no cold start is known.
     """
     if not run.cold_start:
         return tag("p", "No cold start is known: init names none, and there is none in cold_start/.", class_="absent")
@@ -172,10 +172,7 @@ def cold_start_curve(run: Run) -> Markup:
 
 
 def stages_of(rows: Rows) -> list[Stage]:
-    """The stages as they went.
-
-    Runs of steps that trained the same role.
-    """
+    """The stages of a run: consecutive steps that trained one role."""
     stages = []
     for role, group in groupby(rows, key=lambda row: row.get("stage") or ""):
         steps = [row["step"] for row in group]
@@ -187,7 +184,7 @@ def stages_of(rows: Rows) -> list[Stage]:
 def stage_table(rows: Rows) -> Markup:
     """Means over each stage, with shares of groups without spread.
 
-    Those shares are by role.
+    The shares are given by role.
     """
     heads = (
         "stage",

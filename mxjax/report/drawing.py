@@ -1,6 +1,6 @@
 """Draw a design as a graph.
 
-Boxes for its nodes, arrows for where work goes, the kinds told apart by their dashes.
+Nodes are boxes, the flow of work is arrows; dashes tell the kinds apart.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _key(kind: str) -> Markup:
 def _route(a: Box, b: Box, kind: str) -> str:
     """The path of an edge.
 
-    Straight on to the next column, over what lies between, or back around.
+    It goes straight to the next column, over what lies between, or back around.
     """
     start, end = a.x + a.width, b.x - 1
     if a.id == b.id:

@@ -1,7 +1,7 @@
 """Show whole episodes as trees: question, design, calls in order, graded answer.
 
-The first policy beside the last. Texts are shortened to a common budget, so that the page stays small whatever a model
-wrote.
+The first policy stands beside the last. Texts are shortened to a common budget, so that the page stays small whatever a
+model wrote.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def episode_section(run: Run) -> Markup:
 def choose_pairs(before: Sequence[Tree], after: Sequence[Tree]) -> list[tuple[Tree | None, Tree | None]]:
     """Two questions to show, preferably answered differently before and after.
 
-    With one of the two evaluations missing, the first two of the other.
+    If one of the two evaluations is missing, the first two of the other.
     """
     if not before or not after:
         return [*((tree, None) for tree in before[:PAIRS]), *((None, tree) for tree in after[:PAIRS])]
@@ -160,7 +160,7 @@ def _texts(call: dict[str, Any], limit: int) -> list[Markup]:
 def node_name(call_id: str) -> str:
     """The node in a call's id.
 
-    "workflow/reflection/a.2#1" is node a's second time, turn 1.
+    For "workflow/reflection/a.2#1" it is node a's second time, turn 1.
     """
     return re.sub(r"(\.\d+)?#\d+$", "", call_id).rsplit("/", 1)[-1] or call_id
 

@@ -1,6 +1,6 @@
 """The pages of `mxjax evaluate`.
 
-Results.md, results.html, and one page of whole episodes for each row.
+These are results.md, results.html, and one page of whole episodes for each row.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def clean(text: str) -> str:
 def join(*children: Any) -> Markup:
     """The children one after the other.
 
-    None is left out, sequences are flattened.
+    None is skipped; sequences are flattened.
     """
     parts = []
     for child in children:

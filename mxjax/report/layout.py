@@ -148,9 +148,9 @@ def _connected(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[set[str]]:
 
 
 def _columns(ids: Sequence[str], forward: Sequence[Edge]) -> list[list[str]]:
-    """Ids by column.
+    """Node ids by column.
 
-    One more than the rightmost column of those before, the answer last.
+    A node's column is one more than the rightmost of those before it; the answer is last.
     """
     column = dict.fromkeys(ids, 1) | {QUESTION: 0}
     for _ in ids:  # the longest path has fewer edges than there are nodes
@@ -166,7 +166,7 @@ def _columns(ids: Sequence[str], forward: Sequence[Edge]) -> list[list[str]]:
 def _ordered(columns: list[list[str]], forward: Sequence[Edge]) -> list[list[str]]:
     """Each column sorted to keep edges from crossing.
 
-    By the mean row of what leads into a node.
+    Nodes are sorted by the mean row of what leads into them.
     """
     row: dict[str, float] = {}
     ordered = []
@@ -197,10 +197,7 @@ def _boxes(columns: list[list[str]], nodes: dict[str, Node], margin: float) -> t
 
 
 def _texts(node: Node | None, name: str) -> tuple[str, str]:
-    """What is written in a box.
-
-    A name, and under it the kind of node.
-    """
+    """The text of a box: a name, and the kind of node."""
     if node is None:
         return name, ""
     title = node.name if len(node.name) <= MOST_LETTERS else node.name[: MOST_LETTERS - 1] + "…"

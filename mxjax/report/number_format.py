@@ -25,15 +25,15 @@ def number(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage, with a space that does not break.
+    """A share as a percentage, with a non-breaking space.
 
-    48.8 %, 100 %.
+    For example 48.8 % or 100 %.
     """
     return f"{number(100 * value)}\u00a0%" if finite(value) else ABSENT
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as text, such as 0.4 s, 12 s or 3 min 05 s."""
+    """Seconds as text: 0.4 s, 12 s or 3 min 05 s."""
     if not finite(seconds):
         return ABSENT
     if seconds < 60:
@@ -52,7 +52,7 @@ def finite(value: object) -> TypeGuard[float]:
 def ticks(low: float, high: float, most: int = 5, whole: bool = False) -> list[float]:
     """At most `most` + 1 round numbers within [low, high].
 
-    Steps of 1, 2 or 5; integers if `whole`.
+    Their step is 1, 2 or 5 times a power of ten; they are integers if `whole`.
     """
     rough = (high - low) / most
     if not rough > 0:

@@ -1,7 +1,7 @@
-"""Put the report together.
+"""Assemble the report.
 
-Head, learning curves, table, episodes, in one file that loads nothing. The page carries a content security policy that
-forbids every load and every script but its own, so that even text that got past the escaping could do nothing.
+Head, learning curves, table and episodes are one file that loads nothing. The page carries a content security policy
+that forbids every load and every script but its own, so that even text that got past the escaping could do nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Read what a workdir holds so far.
+"""Read the current contents of a workdir.
 
-Whatever is missing or cut short is simply not there yet. It touches no device: a run may be holding it at this moment.
+Whatever is missing or cut short counts as absent. No device is touched: a run may be using it at this moment.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Run:
 
     @property
     def steps(self) -> int | None:
-        """How many steps the run is to take.
+        """The number of steps that the run is to take.
 
-        Of RL, or of the cold start in a workdir that has only that.
+        RL steps, or those of the cold start in a workdir that has only that.
         """
         only_cold = self.cold_start and not self.rl and not self.evals
         return mapping(self.config.get("sft" if only_cold else "rl")).get("steps")
@@ -63,7 +63,7 @@ class Run:
 
 
 def read_run(workdir: epath.PathLike) -> Run:
-    """What `workdir` holds. Raises UserError when it is no workdir."""
+    """The contents of `workdir`; UserError when it is no workdir."""
     path = epath.Path(workdir)
     if not any((path / name).exists() for name in ("config.json", "metrics.jsonl", "results.json")):
         raise UserError(f"{path} has no config.json, metrics.jsonl or results.json, so it is no workdir; check it")
@@ -107,7 +107,7 @@ def mapping(value: Any) -> dict[str, Any]:
 def cold_start_rows(path: epath.Path, record: dict[str, Any]) -> Rows:
     """Metrics of the cold start.
 
-    Of the workdir that `init` names if there is one, else of `cold_start/` within.
+    They come from the workdir that `init` names if there is one, else from `cold_start/` within.
     """
     init = mapping(record.get("config")).get("init")
     places = [epath.Path(init)] if isinstance(init, str) and init and not init.startswith(("random:", "hf:")) else []
@@ -133,7 +133,7 @@ def read_controls(path: epath.Path) -> dict[str, dict[str, Any]]:
 def command_of(path: epath.Path, results: dict[str, Any]) -> str:
     """The command line of a run.
 
-    From its lock while it is going; "" if it is not known.
+    It comes from the run's lock while it is going; "" if it is not known.
     """
     command = read_object(path / LOCK).get("command") or results.get("command") or ""
     return f"mxjax {command}" if command in ("train", "sft", "evaluate") else str(command)  # as older results name it
@@ -147,7 +147,7 @@ def is_row(value: Any) -> bool:
 def system_of(row: dict[str, Any]) -> str:
     """The system of a row without its number of votes.
 
-    That may differ from one evaluation to the next.
+    The number may differ from one evaluation to the next.
     """
     return str(row.get("system")).partition("@")[0]
 
@@ -155,7 +155,7 @@ def system_of(row: dict[str, Any]) -> str:
 def own_evals(run: Run) -> Rows:
     """Evaluations on the run's held-out questions.
 
-    Where there are none, on the benchmark that comes first.
+    If there are none, those on the benchmark that comes first.
     """
     named = [row.get("benchmark") for row in run.evals]
     benchmark = HELD_OUT if HELD_OUT in named or not named else named[0]
@@ -165,7 +165,7 @@ def own_evals(run: Run) -> Rows:
 def table_rows(results: dict[str, Any], evals: Rows, evaluation: dict[str, Any]) -> Rows:
     """Rows of results.json and of the evaluations since.
 
-    Those of the run, and those of `mxjax evaluate` on it.
+    These are the run's own evaluations and those of `mxjax evaluate` on it.
     """
     rows = [row for row in results.get("rows") or () if is_row(row)]
     seen = {(row.get("when"), row.get("system"), row.get("benchmark")) for row in rows}

@@ -1,6 +1,6 @@
 """The head of the page and the table.
 
-What was run, on what, how long, and how each system did.
+They say what was run, on what, how long, and how each system did.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ _SIZES = {
 def phase_seconds(run: Run) -> dict[str, float]:
     """Seconds of each phase.
 
-    As recorded, or added up from the metrics while the run goes on.
+    They are as recorded, or added up from the metrics while the run goes on.
     """
     recorded = mapping(run.results.get("phases_s"))
     if recorded and run.finished:
@@ -151,7 +151,7 @@ def comparison_list(run: Run) -> Markup:
 def summary(run: Run) -> str:
     """The results as text for a terminal.
 
-    Command, table, pattern shares, paired differences, time of each phase.
+    It has command, table, pattern shares, paired differences, and the time of each phase.
     """
     lines = [f"command: {run.command}"] if run.command else []
     lines += [table(run.rows)] if run.rows else ["No system has been evaluated yet."]

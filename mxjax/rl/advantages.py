@@ -77,7 +77,10 @@ def _checked(rewards_QMN, valid_QMN) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _standardise(values_GS: np.ndarray, valid_GS: np.ndarray) -> np.ndarray:
-    """(value - mean) / (std + eps) within each group G over its valid samples S; 0 where invalid or without spread."""
+    """(value - mean) / (std + eps) within each group G.
+
+    Over its valid samples S; 0 where a sample is invalid or its group has no spread.
+    """
     values_GS = np.where(valid_GS, values_GS, 0.0)
     counts_G1 = np.maximum(valid_GS.sum(axis=1, keepdims=True), 1)
     centred_GS = np.where(valid_GS, values_GS - values_GS.sum(axis=1, keepdims=True) / counts_G1, 0.0)

@@ -1,8 +1,7 @@
-"""From rolled-out trees to training segments.
+"""Turn rolled-out trees into training segments.
 
-Who gets which advantage, and how much each token weighs.
-
-The one place where rollout records meet the loss; everything after it sees arrays only.
+It decides the advantage and the weight of each token. This is the one place where rollout records meet the loss;
+everything after it sees arrays only.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def credit(
 ) -> list[TrainingSegment]:
     """Training segments of both roles.
 
-    Each design's with its A_D, each of an execution's with its A_E.
+    The segment of a design gets its A_D; the segments of an execution get its A_E.
 
     `old_logprobs` are the engine's `model_logprobs`. Left out: invalid executions, designs none of whose executions is
     valid, and calls without a sampled token. In order of tree, design, execution and call.
@@ -76,7 +75,10 @@ def has_spread(advantages: np.ndarray, axis: int | None = None) -> np.ndarray:
 
 
 def _weigh(calls: Sequence[Segment], role: str, advantage: float, aggregation: str) -> list[TrainingSegment]:
-    """Training segments of the calls that share one advantage (an execution's, or a design's one)."""
+    """Training segments of calls that share one advantage.
+
+    The calls are those of an execution, or the one of a design.
+    """
     calls = [call for call in calls if len(call.token_ids)]
     total = sum(len(call.token_ids) for call in calls)
     weight = {
@@ -99,7 +101,7 @@ def _weigh(calls: Sequence[Segment], role: str, advantage: float, aggregation: s
 
 
 def _temperature(sampling) -> float:
-    """The temperature that `model_logprobs` were taken at: the sampling one, 1 for greedy."""
+    """The temperature of `model_logprobs`: the sampling one, 1 for greedy."""
     if isinstance(sampling, Mapping):
         temperature = sampling.get("temperature", 1.0)
     else:

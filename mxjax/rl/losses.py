@@ -39,7 +39,10 @@ LossFn = Callable[[jax.Array, jax.Array, Mapping[str, jax.Array], jax.Array], Te
 
 
 def _weighted(values_BT, weights_BT) -> Pair:
-    """(sum of w * value, sum of w); values may be anything, even NaN, where w is 0."""
+    """(sum of w * value, sum of w).
+
+    Values may be anything, even NaN, where w is 0.
+    """
     weights_BT = jnp.asarray(weights_BT, jnp.float32)
     return jnp.sum(jnp.where(weights_BT > 0, values_BT * weights_BT, 0.0)), jnp.sum(weights_BT)
 
@@ -51,7 +54,10 @@ def _log_ratio(logprobs_BT, old_logprobs_BT, weights_BT) -> jax.Array:
 
 
 def _surrogates(log_ratio_BT, advantages_BT, weights_BT, clip_low, clip_high) -> Pair:
-    """rho A and clip(rho, 1 - clip_low, 1 + clip_high) A, each f32[B, T]."""
+    """The unclipped and the clipped surrogate, each f32[B, T].
+
+    They are rho A and clip(rho, 1 - clip_low, 1 + clip_high) A.
+    """
     advantages_BT = jnp.where(jnp.asarray(weights_BT) > 0, jnp.asarray(advantages_BT, jnp.float32), 0.0)
     ratio_BT = jnp.exp(log_ratio_BT)
     return ratio_BT * advantages_BT, jnp.clip(ratio_BT, 1 - clip_low, 1 + clip_high) * advantages_BT
@@ -135,10 +141,9 @@ def policy_stats(
 def make_policy_loss(clip_low=0.2, clip_high=0.2, entropy_coefficient=0.0, kl_coefficient=0.0) -> LossFn:
     """The loss function of reinforcement learning.
 
-    Clipped surrogate - c_H entropy + c_KL KL(pi_theta || reference).
-
-    Both coefficients are 0 in the paper. All terms share one weight, the sum of w. With a `kl_coefficient` the rows
-    must hold `reference_logprobs_BT` f32[B, T] beside the arrays of `mxjax.rl.packing.Rows`.
+    It is clipped surrogate - c_H entropy + c_KL KL(pi_theta || reference). Both coefficients are 0 in the paper. All
+    terms share one weight, the sum of w. With a `kl_coefficient` the rows must hold `reference_logprobs_BT` f32[B, T]
+    beside the arrays of `mxjax.rl.packing.Rows`.
     """
 
     def loss_fn(logprobs_BT, entropies_BT, rows, weights_BT) -> Terms:

@@ -1,9 +1,8 @@
-"""The optimiser, and the training state.
+"""The optimiser and the training state.
 
-Policies, one optimiser state per owner, and where idle ones wait.
-
-Each role owns an AdamW state in stage modes. Sharing one and switching learning rates, as the reference does, makes
-most of a stage's first updates the other role's left-over momentum.
+The state holds the policies and one optimiser state per owner; idle ones can be parked on the host. Each role owns an
+AdamW state in stage modes. Sharing one and switching learning rates, as the reference does, makes most of a stage's
+first updates the other role's left-over momentum.
 """
 
 from __future__ import annotations
@@ -51,12 +50,10 @@ def _check(settings: Mapping[str, Any]) -> None:
 
 
 def learning_rate_schedule(settings: Mapping[str, Any]) -> optax.Schedule:
-    """Learning rate as a function of the optimiser's own count of updates.
+    """Learning rate as a function of the optimiser's own update count.
 
-    Settings as in `make_optimizer`.
-
-    Linear warm-up over `warmup_steps` updates (the first one already moves), then constant, or cosine or linear to 0 at
-    `total_steps`.
+    Settings are as in `make_optimizer`. The rate warms up linearly over `warmup_steps` updates (the first one already
+    moves), then stays constant, or falls as a cosine or linearly to 0 at `total_steps`.
     """
     _check(settings)
     peak, warmup, total = settings["learning_rate"], settings["warmup_steps"], settings["total_steps"]
@@ -79,12 +76,12 @@ def _decayed(params) -> Any:
 
 
 def make_optimizer(settings: Mapping[str, Any]) -> optax.GradientTransformation:
-    """AdamW with a global-norm clip and a learning-rate schedule, none of it decaying norms and biases.
+    """AdamW with a global-norm clip and a learning-rate schedule.
 
-    `settings` are those of `rl.optimizer` or `sft.optimizer` (docs/settings.md). The schedule counts this optimiser's
-    updates, so a role's clock stands still while the other learns. Moments and updates are float32, whatever the
-    parameters are; see `apply_updates`. Raises ValueError for unknown or missing settings, and for a schedule that ends
-    before its warm-up.
+    Norms and biases have no weight decay. `settings` are those of `rl.optimizer` or `sft.optimizer` (docs/settings.md).
+    The schedule counts this optimiser's updates, so a role's clock stands still while the other learns. Moments and
+    updates are float32, whatever the parameters are; see `apply_updates`. Raises ValueError for unknown or missing
+    settings, and for a schedule that ends before its warm-up.
     """
     schedule, s = learning_rate_schedule(settings), settings
     clip = optax.identity() if s["clip_norm"] is None else optax.clip_by_global_norm(s["clip_norm"])
@@ -97,7 +94,10 @@ def make_optimizer(settings: Mapping[str, Any]) -> optax.GradientTransformation:
 
 
 def _with_float32_state(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The transformation with a state for float32 parameters, also where they are bfloat16."""
+    """Wrap a transformation so that its state is always float32.
+
+    This holds for bfloat16 parameters too.
+    """
 
     def init(params):
         return transformation.init(jax.tree.map(lambda p: p.astype(jnp.float32), params))
@@ -149,7 +149,7 @@ def init_state(
 ) -> TrainState:
     """A fresh state at step 0 for `mode`.
 
-    A mode of `role_weights`, or "sft".
+    `mode` is one of `role_weights`, or "sft".
 
     Optimiser states: one per role that the mode trains; in mode "coupled" on a shared policy a single "coupled" one;
     in mode "sft" one called "sft" on a shared policy, else one per policy. They are laid out like the parameters.
@@ -176,7 +176,10 @@ def init_state(
 
 
 def _unaliased(policies: dict) -> dict:
-    """The policies with a leaf that occurs twice copied, since a donated array must have one owner."""
+    """The policies, with any leaf that occurs twice copied.
+
+    A donated array must have one owner.
+    """
     seen: set[int] = set()
 
     def own(leaf):
@@ -223,9 +226,9 @@ def reset_moments(optimizer_state: Any, how: str, fresh: Any) -> Any:
 
 
 def park(tree: Any) -> Any:
-    """The arrays moved to pinned host memory, where their device has it.
+    """Move arrays to pinned host memory, if their device has it.
 
-    A state that no one trains needs no HBM.
+    An optimiser state that is not being trained needs no HBM.
     """
     return jax.tree.map(lambda x: to_memory(x, "pinned_host"), tree)
 
@@ -238,7 +241,7 @@ def unpark(tree: Any) -> Any:
 def parking_helps() -> bool:
     """Whether parking frees device memory.
 
-    On accelerators it does, a CPU's device memory is the host's.
+    It does on accelerators; a CPU's device memory is the host's.
     """
     return jax.default_backend() != "cpu"
 

@@ -1,4 +1,4 @@
-"""Packs training segments into rows of one fixed length.
+"""Pack training segments into rows of one fixed length.
 
 Segments differ in length by a factor of a hundred. Rows of one shape keep a single compiled program busy with real
 tokens; segment ids keep neighbours in a row from seeing each other, so packing never changes a gradient.
@@ -77,9 +77,8 @@ def training_segment(
 ) -> TrainingSegment:
     """The segment of one LLM call.
 
-    Prompt int32[P] and response int32[R], with one advantage and weight per token.
-
-    `old_logprobs` is f32[R]. `advantage` and `weight` are spread over the response, the prompt gets 0.
+    It joins prompt int32[P] and response int32[R]. `old_logprobs` is f32[R]. `advantage` and `weight` are spread over
+    the response; the prompt gets 0.
     """
     prompt, response = np.asarray(prompt_ids, np.int32), np.asarray(response_ids, np.int32)
 
@@ -130,7 +129,7 @@ class Rows:
         return dataclasses.replace(self, **arrays)
 
     def micro_batches(self, rows: int) -> Iterator[dict[str, np.ndarray]]:
-        """The arrays, `rows` rows at a time, as dicts keyed by attribute name."""
+        """The arrays as dicts by attribute name, `rows` rows at a time."""
         for start in range(0, len(self), rows):
             yield {name: getattr(self, name)[start : start + rows] for name in ROW_DTYPES}
 
@@ -138,7 +137,7 @@ class Rows:
 def pack(
     segments: Sequence[TrainingSegment], row_length: int, rows_multiple: int = 1, roles: Sequence[str] = ROLES
 ) -> Rows:
-    """Packs segments into rows of `row_length` tokens.
+    """Pack segments into rows of `row_length` tokens.
 
     The longest come first, each into the first row with room. Ties keep the order of `segments`, so the result is
     deterministic. The number of rows is padded with empty ones to a multiple of `rows_multiple` (rows of one
@@ -166,7 +165,7 @@ def pack(
 
 
 def check_lengths(segments: Sequence[TrainingSegment], row_length: int) -> None:
-    """Raises ValueError if a segment does not fit into a row."""
+    """Raise ValueError if a segment does not fit into a row."""
     longest = max(map(len, segments), default=0)
     if longest > row_length:
         raise UserError(
@@ -189,13 +188,12 @@ def _first_fit_decreasing(lengths: Sequence[int], row_length: int) -> tuple[list
 
 
 def merge_turns(segments: Sequence[TrainingSegment]) -> list[TrainingSegment]:
-    """Merges calls of one conversation into one segment.
+    """Merge the calls of one conversation into one segment.
 
-    They are merged where a later prompt is exactly an earlier prompt + response (+ more).
-
-    The merged segment has the later tokens, with the weights, advantages and log-probabilities of every turn. Each
-    sampled token keeps its context and is scored once, so loss and gradient are those of the separate segments, at the
-    cost of the longest alone. A merged conversation stands where its last turn stood.
+    Calls are merged where a later prompt is exactly an earlier prompt + response (+ more). The merged segment has the
+    later tokens, with the weights, advantages and log-probabilities of every turn. Each sampled token keeps its context
+    and is scored once, so loss and gradient are those of the separate segments, at the cost of the longest alone. A
+    merged conversation stands where its last turn stood.
     """
     open_ends: dict[tuple, int] = {}
     merged: dict[int, TrainingSegment] = {}

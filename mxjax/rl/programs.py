@@ -1,8 +1,7 @@
-"""The learner's compiled programs.
+"""The learner's compiled programs: zeros, accumulate, apply and score.
 
-Zeros, accumulate, apply and score, each of one fixed shape.
-
-Kept apart from the learner so that they can be lowered ahead of time, for any topology, from shapes alone.
+Each has one fixed shape. They are kept apart from the learner so that they can be lowered ahead of time, for any
+topology, from shapes alone.
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ from mxjax.sharding import named_sharding
 
 
 class Programs:
-    """Builds, compiles once and runs the programs of one architecture, loss and row shape.
+    """The programs of one architecture, loss and row shape.
+
+    Each is built, compiled once and run here.
 
     - `zeros() -> (gradients, stats)`
     - `accumulate(params, gradients, stats, rows) -> (gradients, stats)`: adds one micro-batch; both are donated.
@@ -75,7 +76,10 @@ class Programs:
         return len(self._compiled)
 
     def lower(self, kind: str) -> jax.stages.Lowered:
-        """The program `kind` lowered from shapes alone, for ahead-of-time compilation and memory analysis."""
+        """Lower the program `kind` from shapes alone.
+
+        For ahead-of-time compilation and memory analysis.
+        """
         gradients, stats = jax.eval_shape(self._jitted["zeros"])
         arguments = {
             "zeros": (),
@@ -87,7 +91,7 @@ class Programs:
             return self._jitted[kind].lower(*arguments[kind])
 
     def run(self, kind: str, *arguments):
-        """Runs the program `kind`, compiling it the first time it sees these shapes."""
+        """Run the program `kind`, compiling it for shapes not seen before."""
         leaves, structure = jax.tree.flatten(arguments)
         key = (kind, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
         if key not in self._compiled:

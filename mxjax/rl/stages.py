@@ -1,6 +1,6 @@
 """Which role learns at which RL step.
 
-Stages are a pure function of the step, so that a resumed run needs no memory of them.
+Stages are a pure function of the step, so a resumed run does not have to restore them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ def role_weights(step: int, mode: str, stage_length: int = 30, first: str = "exe
 
 
 def stage_switched(step: int, mode: str, stage_length: int = 30, first: str = "executor") -> bool:
-    """Whether other roles learn at RL step `step` than at the step before it; False at step 0."""
+    """Whether the roles that learn change at RL step `step`.
+
+    The step is compared with the one before it; False at step 0.
+    """
     now = role_weights(step, mode, stage_length, first)
     return step > 0 and now != role_weights(step - 1, mode, stage_length, first)

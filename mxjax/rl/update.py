@@ -79,7 +79,10 @@ class LearnerSettings:
 
 
 class _Unit(NamedTuple):
-    """One gradient: its policy, the owner of the optimiser state, the roles in the loss, segments of a mini-batch."""
+    """The parts of one gradient.
+
+    Its policy, the owner of the optimiser state, the roles in the loss, and the segments of a mini-batch.
+    """
 
     policy: str
     owner: str
@@ -89,9 +92,7 @@ class _Unit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SkippedBatch:
-    """The batch of an optimiser step that was not taken.
-
-    Enough to take it again.
+    """The batch of a skipped optimiser step, enough to repeat it.
 
     Attributes:
       owner: whose optimiser state it was for.
@@ -105,7 +106,10 @@ class SkippedBatch:
 
 
 class _StepLog(NamedTuple):
-    """One optimiser step as it is reported; `stats`, `norm` and `ok` stay on the device until all steps are queued."""
+    """The report of one optimiser step.
+
+    `stats`, `norm` and `ok` stay on the device until all steps are queued.
+    """
 
     stats: Any
     norm: Any
@@ -115,9 +119,9 @@ class _StepLog(NamedTuple):
 
 
 class Learner:
-    """Takes optimiser steps on a `TrainState`.
+    """Take optimiser steps on a `TrainState`.
 
-    Holds its settings and compiled programs, nothing that training changes.
+    It holds its settings and compiled programs, nothing that training changes.
 
     Args:
       cfg: the policies' architecture.
@@ -154,7 +158,7 @@ class Learner:
 
     @property
     def compiles(self) -> int:
-        """How many programs were compiled.
+        """The number of programs compiled.
 
         At most 3 per policy structure, 4 with `score`, whatever the data.
         """
@@ -169,9 +173,9 @@ class Learner:
         switched: bool = False,
         skipped: Callable[[SkippedBatch], None] = lambda batch: None,
     ) -> tuple[TrainState, dict[str, float]]:
-        """One RL (or SFT) step.
+        """Take one RL (or SFT) step.
 
-        Optimiser steps over seeded mini-batches of the active roles' segments.
+        It consists of optimiser steps over seeded mini-batches of the active roles' segments.
 
         With L_r the loss of role r over its own weights in a mini-batch, each optimiser step minimises
         L = sum over roles of alpha_r L_r. Segments of roles with alpha 0 are dropped before the shuffle, which depends
@@ -236,9 +240,7 @@ class Learner:
     def score(self, params: Any, segments: Sequence[TrainingSegment]) -> list[np.ndarray]:
         """Log-probabilities f32[n] of each segment's tokens at its temperature.
 
-        That of its first token is 0.
-
-        With several processes all must call it, each with its own segments.
+        The first token has 0. With several processes all must call it, each with its own segments.
         """
         rows = pack(segments, self.settings.row_length, self._local_rows, self.roles)
         rows = rows.padded(int(_across_processes(len(rows), np.max)))
@@ -252,12 +254,12 @@ class Learner:
     def recompute(
         self, params: Any, segments: Sequence[TrainingSegment]
     ) -> tuple[list[TrainingSegment], dict[str, float]]:
-        """The segments with `old_logprobs` replaced by `score`, and metrics of the difference.
+        """Replace `old_logprobs` of the segments by `score`.
 
-        The metrics are `ROLE/engine_difference` (mean over this process's weighted tokens, nats) and
-        `ROLE/engine_difference_max`.
+        Returns the segments, and metrics of the difference: `ROLE/engine_difference` (mean over this process's weighted
+        tokens, nats) and `ROLE/engine_difference_max`.
         """
-        rescored = [  # what the engine could not score it sampled from nothing: that stays
+        rescored = [  # NaN stays: the engine sampled such tokens from no valid distribution
             dataclasses.replace(segment, old_logprobs=np.where(np.isnan(segment.old_logprobs), np.nan, logprobs))
             for segment, logprobs in zip(segments, self.score(params, segments))
         ]
@@ -295,7 +297,10 @@ class Learner:
         return sizes.pop()
 
     def _placed(self, state: TrainState, units: Sequence[_Unit], switched: bool) -> tuple[dict, dict]:
-        """Policies and optimiser states where this step needs them: active ones on the mesh, idle ones parked."""
+        """Policies and optimiser states in the memory that this step needs.
+
+        Active ones are on the mesh, idle ones parked.
+        """
         policies, optimizers = dict(state.policies), dict(state.optimizers)
         active = {unit.owner: unit.policy for unit in units}
         parks = parking_helps() if self.settings.park is None else self.settings.park
@@ -317,7 +322,10 @@ class Learner:
     def _minibatches(
         self, segments: Sequence[TrainingSegment], unit: _Unit, seed: int, step: int
     ) -> Iterator[list[TrainingSegment]]:
-        """Seeded mini-batches of this process's share; every process gives equally many, the last may be empty."""
+        """Seeded mini-batches of this process's share.
+
+        Every process gives equally many; the last may be empty.
+        """
         size = max(1, unit.segments // jax.process_count())
         count = int(_across_processes(-(-len(segments) // size), np.max))
         for epoch in range(self.settings.epochs):
@@ -329,7 +337,10 @@ class Learner:
     def _prepared(
         self, batch: Sequence[TrainingSegment], alphas: Mapping[str, float]
     ) -> tuple[Rows | None, dict[str, int]]:
-        """Packed rows with the weights w alpha_r / sum of w_r, and counts for the log; None if nothing weighs."""
+        """Packed rows with the weights w alpha_r / sum of w_r.
+
+        Also counts for the log. The rows are None if nothing has a weight.
+        """
         weight_of = {r: sum(float(s.weights.sum(dtype=np.float64)) for s in batch if s.role == r) for r in self.roles}
         totals = _across_processes(list(weight_of.values()), np.sum)
         if not totals.any():
@@ -348,7 +359,10 @@ class Learner:
     def _step(
         self, params: Any, optimizer_state: Any, rows: Rows, rounding: np.random.SeedSequence
     ) -> tuple[Any, Any, tuple[Any, Any, Any]]:
-        """One optimiser step: the gradient summed over micro-batches, then applied; `rounding` see `apply_updates`."""
+        """Take one optimiser step: sum the gradient over micro-batches, then apply it.
+
+        For `rounding` see `apply_updates`.
+        """
         gradients, stats = self.programs.run("zeros")
         for micro in rows.micro_batches(self._local_rows):
             gradients, stats = self.programs.run("accumulate", params, gradients, stats, self._on_device(micro))
@@ -364,19 +378,25 @@ class Learner:
 
 
 def _across_processes(values, reduce) -> np.ndarray:
-    """`reduce` (np.sum, np.max) of host numbers over all processes; the numbers themselves if there is one."""
+    """Reduce host numbers over all processes.
+
+    `reduce` is np.sum or np.max. A single process gets the numbers themselves.
+    """
     values = np.asarray(values)
     return values if jax.process_count() == 1 else reduce(multihost_utils.process_allgather(values), axis=0)
 
 
 def _local_block(array_BT: jax.Array) -> np.ndarray:
-    """The rows that this process put into a global array, in the order it put them."""
+    """This process's rows of a global array, in their original order."""
     blocks = {shard.index[0].start or 0: shard.data for shard in array_BT.addressable_shards}
     return np.concatenate([np.asarray(blocks[start]) for start in sorted(blocks)])
 
 
 def _engine_differences(first: Sequence[_StepLog]) -> dict[str, float]:
-    """How far old log-probabilities are from the policy's own in its first optimiser step, if any, by role."""
+    """Difference of old log-probabilities from the policy's own, by role.
+
+    Taken in the policy's first optimiser step, if there is one.
+    """
     metrics = {}
     for role, terms in (item for log in first for item in jax.device_get(log.stats).items()):
         total, weight = terms.sums.get("logprob_difference", (0.0, 0.0))
@@ -387,13 +407,16 @@ def _engine_differences(first: Sequence[_StepLog]) -> dict[str, float]:
 
 
 def _fetched(logs: Sequence[_StepLog]) -> list[_StepLog]:
-    """The logs with what they left on the device."""
+    """The logs with their arrays copied from the device."""
     values = jax.device_get([(log.stats, log.norm, log.ok) for log in logs])
     return [log._replace(stats=stats, norm=norm, ok=ok) for log, (stats, norm, ok) in zip(logs, values)]
 
 
 def _summary(logs: Sequence[_StepLog]) -> dict[str, float]:
-    """Metrics over all optimiser steps of an update; skipped ones count in `skipped` and nowhere else."""
+    """Metrics over all optimiser steps of an update.
+
+    Skipped steps count in `skipped` and nowhere else.
+    """
     taken = [log for log in logs if log.ok]
     counts = {name: sum(log.counts[name] for log in logs) for name in (logs[0].counts if logs else ())}
     filled, slots = counts.pop("filled", 0), counts.pop("slots", 0)
@@ -411,7 +434,10 @@ def _summary(logs: Sequence[_StepLog]) -> dict[str, float]:
 
 
 def _role_metrics(role: str, terms: Sequence[Terms]) -> dict[str, float]:
-    """Weighted means and maxima of a role's terms over optimiser steps; nothing where the role had no weight."""
+    """Weighted means and maxima of a role's terms over optimiser steps.
+
+    Empty if the role had no weight.
+    """
     if not sum(t.sums["loss"][1] for t in terms):
         return {}
     metrics = {}

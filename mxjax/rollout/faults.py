@@ -1,7 +1,7 @@
-"""Catches exceptions of grading: one answer costs one execution, never the run.
+"""Catch exceptions of grading, at the cost of one execution each.
 
-Answers are hostile and verifiers are users' code: something will raise. What did is logged whole, once per kind, and a
-run whose verifier is simply broken ends instead of training on what is left.
+The run goes on. Answers are hostile and verifiers are users' code: something will raise. Every kind of exception is
+logged whole, once, and a run whose verifier is simply broken ends instead of training on what is left.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class GradingFaults:
-    """Grades executions and counts faults of grading; safe for many threads.
+    """Grade executions and count faults of grading; thread-safe.
 
-    One serves all that a command grades. From the `LEAST`-th fault on, `grade` raises UserError where faults are more
-    than `max_share` of what it has graded; executions that did not finish, which no verifier looks at, are left out.
+    One instance serves all that a command grades. From the `LEAST`-th fault on, `grade` raises UserError if faults are
+    more than `max_share` of what it has graded; executions that did not finish, which no verifier looks at, are left
+    out.
     """
 
     def __init__(self, max_share: float = MAX_SHARE):
@@ -43,9 +44,8 @@ class GradingFaults:
     def grade(self, reward: RewardFunction, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
         """The verdict of `reward`.
 
-        Not valid where it raises an exception, which is logged and counted.
-
-        A machine that was lost (InfrastructureError) is not counted: it says nothing of the verifier.
+        If it raises an exception the verdict is not valid, and the exception is logged and counted. A lost machine
+        (InfrastructureError) is not counted: it says nothing about the verifier.
         """
         try:
             verdict = reward(question, result, segments)

@@ -20,11 +20,10 @@ _TRUNCATION = ("top_k", "top_p", "min_p")
 
 @dataclasses.dataclass(frozen=True)
 class DesignSampling:
-    """What a design may choose.
+    """Bounds on the sampling settings of a design.
 
-    A range of temperatures, and whether it may cut off unlikely tokens.
-
-    The role's own temperature is always within the range.
+    A range of temperatures, and whether a design may cut off unlikely tokens. The role's own temperature is always
+    within the range.
     """
 
     temperature: tuple[float, float] = (0.3, 1.5)
@@ -45,9 +44,10 @@ class DesignSampling:
 def overridden(
     sampling: SamplingParams, overrides: Mapping[str, Any], bounds: DesignSampling
 ) -> tuple[SamplingParams, bool]:
-    """The role's settings with an agent's own, and whether these were out of bounds.
+    """The role's settings with an agent's own applied within bounds.
 
-    Raises ValueError, TypeError or OverflowError for values that mean nothing.
+    Also returns whether the agent's were out of bounds. Raises ValueError, TypeError or OverflowError for values
+    without a meaning.
     """
     values = {name: int(value) if name in _WHOLE else float(value) for name, value in overrides.items()}
     values["max_tokens"] = min(values.get("max_tokens", sampling.max_tokens), sampling.max_tokens)

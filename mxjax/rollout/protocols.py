@@ -1,6 +1,6 @@
 """Protocols of engine, script and reward, as a rollout uses them.
 
-Rollouts know nothing else of them, so that a test, or a user, can put others in their places.
+Rollouts depend on nothing else, so a test or a user can substitute other implementations.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ChatTokenizer(Protocol):
 
 
 class Handle(Protocol):
-    """A request on its way, by an `id` that no other request of its engine has."""
+    """A submitted request, with an `id` unique within its engine."""
 
     @property
     def id(self) -> int:
@@ -46,15 +46,15 @@ class Handle(Protocol):
         """The completion of a request that is done."""
 
     def cancel(self) -> None:
-        """Ends the request."""
+        """End the request."""
 
 
 class ChatEngine(Protocol):
-    """What samples replies; `sampling.Engine` is one."""
+    """An engine that samples replies, such as `sampling.Engine`."""
 
     @property
     def tokenizer(self) -> ChatTokenizer:
-        """That of its policy."""
+        """The tokenizer of its policy."""
 
     @property
     def max_len(self) -> int:
@@ -65,10 +65,10 @@ class ChatEngine(Protocol):
         """ "all": outputs depend, within rounding, on what the engine did before."""
 
     def submit(self, request: Request) -> Handle:
-        """Queues a request."""
+        """Queue a request."""
 
     def step(self) -> object:
-        """Goes on with what was submitted."""
+        """Run the engine for one turn."""
 
 
 class Script(Protocol):
@@ -87,17 +87,23 @@ class Script(Protocol):
         """The calls that have been answered, with their replies, in structural order."""
 
     def advance(self, replies: Mapping[str, Reply | str]) -> tuple[Call, ...]:
-        """Answers some of the pending calls.
+        """Answer some of the pending calls.
 
-        Returns those that the script then makes.
+        Returns the calls that the script then makes.
         """
 
 
 class RewardFunction(Protocol):
-    """What an execution earned. An exception loses the execution (`rollout.faults`)."""
+    """The reward of an execution.
+
+    An exception loses the execution (`rollout.faults`).
+    """
 
     def __call__(self, question: Question, result: Result, segments: Sequence[Segment]) -> Reward:
-        """The reward of an execution that ended with `result`; `segments` are its executor calls."""
+        """The reward of an execution that ended with `result`.
+
+        `segments` are its executor calls.
+        """
 
 
 @runtime_checkable
@@ -109,7 +115,7 @@ class WorkerReward(Protocol):
         """The count of faults over several rollouts; None: each rollout by itself."""
 
     def submitter(self, question: Question) -> Callable[..., Future[Any]] | None:
-        """What grades this question in a worker, as `submit(function, *arguments)`.
+        """A worker's `submit(function, *arguments)` for grading this question.
 
-        None where it is done in place.
+        None if it is graded in place.
         """

@@ -1,6 +1,6 @@
-"""The records that flow from rollout to learner.
+"""The records passed from rollout to learner.
 
-One type between any two parts, none of them mutable.
+Each pair of parts shares one type, and all are immutable.
 
 A *segment* is one LLM call: the exact ids sent, the exact ids sampled. An *execution* is one run of a design; a
 *design* one script; a *tree* all designs and executions of one question.
@@ -58,7 +58,7 @@ def _example(test: Mapping[str, Any], entry_point: str | None) -> dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A user's own task, returned by the function that a `module:function` spec names.
+    """A user's own task, returned by the function of a `module:function` spec.
 
     `questions` are the questions, or a function `(split, seed) -> questions`. `verify(question, answer)` returns a
     `rewards.Verdict`, a bool or a number in [0, 1]; None: answers are compared with the gold answers.
@@ -82,7 +82,10 @@ class Reward:
     how: str = ""
 
     def total(self, format_weight: float = 0.4) -> float:
-        """The terminal reward R = correct + format_weight * format; 0 if not valid."""
+        """The terminal reward R = correct + format_weight * format.
+
+        0 if not valid.
+        """
         return float(self.correct + format_weight * self.format) if self.valid else 0.0
 
 
@@ -129,11 +132,10 @@ class Execution:
 
     @property
     def valid(self) -> bool:
-        """Whether the execution was not lost, whatever it came to.
+        """Whether the execution was not lost.
 
-        False for the status "infrastructure" alone.
-
-        An execution that failed, or whose design cannot run, is valid and earns 0.
+        False for the status "infrastructure" alone. An execution that failed, or whose design cannot run, is valid and
+        earns 0.
         """
         return self.status != "infrastructure"
 
@@ -162,7 +164,7 @@ class Design:
 
 @dataclasses.dataclass(frozen=True)
 class QuestionTree:
-    """M designs × N executions of one question, rolled out at RL step `step`."""
+    """M designs × N executions of one question at RL step `step`."""
 
     question: Question
     designs: tuple[Design, ...]
@@ -185,9 +187,8 @@ class QuestionTree:
     def executor_valid_MN(self) -> np.ndarray:
         """Which executions enter executor statistics, bool[M, N].
 
-        Valid, and at least one executor call made.
-
-        Without the second condition executors would be paid because another design failed to parse.
+        Those that are valid and made at least one executor call. Without the second condition executors would be paid
+        because another design failed to parse.
         """
         return np.array([[e.valid and len(e.segments) > 0 for e in d.executions] for d in self.designs], bool)
 

@@ -1,10 +1,8 @@
 """Hierarchical rollout: M designs per question, each executed N times.
 
-All are in flight at once over the engines.
-
-Every script suspends at its calls; completions resume it. Which requests are made, their ids and their seeds depend on
-(seed, step, question, design, execution, call) alone, so a tree does not depend on the order in which replies arrive.
-Tools and graders that take time work elsewhere while the engines go on.
+All are in flight at once over the engines. Every script suspends at its calls; completions resume it. Which requests
+are made, their ids and their seeds depend on (seed, step, question, design, execution, call) alone, so a tree does not
+depend on the order in which replies arrive. Slow tools and graders run in workers while the engines go on.
 """
 
 from __future__ import annotations
@@ -55,7 +53,7 @@ def engines_of(roles: Mapping[str, Role[E]]) -> list[E]:
 def derive_seed(*parts: object) -> int:
     """A 64-bit seed from any printable parts.
 
-    The same on every machine and in every process.
+    It is the same on every machine and in every process.
     """
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
@@ -63,7 +61,10 @@ def derive_seed(*parts: object) -> int:
 
 @dataclasses.dataclass
 class _LiveExecution:
-    """One execution under way: its script, and each call's ids so that a continuation extends them exactly."""
+    """One execution under way, with its script.
+
+    It keeps the ids of each call, so that a continuation extends them exactly.
+    """
 
     question: Question
     design: int
@@ -76,14 +77,14 @@ class _LiveExecution:
     at_work: int = 0  # tool calls that workers have not answered yet
 
     def close_tools(self) -> None:
-        """Ends the sessions of tools once the script has ended and no worker is in one."""
+        """Close tool sessions if the script has ended and none is busy."""
         if self.script.result is not None and not self.at_work:
             self.toolbox.close()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A tool call or a grading that a worker does, and what takes its result.
+    """A worker's tool call or grading, and the receiver of its result.
 
     `turn` is the turn of the engines before which it was given out, None for one that no script waits for.
     """
@@ -126,7 +127,7 @@ class _Rollout:
         self.unfinished = dict.fromkeys(range(len(questions)), shape[0] * shape[1])
 
     def begin(self, scripts: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
-        """Asks the designer for every design, or starts the given scripts."""
+        """Ask the designer for every design, or start the given scripts."""
         for q, question in enumerate(self.questions):
             for i in range(self.shape[0]):
                 if scripts is None:
@@ -201,7 +202,10 @@ class _Rollout:
             self._give_out(q, live, script.pending)
 
     def _give_out(self, q: int, live: _LiveExecution, calls: Sequence[Call]) -> None:
-        """Sends the calls that a script waits for; those answered in place resume it at once."""
+        """Send the calls that a script waits for.
+
+        Those answered in place resume it at once.
+        """
         while live.script.result is None and calls:
             at_once = {}
             for call in calls:
@@ -219,7 +223,10 @@ class _Rollout:
             self._give_out(q, live, live.script.advance({call_id: reply}))
 
     def _use_tool(self, q: int, live: _LiveExecution, call: mas.ToolCall) -> mas.Reply | None:
-        """The reply to a tool call, or None if it will come from a worker."""
+        """The reply to a tool call.
+
+        None if it will come from a worker.
+        """
         submit = live.toolbox.submitter(call)
         if submit is None:
             return _tool_reply(live, call)
@@ -234,7 +241,10 @@ class _Rollout:
         return None
 
     def _ask_executor(self, q: int, live: _LiveExecution, call: mas.AgentCall) -> str:
-        """Submits one agent call; says why when it cannot: its prompt does not fit, or its settings make no sense."""
+        """Submit one agent call.
+
+        Returns the reason if it cannot be submitted: the prompt does not fit, or its settings make no sense.
+        """
         engine = self.roles[EXECUTOR].engine
         tokenizer = engine.tokenizer
         if call.parent in live.calls and not tokenizer.rewrites_history:
@@ -303,14 +313,14 @@ class _Rollout:
             self.jobs.append(_Job(job, graded, None))
 
     def _record(self, q: int, i: int, execution: Execution) -> None:
-        """Keeps an execution; with a question's last one its tree is finished."""
+        """Keep an execution; the last one of a question finishes its tree."""
         self.executions[q, i, execution.index] = execution
         self.unfinished[q] -= 1
         if not self.unfinished[q]:
             self.finished(self.tree(q))
 
     def drive(self, progress: Callable[[int], None]) -> None:
-        """Steps the engines and takes what workers have done, until nothing is under way."""
+        """Step the engines and take workers' results until nothing is under way."""
         engines = engines_of(self.roles)
         while self.in_flight or self.jobs:
             self.turn += 1
@@ -324,10 +334,10 @@ class _Rollout:
             stopping.poll()
 
     def _take_jobs(self) -> None:
-        """Hands over the results of workers, in the order in which the jobs were given out.
+        """Hand over the results of workers in the order of their jobs.
 
-        Waits for one if nothing else is under way. When `in_order`, replies of tools are handed over after the
-        first turn of the engines that begins once they were asked for, neither earlier nor later.
+        Waits for one if nothing else is under way. When `in_order`, replies of tools are handed over after the first
+        turn of the engines that begins once they were asked for, neither earlier nor later.
         """
         futures = [job.future for job in self.jobs]
         while not self.in_flight and futures and not any(future.done() for future in futures):
@@ -362,7 +372,10 @@ class _Rollout:
 
 
 def _tool_reply(live: _LiveExecution, call: mas.ToolCall) -> mas.Reply:
-    """The reply to a tool call; a tool that loses its machine makes the whole execution void."""
+    """The reply to a tool call.
+
+    A tool that loses its machine makes the whole execution void.
+    """
     try:
         return live.toolbox.use(call)
     except InfrastructureError as error:
@@ -410,7 +423,7 @@ def collect(
     deterministic: bool = False,
     finished: Callable[[QuestionTree], None] = lambda tree: None,
 ) -> list[QuestionTree]:
-    """Rolls out `designs` × `executions` trees for all questions at once.
+    """Roll out `designs` × `executions` trees for all questions at once.
 
     Args:
       questions: what to answer; ids must be distinct, since seeds derive from them.

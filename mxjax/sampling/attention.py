@@ -1,11 +1,10 @@
 """Attention over the paged cache.
 
-One interface, and a layout of pages of its own for each backend.
-
-`xla` runs everywhere and reads page after page, up to the longest live row. `tpu` and `gpu` are the Pallas kernels that
-come with JAX, where a model's shape fits them; `tpu_narrow` is our own for the heads that `tpu` has no tiles for. A
-layer's cache is a tuple of arrays with pages in front, so that whatever moves pages needs to know no layout. B rows,
-T tokens of a row, S slots, R prefill rows, C tokens of a page, P pages, K kv heads, N query heads, G = N/K, H head dim.
+There is one interface; each backend has a page layout of its own. `xla` runs everywhere and reads page after page, up
+to the longest live row. `tpu` and `gpu` are the Pallas kernels that come with JAX, for models whose shapes fit them;
+`tpu_narrow` is our own for the heads that `tpu` has no tiles for. A layer's cache is a tuple of arrays with pages in
+front, so code that moves pages needs to know no layout. B rows, T tokens of a row, S slots, R prefill rows, C tokens of
+a page, P pages, K kv heads, N query heads, G = N/K, H head dim.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from mxjax.sharding import AnyMesh, partition_spec
 def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | None = None):
     """Attention of q over the cache up to each query's own position.
 
-    One KV block after another, with an online softmax. With a `window`, over at most that many positions, its own
+    Takes one KV block after another, with an online softmax. With a `window`, over at most that many positions, its own
     included.
 
     `read_block(i) -> (k_BKHC, v_BKCH)` holds the cache at positions i * size to (i + 1) * size - 1.
@@ -65,7 +64,10 @@ def cached_attention(q_BTNH, positions_BT, size: int, read_block, window: int | 
 
 
 def _by_group(fn, groups: int, pool, page_S, *rest):
-    """`fn(pool, page_S, *rest)`, where a slot's pages are of its own group: so no group looks into another's part."""
+    """Call `fn(pool, page_S, *rest)` for each group of slots.
+
+    A slot's pages are of its own group, so no group reads another's part.
+    """
     if groups == 1:
         return fn(pool, page_S, *rest)
     split = lambda a: a.reshape(groups, -1, *a.shape[1:])
@@ -79,9 +81,10 @@ def _read(pool, page):
 
 
 def _write_token(pool, page_S, offset_S, new_S, axis: int):
-    """The pool with one token written to a page of every slot, whose tokens lie along `axis` of a page.
+    """Write one token to a page of every slot.
 
-    On TPUs the page is written as a whole: to scatter a token, XLA turns the layout of all pages there and back.
+    Returns the pool; a page has its tokens along `axis`. On TPUs the page is written as a whole: to scatter a token,
+    XLA converts the layout of all pages there and back.
     """
 
     def scattered(pool, page_S, offset_S, new_S):
@@ -113,7 +116,7 @@ class XlaAttention:
         self.size, self.mesh, self.groups = size, mesh, groups
 
     def layout(self, cfg: ModelConfig) -> list[tuple[tuple, tuple]]:
-        """Shape and logical axes of one page in each array of a layer."""
+        """Page shape and logical axes of each array of a layer."""
         K, H, C = cfg.num_key_value_heads, cfg.head_dim, self.size
         axes = "kv_heads", None, None
         return [((K, H, C), axes), ((K, C, H), axes)]
@@ -138,20 +141,26 @@ class XlaAttention:
         )
 
     def read(self, layer, page_B, by_slot: bool = False):
-        """One page of every row.
+        """One page of every row: (k_BKHC, v_BKCH).
 
-        (k_BKHC, v_BKCH). `by_slot` says that the rows are the slots, else they are any.
+        `by_slot` says that the rows are the slots; otherwise they are any.
         """
         return tuple(_by_group(_read, self.groups if by_slot else 1, pool, page_B) for pool in layer)
 
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot: bool = False):
-        """`cached_attention` of rows whose pages are in `table_BB`. `by_slot` see `read`."""
+        """`cached_attention` of rows whose pages are in `table_BB`.
+
+        For `by_slot` see `read`.
+        """
         read_block = lambda block: self.read(layer, table_BB[:, block], by_slot)
         return cached_attention(q_BTNH, positions_BT, self.size, read_block, window)
 
 
 class _TpuKernel(XlaAttention):
-    """A kernel for TPUs, which on a mesh every device runs on the pages of its own slots and heads."""
+    """A kernel for TPUs.
+
+    On a mesh every device runs it on the pages of its own slots and heads.
+    """
 
     heads_axis: int  # of the layer's only array
 
@@ -186,7 +195,7 @@ class _TpuKernel(XlaAttention):
 class TpuAttention(_TpuKernel):
     """JAX's ragged paged attention for TPUs.
 
-    Pages hold keys and values of a head in turns: (kv_PCMH,), M = 2K.
+    The keys and values of a head alternate in a page: (kv_PCMH,), M = 2K.
     """
 
     name, heads_axis = "tpu", 2
@@ -299,7 +308,7 @@ class GpuAttention(XlaAttention):
     def attend(self, layer, q_BTNH, positions_BT, table_BB, window=None, by_slot=False):
         """See `XlaAttention`.
 
-        Every kv head of a row is a row of its own to the kernel: so pages stay in front.
+        The kernel gets every kv head of a row as a row of its own, so pages stay in front.
         """
         B, T, N, H = q_BTNH.shape
         if T > 1:
@@ -328,9 +337,9 @@ OF_PLATFORM = {"tpu": ("tpu", "tpu_narrow"), "gpu": ("gpu",)}
 
 
 def unfit(name: str, cfg: ModelConfig, size: int, mesh=None, slots: int = 1, blocks: int = 1) -> str:
-    """Why a backend cannot run this model with pages of `size` tokens on `mesh`; "" if it can.
+    """Why a backend cannot run this model; "" if it can.
 
-    Each device has `slots` slots of at most `blocks` pages.
+    Pages have `size` tokens. Each device of `mesh` has `slots` slots of at most `blocks` pages.
     """
     power_of_two = lambda n: n & (n - 1) == 0
     K, H = cfg.num_key_value_heads, cfg.head_dim
@@ -374,7 +383,7 @@ def choose(
 ) -> tuple[str, str]:
     """(backend, why) for "auto" or a backend's name, see `unfit`.
 
-    Raises ValueError for a name that cannot be had.
+    Raises ValueError for a backend that is not available.
     """
     platform = platform or jax.default_backend()
     kernels = OF_PLATFORM.get(platform, ())

@@ -1,8 +1,7 @@
-"""What the engine has on its devices.
+"""The engine's state on its devices.
 
-Parameters, cache and compiled programs, and how long each of them ran.
-
-The engine says what is to be done in NumPy; nothing here knows who waits, or why.
+Parameters, cache and compiled programs, and how long each of them ran. The engine passes its orders in NumPy; nothing
+here knows of requests.
 """
 
 from __future__ import annotations
@@ -20,7 +19,9 @@ from mxjax.sampling.attention import XlaAttention
 
 
 class Device:
-    """The programs of `programs.jitted`, compiled when first started, and the memory that they pass on.
+    """The compiled programs of `programs.jitted` and their memory.
+
+    A program is compiled when first started; the memory is passed from one to the next.
 
     Args:
       params, cfg, mesh: of the policy; the parameters are copied.
@@ -54,10 +55,10 @@ class Device:
         self.reset()
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Computes with a copy of `params` from now on, on an empty memory.
+        """Compute with a copy of `params` from now on.
 
-        Raises ValueError for those of another model or dtype, which would be compiled for anew. If the copy fails, the
-        old parameters are gone and no program runs until another call succeeds.
+        The memory becomes empty. Raises ValueError for parameters of another model or dtype, which would need a new
+        compile. If the copy fails, the old parameters are gone and no program runs until another call succeeds.
         """
         if (signature := _signature(params)) != self._signature:
             wrong = next(
@@ -71,12 +72,12 @@ class Device:
         self.clear()
 
     def clear(self) -> None:
-        """Empties the memory in place."""
+        """Empty the memory in place."""
         self._run("clear")
         self.idle()
 
     def reset(self) -> None:
-        """Makes a new memory.
+        """Make a new memory.
 
         The old one may be lost, or wait for a program that failed.
         """
@@ -91,9 +92,9 @@ class Device:
         self._run("prefill", tokens_RC, table_RB, start_R)
 
     def decode(self, state: programs.Slots, enough: int) -> tuple[list[jax.Array], float]:
-        """Starts `programs.decode`.
+        """Start `programs.decode`.
 
-        Its results, to be given to `collect`, and when it was started.
+        Returns its results, to be given to `collect`, and the time of the start.
         """
         start = time.perf_counter()
         return self._start("decode", jax.tree.map(np.copy, state), np.int32(enough)), start
@@ -105,13 +106,16 @@ class Device:
         return values
 
     def mark_seen(self, slot: int, ids: np.ndarray, prompt_length: int) -> None:
-        """Marks the ids that the penalties of a slot count, those of its prompt first."""
+        """Mark the ids that the penalties of a slot count.
+
+        Those of its prompt come first.
+        """
         padded = np.zeros(self._blocks * self._size, np.int32)
         padded[: ids.size] = ids
         self._run("mark_seen", np.int32(slot), padded, np.int32(prompt_length), np.int32(ids.size))
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copies pages, at most one per slot: (from, to)."""
+        """Copy pages, at most one per slot: (from, to)."""
         table = np.zeros((2, self._slots), np.int32)
         table[:, : len(pairs)] = np.array(pairs, np.int32).reshape(-1, 2).T
         self._run("copy_pages", table[0], table[1], np.int32(len(pairs)))
@@ -122,7 +126,7 @@ class Device:
         return jax.tree.map(lambda array: np.array(array[: len(table)]), jax.device_get(content))
 
     def load(self, table: Sequence[int], content: list) -> None:
-        """Puts what `save` gave into pages."""
+        """Put what `save` gave into pages."""
         rest = self._blocks - len(table)
         whole = lambda array: np.concatenate([array, np.zeros((rest, *array.shape[1:]), array.dtype)])
         self._run("load_pages", self._padded(table), jax.tree.map(whole, content))
@@ -136,11 +140,14 @@ class Device:
 
     @property
     def busy(self) -> bool:
-        """Whether the program that was started last is known to be running still."""
+        """Whether the program started last is known to be still running."""
         return self._started is not None and not self._started.is_ready()  # type: ignore[attr-defined]  # no stub
 
     def _start(self, name: str, *args):
-        """Starts a program, compiling it the first time. Afterwards any other shape is an error, not a compile."""
+        """Start a program, compiling it the first time.
+
+        After that any other shape is an error, not a compile.
+        """
         if self._params is None:
             raise RuntimeError("the engine has no parameters, since update_params() failed; call it again")
         if name not in self.programs:
@@ -160,7 +167,7 @@ class Device:
         return results
 
     def _run(self, name: str, *args):
-        """Runs a program to its end."""
+        """Run a program to its end."""
         start = time.perf_counter()
         results = self._start(name, *args)
         jax.block_until_ready((self._memory, results))
@@ -168,7 +175,7 @@ class Device:
         return results
 
     def _note_time(self, name: str, start: float) -> None:
-        """Counts the time of a program that is found to have ended."""
+        """Count the time of a program that is found to have ended."""
         now = time.perf_counter()
         self._add_seconds(name, now - max(start, self._seen or start))
         self._seen = now
@@ -177,7 +184,7 @@ class Device:
         self.seconds[name] = self.seconds.get(name, 0) + seconds
 
     def idle(self) -> None:
-        """Stops counting idle time until a program is started."""
+        """Stop counting idle time until a program is started."""
         self._seen = None
 
 

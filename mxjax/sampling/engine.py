@@ -1,8 +1,8 @@
-"""The sampling engine: requests in, completions out, every slot refilled while the others still run.
+"""The sampling engine: continuous batching of requests.
 
-The host owns admission, pages and bookkeeping in NumPy; a few compiled programs (`programs.py`) own the device. A
-request's output is a function of its ids, settings, seed and the parameters alone: not of slot, pages, batch mates or
-arrival.
+A slot is refilled while the others still run. The host owns admission, pages and bookkeeping in NumPy; a few compiled
+programs (`programs.py`) own the device. A request's output is a function of its ids, settings, seed and the parameters
+alone: not of slot, pages, batch mates or arrival.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mxjax.sampling.params import Completion, Request, SamplingParams, unseeded
 from mxjax.sampling.programs import IDLE, PREFILL_ROWS
 from mxjax.sampling.requests import Handle, Live, admissible
 
-PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall those who decode
+PREFILL_CALLS = 4  # between two decode chunks, so that long prompts do not stall decoding requests
 _log = logging.getLogger(__name__)
 COUNTED = ("requests", "prompt_tokens", "prefix_tokens", "prefill_tokens", "decode_tokens", "slot_steps")
 PREFIX_CACHES = ("off", "prompts", "all")
@@ -40,7 +40,10 @@ NOT_FINITE = "the model's log-probabilities are not finite"
 
 
 class _PromptChunk(NamedTuple):
-    """The part of a prompt that fills page `page` of its table. Chunks are prefilled in the order of their numbers."""
+    """The part of a prompt that fills page `page` of its table.
+
+    Chunks are prefilled in the order of their numbers.
+    """
 
     number: int
     live: Live
@@ -48,7 +51,10 @@ class _PromptChunk(NamedTuple):
 
 
 class _DecodeChunk(NamedTuple):
-    """Decode steps that the device runs or has run: who was in which slot, and the arrays of results."""
+    """Decode steps that the device runs or has run.
+
+    It records the request in each slot, and the arrays of results.
+    """
 
     rows: list[tuple[int, Live]]
     results: list[jax.Array]
@@ -81,7 +87,10 @@ class EngineSettings:
 
 
 class Layout(NamedTuple):
-    """How an engine divides its memory: blocks of a slot, longest request, groups of slots, pages of each, kernel."""
+    """Division of an engine's memory.
+
+    Blocks of a slot, longest request, groups of slots, pages of each, and the kernel.
+    """
 
     blocks: int
     max_len: int
@@ -92,9 +101,9 @@ class Layout(NamedTuple):
 
 
 def engine_layout(cfg: ModelConfig, settings: EngineSettings, mesh: jax.sharding.Mesh | None = None) -> Layout:
-    """The layout of an engine of these settings for such a model; takes no memory.
+    """The memory layout of an engine with these settings for a model.
 
-    Raises ValueError for settings that no engine can have.
+    It allocates no memory. Raises ValueError for settings that no engine can have.
     """
     positions, slots, page_size = cfg.max_position_embeddings, settings.slots, settings.page_size
     max_len = positions if settings.max_len is None else settings.max_len
@@ -140,7 +149,7 @@ class Engine:
         self._reset()
 
     def _reset(self) -> None:
-        """Empty slots, pages and queues. What was there is dropped, whoever wants it."""
+        """Empty slots, pages and queues, and drop all that was there."""
         S, total = self.slots, self._group_pages + 1  # and the first, the null page
         self._pages = [Pages(range(g * total + 1, (g + 1) * total), self._size) for g in range(self._groups)]
         self._null_pages = [g * total for g in range(self._groups)]
@@ -154,7 +163,7 @@ class Engine:
     # Requests
 
     def submit(self, request: Request) -> Handle:
-        """Queues a request. Raises ValueError for one that can never run."""
+        """Queue a request; raise ValueError if it can never run."""
         if not isinstance(request, Request):
             raise UserError(f"the engine takes a Request(prompt_token_ids, SamplingParams(...)); got {request!r:.80}")
         live = admissible(request, self._next_id, self.tokenizer.stop_ids, self.config.vocab_size, self.max_len)
@@ -165,9 +174,10 @@ class Engine:
         return Handle(self, live)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Completions of all requests, in their order; one that `submit` refuses ends with "error", the others run.
+        """Completions of all requests, in their order.
 
-        If a step fails none stays behind.
+        A request that `submit` refuses ends with "error"; the others run. If a step fails, no request is left in the
+        engine.
         """
         handles: list[Handle] = []
         try:
@@ -182,7 +192,7 @@ class Engine:
                 handle.cancel()
 
     def _refuse(self, request: Request, error: str) -> Handle:
-        """The handle of a request that can never run, which is done."""
+        """A finished handle for a request that can never run."""
         live = Live(self._next_id, request, np.zeros(0, np.int32), np.zeros(0, np.int32), 0)
         live.complete(self.tokenizer.decode, "error", error)
         self._next_id += 1
@@ -195,7 +205,10 @@ class Engine:
     # Parameters and programs
 
     def warmup(self) -> dict[str, float]:
-        """Compiles every program by running it once on idle slots; returns, and logs, compile seconds by program."""
+        """Compile every program by running it once on idle slots.
+
+        Returns, and logs, compile seconds by program.
+        """
         if self._lives:
             raise RuntimeError("warmup() with live requests; call it before submitting")
         with self._aborting():
@@ -212,11 +225,12 @@ class Engine:
         return seconds
 
     def update_params(self, params: Mapping[str, Any], abort: bool = False) -> None:
-        """Samples from a copy of `params` from now on. `abort` cancels live requests; else they raise RuntimeError.
+        """Sample from a copy of `params` from now on.
 
-        The cache starts anew: nothing that the old parameters computed, be it NaN, reaches the new ones' samples.
-        Raises ValueError for parameters of another shape or dtype; the old ones then stay. If the copy itself fails
-        these are gone, and requests fail until another call succeeds.
+        `abort` cancels live requests; without it they raise RuntimeError. The cache starts anew: nothing that the old
+        parameters computed, be it NaN, reaches the new ones' samples. Raises ValueError for parameters of another shape
+        or dtype; the old ones then stay. If the copy itself fails these are gone, and requests fail until another call
+        succeeds.
         """
         if self._lives and not abort:
             raise RuntimeError("update_params() with live requests; let them finish, or cancel them with abort=True")
@@ -229,11 +243,11 @@ class Engine:
     # One step
 
     def step(self) -> list[Completion]:
-        """Admits what fits, starts a chunk of decode steps for all slots, returns the requests that finished.
+        """Admit requests, start a decode chunk, and return the finished requests.
 
-        While no request waits for a slot, the results of a chunk are looked at while the next one runs. An exception
-        (of the device, of the tokenizer, an interrupt) reaches the caller; every request then ends with "error" and
-        the engine is idle and usable.
+        What fits is admitted, and the chunk runs all slots. While no request waits for a slot, the results of a chunk
+        are looked at while the next one runs. An exception (of the device, of the tokenizer, an interrupt) reaches the
+        caller; every request then ends with "error" and the engine is idle and usable.
         """
         with self._aborting():
             now = self._clock()
@@ -258,7 +272,10 @@ class Engine:
 
     @contextlib.contextmanager
     def _aborting(self):
-        """On an exception ends every request and starts anew: a failed program may have taken the memory along."""
+        """End every request and start anew on an exception.
+
+        A failed program may have lost the memory.
+        """
         try:
             yield
         except BaseException as error:
@@ -271,7 +288,10 @@ class Engine:
     # Admission and prefill
 
     def _admit(self) -> None:
-        """Gives slots and pages to those who wait, in order, so that none starves."""
+        """Give slots and pages to waiting requests, in order.
+
+        The order keeps any of them from starving.
+        """
         while self._waiting and any(self._seat(self._waiting[0], g) for g in self._groups_for(self._waiting[0])):
             self._waiting.popleft()
 
@@ -280,7 +300,10 @@ class Engine:
         return range(group * size, (group + 1) * size)
 
     def _groups_for(self, live: Live) -> list[int]:
-        """Groups with a free slot: first those that know most of the prompt, then those with most pages."""
+        """Groups with a free slot, best first.
+
+        First those that know most of the prompt, then those with most pages.
+        """
         free = [g for g in range(self._groups) if any(self._running[s] is None for s in self._slots_of(g))]
         if len(free) < 2:
             return free
@@ -288,7 +311,10 @@ class Engine:
         return sorted(free, key=lambda g: (-len(self._pages[g].match(ids)), -self._pages[g].available))
 
     def _seat(self, live: Live, group: int) -> bool:
-        """Whether there are pages for a request in this group; then it has them, and a slot."""
+        """Give a request pages and a slot in this group, if possible.
+
+        Returns whether there were enough pages.
+        """
         pages = self._pages[group]
         if live.saved is None:
             if not self._map_prompt(live, pages):
@@ -319,10 +345,10 @@ class Engine:
             getattr(self._state, name)[slot] = value
 
     def _map_prompt(self, live: Live, pages: Pages) -> bool:
-        """Whether there are pages for a prompt: known ones where its ids are known, and fresh ones to be prefilled.
+        """Give a prompt its pages, if there are enough; return whether so.
 
-        All but the last token are prefilled. The tail, less than a page, is copied from that of an identical prompt,
-        since decode goes on writing behind it.
+        Pages of known ids are shared; the others are fresh, to be prefilled. All but the last token are prefilled. The
+        tail, less than a page, is copied from that of an identical prompt, since decode goes on writing behind it.
         """
         ids = live.prompt[:-1]
         full, tail = divmod(ids.size, self._size)
@@ -348,7 +374,10 @@ class Engine:
         return True
 
     def _prefill(self) -> None:
-        """Runs prompt chunks, PREFILL_ROWS at a time; starts the requests whose prompts are complete."""
+        """Run prompt chunks, PREFILL_ROWS at a time.
+
+        Requests whose prompts are complete then start.
+        """
         calls = PREFILL_CALLS if any(live and live.decoding for live in self._running) else math.inf
         while self._prompt_chunks and calls:
             count = min(PREFILL_ROWS, len(self._prompt_chunks))
@@ -372,7 +401,10 @@ class Engine:
         self._device.prefill(tokens, table, start)
 
     def _begin(self, lives: list[Live]) -> None:
-        """Lets requests decode whose pages hold their prompt, or are about to from what was saved."""
+        """Let requests decode.
+
+        Their pages hold the prompt, or are about to get it from what was saved.
+        """
         copies = [(live, live.copy_from) for live in lives if live.copy_from is not None]
         if copies:
             self._device.copy([(source, live.table[-1]) for live, source in copies])
@@ -393,10 +425,10 @@ class Engine:
     # Decode
 
     def _rows_with_pages(self) -> list[Live] | None:
-        """Who decodes next, each with pages for the steps to come; the oldest are served first.
+        """The requests that decode next, with pages for the coming steps.
 
-        If pages are missing, the youngest of the group is set aside on the host. That needs to know how far it is: None
-        while a chunk is in flight.
+        The oldest are served first. If pages are missing, the youngest of the group is set aside on the host. That
+        needs to know how far it is: None while a chunk is in flight.
         """
         going = [live for live in self._running if live and live.decoding]
         if not any(live.left > 0 for live in going):
@@ -415,7 +447,10 @@ class Engine:
         return [live for live in going if live.decoding]
 
     def _preempt(self, live: Live) -> None:
-        """Moves a request's pages to the host; it will go on from there, before all who never ran."""
+        """Move a request's pages to the host.
+
+        It will go on from there, before all that never ran.
+        """
         written = -(-live.written.size // self._size)
         live.saved = self._device.save(live.table[:written])
         self._leave(live)
@@ -424,7 +459,10 @@ class Engine:
         self._counters["preemptions"] += 1
 
     def _dispatch(self, rows: list[Live]) -> _DecodeChunk:
-        """Starts a chunk of decode steps. While others wait, it ends as soon as some slots are free for them."""
+        """Start a chunk of decode steps.
+
+        While others wait, it ends as soon as some slots are free for them.
+        """
         state = self._state
         for slot, live in enumerate(self._running):
             state.table[slot] = self._null_pages[slot // (self.slots // self._groups)]
@@ -442,7 +480,10 @@ class Engine:
         return [] if chunk is None else self._collect(chunk)
 
     def _collect(self, chunk: _DecodeChunk) -> list[Completion]:
-        """Books what a decode chunk sampled; the completions of those that finished with it."""
+        """Record the tokens of a decode chunk.
+
+        Returns the completions of the requests that finished with it.
+        """
         tokens, logprobs, model_logprobs, counts, stopped = self._device.collect(chunk.results, chunk.started)
         self._counters["slot_steps"] += self.slots * int(counts.max(initial=0))
         finished = []
@@ -466,7 +507,7 @@ class Engine:
     # Ends
 
     def _finish(self, live: Live, reason: str, error: str | None = None) -> Completion:
-        """Ends a request wherever it is, with what was sampled so far."""
+        """End a request wherever it is, with what was sampled so far."""
         if live.slot < 0:
             self._waiting.remove(live)
         elif self.prefix_cache == "all" and live.decoding and error is None:
@@ -478,7 +519,7 @@ class Engine:
     def _book(self, live: Live, reason: str, error: str | None = None) -> Completion:
         self._counters["requests"] += 1
         del self._lives[live.id]
-        live.saved = None  # whoever keeps the handle shall not keep the pages
+        live.saved = None  # keeping the handle must not keep the pages
         try:
             return live.complete(self.tokenizer.decode, reason, error)
         except BaseException as failure:
@@ -486,7 +527,10 @@ class Engine:
             raise
 
     def _leave(self, live: Live) -> None:
-        """Gives back slot and pages; pages whose filling others count on are given back after that."""
+        """Give back a request's slot and pages.
+
+        Pages that others are waiting to see filled are given back after that.
+        """
         if live.slot < 0:
             return
         self._running[live.slot] = None
@@ -513,17 +557,18 @@ class Engine:
     # Statistics
 
     def reset_stats(self) -> None:
-        """Starts the counters of `stats` anew; compiles are kept."""
+        """Reset the counters of `stats`; compiles are kept."""
         self._counters.clear()
         self._device.seconds.clear()
         self._device.idle()
 
     def stats(self) -> dict[str, float]:
-        """Since warm-up or `reset_stats`: requests, tokens, device seconds and tokens/s by phase; all compiles.
+        """Counts and rates since warm-up or `reset_stats`.
 
-        `occupancy` is the share of slots that sampled a token, over all decode steps; `prefix_hit_rate` that of prompt
-        tokens that were not prefilled since their pages were known; `host_share` the share of time, at most, in which
-        the device was idle though requests were there. `pages_held` are those of live requests.
+        Requests, tokens, device seconds and tokens/s by phase; compiles are all there were. `occupancy` is the share of
+        slots that sampled a token, over all decode steps; `prefix_hit_rate` that of prompt tokens that were not
+        prefilled since their pages were known; `host_share` the share of time, at most, in which the device was idle
+        though requests were there. `pages_held` are those of live requests.
         """
         c, seconds = self._counters, collections.defaultdict(int, self._device.seconds)
         ratio = lambda part, whole: part / whole if whole else 0.0

@@ -1,9 +1,8 @@
-"""From logits to a token.
+"""Sample a token from logits.
 
-Penalties, truncation by threshold, then inverse-CDF sampling in id order.
-
-One uniform number per row replaces Gumbel noise over the vocabulary, which on a CPU costs as much as the layers. All
-settings are traced per row, so a new setting never compiles anything. S rows, V vocabulary.
+Penalties come first, then truncation by threshold, then inverse-CDF sampling in id order. One uniform number per row
+replaces Gumbel noise over the vocabulary, which on a CPU costs as much as the layers. All settings are traced per row,
+so a new setting never compiles anything. S rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,13 +15,19 @@ NEVER = -jnp.inf
 
 
 def _sortable(x: jax.Array) -> jax.Array:
-    """float32 -> uint32 with the same order, so that a threshold can be found by bisection on bits."""
+    """Map float32 to uint32 in the same order.
+
+    A threshold can then be found by bisection on bits.
+    """
     bits = jax.lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x), jnp.uint32)  # -0.0 is 0.0
     return jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
 
 
 def _largest_threshold(keys_SV: jax.Array, enough) -> jax.Array:
-    """The largest uint32[S] threshold t for which `enough(keys >= t)` holds; bit by bit, 32 passes."""
+    """The largest uint32[S] threshold t with `enough(keys >= t)`.
+
+    It is found bit by bit, in 32 passes.
+    """
 
     def step(i, t_S):
         candidate = t_S | (jnp.uint32(1 << 31) >> i.astype(jnp.uint32))
@@ -32,11 +37,10 @@ def _largest_threshold(keys_SV: jax.Array, enough) -> jax.Array:
 
 
 def mark_seen(seen_SV: jax.Array, slot, ids_T: jax.Array, prompt_length, length) -> jax.Array:
-    """Sets the row of `slot` to what `penalise` has to know.
+    """Set the row of `slot` to the state that `penalise` needs.
 
-    ids_T[:prompt_length], then a response up to `length`.
-
-    An int32 entry is twice the count of the id in the response, plus one if the prompt has it.
+    ids_T[:prompt_length] is the prompt; the response follows up to `length`. An int32 entry is twice the count of the
+    id in the response, plus one if the prompt has it.
     """
     index_T = jnp.arange(ids_T.size)
     empty_V = jnp.zeros(seen_SV.shape[1], jnp.int32)
@@ -46,9 +50,9 @@ def mark_seen(seen_SV: jax.Array, slot, ids_T: jax.Array, prompt_length, length)
 
 
 def penalise(logits_SV, seen_SV, repetition_S, presence_S, frequency_S) -> jax.Array:
-    """Logits after the penalties of `SamplingParams` for the ids in `seen_SV`, see `mark_seen`.
+    """Apply the penalties of `SamplingParams` for the ids in `seen_SV`.
 
-    A row without penalties comes back unchanged; without any, nothing is computed.
+    See `mark_seen`. A row without penalties comes back unchanged; without any, nothing is computed.
     """
 
     def shaped(logits):
@@ -63,10 +67,10 @@ def penalise(logits_SV, seen_SV, repetition_S, presence_S, frequency_S) -> jax.A
 
 
 def truncate(logits_SV: jax.Array, top_k_S: jax.Array, top_p_S: jax.Array, min_p_S: jax.Array) -> jax.Array:
-    """Logits with the tokens outside top-k, then top-p of what is left, then min-p set to -inf.
+    """Set the logits outside top-k, top-p and min-p to -inf.
 
-    Ties at a threshold are all kept. A row with every setting off comes back unchanged, and a setting that is off in
-    every row costs nothing.
+    Top-p applies to what top-k has left, then min-p. Ties at a threshold are all kept. A row with every setting off
+    comes back unchanged, and a setting that is off in every row costs nothing.
     """
     V = logits_SV.shape[1]
 
@@ -93,7 +97,7 @@ def truncate(logits_SV: jax.Array, top_k_S: jax.Array, top_p_S: jax.Array, min_p
 def argmax(logits_SV: jax.Array) -> jax.Array:
     """The lowest id int32[S] of a row's largest logit.
 
-    Ten times `jnp.argmax` on a CPU, which compares pairs.
+    On a CPU it is ten times as fast as `jnp.argmax`, which compares pairs.
     """
     V = logits_SV.shape[1]
     ids = jnp.where(logits_SV == logits_SV.max(-1, keepdims=True), jnp.arange(V, dtype=jnp.int32), V - 1)
@@ -101,11 +105,12 @@ def argmax(logits_SV: jax.Array) -> jax.Array:
 
 
 def inverse_cdf(logits_SV: jax.Array, uniform_S: jax.Array) -> jax.Array:
-    """The id int32[S] at which the cumulative probability, in id order, first exceeds uniform_S in [0, 1).
+    """Draw ids int32[S] by inverse CDF in id order.
 
-    Two levels (blocks, then ids of one block) instead of one long sum. A parallel prefix sum rounds by position: it may
-    step over a target at an id without probability, or end below it. So only ids with probability count, and if none
-    is left the last of them is taken: a masked id is never returned.
+    The id is the first at which the cumulative probability exceeds uniform_S in [0, 1). Two levels (blocks, then ids of
+    one block) replace one long sum. A parallel prefix sum rounds by position: it may step over a target at an id
+    without probability, or end below it. So only ids with probability count, and if none is left the last of them is
+    taken: a masked id is never returned.
     """
     S, V = logits_SV.shape
     blocks = -(-V // CDF_BLOCK)
@@ -128,11 +133,12 @@ def inverse_cdf(logits_SV: jax.Array, uniform_S: jax.Array) -> jax.Array:
 
 
 def sample(logits_SV, allowed_SV, seeds_S2, index_S, temperature_S, top_k_S, top_p_S, min_p_S):
-    """One token per row: (ids int32[S], logprobs f32[S], model_logprobs f32[S]), see `Completion`.
+    """Draw one token per row.
 
-    `allowed_SV` are the logits to draw from: after penalties, with -inf for ids that may not be drawn now. The noise is
-    a function of (seed, token index) alone, so a row's token depends on neither its slot nor its mates. `seeds_S2`
-    uint32 are the words of a threefry key.
+    Returns (ids int32[S], logprobs f32[S], model_logprobs f32[S]), see `Completion`. `allowed_SV` are the logits to
+    draw from: after penalties, with -inf for ids that may not be drawn now. The noise is a function of (seed, token
+    index) alone, so a row's token depends on neither its slot nor its mates. `seeds_S2` uint32 are the words of a
+    threefry key.
     """
     greedy_S = temperature_S <= 0
     divisor_S1 = jnp.where(greedy_S, 1.0, temperature_S)[:, None]

@@ -1,6 +1,6 @@
-"""A Pallas kernel for TPUs.
+"""A Pallas attention kernel for TPUs, for narrow heads.
 
-Attention over pages that hold a head's key and value side by side.
+A page holds each head's key and value side by side.
 
 A head of 64 fills half of a TPU's 128 lanes. With the value in the other half, a page of any number of kv heads is
 whole tiles, and the cache takes no more room or bandwidth than its numbers need. The products run over all lanes:
@@ -42,13 +42,16 @@ def _attend(
     scale: float,
     window: int | None,
 ):
-    """One piece of a row. While a block of its pages is looked at, the next, of this row or the next, is on its way."""
+    """Attend for one piece of a row.
+
+    While a block of its pages is processed, the next one, of this row or the next, is being copied.
+    """
     row, rows = pl.program_id(0), pl.num_programs(0)
     count, K, C, L = pages_ref.shape[1:]
     size = count * C
 
     def blocks(row):
-        """The first block that a row looks at, and the one after its last."""
+        """The first block of a row, and the one after its last."""
         last = last_ref[row]
         first = 0 if window is None else jax.lax.div(jnp.maximum(last - tokens + 2 - window, 0), size)
         return first, jax.lax.div(last, size) + 1
@@ -113,9 +116,9 @@ def _attend(
 
 
 def shares(tokens: int, groups: int, blocks: int, page: tuple[int, int, int], itemsize: int) -> tuple[int, int]:
-    """How much is looked at together.
+    """How many pages and tokens of a row are processed together.
 
-    (pages of a row, tokens of it), so that both fit into fast memory.
+    Returns (pages of a row, tokens of it), so that both fit into fast memory.
 
     Args:
         tokens: of each row; `groups` query heads of a kv head ask for each.
@@ -140,10 +143,10 @@ def _in_tiles(queries: int) -> int:
 
 
 def narrow_attention(q_BTNH, kv_PKCL, last_B, table_BB, window: int | None = None, interpret: bool = False):
-    """Attention of rows of T tokens, the last of them at `last_B` >= T - 1, over the pages in `table_BB`.
+    """Attention of rows of T tokens over the pages in `table_BB`.
 
-    What a table holds behind a row's last page is not read. Query head n reads kv head n // (N / K). Returns
-    (B, T, N, H).
+    The last token of a row is at `last_B` >= T - 1. What a table holds behind a row's last page is not read. Query head
+    n reads kv head n // (N / K). Returns (B, T, N, H).
     """
     B, T, N, H = q_BTNH.shape
     _, K, C, L = kv_PKCL.shape

@@ -1,9 +1,8 @@
-"""Who holds which page of the KV cache.
+"""Allocation of the KV cache's pages.
 
-Reference counts, prefixes known by their exact ids, and what is evicted first.
-
-Host only: it knows neither JAX nor what a page holds, so that every attention backend shares one policy. A page is
-`size` consecutive tokens; what fills it is a function of all ids up to its end, so those ids are its key.
+It keeps reference counts, finds prefixes by their exact ids, and decides what is evicted first. Host only: it knows
+neither JAX nor what a page holds, so that every attention backend shares one policy. A page is `size` consecutive
+tokens; its contents are a function of all ids up to its end, so those ids are its key.
 """
 
 from __future__ import annotations
@@ -17,7 +16,10 @@ import numpy as np
 
 @dataclasses.dataclass(eq=False)
 class _Node:
-    """A page whose content is known. `entries` are the places where it is found, `children` what continues it."""
+    """A page whose content is known.
+
+    `entries` are the places where it is found, `children` what continues it.
+    """
 
     page: int
     children: dict[bytes, _Node] = dataclasses.field(default_factory=dict)
@@ -57,9 +59,9 @@ class Pages:
     # Holding
 
     def take(self, count: int) -> list[int] | None:
-        """`count` pages of unknown content, held once.
+        """Take `count` pages of unknown content, held once.
 
-        None, and nothing changes, if there are too few.
+        Returns None, and changes nothing, if there are too few.
         """
         if count > self.available:
             return None
@@ -72,13 +74,13 @@ class Pages:
         return taken
 
     def hold(self, pages: Iterable[int]) -> None:
-        """One more holder for each page."""
+        """Add one holder to each page."""
         for page in pages:
             self._holders[page] += 1
             self._idle.pop(page, None)
 
     def release(self, pages: Sequence[int]) -> None:
-        """One holder less for each page of a table, the last first."""
+        """Remove one holder from each page of a table, the last first."""
         for page in reversed(pages):
             self._holders[page] -= 1
             if not self._holders[page]:
@@ -94,10 +96,10 @@ class Pages:
         return [ids[start : start + self.size].tobytes() for start in range(0, len(ids), self.size)]
 
     def match(self, ids: np.ndarray) -> list[int]:
-        """The known pages that hold the longest prefix of `ids` int32, in whole pieces of `size`.
+        """Known pages of the longest prefix of `ids` int32.
 
-        The last piece may be shorter, and is then found only under exactly these ids: its page may hold more behind
-        them, so it is to be copied, not shared.
+        The prefix is cut into pieces of `size`. The last piece may be shorter, and is then found only under exactly
+        these ids: its page may hold more behind them, so it must be copied, not shared.
         """
         children, found = self._root, []
         for key in self._keys(ids):
@@ -108,7 +110,10 @@ class Pages:
         return found
 
     def publish(self, ids: np.ndarray, table: Sequence[int]) -> None:
-        """Makes the pages of `table`, which the caller holds, known as those of `ids` int32, unless others are."""
+        """Make the pages of `table` known as those of `ids` int32.
+
+        The caller holds these pages. Where other pages are already known for the same ids, those stay.
+        """
         children = self._root
         for key, page in zip(self._keys(ids), table):
             if key not in children:
@@ -120,7 +125,7 @@ class Pages:
             children = children[key].children
 
     def unpublish(self, pages: Sequence[int]) -> None:
-        """Makes the last pages of a table unknown again."""
+        """Make the last pages of a table unknown again."""
         for page in reversed(pages):
             if page in self._known:
                 self._forget(page)

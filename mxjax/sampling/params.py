@@ -89,9 +89,9 @@ class SamplingParams:
 
 
 def unseeded(number: int) -> int:
-    """The seed of the engine's request `number` that has none.
+    """The seed of request `number`, for one without its own.
 
-    Of 64 bits, far from those that a person writes.
+    It has 64 bits, far from any seed that a person writes.
     """
     digest = hashlib.blake2b(f"unseeded {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
@@ -130,9 +130,9 @@ def _ids(value: Any) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One call.
+    """The exact ids to continue, and how to sample.
 
-    The exact ids to continue. `parent` is the id of an earlier request whose ids these extend, if any.
+    `parent` is the id of an earlier request whose ids these extend, if any.
 
     `deadline_s` seconds after `submit` the request ends with what was sampled by then. Raises ValueError if that is
     negative, and for values of another type; what the engine's model cannot take is refused by `submit`.
@@ -168,9 +168,9 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
-    """What was sampled.
+    """The result of a request.
 
-    `token_ids` int32[R], both log-probabilities f32[R] in nats, and why it ended.
+    `token_ids` are int32[R], both log-probabilities f32[R] in nats.
 
     `logprobs` are those of the distribution sampled from (after penalties, temperature and truncation),
     `model_logprobs` those of softmax(logits / T) before penalties and truncation (T = 1 for greedy). `text` leaves out

@@ -1,11 +1,9 @@
 """The device programs of the engine.
 
-Fill pages with prompts, decode a chunk of steps for all slots, move pages.
-
-All run at one fixed shape, and attention reduces over the cache in fixed blocks, so a row's bits depend on neither its
-neighbours nor the length that others have reached: a block past a row's end adds exactly nothing. A block is a page is
-a prefill chunk. S slots, R prefill rows, C tokens of a page, B pages of a row, P pages in all, K kv heads, G query
-heads per kv head, H head dim.
+They fill pages with prompts, decode a chunk of steps for all slots, and move pages. All run at one fixed shape, and
+attention reduces over the cache in fixed blocks, so a row's bits depend on neither its neighbours nor the length that
+others have reached: a block past a row's end adds exactly nothing. A block is a page is a prefill chunk. S slots, R
+prefill rows, C tokens of a page, B pages of a row, P pages in all, K kv heads, G query heads per kv head, H head dim.
 """
 
 from __future__ import annotations
@@ -34,9 +32,9 @@ Array = jax.Array | np.ndarray
 
 
 class Progress(NamedTuple):
-    """How far every slot is, after the decode chunk that ran last.
+    """The progress of every slot after the last decode chunk.
 
-    Arrays of length S.
+    Arrays have length S.
     """
 
     token: Array  # last token, not yet in the cache
@@ -54,7 +52,10 @@ class Memory(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """Every slot at the start of a decode chunk, by the host: arrays [S, ...]."""
+    """The host's view of all slots before a decode chunk.
+
+    Arrays are [S, ...].
+    """
 
     fresh: Array  # whether `begin` replaces what the device knows
     begin: Progress
@@ -90,7 +91,10 @@ IDLE = {
 
 
 def idle_slots(slots: int, blocks: int) -> Slots:
-    """Slots that hold no request, of up to `blocks` pages each, as NumPy arrays."""
+    """Slots without a request, as NumPy arrays.
+
+    Each has up to `blocks` pages.
+    """
     ints, bools = (lambda: np.zeros(slots, np.int32)), (lambda: np.zeros(slots, bool))
     begin = Progress(ints(), ints(), ints(), bools())
     settings = {name: np.array([value] * slots, dtype) for name, (value, dtype) in IDLE.items()}
@@ -113,10 +117,11 @@ def params_layout(cfg: ModelConfig, mesh: AnyMesh | None = None) -> dict:
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def split_layers(params: Mapping[str, Any], cfg: ModelConfig, mesh: jax.sharding.Mesh | None = None) -> dict:
-    """A copy of `params` in the compute dtype with a list of layers, laid out on `mesh`.
+    """Copy `params` in the compute dtype, as a list of layers.
 
-    Decode unrolls the layers, since slicing a stack would copy it at every step. A copy, since the trainer donates its
-    own; and in the dtype that the layers compute in, so that no step converts anything.
+    The copy is laid out on `mesh`. Decode unrolls the layers, since slicing a stack would copy it at every step. A
+    copy, since the trainer donates its own; and in the dtype that the layers compute in, so that no step converts
+    anything.
     """
 
     def convert(value, like):
@@ -129,9 +134,9 @@ def split_layers(params: Mapping[str, Any], cfg: ModelConfig, mesh: jax.sharding
 
 
 def slot_groups(slots: int, mesh: AnyMesh | None) -> int:
-    """Into how many parts `mesh` divides the slots.
+    """The number of groups into which `mesh` divides the slots.
 
-    Each has pages of its own, which lie with its slots.
+    Each has pages of its own, stored with its slots.
     """
     if mesh is None:
         return 1
@@ -140,9 +145,9 @@ def slot_groups(slots: int, mesh: AnyMesh | None) -> int:
 
 
 def group_pages(pages: int | None, slots: int, blocks: int, groups: int) -> int:
-    """Pages of each of the `groups`.
+    """The number of pages in each of the `groups`.
 
-    None are enough for every slot. Raises ValueError if no request would fit.
+    `pages` None gives enough for every slot. Raises ValueError if no request would fit.
     """
     pages = slots * blocks if pages is None else pages
     if pages // groups < blocks:
@@ -154,9 +159,10 @@ def group_pages(pages: int | None, slots: int, blocks: int, groups: int) -> int:
 
 
 def memory_layout(cfg: ModelConfig, attention: XlaAttention, slots: int, pages: int, mesh=None) -> Memory:
-    """Shape, dtype and sharding of the memory of `slots` slots with `pages` pages, both in all.
+    """Shape, dtype and sharding of the memory.
 
-    Every one of the `slot_groups` has as many pages, and one more, its first: the null page.
+    `slots` and `pages` are the totals. Each of the `slot_groups` has equally many pages, and one more, its first: the
+    null page.
     """
     groups = attention.groups
 
@@ -176,9 +182,9 @@ def memory_layout(cfg: ModelConfig, attention: XlaAttention, slots: int, pages: 
 
 
 def empty_memory(layout: Memory) -> Memory:
-    """A memory with this layout.
+    """A memory with this layout: empty pages, no ids seen.
 
-    Nothing in its pages, nothing seen, no slot live.
+    No slot is live.
     """
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding), layout)
 
@@ -207,9 +213,9 @@ def jitted(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, layout:
 
 
 def lowered(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, blocks: int, layout: Memory, mesh=None):
-    """`prefill` and `decode` of requests of up to `blocks` pages, lowered from shapes alone, by name.
+    """`prefill` and `decode` lowered from shapes alone, by name.
 
-    For ahead-of-time compilation and memory analysis. `mesh` is that of `layout`.
+    Requests have up to `blocks` pages. For ahead-of-time compilation and memory analysis. `mesh` is that of `layout`.
     """
     slots = layout.seen_SV.shape[0]
     ints = lambda *shape: np.zeros(shape, np.int32)
@@ -224,11 +230,12 @@ def lowered(cfg: ModelConfig, attention: XlaAttention, decode_steps: int, blocks
 def prefill(
     params: dict, cfg: ModelConfig, attention: XlaAttention, memory: Memory, tokens_RC, table_RB, start_R
 ) -> Memory:
-    """Writes the keys and values of R chunks of prompts to the cache, each from `start_R` (a multiple of C) on.
+    """Write the keys and values of R prompt chunks to the cache.
 
-    The rows may be of different prompts or, in order, of one: every layer writes all of them before it reads. No
-    logits: the last prompt token is left for decode, which so stays the only program that samples. A chunk's tail past
-    the prompt writes positions that decode overwrites before anything may look at them. Unused rows have the table 0.
+    Each is written from `start_R` (a multiple of C) on. The rows may be of different prompts or, in order, of one:
+    every layer writes all of them before it reads. No logits: the last prompt token is left for decode, so that decode
+    stays the only program that samples. A chunk's tail past the prompt writes positions that decode overwrites before
+    anything may look at them. Unused rows have the table 0.
     """
     C = tokens_RC.shape[1]
     cache = list(memory.cache)
@@ -247,7 +254,10 @@ def prefill(
 
 
 def decode_logits(params: dict, cfg: ModelConfig, attention: XlaAttention, cache: list, token_S, position_S, table_SB):
-    """Logits f32[S, V] after `token_S` at `position_S`, and the cache with them added."""
+    """Logits f32[S, V] after `token_S` at `position_S`.
+
+    Also returns the cache with these tokens added.
+    """
     cache = list(cache)
     size = attention.size
     offset_S = position_S % size
@@ -274,7 +284,7 @@ def decode(
     slots: Slots,
     enough,
 ):
-    """Up to `steps` tokens for every live slot.
+    """Decode up to `steps` tokens for every live slot.
 
     Ends early when `enough` slots have ended, or all.
 
@@ -334,12 +344,10 @@ def decode(
 
 
 def copy_pages(attention: XlaAttention, memory: Memory, from_S, to_S, count) -> Memory:
-    """Copies the first `count` of the pages `from_S` to `to_S`.
+    """Copy the first `count` of the pages `from_S` to `to_S`.
 
-    The others are page 0, a null page.
-
-    One by one where a device holds all pages: that moves no more than it has to. Elsewhere XLA would gather all pages
-    for each.
+    The other entries are page 0, a null page. Where a device holds all pages they are copied one by one, which moves no
+    more than it has to. Elsewhere XLA would gather all pages for each.
     """
     if attention.groups > 1:
         move = lambda pool: pool.at[to_S].set(pool.at[from_S].get(mode="promise_in_bounds"))
@@ -360,5 +368,5 @@ def save_pages(memory: Memory, table_B) -> list:
 
 
 def load_pages(memory: Memory, table_B, content: list) -> Memory:
-    """Puts `content`, as `save_pages` gave it, into these pages."""
+    """Put `content`, as `save_pages` gave it, into these pages."""
     return memory._replace(cache=jax.tree.map(lambda pool, new: pool.at[table_B].set(new), memory.cache, content))

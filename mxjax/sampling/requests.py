@@ -1,6 +1,6 @@
 """A request on its way through the engine.
 
-Its ids, its place, what was sampled so far, and where its text ends.
+It has the ids, the place, the tokens sampled so far, and the end of the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Live:
     """A request from `submit` to its completion.
 
-    `table` are its pages, in order; `slot` -1 while it has no place.
+    `table` has its pages, in order; `slot` is -1 while it has no place.
     """
 
     id: int
@@ -47,21 +47,22 @@ class Live:
 
     @property
     def left(self) -> int:
-        """How many tokens it may still sample in chunks that are not yet started."""
+        """Tokens that may still be sampled in chunks not yet started."""
         return self.budget - len(self.tokens) - self.in_flight
 
     @property
     def written(self) -> np.ndarray:
         """The ids int32 whose keys and values are in the cache.
 
-        All but the last one.
+        These are all but the last one.
         """
         return np.concatenate([self.prompt, np.array(self.tokens, np.int32)])[:-1]
 
     def cut_at_stop_string(self, decode, new: int) -> bool:
-        """Whether a stop string appeared in the last `new` tokens.
+        """Cut the response where a stop string ends in its last tokens.
 
-        Then drops the ids after the one completing it.
+        The last `new` tokens are searched; ids after the one that completes the string are dropped. Returns whether one
+        was found.
         """
         count = len(self.tokens)
         if not self.request.sampling.stop or self._stop_string_at(decode, count) < 0:
@@ -71,9 +72,9 @@ class Live:
         return True
 
     def cut_where_not_finite(self, new: int) -> bool:
-        """Whether one of the last `new` log-probabilities is not finite.
+        """Cut the response after the first log-probability that is not finite.
 
-        Then drops the tokens after the first such.
+        The last `new` tokens are looked at. Returns whether there was one.
         """
         bad = np.flatnonzero(~np.isfinite(self.model_logprobs[len(self.tokens) - new :]))
         if not bad.size:
@@ -83,7 +84,10 @@ class Live:
         return True
 
     def _stop_string_at(self, decode, end: int) -> int:
-        """Where a stop string begins in the text of the first `end` tokens, -1 if none does."""
+        """Where a stop string begins in the first `end` tokens' text.
+
+        -1 if none does.
+        """
         stops, early = self.request.sampling.stop, self.request.sampling.min_tokens
         text = decode(self.tokens[:end])
         done = len(decode(self.tokens[:early])) if early else 0  # no stop string may end by here
@@ -91,9 +95,9 @@ class Live:
         return min((start for start in found if start >= 0), default=-1)
 
     def complete(self, decode, reason: str, error: str | None = None) -> Completion:
-        """Makes the completion of what was sampled so far.
+        """Make the completion of what was sampled so far.
 
-        There is no text if there was an error.
+        It has no text if there was an error.
         """
         text = "" if error else decode(self.tokens)
         if reason == "stop" and self.request.sampling.stop:
@@ -112,7 +116,7 @@ class Live:
 
 
 class Handle:
-    """A submitted request. `result()` drives the engine until this request is done."""
+    """A submitted request, with `result()` to run it to its end."""
 
     def __init__(self, engine: Engine, live: Live):
         self._engine, self._live, self.id = engine, live, live.id
@@ -125,14 +129,14 @@ class Handle:
     def result(self) -> Completion:
         """The completion.
 
-        Steps the engine until it is there. What `Engine.step` raises reaches the caller.
+        Steps the engine until it is there. Exceptions of `Engine.step` reach the caller.
         """
         while (completion := self._live.completion) is None:
             self._engine.step()
         return completion
 
     def cancel(self) -> None:
-        """Gives slot and pages back.
+        """Give slot and pages back.
 
         The completion then holds what was sampled so far. Does nothing once done.
         """
