@@ -1,8 +1,7 @@
 """The sampling engine: continuous batching of requests.
 
-A slot is refilled while the others still run. The host owns admission, pages and bookkeeping in NumPy; a few compiled
-programs (`programs.py`) own the device. A request's output is a function of its ids, settings, seed and the parameters
-alone: not of slot, pages, batch mates or arrival.
+The host owns admission, pages and bookkeeping in NumPy; a few compiled programs (`programs.py`) own the device. A
+request's output is a function of its ids, settings, seed and the parameters alone, whatever runs beside it.
 """
 
 from __future__ import annotations
@@ -40,10 +39,7 @@ NOT_FINITE = "the model's log-probabilities are not finite"
 
 
 class _PromptChunk(NamedTuple):
-    """The part of a prompt that fills page `page` of its table.
-
-    Chunks are prefilled in the order of their numbers.
-    """
+    """The part of a prompt that fills page `page` of its table."""
 
     number: int
     live: Live
@@ -51,10 +47,7 @@ class _PromptChunk(NamedTuple):
 
 
 class _DecodeChunk(NamedTuple):
-    """Decode steps that the device runs or has run.
-
-    It records the request in each slot, and the arrays of results.
-    """
+    """A chunk of decode steps: the request of each slot, arrays of results."""
 
     rows: list[tuple[int, Live]]
     results: list[jax.Array]
@@ -87,10 +80,7 @@ class EngineSettings:
 
 
 class Layout(NamedTuple):
-    """Division of an engine's memory.
-
-    Blocks of a slot, longest request, groups of slots, pages of each, and the kernel.
-    """
+    """Division of an engine's memory into groups, slots, blocks and pages."""
 
     blocks: int
     max_len: int
@@ -176,8 +166,7 @@ class Engine:
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Completions of all requests, in their order.
 
-        A request that `submit` refuses ends with "error"; the others run. If a step fails, no request is left in the
-        engine.
+        A request that `submit` refuses ends with "error"; the others run. If a step fails, none stays in the engine.
         """
         handles: list[Handle] = []
         try:
@@ -205,10 +194,7 @@ class Engine:
     # Parameters and programs
 
     def warmup(self) -> dict[str, float]:
-        """Compile every program by running it once on idle slots.
-
-        Returns, and logs, compile seconds by program.
-        """
+        """Compile and run every program once; return compile seconds by program."""
         if self._lives:
             raise RuntimeError("warmup() with live requests; call it before submitting")
         with self._aborting():
@@ -245,9 +231,9 @@ class Engine:
     def step(self) -> list[Completion]:
         """Admit requests, start a decode chunk, and return the finished requests.
 
-        What fits is admitted, and the chunk runs all slots. While no request waits for a slot, the results of a chunk
-        are looked at while the next one runs. An exception (of the device, of the tokenizer, an interrupt) reaches the
-        caller; every request then ends with "error" and the engine is idle and usable.
+        While no request waits for a slot, the results of a chunk are read while the next one runs. An exception (of the
+        device, of the tokenizer, an interrupt) reaches the caller; every request then ends with "error" and the engine
+        is idle and usable.
         """
         with self._aborting():
             now = self._clock()
@@ -272,10 +258,7 @@ class Engine:
 
     @contextlib.contextmanager
     def _aborting(self):
-        """End every request and start anew on an exception.
-
-        A failed program may have lost the memory.
-        """
+        """On an exception, end every request and start with fresh memory."""
         try:
             yield
         except BaseException as error:
@@ -288,10 +271,7 @@ class Engine:
     # Admission and prefill
 
     def _admit(self) -> None:
-        """Give slots and pages to waiting requests, in order.
-
-        The order keeps any of them from starving.
-        """
+        """Give slots and pages to waiting requests, in order of arrival."""
         while self._waiting and any(self._seat(self._waiting[0], g) for g in self._groups_for(self._waiting[0])):
             self._waiting.popleft()
 
@@ -300,10 +280,7 @@ class Engine:
         return range(group * size, (group + 1) * size)
 
     def _groups_for(self, live: Live) -> list[int]:
-        """Groups with a free slot, best first.
-
-        First those that know most of the prompt, then those with most pages.
-        """
+        """Groups with a free slot, by known part of the prompt, then pages."""
         free = [g for g in range(self._groups) if any(self._running[s] is None for s in self._slots_of(g))]
         if len(free) < 2:
             return free
@@ -311,10 +288,7 @@ class Engine:
         return sorted(free, key=lambda g: (-len(self._pages[g].match(ids)), -self._pages[g].available))
 
     def _seat(self, live: Live, group: int) -> bool:
-        """Give a request pages and a slot in this group, if possible.
-
-        Returns whether there were enough pages.
-        """
+        """Give a request pages and a slot here; return whether that fits."""
         pages = self._pages[group]
         if live.saved is None:
             if not self._map_prompt(live, pages):
@@ -374,10 +348,7 @@ class Engine:
         return True
 
     def _prefill(self) -> None:
-        """Run prompt chunks, PREFILL_ROWS at a time.
-
-        Requests whose prompts are complete then start.
-        """
+        """Run prompt chunks, then start the requests with complete prompts."""
         calls = PREFILL_CALLS if any(live and live.decoding for live in self._running) else math.inf
         while self._prompt_chunks and calls:
             count = min(PREFILL_ROWS, len(self._prompt_chunks))
@@ -401,10 +372,7 @@ class Engine:
         self._device.prefill(tokens, table, start)
 
     def _begin(self, lives: list[Live]) -> None:
-        """Let requests decode.
-
-        Their pages hold the prompt, or are about to get it from what was saved.
-        """
+        """Let requests decode, after copying or restoring what they lack."""
         copies = [(live, live.copy_from) for live in lives if live.copy_from is not None]
         if copies:
             self._device.copy([(source, live.table[-1]) for live, source in copies])
@@ -447,10 +415,7 @@ class Engine:
         return [live for live in going if live.decoding]
 
     def _preempt(self, live: Live) -> None:
-        """Move a request's pages to the host.
-
-        It will go on from there, before all that never ran.
-        """
+        """Move a request's pages to the host, and the request to the front."""
         written = -(-live.written.size // self._size)
         live.saved = self._device.save(live.table[:written])
         self._leave(live)
@@ -459,10 +424,7 @@ class Engine:
         self._counters["preemptions"] += 1
 
     def _dispatch(self, rows: list[Live]) -> _DecodeChunk:
-        """Start a chunk of decode steps.
-
-        While others wait, it ends as soon as some slots are free for them.
-        """
+        """Start a chunk, which ends early once waiting requests would fit."""
         state = self._state
         for slot, live in enumerate(self._running):
             state.table[slot] = self._null_pages[slot // (self.slots // self._groups)]
@@ -480,10 +442,7 @@ class Engine:
         return [] if chunk is None else self._collect(chunk)
 
     def _collect(self, chunk: _DecodeChunk) -> list[Completion]:
-        """Record the tokens of a decode chunk.
-
-        Returns the completions of the requests that finished with it.
-        """
+        """Record the tokens of a chunk; return completions of finished requests."""
         tokens, logprobs, model_logprobs, counts, stopped = self._device.collect(chunk.results, chunk.started)
         self._counters["slot_steps"] += self.slots * int(counts.max(initial=0))
         finished = []
@@ -527,10 +486,7 @@ class Engine:
             raise
 
     def _leave(self, live: Live) -> None:
-        """Give back a request's slot and pages.
-
-        Pages that others are waiting to see filled are given back after that.
-        """
+        """Give back slot and pages, those that others wait for once filled."""
         if live.slot < 0:
             return
         self._running[live.slot] = None
