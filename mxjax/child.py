@@ -1,7 +1,7 @@
-"""A separate process that answers lines and can be killed.
+"""A process of our own that answers lines and can be ended.
 
-It is for work on text that may take forever or all memory. The program sets its own limits; here it is started when
-first needed, waited for, and replaced.
+For work on text that may take forever or all memory. Its own limits are its program's affair; here it is started when
+it is first needed, waited for, and replaced.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LATE = -signal.SIGPROF  # the exit status of a child that its own timer of proce
 class Child:
     """One process, started when first needed and again after its end.
 
-    It must be used by one thread at a time.
+    For one thread at a time.
 
     Args:
         program: its Python source, which says "ready" and then answers lines, after the preamble above.
@@ -45,20 +45,21 @@ class Child:
         self._owner = 0  # the process that started the child: one that was forked from it needs its own
 
     def _ask(self, line: bytes) -> tuple[bytes, int | None]:
-        """Ask one line; return the answer.
+        """Its answer.
 
-        If there is none, the process is ended and its exit status returned, None if it was still running. Raises
-        OSError or RuntimeError if the process cannot be started.
+        Without one it is ended, and its exit status returned, None if it was still running.
+
+        Raises OSError or RuntimeError when it cannot be started.
         """
         child = self._started()
-        stdin, stdout = _pipes(child)
+        stdin, _ = _pipes(child)
         try:
             stdin.write(line)
             stdin.flush()
-            answer = _line(stdout, self._wall_s)
+            answer = self._line(self._wall_s)
         except OSError:
             answer = b""
-        except BaseException:  # Ctrl-C: an unread answer would be taken for the next one
+        except BaseException:  # Ctrl-C: an answer that nobody has read would be taken for the next one
             self.close()
             raise
         if answer:
@@ -88,26 +89,26 @@ class Child:
         command = [sys.executable, "-I", "-c", _PREAMBLE.format(path=path) + self._program]
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self._child, self._owner = child, os.getpid()
-        if _line(_pipes(child)[1], START_S) != b"ready\n":
+        if self._line(START_S) != b"ready\n":
             self.close()
             raise RuntimeError("a process that answers lines did not start")
         return child
 
+    def _line(self, limit_s: float) -> bytes:
+        """The next line of the child; b"" if it does not come in time."""
+        _, stdout = _pipes(self._child)
+        pieces, deadline = [b""], time.monotonic() + limit_s
+        poll = select.poll()
+        poll.register(stdout, select.POLLIN)
+        while not pieces[-1].endswith(b"\n"):
+            ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
+            piece = os.read(stdout.fileno(), 1 << 16) if ready else b""
+            if not piece:
+                return b""
+            pieces.append(piece)
+        return b"".join(pieces)
 
-def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    assert child.stdin is not None and child.stdout is not None
+
+def _pipes(child: subprocess.Popen[bytes] | None) -> tuple[IO[bytes], IO[bytes]]:
+    assert child is not None and child.stdin is not None and child.stdout is not None
     return child.stdin, child.stdout
-
-
-def _line(stdout: IO[bytes], limit_s: float) -> bytes:
-    """The next line of a child, or b"" if it is late."""
-    pieces, deadline = [b""], time.monotonic() + limit_s
-    poll = select.poll()
-    poll.register(stdout, select.POLLIN)
-    while not pieces[-1].endswith(b"\n"):
-        ready = poll.poll(1e3 * max(0.0, deadline - time.monotonic()))
-        piece = os.read(stdout.fileno(), 1 << 16) if ready else b""
-        if not piece:
-            return b""
-        pieces.append(piece)
-    return b"".join(pieces)
