@@ -93,11 +93,11 @@ class Plan:
     def seconds(self, name: str) -> float:
         """The least seconds of one run of a program.
 
-        Raises ValueError for one that does not fit, which has no cost.
+        Raises UserError for one that does not fit, which has no cost.
         """
         cost = self.programs[name].cost
         if cost is None:
-            raise ValueError(f"{name} does not fit, so that it has no cost")
+            raise UserError(f"{name} does not fit, so that it has no cost")
         return cost.seconds
 
     @property
