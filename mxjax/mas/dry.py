@@ -250,13 +250,15 @@ def dry_run(
             settle(machine)
     except Exception:  # limits, and faults of the interpreter, which a real run reports
         broken = True
+    names = dict(machine.globals)
+    machine.globals, host.tools = {}, {}  # they hold the machine, which would outlive the run
     outcome = machine.root.outcome
     error = None if broken or outcome is None else outcome.error
     return DryRun(
         made=machine.made,
         stages=host.stages,
         failures=list(machine.failures.values()),
-        names=dict(machine.globals),
+        names=names,
         ended=outcome is not None and error is None and not broken,
         waits=bool(machine.pending) and not broken,
         final=None if error is None else machine.failures.get(id(error)),

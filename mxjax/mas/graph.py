@@ -111,13 +111,15 @@ def pattern(checked: CheckedDesign) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _seen(checked: CheckedDesign) -> tuple[Graph, str]:
-    runs = [
-        dry_run(checked.code, checked.doc, checked.limits, _FUEL, question, reply, tools=(PYTHON,))
-        for question, reply in _QUESTIONS
-    ]
-    shapes = [Shape(run) for run in runs]
-    merged = _merged(shapes, [run.ended for run in runs])
-    return merged, _pattern([instance for run in runs for instance, _ in run.made], len(merged.nodes))
+    shapes, ended, made = zip(*itertools.starmap(functools.partial(_looked_at, checked), _QUESTIONS))
+    merged = _merged(list(shapes), list(ended))
+    return merged, _pattern([instance for instances in made for instance in instances], len(merged.nodes))
+
+
+def _looked_at(checked: CheckedDesign, question: str, reply: str) -> tuple[Shape, bool, list[Instance]]:
+    """What one dry run shows; all else that it held is dropped before the next."""
+    run = dry_run(checked.code, checked.doc, checked.limits, _FUEL, question, reply, tools=(PYTHON,))
+    return Shape(run), run.ended, [instance for instance, _ in run.made]
 
 
 def _merged(shapes: list[Shape], ended: list[bool]) -> Graph:

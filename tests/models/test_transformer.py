@@ -288,6 +288,7 @@ def test_rematerialisation_takes_less_memory():
 OFFLOAD = """
 import jax
 from jax.experimental import topologies
+from mxjax.config import default_config
 from mxjax.models import preset
 from mxjax.rl import make_optimizer, make_policy_loss
 from mxjax.rl.programs import Programs
@@ -297,7 +298,8 @@ for remat in ("full", "offload"):
     cfg = preset("tiny").replace(
         num_hidden_layers=4, hidden_size=512, intermediate_size=1024, head_dim=128, dtype="bfloat16", remat=remat
     )
-    programs = Programs(cfg, make_optimizer(optimizer_settings()), make_policy_loss(), ("designer",), (1, 1024), mesh)
+    optimizer = make_optimizer(dict(default_config().rl.optimizer))
+    programs = Programs(cfg, optimizer, make_policy_loss(), ("designer",), (1, 1024), mesh)
     memory = programs.lower("accumulate").compile().memory_analysis()
     print("bytes", memory.host_temp_size_in_bytes, memory.peak_memory_in_bytes)
 """
