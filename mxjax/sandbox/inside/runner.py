@@ -187,7 +187,8 @@ def _session(program, payload: dict) -> None:
 
 def _cell(source: str, namespace: dict) -> None:
     linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
-    tree: ast.Module = compile(source, NAME, "exec", ast.PyCF_ONLY_AST)  # a frame of `ast.parse` would be shown
+    tree = compile(source, NAME, "exec", ast.PyCF_ONLY_AST)  # a frame of `ast.parse` would be shown
+    assert isinstance(tree, ast.Module)
     last = tree.body[-1] if tree.body else None
     if isinstance(last, ast.Expr):
         tree.body.pop()
