@@ -3,24 +3,44 @@
 They stand behind the builtins, so that no name of a program or of Python means another thing because of them.
 """
 
-import importlib as _importlib
-
-# "from NAME import *", then "import NAME", each in LiveCodeBench's order: a later name takes the place of an earlier
-_FIRST = "string re datetime collections heapq bisect copy math random statistics itertools functools operator io"
-_STARRED, _IMPORTED = f"{_FIRST} json typing", f"{_FIRST} sys json"
-
-
-def _public(name: str) -> dict:
-    module = vars(_importlib.import_module(name))
-    return {key: module[key] for key in module.get("__all__") or [key for key in module if not key.startswith("_")]}
-
-
-for _name in _STARRED.split():
-    globals().update(_public(_name))
-globals().update((_name, _importlib.import_module(_name)) for _name in _IMPORTED.split())
+# ruff: noqa: F401, F403, I001
+# mypy: ignore-errors
+# Later names take the place of earlier ones, as they do there.
+from string import *
+from re import *
+from datetime import *
+from collections import *
+from heapq import *
+from bisect import *
+from copy import *
+from math import *
+from random import *
+from statistics import *
+from itertools import *
+from functools import *
+from operator import *
+from io import *
+from json import *
+from typing import *
+import string
+import re
+import datetime
+import collections
+import heapq
+import bisect
+import copy
+import math
+import random
+import statistics
+import itertools
+import functools
+import operator
+import io
+import sys
+import json
 
 try:
-    from sortedcontainers import *  # noqa: F403
+    from sortedcontainers import *
 except ImportError:  # level C, and where mxjax[code] is not installed
     pass
 
