@@ -78,7 +78,7 @@ def _check(source: str, limits: Limits) -> CheckedDesign:
     dry = dry_run(program.code, _doc(program.tree), limits, _FUEL, _QUESTION)
     error = advice.certain_error(program, dry)
     if error is not None:
-        raise DesignError(*program.located(error), error.kind, error.reason)
+        raise DesignError(*program.lexed.located(error), error.kind, error.reason)
     warnings = (*_warnings(program.tree), *advice.warnings(program, dry, limits))
     return CheckedDesign(source, warnings, program.code, program.tree, limits)
 

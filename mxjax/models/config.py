@@ -7,12 +7,11 @@ of Hugging Face, so that a checkpoint's own file reads straight into a `ModelCon
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from mxjax.errors import UserError
+from mxjax.values import is_finite, is_integer
 
 DTYPES = ("float32", "bfloat16")
 REMAT = ("none", "dots", "full", "offload")
@@ -61,8 +60,7 @@ class RopeScaling:
 
 
 def _check_positive(name: str, value: float) -> None:
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value > 0):
+    if not (is_finite(value) and value > 0):
         raise UserError(f"{name} must be positive, got {value!r}")
 
 
@@ -121,8 +119,7 @@ class ModelConfig:
         object.__setattr__(self, "layer_types", tuple(self.layer_types))
         for name, most in LARGEST.items():
             value = getattr(self, name)
-            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if not (whole and 1 <= value <= most) and not (name == "sliding_window" and value is None):
+            if not (is_integer(value) and 1 <= value <= most) and not (name == "sliding_window" and value is None):
                 raise UserError(f"ModelConfig.{name} must be positive, whole and at most {most}, got {value!r}")
         for name in ("rope_theta", "rope_local_base_freq", "rms_norm_eps"):
             _check_positive(f"ModelConfig.{name}", getattr(self, name))

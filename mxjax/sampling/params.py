@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mxjax.errors import UserError
+from mxjax.values import is_integer, is_number
 
 MAX_STOP_IDS = 8
 MIN_TEMPERATURE = 1e-5  # logits divided by less leave float32
@@ -98,7 +98,7 @@ def unseeded(number: int) -> int:
 
 
 def _real(name: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not is_number(value):
         raise UserError(f"{name} must be a number; got {value!r:.80}")
     try:
         return float(value)
@@ -107,7 +107,7 @@ def _real(name: str, value: Any) -> float:
 
 
 def _whole(name: str, value: Any) -> int:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+    if not is_integer(value):
         raise UserError(f"{name} must be a whole number; got {value!r:.80}")
     if int(value).bit_length() > 64:
         raise UserError(f"{name} must be a whole number of 64 bits; got one of {int(value).bit_length()}")

@@ -63,7 +63,7 @@ def iterate(m, value):
         if type(value) is str and not value.isascii():
             m.allocate(80 * len(value))  # each character is a new string
         return iterator
-    if type(value) is Generator and not value.awaitable and value.name != "async_generator":
+    if _is_plain_generator(value):
         return value
     if type(value) is Instance:
         method = value.cls.lookup("__iter__")
@@ -81,11 +81,15 @@ def iterate(m, value):
     raise TypeError(f"'{type_name(value)}' object is not iterable")
 
 
+def _is_plain_generator(value) -> bool:
+    return type(value) is Generator and not value.awaitable and value.name != "async_generator"
+
+
 def _given(m, iterator):
     """The iterator from a script's `__iter__`, as `iterate` returns it."""
     if type(iterator) is HostIterator:
         return iterator.source
-    if type(iterator) is Generator and not iterator.awaitable and iterator.name != "async_generator":
+    if _is_plain_generator(iterator):
         return iterator
     if type(iterator) is Instance and iterator.cls.lookup("__next__") is not UNBOUND:
         return lazy(m, _drain(iterator), "iterator")

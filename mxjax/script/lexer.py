@@ -17,6 +17,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from mxjax.script.errors import CompileError
+
 _COMMANDS = """
     nabla natural ne nearrow neg negthickspace negthinspace neq newcommand newline nexists ngeq ni nleq nmid noindent
     nolimits nonumber norm not notin nparallel nsim nsubseteq nsupseteq nu null nwarrow
@@ -54,6 +56,10 @@ class Lexed:
     def column(self, line: int, column: int) -> int:
         """The original 0-based column for a column of the rewritten source."""
         return max(0, column - sum(delta for start, delta in self.added.get(line, ()) if start < column))
+
+    def located(self, error: CompileError) -> tuple[int, int]:
+        """Original line and column of an error in the tree, from 1."""
+        return error.line, self.column(error.line, error.column - 1) + 1
 
 
 def rewrite(source: str) -> Lexed:

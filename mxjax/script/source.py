@@ -32,10 +32,6 @@ class Program:
     scopes: dict[ast.AST, Scope]
     lexed: lexer.Lexed
 
-    def located(self, error: CompileError) -> tuple[int, int]:
-        """Position of an error in the tree, mapped to the script's text."""
-        return error.line, self.lexed.column(error.line, error.column - 1) + 1
-
 
 def compile_source(source: str, limits: Limits, modules: Mapping[str, Any]) -> Program:
     """Compile a script that may import `modules`.
@@ -62,8 +58,7 @@ def _compile(source: str, limits: Limits, modules: Mapping[str, Any]) -> Program
         scopes = analyse(tree)
         return Program(compile_tree(tree, scopes, limits, modules), tree, scopes, lexed)
     except CompileError as error:
-        column = lexed.column(error.line, error.column - 1) + 1
-        raise CompileError(error.line, column, error.kind, error.reason) from None
+        raise CompileError(*lexed.located(error), error.kind, error.reason) from None
 
 
 def _parse(text: str, lexed: lexer.Lexed, mode: str):
